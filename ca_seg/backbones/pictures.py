@@ -1,0 +1,60 @@
+"""Pictures in, masks out: the one rule by which a picture of any size meets a grid of tokens.
+
+The short side is scaled to the backbone's resolution, both sides are rounded to whole tokens (so the shape changes by
+less than half a token), and maps are scaled back to the picture's own size, bilinear:
+
+    640 x 480  ──►  176 x 128 (22 x 16 tokens of 8 pixels)  ──►  maps 22 x 16  ──►  640 x 480
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from ca_seg.errors import UserError
+
+Pictures = Any  # a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, or a list of them
+
+
+def as_tensor(images: Pictures) -> torch.Tensor:
+    """Pictures to [B, 3, H, W] in 0..1. A list must hold pictures of one size."""
+    if isinstance(images, torch.Tensor):
+        batch = images if images.ndim == 4 else images[None]
+        if batch.ndim != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
+            raise UserError(f"pictures of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W], 0..1")
+        return batch
+    if isinstance(images, Sequence):
+        if not images:
+            raise UserError("no picture was given")
+        parts = [as_tensor(image) for image in images]
+        sizes = {tuple(part.shape[-2:]) for part in parts}
+        if len(sizes) > 1:
+            raise UserError(f"pictures of {len(sizes)} sizes in one batch", fix="give them one by one, or resize them")
+        return torch.cat(parts)
+    array = np.asarray(images.convert("RGB") if hasattr(images, "convert") else images)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise UserError(f"a picture of shape {array.shape}, {array.dtype}", allowed="uint8 [H, W, 3]")
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def working_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """The size at which a height x width picture enters the backbone."""
+    scale = resolution / min(height, width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Tensor:
+    """[B, 3, H, W] to its working size; untouched where it has it already."""
+    size = working_size(images.shape[-2], images.shape[-1], resolution, multiple)
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def resize_out(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Class maps [B, K, h, w] to the picture's own size."""
+    return interpolate(maps, (height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,86 @@
+"""The linear autoencoder of the shipped backbone: 4 x 4 pixels to 16 channels and back.
+
+It answers like diffusers' `AutoencoderKL`, so the shipped backbone takes the same path as FLUX.1. The 48 values of a
+patch are projected on their 16 strongest principal components, each scaled to unit variance:
+
+    picture [B, 3, H, W] in -1..1   --encode-->   latents [B, 16, H/4, W/4]   --decode-->   picture
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch.nn.functional import conv2d, conv_transpose2d
+
+
+@dataclass(frozen=True)
+class ExactLatents:
+    """A latent distribution without spread: sample and mode are the same."""
+
+    mean: torch.Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self.mean
+
+    def mode(self) -> torch.Tensor:
+        return self.mean
+
+
+@dataclass(frozen=True)
+class Encoded:
+    latent_dist: ExactLatents
+
+
+@dataclass(frozen=True)
+class Decoded:
+    sample: torch.Tensor
+
+
+class PixelCodec(ModelMixin, ConfigMixin):
+    """Principal components of 4 x 4 pixel patches. `block_out_channels` only says, as in AutoencoderKL, that each
+    latent covers 2 ** (len - 1) = 4 pixels."""
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        block_out_channels: tuple[int, ...] = (16, 16, 16),
+        scaling_factor: float = 1.0,
+        shift_factor: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.side = 2 ** (len(block_out_channels) - 1)
+        values = 3 * self.side**2
+        self.register_buffer("mean", torch.zeros(values))
+        self.register_buffer("analysis", torch.eye(latent_channels, values))
+        self.register_buffer("synthesis", torch.eye(latent_channels, values))
+
+    def fit(self, pictures: torch.Tensor) -> None:
+        """Set the components from pictures [B, 3, H, W] in -1..1 (H and W multiples of 4)."""
+        patches = torch.nn.functional.unfold(pictures.double(), self.side, stride=self.side)
+        patches = patches.transpose(1, 2).flatten(0, 1)
+        mean = patches.mean(dim=0)
+        variance, axes = torch.linalg.eigh(torch.cov((patches - mean).T))
+        channels = self.config.latent_channels
+        axes, spread = axes[:, -channels:].flip(1).T, variance[-channels:].flip(0).clamp_min(1e-12).sqrt()
+        self.mean.copy_(mean)
+        self.analysis.copy_(axes / spread[:, None])
+        self.synthesis.copy_(axes * spread[:, None])
+
+    def _kernel(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.unflatten(1, (3, self.side, self.side))
+
+    def encode(self, pictures: torch.Tensor) -> Encoded:
+        """[B, 3, H, W] in -1..1 to latents [B, latent_channels, H/4, W/4] of about unit variance."""
+        bias = -(self.analysis @ self.mean)
+        return Encoded(ExactLatents(conv2d(pictures, self._kernel(self.analysis), bias, stride=self.side)))
+
+    def decode(self, latents: torch.Tensor, return_dict: bool = True) -> Decoded | tuple[torch.Tensor]:
+        """Latents back to pictures [B, 3, H, W], about -1..1."""
+        flat = conv_transpose2d(latents, self._kernel(self.synthesis), stride=self.side)
+        mean = self._kernel(self.mean[None])[0].repeat(1, latents.shape[-2], latents.shape[-1])
+        picture = flat + mean
+        return Decoded(picture) if return_dict else (picture,)

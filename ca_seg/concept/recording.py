@@ -1,0 +1,39 @@
+"""A recorded picture batch: asked as often as one likes, without running the image again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.grid import Grid
+from ca_seg.concept.record import Stream
+from ca_seg.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the image stream said in layers 0 .. last, for B pictures in `draws` (timestep, noise) draws each."""
+
+    grid: Grid
+    draws: int
+    layers: tuple[int, ...]  # the layers that maps read by default
+    streams: tuple[Stream, ...]  # each [draws * B, heads, N, head_dim]
+    prediction: torch.Tensor | None  # the stock model's output; None when the pass was cut after the last layer
+    asker: Callable[[Vocabulary, Recording], list[Stream]]
+
+    @property
+    def batch(self) -> int:
+        return self.streams[0].key.shape[0] // self.draws
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the recorded vectors."""
+        return sum(t.nbytes for s in self.streams for t in (s.query, s.key, s.value, s.output))
+
+    def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
+        """Where is each word? One pass over C concept tokens; the pictures are not run again."""
+        concept = self.asker(vocabulary, self)
+        return ConceptFeatures(vocabulary, self.grid, self.draws, self.layers, self.streams, tuple(concept))

@@ -1,0 +1,1 @@
+"""Recipes: how shipped things were made. Not part of the installed package."""

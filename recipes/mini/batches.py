@@ -1,0 +1,101 @@
+"""Captioned pictures for one training step, composed on the fly; the step number is the seed, so a run can resume.
+
+Three kinds of picture, chosen by the step:
+
+    small    64 x 64,   0 to 2 objects        cheap, and the caption is nearly a label
+    full     128 x 128, 1 to 4 objects        as in the evaluation scenes
+    quilt    128 x 128, four small pictures   each quarter has a caption of its own
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recipes.mini.scenes.compose import SceneComposer
+
+SMALL, FULL = 64, 128
+TOKEN = 8  # pixels
+
+
+@dataclass(frozen=True)
+class Batch:
+    step: int
+    kind: str
+    images: np.ndarray  # uint8 [B, H, W, 3]
+    captions: list[tuple[str, ...]]  # the true words of each picture
+    words: list[str]  # the words that are asked, true of some picture or of none
+    true: np.ndarray  # bool [B, C, h, w]: the word is in the caption of the picture (or quarter) that this token lies in
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many pictures of a kind make a step, and how many words are asked."""
+
+    kind: str
+    pictures: int
+    objects: int
+    stuffs: int
+    share: float  # of the steps
+
+
+PLANS = (
+    Plan("small", 48, 16, 10, 0.30),
+    Plan("quilt", 14, 30, 12, 0.25),
+    Plan("full", 14, 30, 12, 0.30),
+    Plan("full", 10, 150, 16, 0.15),
+)
+
+
+class StepBatches:
+    """Batch number `step` is the same in every run with this seed."""
+
+    def __init__(self, composer: SceneComposer, seed: int, object_words: list[str], stuff_words: list[str]) -> None:
+        self.composer, self.seed = composer, seed
+        self.object_words, self.stuff_words = object_words, stuff_words
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step))
+        plan = PLANS[rng.choice(len(PLANS), p=[p.share for p in PLANS])]
+        objects = self._some(rng, self.object_words, plan.objects)
+        stuffs = self._some(rng, self.stuff_words, plan.stuffs)
+        words = [*objects, *stuffs]
+        make = {"small": self._small, "full": self._full, "quilt": self._quilt}[plan.kind]
+        made = [make(rng, objects, stuffs, words) for _ in range(plan.pictures)]
+        images, true, captions = zip(*made, strict=True)
+        return Batch(step, plan.kind, np.stack(images), list(captions), words, np.stack(true))
+
+    @staticmethod
+    def _some(rng: np.random.Generator, words: list[str], count: int) -> list[str]:
+        return [words[i] for i in rng.permutation(len(words))[:count]]
+
+    @staticmethod
+    def _truth(caption: tuple[str, ...], words: list[str], side: int) -> np.ndarray:
+        row = np.array([word in caption for word in words])
+        return np.broadcast_to(row[:, None, None], (len(words), side // TOKEN, side // TOKEN))
+
+    def _small(self, rng, objects, stuffs, words):
+        count = int(rng.choice(3, p=(0.15, 0.6, 0.25)))
+        scene = self.composer.compose(
+            rng, height=SMALL, width=SMALL, objects=count, stuffs=(1, 1) if rng.random() < 0.7 else (2, 2),
+            words=objects, stuff_words=stuffs,
+        )
+        return scene.image, self._truth(scene.words, words, SMALL), scene.words
+
+    def _full(self, rng, objects, stuffs, words):
+        scene = self.composer.compose(
+            rng, height=FULL, width=FULL, objects=(1, 4), stuffs=(1, 2), words=objects, stuff_words=stuffs
+        )
+        return scene.image, self._truth(scene.words, words, FULL), scene.words
+
+    def _quilt(self, rng, objects, stuffs, words):
+        parts = [self._small(rng, objects, stuffs, words) for _ in range(4)]
+        picture, truth = (
+            np.concatenate(
+                [np.concatenate([p[i] for p in parts[:2]], axis=1 + i), np.concatenate([p[i] for p in parts[2:]], axis=1 + i)],
+                axis=i,
+            )
+            for i in (0, 1)
+        )
+        return picture, truth, tuple(dict.fromkeys(word for part in parts for word in part[2]))

@@ -1,0 +1,1 @@
+"""Composed scenes: emoji objects over generated stuff."""

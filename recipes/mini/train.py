@@ -1,0 +1,179 @@
+"""Train the shipped backbone: `python -m recipes.mini.train --name mini` (or `mini-plain`: flow matching alone).
+
+Pictures are composed on the fly, nothing is read but the emoji and the word table. The run may be stopped at any time
+and goes on from its last checkpoint; `RUN/curve.csv` holds the curve. `python -m recipes.mini.export` then writes the
+shipped files. Where the processor has fast bfloat16 (AVX512-BF16, AMX), `--bf16` trains about twice as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.pixel_codec import PixelCodec
+from ca_seg.backbones.word_table import WordTable
+from recipes.mini.batches import FULL, Batch, StepBatches
+from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, weighted
+from recipes.mini.model import fresh_transformer
+from recipes.mini.monitor import monitor
+from recipes.mini.scenes.compose import SceneComposer
+from recipes.mini.scenes.objects import ObjectLibrary
+
+CACHE = Path(__file__).parent / ".cache"
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+
+
+def pixels(images: np.ndarray) -> torch.Tensor:
+    """uint8 [B, H, W, 3] to [B, 3, H, W] in -1..1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
+    """Warm up, hold, then fall linearly to nothing over the last `cooldown` share of the steps."""
+    rising = min(1.0, (step + 1) / warmup)
+    falling = min(1.0, max(0.0, (steps - step) / max(1.0, cooldown * steps)))
+    return peak * min(rising, falling)
+
+
+def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tensor, generator: np.random.Generator):
+    """The summed map losses of one batch, and their parts for the log."""
+    low = generator.random(len(latents)) < 0.85
+    draw = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
+    timesteps = torch.from_numpy(draw).float()
+    scores = layer_scores(transformer, latents, table.expand(len(latents), -1, -1), timesteps)
+    true = torch.from_numpy(np.ascontiguousarray(batch.true)).flatten(2)
+    tokens = {"small": 64, "full": 256, "quilt": 64}[batch.kind]
+    objects = torch.tensor([word in OBJECT_WORDS for word in batch.words])
+    best = torch.where(objects, {64: 8, 256: 14}[tokens], tokens // 5)
+    parts = {layer: map_loss(s, true, best) for layer, s in scores.items()}
+    candidate = weighted([(LAYER_WEIGHTS[i], c) for i, (c, _) in parts.items()])
+    presence = weighted([(LAYER_WEIGHTS[i], p) for i, (_, p) in parts.items()])
+    return candidate, presence
+
+
+OBJECT_WORDS: set[str] = set()
+
+
+def mean_of(rows: list[list[float]]) -> list[float]:
+    """Column means that pass over what a step did not have (nan where no step had it)."""
+    columns = [[value for value in column if not np.isnan(value)] for column in zip(*rows, strict=True)]
+    return [round(float(np.mean(column)), 4) if column else float("nan") for column in columns]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--name", choices=("mini", "mini-plain"), required=True)
+    parser.add_argument("--run", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
+    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--cooldown", type=float, default=0.25, help="last share of the steps, falling to 0")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--flow-share", type=float, default=0.2, help="of mini's steps that are flow matching")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--monitor-every", type=int, default=1000)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    run = args.run or Path("runs") / args.name
+    run.mkdir(parents=True, exist_ok=True)
+
+    composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"), height=FULL, width=FULL)
+    words = list(composer.words)
+    object_words, stuff_words = words[: len(words) - len(composer.stuff_words)], list(composer.stuff_words)
+    OBJECT_WORDS.update(object_words)
+    word_table = WordTable.load(CHECKPOINTS / "words")
+    vectors = {word: word_table.embed([word])[0].mean(dim=1)[0] for word in words}
+    batches = StepBatches(composer, args.seed, object_words, stuff_words)
+
+    codec_file, codec = run / "codec.pt", PixelCodec()
+    if codec_file.exists():
+        codec.load_state_dict(torch.load(codec_file, weights_only=True))
+    else:
+        rng = np.random.default_rng(args.seed)
+        codec.fit(pixels(np.stack([composer.compose(rng).image for _ in range(256)])))
+        torch.save(codec.state_dict(), codec_file)
+
+    transformer = fresh_transformer(args.seed)
+    decayed = [p for p in transformer.parameters() if p.ndim > 1]
+    plain = [p for p in transformer.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), fused=True)
+    average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    step, pictures, seconds, last = 0, 0, 0.0, run / "last.pt"
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        transformer.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, step, pictures, seconds = state["average"], state["step"], state["pictures"], state["seconds"]
+        print(f"resumed at step {step}", flush=True)
+
+    loader = DataLoader(batches, sampler=range(step, args.steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    curve = (run / "curve.csv").open("a", newline="")
+    writer, logged, clock = csv.writer(curve), [], time.monotonic()
+    if curve.tell() == 0:
+        writer.writerow("step pictures seconds lr flow candidate presence oracle_miou oracle_accuracy full_miou".split())
+    for batch in loader:
+        generator = np.random.default_rng((args.seed, batch.step, 1))
+        torch.manual_seed(args.seed * 1_000_003 + batch.step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                batch.step, peak=args.lr, warmup=300, steps=args.steps, cooldown=args.cooldown
+            )
+        latents = codec.encode(pixels(batch.images)).latent_dist.mean
+        flow = candidate = presence = torch.tensor(float("nan"))
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            if args.name == "mini-plain" or generator.random() < args.flow_share:
+                loss = flow = flow_loss(transformer, latents, captions(batch, vectors, generator))
+            else:
+                table = torch.stack([vectors[word] for word in batch.words])[None]
+                candidate, presence = map_step(transformer, latents, batch, table, generator)
+                loss = candidate + presence
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        optimizer.step()
+        step, pictures = batch.step + 1, pictures + len(batch.images)
+        decay = min(0.999, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+        logged.append([flow.item(), candidate.item(), presence.item()])
+        if step % 100 == 0:
+            seconds, clock = seconds + time.monotonic() - clock, time.monotonic()
+            means = mean_of(logged)
+            scores = ("", "", "")
+            if step % args.monitor_every == 0:
+                scores = monitor(transformer, average, codec, vectors, composer, args.seed + 1)
+            writer.writerow([step, pictures, round(seconds), optimizer.param_groups[0]["lr"], *means, *scores])
+            curve.flush()
+            rate = pictures / max(seconds, 1e-9)
+            print(step, pictures, f"{rate:.1f}/s", *(f"{m:.3f}" for m in means), *scores, flush=True)
+            logged.clear()
+        if step % args.save_every == 0 or step == args.steps:
+            state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            torch.save(state | {"step": step, "pictures": pictures, "seconds": seconds}, run / "next.pt")
+            os.replace(run / "next.pt", last)
+
+
+def captions(batch: Batch, vectors: dict[str, torch.Tensor], generator: np.random.Generator) -> TextTokens:
+    """Each picture's true words in any order, padded with zeros; one picture in ten goes without."""
+    longest = max(len(caption) for caption in batch.captions)
+    hidden = torch.zeros(len(batch.captions), longest, 384)
+    pooled = torch.zeros(len(batch.captions), 384)
+    for row, caption in enumerate(batch.captions):
+        if caption and generator.random() >= 0.1:
+            told = torch.stack([vectors[word] for word in generator.permutation(caption)])
+            hidden[row, : len(told)], pooled[row] = told, told.mean(dim=0)
+    return TextTokens(hidden, pooled)
+
+
+if __name__ == "__main__":
+    main()
