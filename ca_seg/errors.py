@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used. `what` names it, `allowed` says what may stand there, `fix` what to do."""
+    """Something the user gave cannot be used: `what` it is, what is `allowed` there, and what would `fix` it."""
 
     def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
         self.what, self.allowed, self.fix = what, allowed, fix

@@ -17,7 +17,8 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return (x.float() * cos + turned * sin).to(x.dtype)
 
 
-def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """softmax(q k / sqrt(d)) v, written out."""
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(dim=-1)
     return weights @ v
 
@@ -41,8 +42,15 @@ def naive_flux(
     timestep: torch.Tensor,
     image_ids: torch.Tensor,
     guidance: torch.Tensor | None = None,
+    attention=plain_attention,
+    full: bool = False,
+    stop: int | None = None,
 ) -> list[dict[str, torch.Tensor]]:
-    """Per layer (double blocks, then single blocks): image and concept `output`, `value`, `query`, `key`, [B, T, D]."""
+    """Per layer (double blocks, then single blocks): image and concept `output`, `value`, `query`, `key`, [B, T, D].
+
+    `full` attends with all queries [concept, image] in the second attention and throws the image's rows away, as the
+    method's reference implementation does; `stop` is how many layers are run.
+    """
     heads = model.config.num_attention_heads
 
     def condition(pooled):
@@ -66,24 +74,36 @@ def naive_flux(
     def keep(qi, ki, vi, oi, qc, kc, vc, oc):
         names = ("query", "key", "value", "output")
         layers.append(
-            {f"image_{n}": _join(t) for n, t in zip(names, (qi, ki, vi, oi))}
-            | {f"concept_{n}": _join(t) for n, t in zip(names, (qc, kc, vc, oc))}
+            {f"image_{n}": _join(t) for n, t in zip(names, (qi, ki, vi, oi), strict=True)}
+            | {f"concept_{n}": _join(t) for n, t in zip(names, (qc, kc, vc, oc), strict=True)}
         )
 
-    for block in model.transformer_blocks:
+    for block in list(model.transformer_blocks)[:stop]:
         attn = block.attn
         nx, gx, sx, mx, hx = block.norm1(x, emb=temb)
         np_, gp, sp, mp, hp = block.norm1_context(p, emb=temb)
         nc, gc, sc, mc, hc = block.norm1_context(c, emb=concept_temb)
         (qx, kx, vx), (qp, kp, vp), (qc, kc, vc) = (
-            projected(attn, nx, False), projected(attn, np_, True), projected(attn, nc, True)
+            projected(attn, nx, False),
+            projected(attn, np_, True),
+            projected(attn, nc, True),
         )
         q, k = _rotate(torch.cat([qp, qx], 2), *turn), _rotate(torch.cat([kp, kx], 2), *turn)
-        joint = _attention(q, k, torch.cat([vp, vx], 2))
+        joint = attention(q, k, torch.cat([vp, vx], 2))
         cut = p.shape[1]
         qcx, kcx = _rotate(torch.cat([qc, qx], 2), *concept_turn), _rotate(torch.cat([kc, kx], 2), *concept_turn)
-        second = _attention(qcx, kcx, torch.cat([vc, vx], 2))[:, :, : c.shape[1]]
-        keep(q[:, :, cut:], k[:, :, cut:], vx, joint[:, :, cut:], qcx[:, :, : c.shape[1]], kcx[:, :, : c.shape[1]], vc, second)
+        asking = qcx if full else qcx[:, :, : c.shape[1]]
+        second = attention(asking, kcx, torch.cat([vc, vx], 2))[:, :, : c.shape[1]]
+        keep(
+            q[:, :, cut:],
+            k[:, :, cut:],
+            vx,
+            joint[:, :, cut:],
+            qcx[:, :, : c.shape[1]],
+            kcx[:, :, : c.shape[1]],
+            vc,
+            second,
+        )
 
         def finish(hidden, out, gate, shift, scale, gate_mlp, norm, ff, project):
             hidden = hidden + gate.unsqueeze(1) * project(out)
@@ -94,6 +114,8 @@ def naive_flux(
         p = finish(p, _join(joint[:, :, :cut]), gp, sp, mp, hp, block.norm2_context, block.ff_context, attn.to_add_out)
         c = finish(c, _join(second), gc, sc, mc, hc, block.norm2_context, block.ff_context, attn.to_add_out)
 
+    if stop is not None and stop <= len(model.transformer_blocks):
+        return layers
     for block in model.single_transformer_blocks:
         attn = block.attn
         joint_in = torch.cat([p, x], 1)
@@ -102,17 +124,21 @@ def naive_flux(
         q, k, v = projected(attn, n, False)
         qc, kc, vc = projected(attn, nc, False)
         cut = p.shape[1]
-        kx, vx = k[:, :, cut:], v[:, :, cut:]
+        kx, vx, q_image = k[:, :, cut:], v[:, :, cut:], q[:, :, cut:]
         q, k_turned = _rotate(q, *turn), _rotate(k, *turn)
-        joint = _attention(q, k_turned, v)
+        joint = attention(q, k_turned, v)
         length = c.shape[1]
         cos, sin = concept_turn
-        qc = _rotate(qc, cos[:length], sin[:length])
+        if full:
+            qc = _rotate(torch.cat([qc, q_image], 2), cos, sin)
+        else:
+            qc = _rotate(qc, cos[:length], sin[:length])
         kcx = _rotate(torch.cat([kc, kx], 2), cos, sin)
-        second = _attention(qc, kcx, torch.cat([vc, vx], 2))
+        second = attention(qc, kcx, torch.cat([vc, vx], 2))[:, :, :length]
+        qc = qc[:, :, :length]
         keep(q[:, :, cut:], k_turned[:, :, cut:], vx, joint[:, :, cut:], qc, kcx[:, :, :length], vc, second)
 
-        def leave(hidden, normed, out, gate):
+        def leave(hidden, normed, out, gate, block=block):
             return hidden + gate.unsqueeze(1) * block.proj_out(
                 torch.cat([_join(out), block.act_mlp(block.proj_mlp(normed))], dim=2)
             )

@@ -78,7 +78,13 @@ class Backbone(nn.Module):
         layers = self.card.layers if layers is None else tuple(layers)
         if not layers or min(layers) < 0 or max(layers) >= self.layers:
             raise OutOfRange(f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}")
-        times = [self.card.timestep] if timesteps is None else [timesteps] if isinstance(timesteps, float | int) else timesteps
+        times = (
+            [self.card.timestep]
+            if timesteps is None
+            else [timesteps]
+            if isinstance(timesteps, float | int)
+            else timesteps
+        )
         for time in times:
             check_timestep(time)
         samples = self.card.samples if samples is None else samples
@@ -122,15 +128,13 @@ class Backbone(nn.Module):
         tensor = None if prediction is None else prediction[0]
 
         def ask(vocabulary: Vocabulary, recording: Recording) -> list[Stream]:
-            return self.ask_at(vocabulary, recording, timesteps, self.card.guidance)
+            return self.ask_at(vocabulary, recording, self.card.guidance)
 
-        return Recording(grid, draws, tuple(layers), tuple(streams), tensor, ask)
+        return Recording(grid, draws, tuple(layers), tuple(streams), timesteps, tensor, ask)
 
     @torch.no_grad()
-    def ask_at(
-        self, vocabulary: Vocabulary, recording: Recording, timesteps: torch.Tensor, guidance: float
-    ) -> list[Stream]:
-        """The concept streams for a recording of pictures at timesteps [draws * B]; `Recording.ask` calls this."""
+    def ask_at(self, vocabulary: Vocabulary, recording: Recording, guidance: float) -> list[Stream]:
+        """The concept streams for a recording; `Recording.ask` calls this."""
         words = self.text.concepts(vocabulary.concepts, self.card.phrase_pooling)
         rows = recording.streams[0].key.shape[0]
         concepts = TextTokens(
@@ -139,7 +143,7 @@ class Backbone(nn.Module):
         return ask_streams(
             self.transformer,
             self.family.blocks(self.transformer),
-            self.family.ask_inputs(self.transformer, concepts, timesteps, guidance),
+            self.family.ask_inputs(self.transformer, concepts, recording.timesteps, guidance),
             recording.streams,
             concepts=concepts.hidden.shape[1],
             text_first=self.family.text_first,

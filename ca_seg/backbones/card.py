@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.concept.features import SPACES
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 
 POOLING = ("first", "mean", "last")
 

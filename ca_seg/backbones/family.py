@@ -23,8 +23,8 @@ class TextTokens:
 class Family(Protocol):
     """One joint-attention architecture of diffusers.
 
-        latents [B, c, h, w] ──inputs──► transformer(**inputs) ──► blocks 0, 1, 2 ...
-        concepts [B, C, d] ──ask_inputs──┘
+    latents [B, c, h, w] ──inputs──► transformer(**inputs) ──► blocks 0, 1, 2 ...
+    concepts [B, C, d] ──ask_inputs──┘
     """
 
     name: str

@@ -1,6 +1,6 @@
 """FLUX.1: double-stream blocks (text and image apart, attending together), then single-stream blocks.
 
-    latents [B, 16, 2h, 2w] --pack 2x2--> tokens [B, h*w, 64]      joint sequence: [text, image]
+latents [B, 16, 2h, 2w] --pack 2x2--> tokens [B, h*w, 64]      joint sequence: [text, image]
 """
 
 from __future__ import annotations

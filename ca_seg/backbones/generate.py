@@ -1,9 +1,9 @@
 """Maps of a picture while it is generated: the stock diffusers pipeline runs, and every step is asked.
 
-    step 0      step 1            step n
-    record      record    ...     record      each forward of the transformer, untouched
-    ask         ask               ask         at the step's own timestep
-       └──────────┴── mean of maps ──┘
+step 0      step 1            step n
+record      record    ...     record      each forward of the transformer, untouched
+ask         ask               ask         at the step's own timestep
+   └──────────┴── mean of maps ──┘
 """
 
 from __future__ import annotations
@@ -87,9 +87,14 @@ class GenerationTrace:
         try:
             guidance = kwargs.get("guidance")
             recording = Recording(
-                self.backbone.family.grid_of(kwargs), 1, self.layers, tuple(self._streams), None,
+                self.backbone.family.grid_of(kwargs),
+                1,
+                self.layers,
+                tuple(self._streams),
+                kwargs["timestep"],
+                None,
                 lambda vocabulary, own: self.backbone.ask_at(
-                    vocabulary, own, kwargs["timestep"], 0.0 if guidance is None else float(guidance[0])
+                    vocabulary, own, 0.0 if guidance is None else float(guidance[0])
                 ),
             )
             maps = recording.ask(self.vocabulary).maps(space=self.backbone.card.space)
@@ -136,7 +141,10 @@ def generate(
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
         vae=backbone.autoencoder,
-        text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
         transformer=transformer,
     )
     pipeline.set_progress_bar_config(disable=True)
@@ -144,7 +152,10 @@ def generate(
         made = pipeline(
             prompt_embeds=text.hidden.to(backbone.device, backbone.dtype),
             pooled_prompt_embeds=text.pooled.to(backbone.device, backbone.dtype),
-            height=height, width=width, num_inference_steps=steps, guidance_scale=guidance,
+            height=height,
+            width=width,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
             generator=torch.Generator().manual_seed(seed),
         )
     size = made.images[0].size

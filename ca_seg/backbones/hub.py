@@ -27,9 +27,13 @@ def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
     try:
         return Path(snapshot_download(card.hub, revision=card.revision, allow_patterns=patterns))
     except (GatedRepoError, RepositoryNotFoundError) as problem:
-        raise WeightsUnavailable(f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how(card)) from problem
+        raise WeightsUnavailable(
+            f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how(card)
+        ) from problem
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
-        raise WeightsUnavailable(f"the weights of {card.name} ({card.hub}) cannot be reached", fix=_how(card)) from problem
+        raise WeightsUnavailable(
+            f"the weights of {card.name} ({card.hub}) cannot be reached", fix=_how(card)
+        ) from problem
 
 
 def checked(card: Card, folder: Path) -> Path:

@@ -55,7 +55,8 @@ def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.
         for name, tensor in state.items():
             if tensor.shape != wanted[name]:
                 raise CorruptWeights(
-                    f"{name} in {file} has shape {tuple(tensor.shape)}", allowed=str(tuple(wanted[name])),
+                    f"{name} in {file} has shape {tuple(tensor.shape)}",
+                    allowed=str(tuple(wanted[name])),
                     fix="these are the weights of another model",
                 )
         model.load_state_dict(state, assign=True, strict=False)

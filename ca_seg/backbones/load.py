@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.t5_clip import T5ClipText
 from ca_seg.backbones.text import TextEncoder, WordTableText
 from ca_seg.backbones.word_table import WordTable
-from ca_seg.errors import UnknownName, WeightsUnavailable
+from ca_seg.errors import OutOfRange, UnknownName, WeightsUnavailable
 from ca_seg.shipped import shipped
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,6 +37,7 @@ def load_backbone(
     device: str = "cpu",
     precision: str | None = None,
     last_layer: int | None = None,
+    resolution: int | None = None,
     random_weights: bool = False,
     seed: int = 0,
 ) -> Backbone:
@@ -44,11 +46,16 @@ def load_backbone(
     `weights`: a local folder in the diffusers layout, instead of the card's own place. `transformer`, `autoencoder`,
     `text`: ready parts (a finetune, a small one in a test) in place of the loaded ones. `precision`: fp32, bf16 or
     fp16; by default fp32 on a CPU and bf16 elsewhere. `last_layer`: blocks after it are not loaded (default: the last
-    layer of the card). `random_weights`: the card's architecture with fresh weights, as a baseline.
+    layer of the card). `resolution`: pixels of the short side (default: the card's). `random_weights`: the card's
+    architecture with fresh weights, as a baseline.
 
     Raises UnknownName (with near names), WeightsUnavailable, CorruptWeights.
     """
     card = find_card(name)
+    if resolution is not None:
+        if resolution < card.multiple:
+            raise OutOfRange(f"resolution {resolution}", allowed=f"{card.multiple} pixels or more")
+        card = replace(card, resolution=resolution)
     if precision is not None and precision not in DTYPES:
         raise UnknownName("precision", precision, DTYPES)
     dtype = DTYPES[precision or ("fp32" if torch.device(device).type == "cpu" else "bf16")]

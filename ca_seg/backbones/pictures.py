@@ -25,7 +25,9 @@ def as_tensor(images: Pictures) -> torch.Tensor:
     if isinstance(images, torch.Tensor):
         batch = images if images.ndim == 4 else images[None]
         if batch.ndim != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
-            raise UserError(f"pictures of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W], 0..1")
+            raise UserError(
+                f"pictures of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W], 0..1"
+            )
         return batch
     if isinstance(images, Sequence):
         if not images:

@@ -19,16 +19,29 @@ class T5ClipText:
     """
 
     def __init__(
-        self, t5: T5EncoderModel, t5_tokenizer: T5TokenizerFast, clip: CLIPTextModel, clip_tokenizer: CLIPTokenizer,
+        self,
+        t5: T5EncoderModel,
+        t5_tokenizer: T5TokenizerFast,
+        clip: CLIPTextModel,
+        clip_tokenizer: CLIPTokenizer,
         length: int,
     ) -> None:
-        self.t5, self.t5_tokenizer, self.clip, self.clip_tokenizer, self.length = t5, t5_tokenizer, clip, clip_tokenizer, length
+        self.t5, self.t5_tokenizer, self.clip, self.clip_tokenizer, self.length = (
+            t5,
+            t5_tokenizer,
+            clip,
+            clip_tokenizer,
+            length,
+        )
         self._kept: dict[str, tuple[torch.Tensor, int]] = {}
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
         hidden = torch.stack([self._encode(prompt)[0] for prompt in prompts])
         tokens = self.clip_tokenizer(
-            list(prompts), padding="max_length", max_length=self.clip_tokenizer.model_max_length, truncation=True,
+            list(prompts),
+            padding="max_length",
+            max_length=self.clip_tokenizer.model_max_length,
+            truncation=True,
             return_tensors="pt",
         )
         with torch.no_grad():
@@ -51,7 +64,9 @@ class T5ClipText:
             whole = self.t5_tokenizer(phrase).input_ids
             if len(whole) > self.length:
                 raise UserError(
-                    f"the text {phrase[:40]!r}... has {len(whole)} tokens", allowed=f"at most {self.length}", fix="shorten it"
+                    f"the text {phrase[:40]!r}... has {len(whole)} tokens",
+                    allowed=f"at most {self.length}",
+                    fix="shorten it",
                 )
             tokens = self.t5_tokenizer(phrase, padding="max_length", max_length=self.length, return_tensors="pt")
             hidden = self.t5(tokens.input_ids.to(self.t5.device)).last_hidden_state[0]

@@ -1,8 +1,8 @@
 """Ask: run the same stock transformer with concepts in the prompt's place and one dummy for the image.
 
-    sequence    [ concept 0 .. C-1 | dummy ]
-    attention     concepts look at [ concepts | recorded image keys and values ]
-    dummy         is given zeros, and nobody looks at it
+sequence    [ concept 0 .. C-1 | dummy ]
+attention     concepts look at [ concepts | recorded image keys and values ]
+dummy         is given zeros, and nobody looks at it
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import torch
 class Grid:
     """Tokens in reading order: frame by frame, row by row. Pictures have one frame and need not be square.
 
-        height 2, width 3:   0 1 2
-                             3 4 5
+    height 2, width 3:   0 1 2
+                         3 4 5
     """
 
     height: int

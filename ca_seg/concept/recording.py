@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,6 +21,7 @@ class Recording:
     draws: int
     layers: tuple[int, ...]  # the layers that maps read by default
     streams: tuple[Stream, ...]  # each [draws * B, heads, N, head_dim]
+    timesteps: torch.Tensor  # [draws * B], 0..1
     prediction: torch.Tensor | None  # the stock model's output; None when the pass was cut after the last layer
     asker: Callable[[Vocabulary, Recording], list[Stream]]
 
@@ -32,6 +33,12 @@ class Recording:
     def nbytes(self) -> int:
         """Bytes held by the recorded vectors."""
         return sum(t.nbytes for s in self.streams for t in (s.query, s.key, s.value, s.output))
+
+    def select(self, picture: int) -> Recording:
+        """The recording of one picture of the batch, all its draws; no copy."""
+        rows = slice(picture, None, self.batch)
+        streams = tuple(Stream(s.query[rows], s.key[rows], s.value[rows], s.output[rows]) for s in self.streams)
+        return replace(self, streams=streams, timesteps=self.timesteps[rows], prediction=None)
 
     def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
         """Where is each word? One pass over C concept tokens; the pictures are not run again."""

@@ -26,7 +26,9 @@ class Batch:
     images: np.ndarray  # uint8 [B, H, W, 3]
     captions: list[tuple[str, ...]]  # the true words of each picture
     words: list[str]  # the words that are asked, true of some picture or of none
-    true: np.ndarray  # bool [B, C, h, w]: the word is in the caption of the picture (or quarter) that this token lies in
+    true: (
+        np.ndarray
+    )  # bool [B, C, h, w]: the word is in the caption of the picture (or quarter) that this token lies in
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,13 @@ class StepBatches:
     def _small(self, rng, objects, stuffs, words):
         count = int(rng.choice(3, p=(0.15, 0.6, 0.25)))
         scene = self.composer.compose(
-            rng, height=SMALL, width=SMALL, objects=count, stuffs=(1, 1) if rng.random() < 0.7 else (2, 2),
-            words=objects, stuff_words=stuffs,
+            rng,
+            height=SMALL,
+            width=SMALL,
+            objects=count,
+            stuffs=(1, 1) if rng.random() < 0.7 else (2, 2),
+            words=objects,
+            stuff_words=stuffs,
         )
         return scene.image, self._truth(scene.words, words, SMALL), scene.words
 
@@ -93,7 +100,10 @@ class StepBatches:
         parts = [self._small(rng, objects, stuffs, words) for _ in range(4)]
         picture, truth = (
             np.concatenate(
-                [np.concatenate([p[i] for p in parts[:2]], axis=1 + i), np.concatenate([p[i] for p in parts[2:]], axis=1 + i)],
+                [
+                    np.concatenate([p[i] for p in parts[:2]], axis=1 + i),
+                    np.concatenate([p[i] for p in parts[2:]], axis=1 + i),
+                ],
                 axis=i,
             )
             for i in (0, 1)

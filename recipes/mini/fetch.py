@@ -1,7 +1,7 @@
 """Get the emoji that scenes are composed of: `python -m recipes.mini.fetch` (needs npm).
 
-    fluent-emoji-3d          Microsoft's Fluent emoji, 3D style, MIT: the objects
-    emoji-datasource-google  emoji.json (names) and Google's Noto drawings, Apache-2.0: the drawing style
+fluent-emoji-3d          Microsoft's Fluent emoji, 3D style, MIT: the objects
+emoji-datasource-google  emoji.json (names) and Google's Noto drawings, Apache-2.0: the drawing style
 """
 
 from __future__ import annotations

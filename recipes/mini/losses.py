@@ -1,11 +1,11 @@
-"""What the shipped backbones are trained on: flow matching, and (for `mini`) a loss on the maps that knows captions only.
+"""What the shipped backbones are trained on: flow matching, and (for `mini`) a loss on maps that knows captions only.
 
 The map loss asks a recorded picture a list of words of which the caption says which are true. Masks are never seen.
 
     p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
-    candidate   -log of the p of all true words together, mean over tokens        nothing absent may be seen anywhere
-    presence    -log of the mean of a true word's k best p                        everything present must be seen somewhere
+    candidate   -log of the p of all true words together, mean over tokens    nothing absent may be seen anywhere
+    presence    -log of the mean of a true word's k best p                    everything present must be seen somewhere
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def flow_loss(transformer: nn.Module, latents: torch.Tensor, text: TextTokens) -
 def layer_scores(
     transformer: nn.Module, latents: torch.Tensor, concepts: torch.Tensor, timesteps: torch.Tensor
 ) -> dict[int, torch.Tensor]:
-    """Raw output-space scores [B, C, N] of each layer in LAYER_WEIGHTS, for concepts [B, C, 384] and an empty prompt."""
+    """Raw output-space scores [B, C, N] of LAYER_WEIGHTS' layers, for concepts [B, C, 384] and an empty prompt."""
     x, _ = noised(latents, timesteps)
     batch, width = len(latents), concepts.shape[-1]
     blocks, last = FLUX.blocks(transformer), max(LAYER_WEIGHTS)
@@ -52,13 +52,14 @@ def layer_scores(
     image, _ = record_streams(transformer, blocks, inputs, image_tokens=grid.tokens, text_first=True, last_layer=last)
     asked = FLUX.ask_inputs(transformer, TextTokens(concepts, none), timesteps, 0.0)
     concept = ask_streams(transformer, blocks, asked, image, concepts=concepts.shape[1], text_first=True)
-    joined = {i: (concept[i].output.transpose(1, 2).flatten(2), image[i].output.transpose(1, 2).flatten(2)) for i in LAYER_WEIGHTS}
+    joined = {
+        i: (concept[i].output.transpose(1, 2).flatten(2), image[i].output.transpose(1, 2).flatten(2))
+        for i in LAYER_WEIGHTS
+    }
     return {i: (c @ x.transpose(1, 2)).float() for i, (c, x) in joined.items()}
 
 
-def map_loss(
-    scores: torch.Tensor, true: torch.Tensor, best: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def map_loss(scores: torch.Tensor, true: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Candidate and presence loss of one layer.
 
     scores [B, C, N]; true [B, C, N] bool: the words that the caption of this token's picture holds; best [C] int:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ca_seg.backbones.word_table import WordTable
 from torch.utils.data import DataLoader
 
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.pixel_codec import PixelCodec
-from ca_seg.backbones.word_table import WordTable
 from recipes.mini.batches import FULL, Batch, StepBatches
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, weighted
 from recipes.mini.model import fresh_transformer
@@ -120,14 +120,25 @@ def main() -> None:
     curve = (run / "curve.csv").open("a", newline="")
     writer, logged, clock = csv.writer(curve), [], time.monotonic()
     if curve.tell() == 0:
-        writer.writerow("step pictures seconds lr flow candidate presence oracle_miou oracle_accuracy full_miou".split())
+        writer.writerow(
+            [
+                "step",
+                "pictures",
+                "seconds",
+                "lr",
+                "flow",
+                "candidate",
+                "presence",
+                "oracle_miou",
+                "oracle_accuracy",
+                "full_miou",
+            ]
+        )
     for batch in loader:
         generator = np.random.default_rng((args.seed, batch.step, 1))
         torch.manual_seed(args.seed * 1_000_003 + batch.step)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(
-                batch.step, peak=args.lr, warmup=300, steps=args.steps, cooldown=args.cooldown
-            )
+            group["lr"] = learning_rate(batch.step, peak=args.lr, warmup=300, steps=args.steps, cooldown=args.cooldown)
         latents = codec.encode(pixels(batch.images)).latent_dist.mean
         flow = candidate = presence = torch.tensor(float("nan"))
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):

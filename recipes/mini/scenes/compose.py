@@ -1,7 +1,7 @@
 """Scenes: one to four objects on one or two stuffs, with the caption and the exact mask that belong to them.
 
-    stuff ──split by a wavy line──► ground ──objects, far to near, each with light and shadow──► picture
-      mask: the stuff's class      caption: the words of all that can be seen
+stuff ──split by a wavy line──► ground ──objects, far to near, each with light and shadow──► picture
+  mask: the stuff's class      caption: the words of all that can be seen
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SceneComposer:
         words: Sequence[str] | None = None,
         stuff_words: Sequence[str] | None = None,
     ) -> Scene:
-        """One scene. `objects` and `stuffs` are a number or an inclusive range; `words` and `stuff_words` limit the choice."""
+        """One scene: `objects` (a number or inclusive range) of `words` on `stuffs` (a range) of `stuff_words`."""
         h, w = height or self.height, width or self.width
         kinds = rng.choice(stuff_words or self.stuff_words, rng.integers(stuffs[0], stuffs[1] + 1), replace=False)
         image, mask = self._ground(rng, kinds, h, w)

@@ -38,7 +38,9 @@ class ObjectLibrary:
         Run `python -m recipes.mini.fetch` first. Raises FileNotFoundError naming a picture that is not there.
         """
         names = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text(encoding="utf-8"))[part]
-        unified = {e["short_name"]: e["unified"].lower() for e in json.loads((cache / "noto" / "emoji.json").read_text())}
+        unified = {
+            e["short_name"]: e["unified"].lower() for e in json.loads((cache / "noto" / "emoji.json").read_text())
+        }
         found = {}
         for word, shorts in names.items():
             files = [_file(cache, style, unified[short]) for short in shorts]

@@ -89,13 +89,15 @@ def brick(rng: Rng, h: int, w: int) -> np.ndarray:
     shifted = x + (row % 2) * long / 2
     column = np.floor(shifted / long)
     shade = rng.standard_normal(4096).astype(np.float32)[((row * 57 + column * 131) % 4096).astype(int)]
-    body = _mix(_tint(rng, (0.48, 0.16, 0.10)), _tint(rng, (0.78, 0.36, 0.24)), 0.5 + 0.22 * shade + 0.1 * _noise(rng, h, w, 2))
+    body = _mix(
+        _tint(rng, (0.48, 0.16, 0.10)), _tint(rng, (0.78, 0.36, 0.24)), 0.5 + 0.22 * shade + 0.1 * _noise(rng, h, w, 2)
+    )
     mortar = ((y % tall) < gap) | ((shifted % long) < gap)
     return np.where(mortar[..., None], np.array(_tint(rng, (0.78, 0.75, 0.70), 0.03), np.float32), body)
 
 
 def wood(rng: Rng, h: int, w: int) -> np.ndarray:
-    y, x = _turned(rng, h, w, 0.12)
+    y, _ = _turned(rng, h, w, 0.12)
     plank = rng.uniform(18, 34)
     board = np.floor(y / plank)
     shift = rng.uniform(0, 400, 64).astype(np.float32)[(board % 64).astype(int)]
@@ -126,7 +128,11 @@ def stone(rng: Rng, h: int, w: int) -> np.ndarray:
     two = np.partition(apart, 1, axis=-1)[..., :2]
     joint = cv2.resize(np.sqrt(two[..., 1]) - np.sqrt(two[..., 0]), (w, h))
     shade = cv2.resize(rng.standard_normal(len(py)).astype(np.float32)[near], (w, h))
-    body = _mix(_tint(rng, (0.38, 0.38, 0.36), 0.03), _tint(rng, (0.70, 0.69, 0.66), 0.03), 0.5 + 0.2 * shade + 0.15 * _noise(rng, h, w, 3))
+    body = _mix(
+        _tint(rng, (0.38, 0.38, 0.36), 0.03),
+        _tint(rng, (0.70, 0.69, 0.66), 0.03),
+        0.5 + 0.2 * shade + 0.15 * _noise(rng, h, w, 3),
+    )
     return body * (0.35 + 0.65 * np.clip(joint / 4, 0, 1))[..., None]
 
 
@@ -164,7 +170,11 @@ def metal(rng: Rng, h: int, w: int) -> np.ndarray:
     y, x = _turned(rng, h, w, 0.1)
     step = rng.uniform(9, 14)
     a, b = (x + y) / step, (x - y) / step
-    bump = np.where((np.floor(a) + np.floor(b)) % 2 == 0, np.sin(np.pi * a) ** 2 * np.sin(np.pi * b) ** 8, np.sin(np.pi * a) ** 8 * np.sin(np.pi * b) ** 2)
+    bump = np.where(
+        (np.floor(a) + np.floor(b)) % 2 == 0,
+        np.sin(np.pi * a) ** 2 * np.sin(np.pi * b) ** 8,
+        np.sin(np.pi * a) ** 8 * np.sin(np.pi * b) ** 2,
+    )
     sheen = 0.5 + 0.15 * _noise(rng, h, w, 1.2, (0.8, 12)) + 0.2 * _noise(rng, h, w, 40) + 0.5 * bump
     return _mix(_tint(rng, (0.40, 0.43, 0.48), 0.02), _tint(rng, (0.80, 0.83, 0.88), 0.02), sheen)
 
@@ -203,5 +213,22 @@ def soil(rng: Rng, h: int, w: int) -> np.ndarray:
 
 KINDS: dict[str, Callable[[Rng, int, int], np.ndarray]] = {
     kind.__name__: kind
-    for kind in (grass, sky, water, sand, brick, wood, snow, stone, road, leaves, tile, metal, marble, lava, carpet, soil)
+    for kind in (
+        grass,
+        sky,
+        water,
+        sand,
+        brick,
+        wood,
+        snow,
+        stone,
+        road,
+        leaves,
+        tile,
+        metal,
+        marble,
+        lava,
+        carpet,
+        soil,
+    )
 }

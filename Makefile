@@ -1,0 +1,34 @@
+# Two commands do all of their own set-up:
+#   make demo    zero-shot evaluation of the shipped backbone on the shipped scenes
+#   make test    every check that CI runs
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.installed
+OUT ?= out/zero_shot/mini_scenes
+
+.PHONY: demo test lint types bench clean
+
+demo: $(READY)
+	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)
+
+test: lint types
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+
+types: $(READY)
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(VENV)/bin/python benchmarks/overhead.py
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet torch torchvision
+	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,148 @@
+"""What a map costs, against the stock forward pass of the same model: python benchmarks/overhead.py [--json FILE]
+
+    stock_forward   the whole transformer, as a pipeline step runs it
+    record          the pass that keeps the image stream, cut after the last wanted double block
+    ask             21 concepts on a recorded picture
+    map_run         record + ask
+    naive           image, prompt and concepts side by side; in each block a second, full attention whose image rows are
+                    thrown away (how the method's reference implementation works), through all blocks
+    naive_stopped   the same, cut after the last wanted block
+
+All in one run, in turn, several rounds; medians of the rounds' ratios. A Flux shape (19 double, 38 single blocks) at a
+width that fits a laptop; 1,024 image tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import FluxTransformer2DModel
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.flux import Flux
+from ca_seg.concept.ask import ask_streams
+from ca_seg.concept.record import record_streams
+from tests.naive_flux import naive_flux
+
+FLUX, TEXT = Flux(), 256
+
+
+def model(double: int, single: int, width: int) -> FluxTransformer2DModel:
+    torch.manual_seed(0)
+    return FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=double,
+        num_single_layers=single,
+        attention_head_dim=64,
+        num_attention_heads=width // 64,
+        joint_attention_dim=512,
+        pooled_projection_dim=128,
+        axes_dims_rope=(8, 28, 28),
+    ).eval()
+
+
+def measure(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Seconds of each run in each round; the runs take turns, so that a slow moment of the machine hits all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--double", type=int, default=19)
+    parser.add_argument("--single", type=int, default=38)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--side", type=int, default=32, help="image tokens of one side")
+    parser.add_argument("--concepts", type=int, default=21)
+    args = parser.parse_args()
+    transformer = model(args.double, args.single, args.width)
+    latents, when = torch.randn(1, 16, 2 * args.side, 2 * args.side), torch.tensor([0.5])
+    prompt = TextTokens(torch.randn(1, TEXT, 512), torch.randn(1, 128))
+    inputs = FLUX.inputs(transformer, latents, prompt, when, 0.0)
+    blocks, last = FLUX.blocks(transformer), args.double - 1
+
+    def record():
+        tokens = args.side**2
+        return record_streams(transformer, blocks, inputs, image_tokens=tokens, text_first=True, last_layer=last)[0]
+
+    def ask(streams, count):
+        concepts = TextTokens(torch.randn(1, count, 512), torch.zeros(1, 128))
+        asked = FLUX.ask_inputs(transformer, concepts, when, 0.0)
+        return ask_streams(transformer, blocks, asked, streams, concepts=count, text_first=True)
+
+    def naive(layers):
+        concepts = TextTokens(torch.randn(1, args.concepts, 512), torch.zeros(1, 128))
+        return naive_flux(
+            transformer,
+            inputs["hidden_states"],
+            prompt.hidden,
+            prompt.pooled,
+            concepts.hidden,
+            concepts.pooled,
+            when,
+            inputs["img_ids"],
+            attention=torch.nn.functional.scaled_dot_product_attention,
+            full=True,
+            stop=layers,
+        )
+
+    kept = record()
+    times = measure(
+        args.rounds,
+        {
+            "stock_forward": lambda: transformer(**inputs),
+            "record": record,
+            "ask": lambda: ask(kept, args.concepts),
+            "map_run": lambda: ask(record(), args.concepts),
+            "naive": lambda: naive(None),
+            "naive_stopped": lambda: naive(args.double),
+            "ask_10": lambda: ask(kept, 10),
+            "ask_1000": lambda: ask(kept, 1000),
+        },
+    )
+
+    def ratio(a: str, b: str) -> float:
+        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+    pairs = [
+        ("map_run", "stock_forward"),
+        ("map_run", "record"),
+        ("ask", "record"),
+        ("naive", "map_run"),
+        ("naive_stopped", "map_run"),
+        ("ask_1000", "ask_10"),
+    ]
+    report = {
+        "shape": {k: getattr(args, k) for k in ("double", "single", "width", "side", "concepts")},
+        "threads": torch.get_num_threads(),
+        "seconds": {name: statistics.median(values) for name, values in times.items()},
+        "ratios": {f"{a}/{b}": ratio(a, b) for a, b in pairs},
+    }
+    for name, seconds in report["seconds"].items():
+        print(f"{name:16} {1000 * seconds:9.1f} ms")
+    for name, value in report["ratios"].items():
+        print(f"{name:28} {value:7.3f}")
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Arguments from config files and the command line, by jsonargparse: types, help, unknown keys, --print_config.
+
+A config may build on another: `base: ../base/scenes.yaml` (relative to the config) is read first, then overridden.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from jsonargparse import ArgumentParser
+
+from ca_seg.errors import UserError
+
+CONFIG = "--config-file"
+TRAINER_LEFT_OUT = {"callbacks", "logger", "plugins", "profiler", "model_registry"}
+
+
+def parser(description: str) -> ArgumentParser:
+    """A parser with `--config-file FILE` (repeatable) and `--base FILE`."""
+    made = ArgumentParser(description=description, exit_on_error=True)
+    made.add_argument(CONFIG, action="config", help="a YAML file; what follows on the command line overrides it")
+    made.add_argument("--base", type=str | None, default=None, help="the config that this one builds on")
+    return made
+
+
+def add_trainer(to: ArgumentParser, **defaults: Any) -> None:
+    """Lightning's own flags: --trainer.accelerator, --trainer.devices, --trainer.precision ..."""
+    to.add_class_arguments(pl.Trainer, "trainer", skip=TRAINER_LEFT_OUT)
+    to.set_defaults({f"trainer.{key}": value for key, value in defaults.items()})
+
+
+def with_bases(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with every config's bases put before it."""
+    result: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == CONFIG or argument.startswith(f"{CONFIG}="):
+            file = argument.partition("=")[2] or next(waiting, "")
+            for step in chain(Path(file)):
+                result += [CONFIG, str(step)]
+        else:
+            result.append(argument)
+    return result
+
+
+def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
+    """`file` after everything it builds on. Raises UserError for a missing or broken file, or a circle."""
+    if file.resolve() in seen:
+        raise UserError(f"the config {file} builds on itself", fix="remove its `base`")
+    if not file.is_file():
+        near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        raise UserError(f"no config file {file}", allowed=", ".join(near[:12]), fix="configs/ holds those that ship")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise UserError(f"the config {file} is not YAML: {problem}") from problem
+    if not isinstance(content, dict):
+        raise UserError(f"the config {file} holds no keys", allowed="key: value lines")
+    base = content.get("base")
+    before = chain((file.parent / base), (*seen, file.resolve())) if base else []
+    return [*before, file]
+
+
+def guarded(main: Any) -> int:
+    """Run `main()`: its exit status, or 2 with one line on stderr for an error that the user can mend."""
+    try:
+        return int(main() or 0)
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2

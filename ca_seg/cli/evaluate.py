@@ -1,0 +1,190 @@
+"""`python eval.py --config-file FILE [--key.sub value ...] [--out DIR]`: a zero-shot evaluation."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from jsonargparse import Namespace
+from rich.console import Console
+
+from ca_seg.backbones.load import load_backbone
+from ca_seg.cli.arguments import add_trainer, guarded, parser, with_bases
+from ca_seg.cli.settings import BackboneSettings, DataSettings
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.evaluation.gallery import write_gallery
+from ca_seg.evaluation.methods import (
+    RANDOM_WEIGHTS,
+    TRIVIAL,
+    Reading,
+    check_methods,
+    class_pixels,
+    of_backbone,
+    trivial,
+)
+from ca_seg.evaluation.predictions import PredictionWriter
+from ca_seg.evaluation.results import SCHEMA, check_expected, fingerprint, versions, write_results
+from ca_seg.evaluation.run import Cell, score
+from ca_seg.evaluation.table import print_results
+
+ALL = "all"
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Run the evaluation; 0 when every picture was scored and every expectation holds, else 1."""
+    settings, given = _parse(arguments)
+    out, console, start = Path(settings.out), Console(), time.monotonic()
+    main: BackboneSettings = settings.model
+    check_methods([main.backbone, *settings.compare])
+    _quiet()
+    pl.seed_everything(settings.seed, verbose=False)
+    trainer = pl.Trainer(**settings.trainer.as_dict(), logger=False, enable_checkpointing=False)
+    splits = settings.data.splits or [None]
+    data = {split or ALL: _data(settings.data, split) for split in splits}
+    writer = (
+        PredictionWriter(out / "predictions", data[splits[0] or ALL].class_list) if settings.save_predictions else None
+    )
+
+    device = str(trainer.strategy.root_device)
+    cells: dict[str, dict[str, Cell]] = {}
+    used: dict[str, Any] = {}
+    for name in (main.backbone, *settings.compare):
+        reading, record = Reading(), None
+        if name == main.backbone:
+            reading = Reading(main.layers, main.timesteps, main.samples, main.space, main.softmax)
+        if name not in TRIVIAL or name == RANDOM_WEIGHTS:
+            own = main.backbone if name == RANDOM_WEIGHTS else name
+            backbone = load_backbone(
+                own,
+                weights=main.weights if own == main.backbone else None,
+                device=device,
+                precision=main.precision,
+                resolution=main.resolution if own == main.backbone else None,
+                random_weights=name == RANDOM_WEIGHTS,
+                last_layer=max(reading.layers) if reading.layers else None,
+            )
+            used[name] = reading.resolved(backbone)
+            record = of_backbone(backbone, reading)
+        space = used.get(name, {}).get("space", "output")
+        cells[name] = {}
+        for split, part in data.items():
+            console.print(f"{name} on {split}", style="dim")
+            method = record or trivial(name, lambda part=part: class_pixels(part.dataset(part.split)))
+            cells[name][split] = score(
+                trainer,
+                method,
+                part,
+                space=space,
+                softmax=reading.softmax,
+                layers=reading.layers,
+                seed=settings.seed,
+                synonyms=main.synonyms,
+                keep=writer if name == main.backbone else None,
+            )
+        if name == main.backbone and settings.report:
+            pictures = write_gallery(out, cells[name], data, record, space, reading, settings.seed)
+
+    results = _results(settings, given, cells, data, used, time.monotonic() - start)
+    results["expect"] = check_expected(settings.expect, results)
+    if trainer.is_global_zero:
+        write_results(out / "results.json", results)
+        print_results(results, console)
+        if settings.report:
+            pictures.page(results)
+            console.print(f"page: {out / 'index.html'}", soft_wrap=True)
+        print(out / "results.json")
+    complete = all(cell.complete for row in cells.values() for cell in row.values())
+    return 0 if complete and all(check["holds"] for check in results["expect"]) else 1
+
+
+def _parse(arguments: Sequence[str]) -> tuple[Namespace, dict[str, Any]]:
+    known = parser("Zero-shot segmentation of a dataset, scored under both protocols.")
+    known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
+    known.add_argument("--data", type=DataSettings, default=DataSettings())
+    known.add_argument("--compare", type=list[str], default=[], help="further rows: backbones, " + ", ".join(TRIVIAL))
+    known.add_argument("--expect", type=dict[str, Any], default={}, help="path/to/figure: [value, tolerance]")
+    known.add_argument("--save_predictions", type=bool, default=False, help="write OUT/predictions/PROTOCOL/STEM.png")
+    known.add_argument("--report", type=bool, default=True, help="write OUT/index.html with overlays and heat maps")
+    known.add_argument("--seed", type=int, default=0)
+    known.add_argument("--out", type=str, default="out/zero_shot")
+    add_trainer(known, accelerator="auto", devices=1)
+    settings = known.parse_args(with_bases(arguments))
+    kept = json.loads(known.dump(settings, format="json", skip_none=False))
+    return known.instantiate_classes(_without_trainer(settings)), kept
+
+
+def _without_trainer(settings: Namespace) -> Namespace:
+    """The Trainer is made here, with our own logger and checkpoint choice."""
+    trainer = settings.pop("trainer")
+    for key in ("logger", "enable_checkpointing"):
+        trainer.pop(key, None)
+    settings.trainer = trainer
+    return settings
+
+
+def _data(settings: DataSettings, split: str | None) -> SegmentationData:
+    return SegmentationData(
+        settings.name,
+        settings.root,
+        split,
+        batch_size=settings.batch_size,
+        num_workers=settings.num_workers,
+        limit=settings.limit,
+    )
+
+
+def _results(
+    settings: Namespace,
+    given: dict[str, Any],
+    cells: dict[str, dict[str, Cell]],
+    data: dict[str, SegmentationData],
+    used: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    own, first = settings.model.backbone, next(iter(data))
+    head, row = cells[own][first], cells[own]
+    dataset = data[first].dataset(data[first].split)
+    scored, spent = sum(c.task.scored for c in row.values()), sum(c.seconds for c in row.values())
+    return {
+        "schema": SCHEMA,
+        "method": own,
+        "reading": used.get(own, {}),
+        "metrics": head.task.figures,
+        "splits": {split: cell.task.figures for split, cell in row.items()},
+        "methods": {m: {s: c.task.figures for s, c in by.items()} for m, by in cells.items()},
+        "readings": used,
+        "per_class": {protocol: head.task.class_table(protocol) for protocol in head.task.figures},
+        "confusions": head.task.confusions("full-vocabulary"),
+        "ranking": head.task.ranking,
+        "dataset": {
+            "name": settings.data.name,
+            "split": first,
+            "classes": len(dataset.class_list),
+            "pictures": {split: cell.pictures for split, cell in row.items()},
+            "fingerprint": fingerprint(dataset),
+        },
+        "skipped": [list(pair) for cell in row.values() for pair in cell.task.skipped],
+        "speed": {"pictures": scored, "seconds": spent, "pictures_per_second": scored / max(spent, 1e-9)},
+        "seconds": seconds,
+        "seed": settings.seed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "config": given,
+    }
+
+
+def _quiet() -> None:
+    """Lightning's hints on loader workers and logging are not for a reader of results."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*`pin_memory`.*")
+
+
+def main() -> int:
+    return guarded(lambda: evaluate(sys.argv[1:]))

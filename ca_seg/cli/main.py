@@ -1,0 +1,101 @@
+"""`ca-seg segment | zoo | data | eval | train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ca_seg.cli.arguments import guarded
+
+
+def main() -> int:
+    """The exit status: 0 done, 1 done in part (a picture was skipped, a figure is off), 2 could not start."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["eval"]:
+        from ca_seg.cli.evaluate import evaluate
+
+        return guarded(lambda: evaluate(arguments[1:]))
+    if arguments[:1] == ["train"]:
+        from ca_seg.cli.train import train
+
+        return guarded(lambda: train(arguments[1:]))
+    args = _parser().parse_args(arguments)
+    return guarded(lambda: args.run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ca-seg", description="Frozen diffusion transformers as segmentation backbones."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    segment = commands.add_parser("segment", help="segment pictures by words")
+    segment.add_argument("pictures", type=Path, nargs="+", metavar="PHOTO")
+    segment.add_argument("--concepts", nargs="+", required=True, metavar="WORD", help="what to look for")
+    segment.add_argument("--backbone", default="mini", metavar="NAME", help="a name from `ca-seg zoo list`")
+    segment.add_argument("--weights", type=Path, help="a local folder with the weights")
+    segment.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    segment.add_argument("--resolution", type=int, help="pixels of the short side (default: the card's)")
+    segment.add_argument("--layers", type=int, nargs="+", help="the joint attentions that maps read")
+    segment.add_argument("--timestep", type=float, help="0 (clean) to 1 (noise)")
+    segment.add_argument("--samples", type=int, help="noise samples")
+    segment.add_argument("--space", help="output, cross-attention or value")
+    segment.add_argument("--seed", type=int, default=0)
+    segment.add_argument("--out", type=Path, default=Path("out/segment"))
+    segment.set_defaults(run=_segment)
+
+    zoo = commands.add_parser("zoo", help="the backbones").add_subparsers(required=True, metavar="list|show")
+    zoo.add_parser("list", help="all of them").set_defaults(run=_zoo_list)
+    show = zoo.add_parser("show", help="one card")
+    show.add_argument("name")
+    show.set_defaults(run=_zoo_show)
+
+    data = commands.add_parser("data", help="the datasets").add_subparsers(required=True, metavar="list|path")
+    data.add_parser("list", help="all of them").set_defaults(run=_data_list)
+    path = data.add_parser("path", help="the folder of one that ships")
+    path.add_argument("name")
+    path.set_defaults(run=_data_path)
+
+    commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
+    commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
+    return parser
+
+
+def _segment(args: argparse.Namespace) -> int:
+    from ca_seg.cli.segment import segment
+
+    return segment(args)
+
+
+def _zoo_list(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ca_seg.zoo import print_zoo
+
+    print_zoo(Console())
+    return 0
+
+
+def _zoo_show(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ca_seg.zoo import print_card
+
+    print_card(args.name, Console())
+    return 0
+
+
+def _data_list(args: argparse.Namespace) -> int:
+    from ca_seg.data.catalogue import DATASETS
+
+    for entry in DATASETS.values():
+        print(f"{entry.name:10} {entry.summary}\n{'':10} {entry.how_to_get}")
+    return 0
+
+
+def _data_path(args: argparse.Namespace) -> int:
+    from ca_seg.data.catalogue import open_dataset
+
+    print(open_dataset(args.name).root)
+    return 0

@@ -1,0 +1,94 @@
+"""`ca-seg segment PHOTO --concepts cat grass`: one's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import load_backbone
+from ca_seg.data.read import read_image
+from ca_seg.errors import UserError
+from ca_seg.heads.zero_shot import decide
+from ca_seg.tasks.zero_shot import picture_seed
+from ca_seg.visual.heatmaps import heatmap_strip
+from ca_seg.visual.mask_png import write_mask
+from ca_seg.visual.overlay import overlay
+from ca_seg.vocabulary import Vocabulary
+
+
+def segment(args: argparse.Namespace) -> int:
+    """Writes, for each picture, below `args.out`:
+
+        STEM_overlay.png     the picture, coloured, with a legend
+        STEM_mask.png        palette PNG in the picture's own size: 1 = the first concept, 2 = the second ...
+        STEM_heatmaps.png    one heat map per concept
+        STEM_scores.json     share of the picture and mean score of each concept
+
+    A picture that cannot be read is reported and the others go on; the exit status is then 1.
+    """
+    vocabulary = Vocabulary.from_names(args.concepts)
+    _check_stems(args.pictures)
+    backbone = load_backbone(
+        args.backbone,
+        weights=args.weights,
+        device=args.device,
+        resolution=args.resolution,
+        last_layer=max(args.layers) if args.layers else None,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for picture in args.pictures:
+        try:
+            _segment_one(picture, vocabulary, backbone, args)
+        except UserError as problem:
+            if len(args.pictures) == 1:
+                raise
+            print(f"skipped: {problem}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def _segment_one(picture: Path, vocabulary: Vocabulary, backbone: Backbone, args: argparse.Namespace) -> None:
+    image = read_image(picture)
+    height, width = image.shape[1:]
+    recording = backbone.record(
+        image,
+        layers=args.layers,
+        timesteps=args.timestep,
+        samples=args.samples,
+        seed=picture_seed(args.seed, picture.stem),
+    )
+    maps = recording.ask(vocabulary).maps(space=args.space or backbone.card.space)
+    result = decide(maps, height, width)
+    mask, names, stem = result.mask[0].cpu().numpy(), vocabulary.classes, args.out / picture.stem
+    pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    overlay(pixels, mask, names).save(f"{stem}_overlay.png")
+    heatmap_strip(pixels, maps[0].float().cpu().numpy(), names).save(f"{stem}_heatmaps.png")
+    write_mask(Path(f"{stem}_mask.png"), mask, lambda indices: (indices + 1).astype(np.uint8))
+    scores = {
+        name: {
+            "mask_id": i + 1,
+            "share": float((mask == i).mean()),
+            "mean_score": float(result.scores[0, i].mean()),
+            "highest_score": float(result.scores[0, i].max()),
+        }
+        for i, name in enumerate(names)
+    }
+    about = {"picture": str(picture), "backbone": backbone.card.name, "size": [width, height], "concepts": scores}
+    Path(f"{stem}_scores.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shown = ", ".join(f"{name} {100 * s['share']:.0f} %" for name, s in scores.items())
+    confidence = float(torch.as_tensor(result.confidence).mean())
+    print(f"{picture.name}: {shown} (mean confidence {confidence:.2f}); {stem}_overlay.png")
+
+
+def _check_stems(pictures: list[Path]) -> None:
+    stems = [picture.stem for picture in pictures]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise UserError(f"two pictures are called {twice!r}, and would overwrite each other's files", fix="rename one")

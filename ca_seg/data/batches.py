@@ -1,0 +1,84 @@
+"""In what order pictures come, and which of them share a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from torch.utils.data import BatchSampler, Sampler
+
+from ca_seg.errors import OutOfRange, UnreadableImage
+
+
+class SizeBatchSampler(BatchSampler):
+    """Puts the indices of `sampler` into batches in which every picture has the same size.
+
+        index   0    1    2    3    4    5         batch size 2
+        size    A    A    B    A    B    A    ──►  [0 1]  [2 4]  [3 5]
+
+    A batch goes out as soon as it is full; what is left over goes out at the end. Every index comes exactly once, and
+    the order follows from the sampler alone. `size_of` gives the (height, width) of an index from the head of its file;
+    each is asked once and kept (two numbers a picture). A picture without a readable head has no size: such pictures
+    share batches of their own, and reading them says what is wrong.
+
+    The length is exact, and asks for every head on the first call. `drop_last` leaves out batches that are not full; it
+    is there because Lightning sets it.
+    """
+
+    def __init__(
+        self,
+        sampler: Iterable[int],
+        batch_size: int,
+        drop_last: bool,
+        size_of: Callable[[int], tuple[int, int]],
+    ) -> None:
+        if batch_size < 1:
+            raise OutOfRange(f"batch size {batch_size}", allowed="1 or more")
+        super().__init__(sampler, batch_size, drop_last)
+        self.size_of = size_of
+        self._sizes: dict[int, tuple[int, int] | None] = {}
+
+    def __iter__(self) -> Iterator[list[int]]:
+        waiting: dict[tuple[int, int] | None, list[int]] = {}
+        for index in self.sampler:
+            size = self._size(index)
+            batch = waiting.setdefault(size, [])
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield waiting.pop(size)
+        if not self.drop_last:
+            yield from waiting.values()
+
+    def __len__(self) -> int:
+        count = Counter(self._size(index) for index in self.sampler)
+        if self.drop_last:
+            return sum(n // self.batch_size for n in count.values())
+        return sum(-(-n // self.batch_size) for n in count.values())
+
+    def _size(self, index: int) -> tuple[int, int] | None:
+        if index not in self._sizes:
+            try:
+                self._sizes[index] = self.size_of(index)
+            except UnreadableImage:
+                self._sizes[index] = None
+        return self._sizes[index]
+
+
+class EpochShuffle(Sampler[int]):
+    """All indices in an order that follows from (seed, epoch) alone, so that a resumed run goes on as it would have.
+
+    Lightning calls `set_epoch` before every epoch.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist()
+
+    def __len__(self) -> int:
+        return self.count

@@ -1,0 +1,85 @@
+"""What a dataset gives: a picture with its mask, or the reason why there is none.
+
+    dataset[i] ──►  Sample                       ┐
+    dataset[i] ──►  Skipped(path, reason)        ├─ collate ──►  Batch: the samples stacked, the skipped listed
+    dataset[i] ──►  Sample                       ┘
+
+So one broken file in a run of thousands costs that file and not the run, and is not forgotten either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ca_seg.errors import BadDataset, BadMask, UnreadableImage
+
+
+class Sample(TypedDict):
+    image: Tensor  # float32 [3, H, W], 0..1, the picture's own size
+    mask: Tensor  # int64 [H, W], class indices, 255 is void
+    stem: str  # the file name without its ending
+    path: str  # of the picture
+
+
+class Skipped(NamedTuple):
+    """A picture that could not be used. (A tuple, for Lightning cannot carry a frozen dataclass in a batch.)"""
+
+    path: str
+    reason: str
+
+
+class Batch(TypedDict):
+    image: Tensor  # float32 [B, 3, H, W]; B may be 0 when every picture of the batch was skipped
+    mask: Tensor  # int64 [B, H, W]
+    stem: list[str]
+    path: list[str]
+    skipped: list[Skipped]
+
+
+class SkipUnreadable(Dataset):
+    """A dataset in which a picture or mask that cannot be used is a `Skipped` and not an error.
+
+    Only UnreadableImage and BadMask are turned into records; any other error is a fault and still ends the run.
+    `dataset` must have `image_path(index)`.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample | Skipped:
+        try:
+            return self.dataset[index]
+        except (UnreadableImage, BadMask) as error:
+            return Skipped(str(self.dataset.image_path(index)), str(error))
+
+
+def collate(items: Sequence[Sample | Skipped]) -> Batch:
+    """Items to one batch. Raises BadDataset when the pictures are not of one size (see `SizeBatchSampler`)."""
+    skipped = [item for item in items if isinstance(item, Skipped)]
+    samples = [item for item in items if not isinstance(item, Skipped)]
+    sizes = {tuple(sample["image"].shape[-2:]): sample["path"] for sample in samples}
+    if len(sizes) > 1:
+        (one, first), (two, second) = list(sizes.items())[:2]
+        raise BadDataset(
+            f"pictures of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
+            fix="use batch size 1, or batches by size",
+        )
+    return Batch(
+        image=torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, 3, 0, 0),
+        mask=torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
+        stem=[s["stem"] for s in samples],
+        path=[s["path"] for s in samples],
+        skipped=skipped,
+    )
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[1]} x {shape[0]}"

@@ -1,0 +1,113 @@
+"""Any dataset of the catalogue for Lightning: the loaders for training, validation, test and prediction."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, SequentialSampler
+
+from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.classes import ClassList
+from ca_seg.data.collate import SkipUnreadable, collate
+from ca_seg.data.folder import FolderDataset
+from ca_seg.errors import BadDataset, OutOfRange
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Pictures and masks of one dataset, in batches.
+
+    Batches are dicts as `ca_seg.data.collate.Batch`. Pictures keep their own size: a batch holds pictures of one size,
+    so its length may be below `batch_size`. With `augment`, training pictures are random crops of one size instead. A
+    picture that cannot be read is listed in the batch's "skipped" and the run goes on.
+
+    name         a dataset of the catalogue: scenes, folder
+    root         its folder; null where the dataset has a place of its own
+    split        the part to test and predict on; null means all of it
+    train_split  the part to train on; it must be named to train, so that nothing is trained on what is tested unawares
+    val_split    the part to validate on while training; null means no validation
+    batch_size   most pictures in a batch
+    num_workers  processes that read pictures; 0 reads in the main process
+    augment      train on random scaled, cropped, flipped and recoloured views
+    crop         side of these views in pixels; null means the short side of the first training picture
+    limit        use only the first so many pictures of each part; null means all
+    seed         of the order of training pictures and of the views
+    """
+
+    def __init__(
+        self,
+        name: str = "scenes",
+        root: str | None = None,
+        split: str | None = None,
+        train_split: str | None = None,
+        val_split: str | None = None,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        augment: bool = False,
+        crop: int | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for what, value, lowest in (("batch size", batch_size, 1), ("number of workers", num_workers, 0)):
+            if value < lowest:
+                raise OutOfRange(f"{what} {value}", allowed=f"{lowest} or more")
+        self.name, self.root, self.split = name, root, split
+        self.train_split, self.val_split = train_split, val_split
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.augment, self.crop, self.limit, self.seed = augment, crop, limit, seed
+        self._open: dict[str | None, FolderDataset] = {}
+
+    def dataset(self, split: str | None) -> FolderDataset:
+        """One part of the dataset, limited; opened once."""
+        if split not in self._open:
+            dataset = open_dataset(self.name, self.root, split)
+            self._open[split] = dataset if self.limit is None else dataset.first(self.limit)
+        return self._open[split]
+
+    @property
+    def class_list(self) -> ClassList:
+        return self.dataset(self.split).class_list
+
+    def train_dataloader(self) -> DataLoader:
+        if self.train_split is None:
+            raise BadDataset(
+                f"training on the dataset {self.name!r} needs train_split",
+                fix="name a split of its splits.json that is not the one to be tested",
+            )
+        dataset = self.dataset(self.train_split)
+        order = EpochShuffle(len(dataset), self.seed)
+        if not self.augment:
+            return self._by_size(dataset, order)
+        from ca_seg.data.transforms import Augment, Augmented  # only here: albumentations takes seconds to import
+
+        crop = self.crop or min(dataset.size(0))
+        return DataLoader(
+            Augmented(SkipUnreadable(dataset), Augment(crop), self.seed),
+            batch_size=self.batch_size,
+            sampler=order,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        return [] if self.val_split is None else self._in_order(self.val_split)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._in_order(self.split)
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._in_order(self.split)
+
+    def _in_order(self, split: str | None) -> DataLoader:
+        dataset = self.dataset(split)
+        return self._by_size(dataset, SequentialSampler(dataset))
+
+    def _by_size(self, dataset: FolderDataset, order: SequentialSampler | EpochShuffle) -> DataLoader:
+        return DataLoader(
+            SkipUnreadable(dataset),
+            batch_sampler=SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size),
+            num_workers=self.num_workers,
+            collate_fn=collate,
+        )

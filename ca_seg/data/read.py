@@ -1,0 +1,111 @@
+"""Picture and mask files to arrays, whatever way they were saved.
+
+A picture may be gray, palette, CMYK, transparent or 16 bits deep, and may carry a note that the camera was turned
+(EXIF orientation): it comes out upright, RGB, 0..1. A mask holds numbers and not colours: it comes out as the numbers
+in the file, and whatever has no numbers (a colour picture) is refused.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ca_seg.errors import BadMask, UnreadableImage, UserError
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_TAG = 0x0112  # EXIF orientation
+_TURNED = (5, 6, 7, 8)  # those that lay the picture on its side
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SPREAD = {"L;2": 85, "L;4": 17}  # 2- and 4-bit gray PNG: PIL spreads the values over 0..255
+
+
+def read_image(path: Path | str) -> torch.Tensor:
+    """A picture file to float32 [3, H, W] in 0..1, upright, in its own size.
+
+    16-bit gray is divided by 65535 and not cut to 8 bits. Transparency is dropped: the stored colours count, as in
+    torchvision and OpenCV. Raises UnreadableImage, naming the file, for anything that is not a whole picture.
+    """
+    with _opened(path) as image:
+        turn = _UPRIGHT.get(_orientation(image))
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+        if image.mode in ("I", "F") and not deep:
+            raise UnreadableImage(f"{path} holds numbers of unknown range", fix="save it as 8- or 16-bit PNG")
+        upright = image if turn is None else image.transpose(turn)
+        if deep:
+            gray = torch.from_numpy(np.asarray(upright).astype(np.float32)) / 65535
+            return gray.expand(3, *gray.shape).contiguous()
+        if upright.mode == "P" and "transparency" in upright.info:
+            upright = upright.convert("RGBA")
+        colours = np.array(upright.convert("RGB"))
+    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
+
+
+def read_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of the upright picture from the head of the file, without decoding it.
+
+    Raises UnreadableImage when there is no readable head; a file cut short further on is only found by reading it.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _TURNED else (height, width)
+
+
+def read_mask(path: Path | str) -> np.ndarray:
+    """A mask file to the raw ids in it: uint8 or uint16 [H, W].
+
+    Palette masks give palette indices, never colours. Raises UnreadableImage for a file that is not a whole picture,
+    and BadMask for a colour picture, whose colours have no agreed number.
+    """
+    with _opened(path) as image:
+        mode = image.mode
+        spread = _SPREAD.get(image.tile[0].args, 1) if image.tile and mode == "L" else 1
+        ids = np.asarray(image)
+    if mode in ("L", "P", "1"):
+        return ids.astype(np.uint8) // np.uint8(spread)
+    if mode.startswith("I") and ids.min() >= 0 and ids.max() <= 65535:
+        return ids.astype(np.uint16)
+    raise BadMask(
+        f"{path} is a picture of mode {mode}, not a mask of class ids",
+        allowed="8- or 16-bit gray, or palette",
+        fix="save one number per pixel (palette mode keeps the colours for the eye)",
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1..8, from the head alone: of a PNG, PIL would decode all pixels to look behind them."""
+    if image.format != "PNG":
+        return image.getexif().get(_TAG, 1)
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(_TAG, 1)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """A picture file, not yet decoded. Every way in which it can be broken ends in an UnreadableImage naming it."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadableImage(f"{path} is missing") from error
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableImage(f"{path} is not a picture", fix="replace it, or take it out of the folder") from error
+    except _BROKEN as error:
+        raise UnreadableImage(f"{path} cannot be read ({error})", fix="replace the file") from error

@@ -1,0 +1,14 @@
+"""The shipped scenes: composed pictures with exact masks, for tests, examples and the mini backbone."""
+
+from __future__ import annotations
+
+from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.folder import FolderDataset
+from ca_seg.shipped import shipped
+
+
+def _open(root: str | None, split: str | None) -> FolderDataset:
+    return FolderDataset(shipped("datasets", "scenes") if root is None else root, split)
+
+
+ENTRY = DatasetEntry("scenes", "composed scenes of objects on stuff, with exact masks", "it comes with ca_seg", _open)

@@ -1,0 +1,1 @@
+"""A whole zero-shot evaluation: methods on splits, one results.json, one table, one page."""

@@ -1,0 +1,79 @@
+"""What can stand in a row of the results table, by name.
+
+mini, flux1-schnell ...     a backbone of the zoo, at its card's settings
+random-weights              the evaluated backbone's architecture with fresh weights
+random-maps, one-class      never look at the picture
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.card import card_names
+from ca_seg.baselines.trivial import OneClass, RandomMaps
+from ca_seg.data.folder import FolderDataset
+from ca_seg.errors import UnknownName
+from ca_seg.tasks.zero_shot import Record
+
+RANDOM_WEIGHTS, RANDOM_MAPS, ONE_CLASS = "random-weights", "random-maps", "one-class"
+TRIVIAL = (RANDOM_WEIGHTS, RANDOM_MAPS, ONE_CLASS)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a backbone's pictures are recorded and its maps read. None: as the card says."""
+
+    layers: tuple[int, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
+    samples: int | None = None
+    space: str | None = None
+    softmax: bool = True
+
+    def resolved(self, backbone: Backbone) -> dict[str, Any]:
+        """The settings as they are used, for results.json."""
+        card = backbone.card
+        return {
+            "layers": list(self.layers or card.layers),
+            "timesteps": list(self.timesteps or (card.timestep,)),
+            "samples": self.samples or card.samples,
+            "space": self.space or card.space,
+            "softmax": self.softmax,
+            "resolution": card.resolution,
+        }
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Raises UnknownName for a name that is neither a backbone nor a trivial method."""
+    for name in names:
+        if name not in (*card_names(), *TRIVIAL):
+            raise UnknownName("method", name, (*card_names(), *TRIVIAL))
+
+
+def of_backbone(backbone: Backbone, reading: Reading) -> Record:
+    """Record with a backbone."""
+
+    def record(images: torch.Tensor, seeds: Sequence[int]) -> Any:
+        return backbone.record(
+            images, layers=reading.layers, timesteps=reading.timesteps, samples=reading.samples, seed=list(seeds)
+        )
+
+    return record
+
+
+def trivial(name: str, pixels: Callable[[], dict[str, int]]) -> Record:
+    """Record with a method that never looks; `pixels` counts the dataset's classes when it is needed."""
+    method = RandomMaps() if name == RANDOM_MAPS else OneClass(pixels())
+    return lambda images, seeds: method.record(images, seed=seeds)
+
+
+def class_pixels(dataset: FolderDataset) -> dict[str, int]:
+    """How many pixels of the whole dataset each class has."""
+    total = torch.zeros(256, dtype=torch.int64)
+    for index in range(len(dataset)):
+        total += torch.bincount(dataset[index]["mask"].flatten(), minlength=256)
+    return dict(zip(dataset.class_list.names, total.tolist(), strict=False))

@@ -1,0 +1,73 @@
+"""results.json: what was measured, on what, with what, and whether it is what the config expects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ca_seg.data.folder import FolderDataset
+from ca_seg.errors import UserError
+
+SCHEMA = "ca_seg.results/1"
+PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmetrics", "numpy")
+
+
+def fingerprint(dataset: FolderDataset) -> str:
+    """A short name for exactly these pictures and masks: their names, sizes in bytes, and class list."""
+    digest = hashlib.sha256(repr((dataset.class_list.names, dataset.class_list.ids)).encode())
+    for index in range(len(dataset)):
+        for path in (dataset.image_path(index), dataset.mask_path(index)):
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    from ca_seg import __version__
+
+    return {"ca_seg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+
+
+def check_expected(expected: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each `path.to.number: [value, tolerance]` against the results.
+
+    Raises UserError for an entry that is not such a pair, or names no number.
+    """
+    checks = []
+    for path, pair in expected.items():
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
+            raise UserError(f"expect.{path} is {pair!r}", allowed="[value, tolerance]")
+        found: Any = results
+        for key in path.split("/"):
+            if not isinstance(found, Mapping) or key not in found:
+                known = ", ".join(found) if isinstance(found, Mapping) else "nothing below it"
+                raise UserError(f"expect names {path!r}, but there is no {key!r}", allowed=known)
+            found = found[key]
+        value, tolerance = float(pair[0]), float(pair[1])
+        holds = isinstance(found, int | float) and abs(found - value) <= tolerance
+        checks.append({"figure": path, "expected": value, "tolerance": tolerance, "found": found, "holds": holds})
+    return checks
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write atomically; nan becomes null, for JSON has no nan."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(_plain(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value

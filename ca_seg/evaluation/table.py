@@ -1,0 +1,43 @@
+"""The results as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ca_seg.tasks.zero_shot import PROTOCOLS
+
+FIGURES = {"miou": "mIoU", "pixel_accuracy": "acc", "map": "mAP"}
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """One row per method and split, three figures per protocol; everything in percent."""
+    table = Table(title=f"zero-shot segmentation of {results['dataset']['name']} (%)", title_justify="left")
+    table.add_column("method")
+    table.add_column("split")
+    for protocol in PROTOCOLS:
+        for name in FIGURES.values():
+            table.add_column(f"{protocol.split('-')[0]}\n{name}", justify="right")
+    for method, splits in results["methods"].items():
+        for split, figures in splits.items():
+            cells = [f"{100 * figures[p][f]:.1f}" for p in PROTOCOLS for f in FIGURES]
+            table.add_row(method, split, *cells)
+    return table
+
+
+def print_results(results: Mapping[str, Any], console: Console) -> None:
+    console.print(results_table(results))
+    console.print(
+        "oracle: only the classes present in a picture are offered; full: all "
+        f"{results['dataset']['classes']} classes of the dataset are"
+    )
+    speed = results["speed"]
+    console.print(f"{speed['pictures']} pictures at {speed['pictures_per_second']:.1f} a second, both protocols")
+    for path, reason in results["skipped"][:10]:
+        console.print(f"[red]skipped {path}: {reason}")
+    for check in results["expect"]:
+        mark = "[green]as expected" if check["holds"] else "[red]NOT as expected"
+        console.print(f"{mark}: {check['figure']} = {check['found']:.4f} ({check['expected']} ± {check['tolerance']})")

@@ -1,0 +1,1 @@
+"""How good a segmentation is: one confusion matrix, average precision, and the paper's own two-class figures."""

@@ -1,0 +1,134 @@
+"""One confusion matrix for a whole dataset; every overlap score is read from it.
+
+Scores are taken from the totals of the dataset and not averaged over pictures, so a picture without a class neither
+helps nor harms that class, and two halves of a dataset add up to the whole:
+
+                   prediction
+                   0   1   2
+            0  [   8   1   0 ]     IoU of class 0  =  8 / (8 + 1 + 0 + 2)
+    truth   1  [   2   5   0 ]                        hit / (row + column - hit)
+            2  [   0   0   0 ]     class 2 has neither truth nor prediction: its IoU is nan, not 0 and not 1
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from ca_seg.errors import BadMask, UserError
+
+
+class ConfusionMatrix(Metric):
+    """Counts pixels by (true class, predicted class) over any number of pictures.
+
+    `compute` gives int64 [K, K], rows truth, columns prediction. Pixels whose target is `ignore_index` (void) are
+    never counted, whatever was predicted there. Memory is K * K numbers, however long the dataset. States of several
+    processes, or of two halves of a dataset (`merge_state`), are summed.
+
+    Raises UserError for fewer than 1 class, or for an `ignore_index` that is itself a class.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    matrix: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise UserError(f"a confusion matrix of {num_classes} classes", allowed="1 or more")
+        if 0 <= ignore_index < num_classes:
+            raise UserError(
+                f"ignore_index {ignore_index} is also a class, so its pixels would never be counted",
+                allowed=f"a number outside 0 to {num_classes - 1}",
+            )
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.add_state("matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add pixels. Both are integers of one shape, any shape: class indices 0..K-1, the target may be void.
+
+        Raises BadMask when the shapes differ, and when a label that is counted lies outside 0..K-1. A prediction has
+        no void: leaving a pixel out because the model was unsure would raise the score.
+        """
+        if prediction.shape != target.shape:
+            raise BadMask(
+                f"a prediction of shape {tuple(prediction.shape)} for a target of shape {tuple(target.shape)}",
+                fix="resize the prediction to the size of the mask before scoring",
+            )
+        for name, labels in (("prediction", prediction), ("target", target)):
+            if labels.is_floating_point() or labels.is_complex():
+                raise BadMask(f"a {name} of type {labels.dtype}", allowed="integers", fix="take the argmax of scores")
+        counted = target != self.ignore_index
+        rows, columns = target[counted].long(), prediction[counted].long()
+        if rows.numel() == 0:
+            return
+        self._check("target", rows, fix=f"void pixels are {self.ignore_index}; map dataset ids to class indices first")
+        self._check("prediction", columns, fix="a prediction must name a class at every pixel")
+        size = self.num_classes
+        self.matrix += torch.bincount(rows * size + columns, minlength=size * size).view(size, size)
+
+    def _check(self, name: str, labels: Tensor, *, fix: str) -> None:
+        low, high = (int(value) for value in labels.aminmax())
+        if low < 0 or high >= self.num_classes:
+            wrong = low if low < 0 else high
+            raise BadMask(f"the {name} has label {wrong}", allowed=f"0 to {self.num_classes - 1}", fix=fix)
+
+    def compute(self) -> Tensor:
+        return self.matrix.clone()
+
+
+def _counts(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hits, true pixels and predicted pixels of each class, float64 [K] (on the CPU: some devices lack float64)."""
+    exact = matrix.detach().cpu().double()
+    return exact.diagonal(), exact.sum(1), exact.sum(0)
+
+
+def pixel_accuracy(matrix: Tensor) -> Tensor:
+    """The share of counted pixels that are right, 0..1; nan when there is none. (mmseg: aAcc, detectron2: pACC)"""
+    hits, truth, _ = _counts(matrix)
+    return hits.sum() / truth.sum()
+
+
+def class_accuracy(matrix: Tensor) -> Tensor:
+    """For each class the share of its true pixels that are right, float64 [K]; nan for a class without truth."""
+    hits, truth, _ = _counts(matrix)
+    return hits / truth
+
+
+def mean_accuracy(matrix: Tensor) -> Tensor:
+    """`class_accuracy`, averaged over the classes that occur in the truth. (mmseg: mAcc, detectron2: mACC)"""
+    return class_accuracy(matrix).nanmean()
+
+
+def class_iou(matrix: Tensor) -> Tensor:
+    """Intersection over union of each class, float64 [K]; nan for a class with no truth and no prediction."""
+    hits, truth, predicted = _counts(matrix)
+    return hits / (truth + predicted - hits)
+
+
+def miou(matrix: Tensor, *, over: Literal["union", "truth"] = "union") -> Tensor:
+    """Mean IoU, 0..1, over the classes that count; nan when none does.
+
+    `over` says which classes count. The two rules agree unless something is predicted that is nowhere true:
+
+    - "union" (the default): every class with truth or prediction. A class that was predicted but is nowhere in the
+      dataset counts as 0. This is mmseg's IoUMetric (nanmean over classes) and the rule of published figures.
+    - "truth": only classes that occur in the truth, as detectron2's SemSegEvaluator. Never lower than "union".
+    """
+    each = class_iou(matrix)
+    if over == "union":
+        return each.nanmean()
+    if over == "truth":
+        return each[_counts(matrix)[1] > 0].mean()
+    raise UserError(f"mIoU over {over!r}", allowed="'union' or 'truth'")
+
+
+def frequency_weighted_iou(matrix: Tensor) -> Tensor:
+    """IoU weighted by how many true pixels a class has, 0..1. (detectron2: fwIoU)"""
+    _, truth, _ = _counts(matrix)
+    present = truth > 0
+    return (class_iou(matrix)[present] * truth[present]).sum() / truth.sum()

@@ -1,0 +1,35 @@
+"""The zoo as text: which backbones there are, and what their cards say."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from rich.console import Console
+from rich.table import Table
+
+from ca_seg.backbones.card import card_names, find_card
+
+
+def print_zoo(console: Console) -> None:
+    """One row per card."""
+    table = Table("name", "family", "parameters", "licence", "weights", "summary")
+    for name in card_names():
+        card = find_card(name)
+        where = "shipped" if card.folder else f"{card.hub}{' (gated)' if card.gated else ''}"
+        table.add_row(name, card.family, f"{card.parameters / 1e6:,.1f} M", card.licence, where, card.summary)
+    console.print(table)
+
+
+def print_card(name: str, console: Console) -> None:
+    """Every field of one card. Raises UnknownName."""
+    card = find_card(name)
+    for field in fields(card):
+        value = getattr(card, field.name)
+        if value in ("", {}, ()):
+            continue
+        if isinstance(value, dict):
+            console.print(f"[bold]{field.name}")
+            for key, text in value.items():
+                console.print(f"    {key}: {text}", highlight=False)
+        else:
+            console.print(f"[bold]{field.name}[/] {value}", highlight=False)

@@ -1,0 +1,114 @@
+"""Maps against plain einsum, and their invariances."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ca_seg import Vocabulary
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+from tests.small_flux import small_backbone
+
+PETS = Vocabulary.from_names(["cat", "grass", "sky"])
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return small_backbone()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(2, 3, 48, 80, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def recording(backbone, pictures):
+    return backbone.record(pictures, layers=[1, 4], timesteps=[0.3, 0.6], samples=2)
+
+
+def test_scores_are_products_of_the_two_streams(recording):
+    features = recording.ask(PETS)
+    for layer in (0, 4):
+        image, concept = features.image[layer], features.concept[layer]
+        expected = {
+            "output": torch.einsum("bhcd,bhnd->bcn", concept.output, image.output),
+            "value": torch.einsum("bhcd,bhnd->bcn", concept.value, image.value),
+            "cross-attention": torch.einsum("bhcd,bhnd->bhcn", concept.query, image.key).mean(dim=1) / 16**0.5,
+        }
+        for space, raw in expected.items():
+            ours = features.scores(layer, space=space)
+            torch.testing.assert_close(ours.flatten(0, 1).flatten(2), raw, atol=1e-4, rtol=1e-4)
+
+
+def test_maps_are_means_of_softmaxes_over_layers_and_draws(recording):
+    features = recording.ask(PETS)
+    expected = torch.stack([features.scores(layer).softmax(dim=2).mean(dim=0) for layer in (1, 4)]).mean(dim=0)
+    maps = features.maps()
+    torch.testing.assert_close(maps, expected)
+    torch.testing.assert_close(maps.sum(dim=1), torch.ones_like(maps[:, 0]))
+    assert maps.shape[:2] == (2, 3)
+    raw = torch.stack([features.scores(layer).mean(dim=0) for layer in (1, 4)]).mean(dim=0)
+    torch.testing.assert_close(features.maps(softmax=False), raw)
+
+
+def test_draws_are_what_single_recordings_give(backbone, pictures, recording):
+    both = recording.ask(PETS).maps()
+    alone = [backbone.record(pictures, layers=[1, 4], timesteps=t, samples=2).ask(PETS).maps() for t in (0.3, 0.6)]
+    torch.testing.assert_close(both, torch.stack(alone).mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_two_is_two_of_one(backbone, pictures):
+    both = backbone.record(pictures, layers=[4], seed=[5, 6]).ask(PETS).maps()
+    for i, seed in enumerate((5, 6)):
+        one = backbone.record(pictures[i : i + 1], layers=[4], seed=seed).ask(PETS).maps()
+        torch.testing.assert_close(both[i : i + 1], one, atol=1e-5, rtol=1e-5)
+
+
+def test_selecting_a_picture_of_a_recording_is_asking_it_alone(recording):
+    whole = recording.ask(PETS).maps()
+    for i in range(2):
+        torch.testing.assert_close(recording.select(i).ask(PETS).maps(), whole[i : i + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_permuting_concepts_permutes_maps(recording):
+    maps = recording.ask(PETS).maps()
+    turned = recording.ask(Vocabulary.from_names(["sky", "cat", "grass"])).maps()
+    torch.testing.assert_close(turned, maps[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
+
+
+def test_asking_twice_equals_two_fresh_recordings(backbone, pictures, recording):
+    first, second = recording.ask(PETS).maps(), recording.ask(PETS).maps()
+    assert torch.equal(first, second)
+    fresh = backbone.record(pictures, layers=[1, 4], timesteps=[0.3, 0.6], samples=2).ask(PETS).maps()
+    torch.testing.assert_close(first, fresh, atol=1e-6, rtol=1e-6)
+
+
+def test_phrases_are_pooled_to_classes(recording):
+    words = Vocabulary.from_names(["cat", "grass"], synonyms={"cat": ["kitten"]})
+    features = recording.ask(words)
+    scores = features.scores(4)[0]
+    pooled = torch.stack([scores[:, :2].amax(dim=1), scores[:, 2]], dim=1)
+    torch.testing.assert_close(features.maps(softmax=False, layers=[4]).shape, pooled.shape)
+    assert features.maps().shape[1] == 2
+
+
+def test_projected_features_are_layers_times_concepts(recording):
+    assert recording.ask(PETS).projected().shape[1] == 2 * 3
+
+
+def test_what_is_out_of_range_is_said(backbone, pictures, recording):
+    with pytest.raises(OutOfRange, match="0 to 4"):
+        backbone.record(pictures, layers=[5])
+    with pytest.raises(OutOfRange, match=r"1\.5.*0 \(clean\) to 1"):
+        backbone.record(pictures, layers=[0], timesteps=1.5)
+    with pytest.raises(OutOfRange, match="1 or more"):
+        backbone.record(pictures, layers=[0], samples=0)
+    with pytest.raises(UnknownName, match="'output'"):
+        recording.ask(PETS).maps(space="outputs")
+    with pytest.raises(OutOfRange, match="0 to 4"):
+        recording.ask(PETS).maps(layers=[7])
+    with pytest.raises(UserError, match="no concept"):
+        Vocabulary.from_names([])
+    with pytest.raises(UserError, match="'cat' stands twice"):
+        Vocabulary.from_names(["cat", "cat"])

@@ -1,0 +1,101 @@
+"""classes.json: what is read, what is refused, and the way from ids to indices and back."""
+
+from __future__ import annotations
+
+import json
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from ca_seg.data.classes import ClassList, read_classes
+from ca_seg.errors import BadDataset, BadMask
+
+GOOD = {"ignore": [0, 255], "classes": {"151": "grass", "7": "cat"}, "source": "made here", "licence": "CC0"}
+
+
+def parse(tmp_path, content) -> ClassList:
+    path = tmp_path / "classes.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return read_classes(path)
+
+
+def test_indices_follow_the_ids(tmp_path) -> None:
+    classes = parse(tmp_path, GOOD)
+    assert classes == ClassList(("cat", "grass"), (7, 151), (0, 255), (), "made here", "CC0")
+    assert len(classes) == 2
+    kinds = {"7": "object", "151": "stuff"}
+    assert parse(tmp_path, GOOD | {"kinds": kinds}).kinds == ("object", "stuff")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"classes": {}}, "class list is empty"),
+        ({}, 'no "classes"'),
+        ([], 'no "classes"'),
+        ({"classes": ["cat"]}, 'no "classes"'),
+        ("{not json", "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
+        ('{"classes": {"1": "cat", "1": "dog"}}', "'1' stands twice"),
+        ({"classes": {"1": "cat", "01": "dog"}}, "same id"),
+        ({"classes": {"1": "cat", "2": "cat"}}, "'cat' stands twice"),
+        ({"classes": {"1": "cat", "2": " cat "}}, "'cat' stands twice"),
+        ({"classes": {"1": "cat"}, "ignore": [1]}, "id 1 stands twice"),
+        ({"classes": {"1": " "}}, "no name"),
+        ({"classes": {"1": 5}}, "not a word"),
+        ({"classes": {"cat": "1"}}, "'cat' is not a number"),
+        ({"classes": {"-1": "cat"}}, "'-1' is not a number"),
+        ({"classes": {"99999": "cat"}}, "has id 99999. Allowed: 0 to 65535"),
+        ({"classes": {"1": "cat"}, "ignore": 0}, '"ignore" is 0'),
+        ({"classes": {"1": "cat"}, "ignore": [True]}, '"ignore" is .True.'),
+        ({"classes": {"1": "cat"}, "void": 0}, "unknown key 'void'. Allowed: classes, ignore"),
+        ({"classes": {"1": "cat"}, "kinds": {"1": "thing"}}, "kind 'thing'. Allowed: object, stuff"),
+        ({"classes": {"1": "cat", "2": "dog"}, "kinds": {"1": "object"}}, "id 2 is not in both"),
+        ({"classes": {"1": "cat"}, "source": 3}, "must be text"),
+        ({"classes": {str(i): f"c{i}" for i in range(255)}}, "255 classes. Allowed: 1 to 254"),
+    ],
+)
+def test_bad_class_lists_name_the_file(tmp_path, content, words) -> None:
+    with pytest.raises(BadDataset, match=words) as caught:
+        parse(tmp_path, content)
+    assert str(caught.value).startswith(str(tmp_path / "classes.json"))
+
+
+def test_missing_file(tmp_path) -> None:
+    with pytest.raises(BadDataset, match=r"classes.json is missing. An example: \{"):
+        read_classes(tmp_path / "classes.json")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_there_and_back(data) -> None:
+    """Against a dictionary, pixel by pixel; ids and indices overlap at will, which is where in-place renaming fails."""
+    top = data.draw(st.sampled_from([255, 65535]))
+    ids = tuple(data.draw(st.lists(st.integers(0, top), min_size=2, max_size=40, unique=True)))
+    ignored = data.draw(st.integers(0, len(ids) - 1))
+    classes = ClassList(tuple(f"c{i}" for i in ids[ignored:]), ids[ignored:], ids[:ignored])
+    mask = np.array(data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=30)))
+    index = {number: place for place, number in enumerate(classes.ids)} | dict.fromkeys(classes.ignore, 255)
+    found = classes.to_index(mask.astype(np.uint8 if top == 255 else np.uint16))
+    assert found.dtype == np.int64
+    assert found.tolist() == [index[number] for number in mask.tolist()]
+    back = classes.to_ids(found)
+    assert back.dtype == (np.uint8 if max(ids) <= 255 else np.uint16)
+    assert back.tolist() == [classes.ignore[0] if number in classes.ignore else number for number in mask.tolist()]
+
+
+def test_strange_labels_are_named() -> None:
+    classes = ClassList(("cat", "grass", "sky"), (7, 8, 151), (0,))
+    with pytest.raises(BadMask, match=r"label 9 \(2 pixels\). Allowed: the ids in classes.json \(7-8, 151\)"):
+        classes.to_index(np.array([[7, 9], [9, 0]]))
+    for outside in (-1, 65536, 2**40):
+        with pytest.raises(BadMask, match=f"label {outside} "):
+            classes.to_index(np.array([7, outside]))
+    with pytest.raises(BadMask, match="float64"):
+        classes.to_index(np.array([7.0]))
+    with pytest.raises(BadMask, match=r"class index 3 .*Allowed: 0 to 2, 255"):
+        classes.to_ids(np.array([3]))
+    with pytest.raises(BadMask, match=r'class index 255 .*id to "ignore"'):
+        ClassList(("cat",), (7,)).to_ids(np.array([255]))

@@ -1,0 +1,153 @@
+"""Average precision against scikit-learn and against a loop over thresholds."""
+
+from __future__ import annotations
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from sklearn.metrics import average_precision_score
+
+from ca_seg.errors import BadMask, OutOfRange, UserError
+from ca_seg.metrics.average_precision import (
+    MeanAveragePrecision,
+    average_precision,
+    paper_average_precision,
+    scene_average_precision,
+)
+
+VOID = 255
+
+
+@st.composite
+def scenes(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Score maps [K, H, W] and a mask: ties are common, some classes absent, some pixels void."""
+    classes = draw(st.integers(2, 9))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    steps = draw(st.sampled_from([1, 3, 10, 10**6]))  # few steps: many equal scores
+    scores = (rng.integers(0, steps + 1, (classes, height, width)) / steps).astype(np.float32)
+    mask = rng.choice(rng.permutation(classes)[: rng.integers(1, classes + 1)], (height, width))
+    return scores, np.where(rng.random(mask.shape) < draw(st.sampled_from([0.0, 0.3])), VOID, mask)
+
+
+def loop(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The definition: one threshold after another."""
+    area, recall_before = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        chosen = scores >= threshold
+        recall = truth[chosen].sum() / truth.sum()
+        area += (recall - recall_before) * truth[chosen].mean()
+        recall_before = recall
+    return area
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_rows_equal_sklearn_and_loop(case) -> None:
+    scores, mask = case
+    for index, row in enumerate(scores.reshape(len(scores), -1)):
+        truth = (mask == index).ravel()
+        ours = float(average_precision(torch.from_numpy(row)[None], torch.from_numpy(truth)[None]))
+        if not truth.any():
+            assert math.isnan(ours)
+            continue
+        assert ours == pytest.approx(average_precision_score(truth, row), abs=1e-12)
+        assert ours == pytest.approx(loop(row, truth), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_paper_figure_equals_sklearn_on_both_channels(case) -> None:
+    scores, labels = case
+    mask = np.where(labels == VOID, VOID, labels == labels.flat[0])
+    score, seen = scores[0], mask != VOID
+    ours = float(paper_average_precision(torch.from_numpy(score), torch.from_numpy(mask)))
+    if not seen.any():
+        assert math.isnan(ours)
+        return
+    both = np.concatenate([1 - score[seen], score[seen]]), np.concatenate([1 - mask[seen], mask[seen]])
+    assert ours == pytest.approx(average_precision_score(both[1], both[0]), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenes())
+def test_scene_figure_is_the_mean_over_present_classes(case) -> None:
+    scores, mask = case
+    seen = mask != VOID
+    ours = float(scene_average_precision(torch.from_numpy(scores), torch.from_numpy(mask)))
+    present = np.unique(mask[seen])
+    if not len(present):
+        assert math.isnan(ours)
+        return
+    theirs = np.mean([average_precision_score(mask[seen] == index, scores[index][seen]) for index in present])
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_logits_rank_as_they_are() -> None:
+    """Scores outside 0..1 are not squashed first: in float32 a sigmoid would make 20, 30 and 40 equal."""
+    logits, truth = np.array([40.0, 30.0, 20.0, -3.0], np.float32), np.array([1, 0, 0, 1])
+    ours = average_precision(torch.from_numpy(logits)[None], torch.from_numpy(truth).bool()[None])
+    assert float(ours) == pytest.approx((1 + 2 / 4) / 2) == average_precision_score(truth, logits)
+
+
+def test_half_precision_and_no_gradient() -> None:
+    score = torch.tensor([[0.25, 0.5], [0.75, 0.5]], requires_grad=True)
+    mask = torch.tensor([[0, 1], [1, 0]])
+    full = paper_average_precision(score, mask)
+    assert not full.requires_grad
+    assert paper_average_precision(score.bfloat16(), mask) == full  # these values are exact in bfloat16
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(scenes(), min_size=1, max_size=6), st.integers(0, 6))
+def test_half_streams_add_up(pictures, cut) -> None:
+    whole, left, right = (MeanAveragePrecision("paper") for _ in range(3))
+    expected = []
+    for index, (scores, labels) in enumerate(pictures):
+        score = torch.from_numpy(scores[0])
+        mask = torch.from_numpy(np.where(labels == VOID, VOID, labels == 0))
+        for metric in (whole, left if index < cut else right):
+            metric.update(score[None], mask[None])
+        value = float(paper_average_precision(score, mask))
+        expected += [] if math.isnan(value) else [value]
+    left.merge_state(right)
+    assert left.count == whole.count == len(expected)
+    if expected:
+        assert left.compute() == whole.compute()  # to the last bit, in any order
+        assert float(whole.compute()) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_stream_of_scenes_in_batches() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(4, 5, 6, 7, generator=generator)
+    mask = torch.randint(0, 5, (4, 6, 7), generator=generator)
+    mask[2] = VOID  # a picture without a scored pixel has no AP, and does not count as 0
+    metric = MeanAveragePrecision("present")
+    metric.update(scores[:3], mask[:3])
+    metric.update(scores[3:], mask[3:])
+    each = [float(scene_average_precision(scores[i], mask[i])) for i in (0, 1, 3)]
+    assert float(metric.compute()) == pytest.approx(np.mean(each))
+    assert metric.count == 3
+    assert metric.compute().dtype == torch.float64
+
+
+def test_bad_input_is_refused() -> None:
+    score, mask = torch.rand(3, 4), torch.zeros(3, 4).long()
+    with pytest.raises(OutOfRange, match="nan or infinite"):
+        paper_average_precision(score.masked_fill(score == score[1, 1], torch.nan), mask)
+    with pytest.raises(BadMask, match="label 2"):
+        paper_average_precision(score, mask + 2)
+    with pytest.raises(BadMask, match="shape"):
+        paper_average_precision(score, mask[:2])
+    with pytest.raises(BadMask, match=r"label 2\. Allowed: 0 to 1"):
+        scene_average_precision(score.expand(2, 3, 4), mask + 2)
+    with pytest.raises(BadMask, match="shape"):
+        scene_average_precision(score.expand(2, 3, 4), mask[:2])
+    with pytest.raises(UserError, match="'paper' or 'present'"):
+        MeanAveragePrecision("coco")
+    with pytest.raises(BadMask, match="2 pictures for masks of 1"):
+        MeanAveragePrecision("paper").update(score.expand(2, 3, 4), mask[None])
