@@ -5,19 +5,23 @@ A config may build on another: `base: ../base/scenes.yaml` (relative to the conf
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from ca_seg.errors import UserError
 
 CONFIG = "--config-file"
-TRAINER_LEFT_OUT = {"callbacks", "logger", "plugins", "profiler", "model_registry"}
+TRAINER_LEFT_OUT = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
 
 
 def parser(description: str) -> ArgumentParser:
@@ -32,6 +36,31 @@ def add_trainer(to: ArgumentParser, **defaults: Any) -> None:
     """Lightning's own flags: --trainer.accelerator, --trainer.devices, --trainer.precision ..."""
     to.add_class_arguments(pl.Trainer, "trainer", skip=TRAINER_LEFT_OUT)
     to.set_defaults({f"trainer.{key}": value for key, value in defaults.items()})
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The settings as objects, the Trainer's own arguments, and everything as plain values for results.json."""
+
+    settings: Namespace
+    trainer: dict[str, Any]
+    given: dict[str, Any]
+
+
+def parse(known: ArgumentParser, arguments: Sequence[str]) -> Parsed:
+    """Parse `arguments` with a parser that has the Trainer's flags."""
+    settings = known.parse_args(with_bases(arguments))
+    given = json.loads(known.dump(settings, format="json", skip_none=False))
+    trainer = settings.pop("trainer").as_dict()
+    return Parsed(known.instantiate_classes(settings), trainer, given)
+
+
+def quiet_lightning() -> None:
+    """Lightning's hints on loader workers, loggers and products are not for a reader of results."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*`pin_memory`.*")
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
 
 
 def with_bases(arguments: Sequence[str]) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,10 +14,10 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.cli.arguments import add_trainer, guarded, parser, with_bases
+from ca_seg.cli.arguments import Parsed, add_trainer, guarded, parse, parser, quiet_lightning
 from ca_seg.cli.settings import BackboneSettings, DataSettings
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.evaluation.gallery import write_gallery
+from ca_seg.evaluation.gallery import galleries, write_report
 from ca_seg.evaluation.methods import (
     RANDOM_WEIGHTS,
     TRIVIAL,
@@ -39,13 +37,14 @@ ALL = "all"
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Run the evaluation; 0 when every picture was scored and every expectation holds, else 1."""
-    settings, given = _parse(arguments)
+    parsed = _parse(arguments)
+    settings = parsed.settings
     out, console, start = Path(settings.out), Console(), time.monotonic()
     main: BackboneSettings = settings.model
     check_methods([main.backbone, *settings.compare])
-    _quiet()
+    quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
-    trainer = pl.Trainer(**settings.trainer.as_dict(), logger=False, enable_checkpointing=False)
+    trainer = pl.Trainer(**parsed.trainer, logger=False, enable_checkpointing=False)
     splits = settings.data.splits or [None]
     data = {split or ALL: _data(settings.data, split) for split in splits}
     writer = (
@@ -55,6 +54,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     device = str(trainer.strategy.root_device)
     cells: dict[str, dict[str, Cell]] = {}
     used: dict[str, Any] = {}
+    shown = ()
     for name in (main.backbone, *settings.compare):
         reading, record = Reading(), None
         if name == main.backbone:
@@ -89,22 +89,22 @@ def evaluate(arguments: Sequence[str]) -> int:
                 keep=writer if name == main.backbone else None,
             )
         if name == main.backbone and settings.report:
-            pictures = write_gallery(out, cells[name], data, record, space, reading, settings.seed)
+            shown = galleries(cells[name], data, record, space, reading, settings.seed)
 
-    results = _results(settings, given, cells, data, used, time.monotonic() - start)
+    results = _results(settings, parsed.given, cells, data, used, time.monotonic() - start)
     results["expect"] = check_expected(settings.expect, results)
     if trainer.is_global_zero:
         write_results(out / "results.json", results)
         print_results(results, console)
         if settings.report:
-            pictures.page(results)
+            write_report(out / "index.html", results, shown)
             console.print(f"page: {out / 'index.html'}", soft_wrap=True)
         print(out / "results.json")
     complete = all(cell.complete for row in cells.values() for cell in row.values())
     return 0 if complete and all(check["holds"] for check in results["expect"]) else 1
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Namespace, dict[str, Any]]:
+def _parse(arguments: Sequence[str]) -> Parsed:
     known = parser("Zero-shot segmentation of a dataset, scored under both protocols.")
     known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
     known.add_argument("--data", type=DataSettings, default=DataSettings())
@@ -115,18 +115,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Namespace, dict[str, Any]]:
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--out", type=str, default="out/zero_shot")
     add_trainer(known, accelerator="auto", devices=1)
-    settings = known.parse_args(with_bases(arguments))
-    kept = json.loads(known.dump(settings, format="json", skip_none=False))
-    return known.instantiate_classes(_without_trainer(settings)), kept
-
-
-def _without_trainer(settings: Namespace) -> Namespace:
-    """The Trainer is made here, with our own logger and checkpoint choice."""
-    trainer = settings.pop("trainer")
-    for key in ("logger", "enable_checkpointing"):
-        trainer.pop(key, None)
-    settings.trainer = trainer
-    return settings
+    return parse(known, arguments)
 
 
 def _data(settings: DataSettings, split: str | None) -> SegmentationData:
@@ -178,12 +167,6 @@ def _results(
         "versions": versions(),
         "config": given,
     }
-
-
-def _quiet() -> None:
-    """Lightning's hints on loader workers and logging are not for a reader of results."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*`pin_memory`.*")
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.cli.arguments import add_trainer, guarded, parser, with_bases
+from ca_seg.cli.arguments import add_trainer, guarded, parse, parser, quiet_lightning
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.results import check_expected, versions, write_results
@@ -74,10 +73,9 @@ def train(arguments: Sequence[str]) -> int:
     known.add_argument("--resume", type=bool, default=False, help="go on from OUT/last.ckpt")
     known.add_argument("--out", type=str, default="out/linear_probe")
     add_trainer(known, accelerator="auto", devices=1, max_epochs=20)
-    settings = known.parse_args(with_bases(arguments))
-    given = json.loads(known.dump(settings, format="json", skip_none=False))
-    trainer_settings = settings.pop("trainer").as_dict()
-    settings = known.instantiate_classes(settings)
+    parsed = parse(known, arguments)
+    settings = parsed.settings
+    quiet_lightning()
     out, model, source = Path(settings.out), settings.model, settings.data
 
     pl.seed_everything(settings.seed, verbose=False)
@@ -95,10 +93,8 @@ def train(arguments: Sequence[str]) -> int:
     )
     classes = data.class_list.names
     checkpoints = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", save_last=True)
-    for key in ("logger", "enable_checkpointing"):
-        trainer_settings.pop(key, None)
     trainer = pl.Trainer(
-        **trainer_settings,
+        **parsed.trainer,
         callbacks=[checkpoints],
         logger=CSVLogger(out, name="", version="log"),
     )
@@ -114,7 +110,12 @@ def train(arguments: Sequence[str]) -> int:
     probe.head.save(out, backbone=model.backbone, class_names=classes)
     results = {"metrics": {"miou": figures["val/miou"], "pixel_accuracy": figures["val/pixel_accuracy"]}}
     checks = check_expected(settings.expect, results)
-    results |= {"config": given, "versions": versions(), "expect": checks, "skipped": [list(s) for s in probe.skipped]}
+    results |= {
+        "config": parsed.given,
+        "versions": versions(),
+        "expect": checks,
+        "skipped": [list(s) for s in probe.skipped],
+    }
     write_results(out / "results.json", results)
     scored = results["metrics"]
     print(f"mIoU {scored['miou']:.4f}, pixel accuracy {scored['pixel_accuracy']:.4f}; head: {out / 'head.safetensors'}")

@@ -1,0 +1,145 @@
+"""The shipped backbones' words: several thousand nouns, one vector each, made once from a frozen text model.
+
+So a user installs no text model, and words of like meaning have like vectors ("automobile" is near "car"). A phrase
+that the table holds is one token; another is split into the longest words that it holds:
+
+    "traffic light"      -> [traffic light]
+    "red traffic light"  -> [red, traffic light]
+    "cats"               -> [cat]                  a regular plural whose singular is there
+    ""                   -> [zeros]                the empty prompt
+
+Capitals, and `_`, `-`, `,` between words make no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ca_seg.errors import CorruptWeights, UnknownName, WeightsUnavailable
+
+CARD, VECTORS, WORDS = "card.yaml", "words.safetensors", "words.txt"
+_FIX = "install ca_seg again, or restore the file from its source"
+_PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"))  # endings: plural, singular; in order
+
+
+class WordTable:
+    """Words [W], lower case, and their vectors [W, D] (fp32, about unit variance; D is 384 in the shipped table)."""
+
+    def __init__(self, words: Sequence[str], vectors: torch.Tensor) -> None:
+        self.words, self.vectors = tuple(words), vectors.float()
+        self._place = {_key(word): i for i, word in enumerate(self.words)}
+        self._longest = max(key.count(" ") + 1 for key in self._place)
+
+    @classmethod
+    def load(cls, folder: Path) -> WordTable:
+        """The table in `folder`, read once a process.
+
+        Raises WeightsUnavailable for a missing file, CorruptWeights for files that are not what their card says.
+        """
+        return _load(Path(folder).resolve())
+
+    def __contains__(self, phrase: str) -> bool:
+        """Whether the whole phrase, or its singular, is one entry."""
+        return self._find(_key(phrase)) is not None
+
+    def tokens(self, phrase: str) -> tuple[str, ...]:
+        """The table's words that stand for `phrase`, longest match first; none for an empty phrase.
+
+        A last word in a regular plural (cats, boxes, cherries, wolves) falls back to its singular.
+        Raises UnknownName, with words of near spelling, for a word that the table lacks.
+        """
+        return tuple(self.words[i] for i in self._split(phrase))
+
+    def vector(self, word: str) -> torch.Tensor:
+        """[D], of one entry. Raises UnknownName."""
+        place = self._find(_key(word))
+        if place is None:
+            raise self._unknown(word, word)
+        return self.vectors[place]
+
+    def embed(self, phrases: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors [P, T, D] padded with zeros, and mask [P, T], True for tokens.
+
+        T is the most tokens of any phrase. An empty phrase has one token of zeros. Raises UnknownName.
+        """
+        rows = [list(self._split(phrase)) for phrase in phrases]
+        longest = max((len(row) for row in rows), default=1) or 1
+        vectors = torch.zeros(len(rows), longest, self.vectors.shape[1])
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            vectors[i, : len(row)] = self.vectors[row]
+            mask[i, : max(1, len(row))] = True
+        return vectors, mask
+
+    def nearest(self, word: str, among: Sequence[str], count: int = 3) -> list[str]:
+        """Those of `among` whose meaning is nearest to `word`: by cosine, of the tokens' mean for a longer phrase."""
+        asked, others = (self.embed(phrases)[0].sum(dim=1) for phrases in ([word], among))
+        order = torch.nn.functional.cosine_similarity(asked, others).argsort(descending=True, stable=True)
+        return [among[i] for i in order[:count].tolist()]
+
+    def _find(self, key: str) -> int | None:
+        """The place of a word, or of its singular."""
+        return next((self._place[form] for form in _forms(key) if form in self._place), None)
+
+    def _split(self, phrase: str) -> Iterator[int]:
+        parts = _key(phrase).split()
+        while parts:
+            for length in range(min(self._longest, len(parts)), 0, -1):
+                place = self._find(" ".join(parts[:length]))
+                if place is not None:
+                    yield place
+                    parts = parts[length:]
+                    break
+            else:
+                raise self._unknown(parts[0], phrase)
+
+    def _unknown(self, word: str, phrase: str) -> UnknownName:
+        where = "" if word == _key(phrase) else f"in {phrase!r} "
+        fix = f"{where}only nouns of the table can stand, checkpoints/words/{WORDS} lists them"
+        return UnknownName("word", word, self.words, fix=fix)
+
+
+def _key(phrase: str) -> str:
+    """How phrases are looked up: `Ping-Pong` and `ping_pong` are `ping pong`."""
+    return " ".join(re.split(r"[\s_,-]+", phrase.lower())).strip()
+
+
+def _forms(key: str) -> Iterator[str]:
+    """The word, then what its singular may be. Short words and those in -ss, -us, -is are no regular plurals."""
+    yield key
+    if len(key) > 3 and not key.endswith(("ss", "us", "is")):
+        for plural, singular in _PLURALS:
+            if key.endswith(plural):
+                yield key.removesuffix(plural) + singular
+
+
+@cache
+def _load(folder: Path) -> WordTable:
+    for name in (CARD, VECTORS, WORDS):
+        if not (folder / name).is_file():
+            raise WeightsUnavailable(f"the word table's file {folder / name} is missing", fix=_FIX)
+    try:
+        checksums = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))["checksums"]
+        expected = {name: checksums[name] for name in (VECTORS, WORDS)}
+    except (yaml.YAMLError, KeyError, TypeError) as problem:
+        raise CorruptWeights(f"{folder / CARD} does not name the table's checksums", fix=_FIX) from problem
+    for name, checksum in expected.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != checksum:
+            raise CorruptWeights(f"{folder / name} is not the file that {CARD} beside it names (sha256)", fix=_FIX)
+    words = (folder / WORDS).read_text(encoding="utf-8").splitlines()
+    try:
+        vectors = load_file(folder / VECTORS)["vectors"]
+    except (SafetensorError, KeyError) as problem:
+        raise CorruptWeights(f"{folder / VECTORS} holds no table of vectors ({problem})", fix=_FIX) from problem
+    if vectors.ndim != 2 or len(vectors) != len(words):
+        raise CorruptWeights(f"{folder}: {len(words)} words, but vectors of shape {tuple(vectors.shape)}", fix=_FIX)
+    return WordTable(words, vectors)

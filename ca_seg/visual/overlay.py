@@ -1,0 +1,68 @@
+"""A picture with its classes laid over it in colour, and a legend beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ca_seg.visual.drawing import font, resized, shown_size
+from ca_seg.visual.palette import colour
+
+NONE = 255
+
+
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    names: Sequence[str],
+    *,
+    alpha: float = 0.55,
+    legend: bool = True,
+    colours: Sequence[int] | None = None,
+) -> Image.Image:
+    """`image` uint8 [H, W, 3] under `mask` [H, W] of class indices (255: no class), outlines between classes.
+
+    The legend names the classes that are there, largest first, with their share of the picture. `colours` gives each
+    class its place in the palette (default: its index), so that a class looks alike in several pictures.
+    """
+    height, width = shown_size(*mask.shape)
+    picture = np.asarray(resized(image, height, width), np.float32)
+    large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
+    table = np.array([colour(i if colours is None else colours[i]) for i in range(len(names))], np.float32)
+    inside = large != NONE
+    painted = picture.copy()
+    painted[inside] = (1 - alpha) * picture[inside] + alpha * table[large[inside]]
+    edges = np.zeros_like(inside)
+    edges[:, 1:] |= large[:, 1:] != large[:, :-1]
+    edges[1:] |= large[1:] != large[:-1]
+    painted[edges] = 255
+    result = Image.fromarray(painted.astype(np.uint8))
+    if not legend:
+        return result
+    counts = np.bincount(mask[mask != NONE].astype(np.int64), minlength=len(names))
+    rows = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    return _beside(
+        result, [(tuple(table[i].astype(int)), f"{names[i]}  {100 * counts[i] / mask.size:.0f} %") for i in rows]
+    )
+
+
+def _beside(picture: Image.Image, rows: Sequence[tuple[tuple[int, ...], str]]) -> Image.Image:
+    size = max(14, picture.height // 26)
+    line, letters = round(1.7 * size), font(size)
+    room = max(1, (picture.height - line) // line)
+    shown = list(rows[:room])
+    if len(rows) > room:
+        shown[-1] = ((255, 255, 255), f"and {len(rows) - room + 1} more")
+    wide = round(max([letters.getlength(text) for _, text in shown], default=0)) + 3 * size
+    canvas = Image.new("RGB", (picture.width + wide, picture.height), "white")
+    canvas.paste(picture)
+    draw = ImageDraw.Draw(canvas)
+    for number, (rgb, text) in enumerate(shown):
+        x, y = picture.width + size // 2, size // 2 + number * line
+        draw.rectangle(
+            (x, y, x + size, y + size), fill=tuple(rgb), outline=(120, 120, 120) if rgb != (255, 255, 255) else None
+        )
+        draw.text((x + round(1.5 * size), y + size / 2), text, fill=(20, 20, 20), font=letters, anchor="lm")
+    return canvas

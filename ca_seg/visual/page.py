@@ -1,0 +1,33 @@
+"""One static HTML file with everything in it: opens offline, needs no server and no script from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from PIL.Image import Image
+
+from ca_seg.visual.report import PageReport
+
+
+def write_page(path: Path, report: PageReport) -> None:
+    """Write `report` to `path`, whole or not at all. Class names and paths are escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_uri"] = data_uri
+    source = (files("ca_seg.visual") / "page.html.j2").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(report=report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(html, encoding="utf-8")
+    os.replace(part, path)
+
+
+def data_uri(picture: Image) -> str:
+    """The picture as a WebP inside the page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="WEBP", quality=86)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

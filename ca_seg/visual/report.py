@@ -1,0 +1,35 @@
+"""What a page shows, as plain values; `page.py` turns it into one HTML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """Text cells; the first column is the row's name."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    sortable: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of the gallery."""
+
+    title: str
+    views: tuple[tuple[str, Image], ...]  # caption and picture, side by side
+
+
+@dataclass(frozen=True)
+class PageReport:
+    title: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[ReportTable, ...]
+    galleries: tuple[tuple[str, tuple[Shown, ...]], ...] = field(default=())

@@ -1,0 +1,191 @@
+"""FLUX.1 from files in the diffusers layout: names, shapes, lean reading, and every way in which files can be wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones.card import find_card
+from ca_seg.backbones.lean import INDEX, SINGLE, build_flux, read_into
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from tests.small_flux import RandomText, small_autoencoder, small_flux
+
+PUBLISHED = {
+    "schnell": {"guidance_embeds": False},
+    "dev": {"guidance_embeds": True},
+}  # the rest are the class's defaults
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small_flux().save_pretrained(tmp_path / "transformer", max_shard_size="100KB")
+    return tmp_path
+
+
+def test_sharded_files_are_read_up_to_the_last_wanted_block_only(folder, monkeypatch):
+    part = folder / "transformer"
+    config = json.loads((part / "config.json").read_text())
+    shards = json.loads((part / INDEX).read_text())["weight_map"]
+    late = {n for n in shards if n.startswith(("single_transformer_blocks.", "transformer_blocks.2."))}
+    assert len({shards[n] for n in late}) > 1
+    read = []
+    monkeypatch.setattr("ca_seg.backbones.lean.safe_open", lambda f, **k: _Spy(safe_open(f, **k), read))
+    lean = read_into(build_flux(config, 2), part, torch.float32)
+    assert not late & set(read)
+    whole = small_flux().state_dict()
+    assert set(lean.state_dict()) == set(whole) - late == set(read)
+    for name, tensor in lean.state_dict().items():
+        assert torch.equal(tensor, whole[name])
+
+
+class _Spy:
+    def __init__(self, file, read):
+        self.file, self.read = file, read
+
+    def __enter__(self):
+        self.file.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        return self.file.__exit__(*exc)
+
+    def keys(self):
+        return self.file.keys()
+
+    def get_tensor(self, name):
+        self.read.append(name)
+        return self.file.get_tensor(name)
+
+
+def test_a_lean_backbone_gives_the_maps_of_the_whole_model(folder):
+    parts = {"autoencoder": small_autoencoder(), "text": RandomText(), "resolution": 48}
+    lean = load_backbone("flux1-schnell", weights=folder, last_layer=1, **parts)
+    assert lean.layers == 2
+    whole = load_backbone("flux1-schnell", transformer=small_flux(), **parts)
+    picture, words = torch.rand(1, 3, 48, 80), Vocabulary.from_names(["cat", "grass"])
+    ours, expected = (b.record(picture, layers=[0, 1]).ask(words).maps() for b in (lean, whole))
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_the_published_architecture_has_the_cards_parameters_and_every_wanted_name(variant):
+    config = PUBLISHED[variant]
+    with torch.device("meta"):
+        whole = FluxTransformer2DModel(**config)
+    card = find_card(f"flux1-{variant}")
+    assert sum(p.numel() for p in whole.parameters()) == card.parameters
+    shapes = {name: tensor.shape for name, tensor in whole.state_dict().items()}
+    lean = build_flux(dict(whole.config), max(card.layers) + 1)
+    wanted = {name: tensor.shape for name, tensor in lean.state_dict().items()}
+    assert wanted.items() <= shapes.items()
+    unread = set(shapes) - set(wanted)
+    assert all(n.startswith(("transformer_blocks.18.", "single_transformer_blocks.")) for n in unread)
+    assert build_flux(dict(whole.config), None).state_dict().keys() == shapes.keys()
+
+
+def test_a_truncated_file_is_named(folder):
+    shard = sorted((folder / "transformer").glob("*.safetensors"))[0]
+    shard.write_bytes(shard.read_bytes()[:200])
+    with pytest.raises(CorruptWeights, match=shard.name):
+        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+
+
+def test_a_missing_shard_and_missing_weights_are_named(folder):
+    shard = sorted((folder / "transformer").glob("*.safetensors"))[0]
+    shard.unlink()
+    with pytest.raises(WeightsUnavailable, match=shard.name):
+        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+    with pytest.raises(WeightsUnavailable, match="nowhere"):
+        load_backbone("flux1-schnell", weights=folder / "nowhere")
+
+
+def test_another_models_weights_are_refused(folder):
+    part = folder / "transformer"
+    small_flux().save_pretrained(part, max_shard_size="1GB")
+    (part / INDEX).unlink(missing_ok=True)
+    state = load_file(part / SINGLE)
+    state["x_embedder.weight"] = torch.zeros(3, 3)
+    save_file(state, part / SINGLE)
+    with pytest.raises(CorruptWeights, match=r"x_embedder\.weight.*\(3, 3\).*\(64, 16\)"):
+        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+
+
+def test_an_index_may_not_point_outside_its_folder(folder):
+    index = folder / "transformer" / INDEX
+    content = json.loads(index.read_text())
+    content["weight_map"] = {name: f"../{file}" for name, file in content["weight_map"].items()}
+    index.write_text(json.dumps(content))
+    with pytest.raises(WeightsUnavailable, match="shard"):
+        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+
+
+def test_an_unknown_backbone_names_near_ones():
+    with pytest.raises(UnknownName, match="flux1-schnell"):
+        load_backbone("flux1-schnel")
+
+
+def test_gated_weights_out_of_reach_say_what_to_accept(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def refuse(*args, **kwargs):
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr("ca_seg.backbones.hub.snapshot_download", refuse)
+    with pytest.raises(
+        WeightsUnavailable, match=r"(?i)accept the licence of black-forest-labs/FLUX\.1-dev.*--model\.weights"
+    ):
+        load_backbone("flux1-dev")
+
+
+class _Words:
+    """A tokenizer with the call of transformers' own: letters are tokens, 1 ends, 0 pads."""
+
+    model_max_length = 12
+
+    def __call__(self, text, padding=None, max_length=None, truncation=False, return_tensors=None):
+        texts = [text] if isinstance(text, str) else text
+        rows = [[2 + ord(c) % 60 for c in t] + [1] for t in texts]
+        if padding == "max_length":
+            rows = [(r[:max_length] + [0] * max_length)[:max_length] for r in rows]
+        ids = torch.tensor(rows) if return_tensors else (rows[0] if isinstance(text, str) else rows)
+        return type("Encoding", (), {"input_ids": ids})()
+
+
+def test_t5_and_clip_encode_as_the_stock_pipeline():
+    from ca_seg.backbones.t5_clip import T5ClipText
+
+    torch.manual_seed(0)
+    t5 = T5EncoderModel(T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)).eval()
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=64,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=12,
+            eos_token_id=1,
+            bos_token_id=0,
+            pad_token_id=0,
+        )
+    ).eval()
+    text = T5ClipText(t5, _Words(), clip, _Words(), length=10)
+    ours = text.prompt(["a cat", "grass"])
+    ids = _Words()(["a cat", "grass"], padding="max_length", max_length=10, return_tensors="pt").input_ids
+    with torch.no_grad():
+        torch.testing.assert_close(ours.hidden, t5(ids, output_hidden_states=False)[0])
+    assert ours.pooled.shape == (2, 16)
+    concepts = {p: text.concepts(["a cat"], p).hidden[0, 0] for p in ("first", "mean", "last")}
+    torch.testing.assert_close(concepts["first"], ours.hidden[0, 0])
+    torch.testing.assert_close(concepts["last"], ours.hidden[0, 4])
+    torch.testing.assert_close(concepts["mean"], ours.hidden[0, :5].mean(dim=0))
+    assert text.concepts(["a cat"], "first").pooled.abs().sum() == 0
+    with pytest.raises(UserError, match="at most 10"):
+        text.prompt(["a sentence that is too long"])
