@@ -16,12 +16,13 @@ class UserError(ValueError):
 
     def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
         self.what, self.allowed, self.fix = what, allowed, fix
-        parts = [what.rstrip(".")]
-        if allowed:
-            parts.append(f"allowed: {allowed.rstrip('.')}")
-        if fix:
-            parts.append(fix.rstrip("."))
-        super().__init__(". ".join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts)) + ".")
+        rest = [f"allowed: {allowed}" if allowed else "", fix]
+        super().__init__(" ".join([_ended(what), *(_ended(part[0].upper() + part[1:]) for part in rest if part)]))
+
+
+def _ended(text: str) -> str:
+    """With one full stop, unless it ends as a question."""
+    return text if text.endswith(("?", ".")) else text + "."
 
 
 class UnreadableImage(UserError):

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import fields
 
 from rich.console import Console
-from rich.table import Table
 
 from ca_seg.backbones.card import card_names, find_card
 
 
 def print_zoo(console: Console) -> None:
-    """One row per card."""
-    table = Table("name", "family", "parameters", "licence", "weights", "summary")
+    """Two lines per card."""
     for name in card_names():
         card = find_card(name)
-        where = "shipped" if card.folder else f"{card.hub}{' (gated)' if card.gated else ''}"
-        table.add_row(name, card.family, f"{card.parameters / 1e6:,.1f} M", card.licence, where, card.summary)
-    console.print(table)
+        where = "shipped" if card.folder else f"{card.hub}{', gated' if card.gated else ''}"
+        console.print(f"[bold]{name}[/]  {card.summary}", highlight=False)
+        facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {where}"
+        console.print(f"    {facts}", style="dim", highlight=False)
 
 
 def print_card(name: str, console: Console) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import Card, find_card
@@ -97,8 +97,8 @@ def _text(card: Card, folder: Path, dtype: torch.dtype, device: str) -> TextEnco
         return WordTableText(WordTable.load(shipped("checkpoints", "words")))
     return T5ClipText(
         _local(T5EncoderModel, folder, "text_encoder_2", dtype).to(device).eval(),
-        T5TokenizerFast.from_pretrained(folder / "tokenizer_2", local_files_only=True),
+        AutoTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True),
         _local(CLIPTextModel, folder, "text_encoder", dtype).to(device).eval(),
-        CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         card.text_tokens,
     )

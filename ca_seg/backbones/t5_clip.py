@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.text import pool_tokens
@@ -21,9 +21,9 @@ class T5ClipText:
     def __init__(
         self,
         t5: T5EncoderModel,
-        t5_tokenizer: T5TokenizerFast,
+        t5_tokenizer: PreTrainedTokenizerBase,
         clip: CLIPTextModel,
-        clip_tokenizer: CLIPTokenizer,
+        clip_tokenizer: PreTrainedTokenizerBase,
         length: int,
     ) -> None:
         self.t5, self.t5_tokenizer, self.clip, self.clip_tokenizer, self.length = (

@@ -6,6 +6,7 @@ that the table holds is one token; another is split into the longest words that 
     "traffic light"      -> [traffic light]
     "red traffic light"  -> [red, traffic light]
     "cats"               -> [cat]                  a regular plural whose singular is there
+    "a cat on the grass" -> [cat, grass]           little words (LITTLE) say nothing here
     ""                   -> [zeros]                the empty prompt
 
 Capitals, and `_`, `-`, `,` between words make no difference.
@@ -27,6 +28,9 @@ from safetensors.torch import load_file
 from ca_seg.errors import CorruptWeights, UnknownName, WeightsUnavailable
 
 CARD, VECTORS, WORDS = "card.yaml", "words.safetensors", "words.txt"
+LITTLE = frozenset(
+    ["a", "an", "and", "at", "beside", "by", "from", "in", "near", "of", "on", "over", "some", "the", "with"]
+)
 _FIX = "install ca_seg again, or restore the file from its source"
 _PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"))  # endings: plural, singular; in order
 
@@ -52,7 +56,7 @@ class WordTable:
         return self._find(_key(phrase)) is not None
 
     def tokens(self, phrase: str) -> tuple[str, ...]:
-        """The table's words that stand for `phrase`, longest match first; none for an empty phrase.
+        """The table's words that stand for `phrase`, longest match first, little words passed over; none for "".
 
         A last word in a regular plural (cats, boxes, cherries, wolves) falls back to its singular.
         Raises UnknownName, with words of near spelling, for a word that the table lacks.
@@ -92,6 +96,8 @@ class WordTable:
 
     def _split(self, phrase: str) -> Iterator[int]:
         parts = _key(phrase).split()
+        if parts and LITTLE.issuperset(parts):
+            raise self._unknown(parts[0], phrase)
         while parts:
             for length in range(min(self._longest, len(parts)), 0, -1):
                 place = self._find(" ".join(parts[:length]))
@@ -100,7 +106,9 @@ class WordTable:
                     parts = parts[length:]
                     break
             else:
-                raise self._unknown(parts[0], phrase)
+                if parts[0] not in LITTLE:
+                    raise self._unknown(parts[0], phrase)
+                parts = parts[1:]
 
     def _unknown(self, word: str, phrase: str) -> UnknownName:
         where = "" if word == _key(phrase) else f"in {phrase!r} "

@@ -1,10 +1,10 @@
 """The classes of a dataset: how the numbers in its mask files become class indices, and back.
 
-    classes.json       {"ignore": [0], "classes": {"7": "cat", "151": "grass"}}
+classes.json       {"ignore": [0], "classes": {"7": "cat", "151": "grass"}}
 
-    id in the file     0      7      151    anything else
-    class index        255    0      1      an error
-                       void
+id in the file     0      7      151    anything else
+class index        255    0      1      an error
+                   void
 """
 
 from __future__ import annotations

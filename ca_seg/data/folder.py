@@ -1,9 +1,9 @@
 """The folder format: how the shipped scenes lie on disk, and how anyone's own pictures can.
 
-    DIR/images/<stem>.png or .jpg ...     the pictures
-    DIR/masks/<stem>.png                  one per picture, same size: 8- or 16-bit ids, gray or palette
-    DIR/classes.json                      {"ignore": [0], "classes": {"1": "cat", "2": "grass"}}
-    DIR/splits.json                       optional: {"val": ["stem", ...], "test": [...]}
+DIR/images/<stem>.png or .jpg ...     the pictures
+DIR/masks/<stem>.png                  one per picture, same size: 8- or 16-bit ids, gray or palette
+DIR/classes.json                      {"ignore": [0], "classes": {"1": "cat", "2": "grass"}}
+DIR/splits.json                       optional: {"val": ["stem", ...], "test": [...]}
 """
 
 from __future__ import annotations

@@ -73,15 +73,7 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
         for split, figures in splits.items()
     )
     classes = tuple(
-        (
-            name,
-            *(
-                "-"
-                if results["per_class"][p][name] != results["per_class"][p][name]
-                else f"{100 * results['per_class'][p][name]:.1f}"
-                for p in PROTOCOLS
-            ),
-        )
+        (name, *(_percent(results["per_class"][protocol][name]) for protocol in PROTOCOLS))
         for name in results["per_class"][PROTOCOLS[0]]
     )
     confused = tuple((c["truth"], c["predicted"], f"{100 * c['share']:.0f} %") for c in results["confusions"])
@@ -98,8 +90,8 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
     )
     report = PageReport(
         f"{results['method']} on {data['name']}",
-        "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in a picture are offered. "
-        f"full-vocabulary: all {data['classes']} classes are. All figures in percent.",
+        "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in a picture are "
+        f"offered. full-vocabulary: all {data['classes']} classes are. All figures in percent.",
         facts,
         (
             ReportTable("Methods", head, rows),
@@ -116,3 +108,8 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
         shown,
     )
     write_page(path, report)
+
+
+def _percent(value: float) -> str:
+    """A dash for nan: a class with neither truth nor prediction."""
+    return "-" if value != value else f"{100 * value:.1f}"

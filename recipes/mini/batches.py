@@ -42,11 +42,18 @@ class Plan:
     share: float  # of the steps
 
 
-PLANS = (
+EARLY = (
     Plan("small", 48, 16, 10, 0.30),
     Plan("quilt", 14, 30, 12, 0.25),
     Plan("full", 14, 30, 12, 0.30),
     Plan("full", 10, 150, 16, 0.15),
+)
+# Once objects stand out from stuff, what is left is to tell look-alikes apart: every word is asked.
+WIDEN_AT = 4_500  # step
+LATE = (
+    Plan("small", 36, 60, 16, 0.30),
+    Plan("quilt", 10, 150, 16, 0.25),
+    Plan("full", 10, 150, 16, 0.45),
 )
 
 
@@ -59,7 +66,8 @@ class StepBatches:
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
-        plan = PLANS[rng.choice(len(PLANS), p=[p.share for p in PLANS])]
+        plans = EARLY if step < WIDEN_AT else LATE
+        plan = plans[rng.choice(len(plans), p=[p.share for p in plans])]
         objects = self._some(rng, self.object_words, plan.objects)
         stuffs = self._some(rng, self.stuff_words, plan.stuffs)
         words = [*objects, *stuffs]

@@ -1,0 +1,1 @@
+"""The word table: several thousand nouns as vectors of a frozen MiniLM."""

@@ -1,0 +1,118 @@
+"""The shipped backbones: whole, checked, any aspect ratio, and better than looking away."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones import hub
+from ca_seg.backbones.card import Card, card_names, find_card
+from ca_seg.backbones.generate import generate
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from ca_seg.shipped import shipped
+
+SHIPPED = ("mini", "mini-plain")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_backbone("mini")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_tells_the_truth(name):
+    card, backbone = find_card(name), load_backbone(name)
+    assert sum(p.numel() for p in backbone.transformer.parameters()) == card.parameters
+    assert type(backbone.transformer).__name__ == "FluxTransformer2DModel"
+    assert {"data", "objective", "steps", "pictures", "seconds"} <= set(card.trained)
+    assert max(card.layers) < len(backbone.transformer.transformer_blocks)
+
+
+def test_what_ships_is_small():
+    files = [f for f in shipped("checkpoints").rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) < 60e6
+    assert not [f for f in files if f.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl")]
+
+
+def test_objects_light_up_where_they_are(mini):
+    """In each of 12 scenes, each class's map is larger on its own pixels than off them."""
+    dataset = open_dataset("scenes", split="in_distribution")
+    right = total = 0
+    for index in range(12):
+        item = dataset[index]
+        present = item["mask"].unique().tolist()
+        maps = mini.maps(item["image"], Vocabulary.from_names([dataset.class_list.names[i] for i in present]))[0]
+        for k, c in enumerate(present):
+            inside = item["mask"] == c
+            right += bool(maps[k][inside].mean() > maps[k][~inside].mean())
+            total += 1
+    assert right / total > 0.95
+
+
+def test_any_shape_comes_back_in_its_own_size(mini):
+    words = Vocabulary.from_names(["cat", "grass", "sky"])
+    for height, width in ((90, 250), (250, 90), (31, 33), (1, 1)):
+        maps = mini.maps(torch.rand(3, height, width), words)
+        assert maps.shape == (1, 3, height, width)
+        assert torch.isfinite(maps).all()
+
+
+def test_a_synonym_finds_what_its_word_finds(mini):
+    dataset = open_dataset("scenes", split="in_distribution")
+    names = dataset.class_list.names
+    car = names.index("car")
+    picture = next(item for item in (dataset[i] for i in range(len(dataset))) if (item["mask"] == car).sum() > 300)
+    others = [names[i] for i in picture["mask"].unique().tolist() if i != car]
+    recording = mini.record(picture["image"])
+    one, other = (recording.ask(Vocabulary.from_names([word, *others])).maps()[0, 0] for word in ("car", "automobile"))
+    agreement = torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]
+    assert agreement > 0.7
+
+
+def test_it_generates_with_the_stock_pipeline(mini):
+    made = generate(mini, "a cat on grass", Vocabulary.from_names(["cat", "grass"]), height=64, width=96, steps=2)
+    assert made.images[0].size == (96, 64)
+    assert made.maps.shape == (1, 2, 64, 96)
+    torch.testing.assert_close(made.maps.sum(dim=1), torch.ones(1, 64, 96))
+
+
+def test_an_unknown_word_names_near_ones(mini):
+    with pytest.raises(UnknownName, match="'zebra'"):
+        mini.maps(torch.rand(3, 32, 32), Vocabulary.from_names(["zebr"]))
+
+
+def test_a_changed_file_is_refused_and_a_missing_one_named(tmp_path):
+    card = find_card("mini")
+    copy = tmp_path / "mini"
+    shutil.copytree(shipped("checkpoints", "mini"), copy)
+    file = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CorruptWeights, match="checksum"):
+        hub.checked(card, copy)
+    file.unlink()
+    with pytest.raises(WeightsUnavailable, match=file.name):
+        hub.checked(card, copy)
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_can_be_read(name):
+    card = find_card(name)
+    assert card.name == name
+    assert bool(card.folder) != bool(card.hub)
+    assert card.hub == "" or len(card.revision) == 40
+
+
+def test_a_card_with_an_unknown_or_a_missing_key_is_refused(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("name: x\nlayers: [1]\ntimstep: 0.5\n")
+    with pytest.raises(UnknownName, match="'timestep'"):
+        Card.read(file)
+    file.write_text("name: x\nlayers: [1]\n")
+    with pytest.raises(UserError, match="not complete"):
+        Card.read(file)

@@ -1,0 +1,126 @@
+"""The zero-shot task against a plain loop over pictures, with fixed maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from sklearn.metrics import average_precision_score, confusion_matrix
+
+from ca_seg.baselines.trivial import FixedMaps, OneClass, RandomMaps
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot, picture_seed
+from ca_seg.vocabulary import Vocabulary
+
+NAMES = ("cat", "dog", "grass")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for i in range(5):
+        size = (12, 10) if i < 3 else (9, 14)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / "images" / f"p{i}.png")
+        Image.fromarray(rng.choice([0, 7, 8, 9], size, p=[0.1, 0.3, 0.2, 0.4]).astype(np.uint8)).save(
+            tmp_path / "masks" / f"p{i}.png"
+        )
+    (tmp_path / "classes.json").write_text('{"ignore": [0], "classes": {"7": "cat", "8": "dog", "9": "grass"}}')
+    return tmp_path
+
+
+class Seeded:
+    """Full-resolution maps that follow from the picture's seed and the class's name; asked subsets keep their maps."""
+
+    def __init__(self, seeds=()):
+        self.seeds = tuple(seeds)
+
+    def select(self, i):
+        return Seeded(self.seeds[i : i + 1])
+
+    @staticmethod
+    def map(seed, name):
+        return torch.rand(4, 4, generator=torch.Generator().manual_seed(seed + sum(map(ord, name))))
+
+    def ask(self, vocabulary: Vocabulary):
+        return FixedMaps(torch.stack([torch.stack([self.map(s, n) for n in vocabulary.classes]) for s in self.seeds]))
+
+
+def _trainer():
+    return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                      enable_model_summary=False)  # fmt: skip
+
+
+def test_figures_equal_a_plain_loop(folder):
+    data = SegmentationData("folder", str(folder), batch_size=2)
+    kept = {}
+    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES, keep=lambda p, s, m: kept.update({(p, s): m}))
+    _trainer().test(task, data, verbose=False)
+    dataset = data.dataset(None)
+    truth, guess, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
+    for item in (dataset[i] for i in range(5)):
+        mask = item["mask"].numpy()
+        seed = picture_seed(0, item["stem"])
+        for protocol in PROTOCOLS:
+            offered = [i for i in range(3) if protocol == "full-vocabulary" or (mask == i).any()]
+            maps = torch.stack([Seeded.map(seed, NAMES[i]) for i in offered])[None]
+            full = torch.nn.functional.interpolate(maps, mask.shape, mode="bilinear")[0].numpy()
+            guess[protocol].append(np.array(offered)[full.argmax(0)][mask != 255])
+            aps = [
+                average_precision_score(mask[mask != 255] == c, full[k][mask != 255])
+                for k, c in enumerate(offered) if (mask == c).any()
+            ]  # fmt: skip
+            precision[protocol].append(np.mean(aps))
+        truth.append(mask[mask != 255])
+    for protocol in PROTOCOLS:
+        expected = confusion_matrix(np.concatenate(truth), np.concatenate(guess[protocol]), labels=range(3))
+        assert (task.matrices[protocol].numpy() == expected).all()
+        iou = np.diag(expected) / (expected.sum(0) + expected.sum(1) - np.diag(expected))
+        figures = task.figures[protocol]
+        assert figures["miou"] == pytest.approx(iou.mean())
+        assert figures["pixel_accuracy"] == pytest.approx(np.trace(expected) / expected.sum())
+        assert figures["map"] == pytest.approx(np.mean(precision[protocol]), abs=1e-5)
+    assert task.scored == 5
+    assert len(kept) == 10
+
+
+def test_batches_do_not_change_the_figures(folder):
+    results = []
+    for size in (1, 3):
+        task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+        _trainer().test(task, SegmentationData("folder", str(folder), batch_size=size), verbose=False)
+        results.append(task.figures)
+    assert results[0] == results[1]
+
+
+def test_one_unreadable_picture_is_listed_and_the_rest_is_scored(folder):
+    (folder / "images" / "p3.png").write_bytes(b"not a picture")
+    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+    _trainer().test(task, SegmentationData("folder", str(folder), batch_size=2), verbose=False)
+    assert task.scored == 4
+    assert [path.endswith("p3.png") for path, _ in task.skipped] == [True]
+
+
+def test_the_ranking_is_by_the_pictures_own_miou(folder):
+    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+    _trainer().test(task, SegmentationData("folder", str(folder)), verbose=False)
+    best, worst = ([score for _, score in task.ranking[end]] for end in ("best", "worst"))
+    assert best == sorted(best, reverse=True)
+    assert worst == sorted(worst)
+    assert best[0] >= worst[0]
+
+
+def test_nothing_of_the_task_enters_a_checkpoint():
+    assert not list(ZeroShot(lambda images, seeds: Seeded(seeds), NAMES).parameters())
+
+
+def test_trivial_methods():
+    words = Vocabulary.from_names(NAMES)
+    one = OneClass({"dog": 5, "grass": 9}).record(torch.zeros(2, 3, 4, 4), seed=[0, 1])
+    assert one.ask(words).maps().argmax(dim=1).unique().tolist() == [2]
+    assert one.select(1).ask(Vocabulary.from_names(["cat", "dog"])).maps().argmax(dim=1).unique().tolist() == [1]
+    random = RandomMaps().record(torch.zeros(2, 3, 4, 4), seed=[3, 4])
+    assert torch.equal(random.select(1).ask(words).maps(), random.ask(words).maps()[1:])

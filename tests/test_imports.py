@@ -1,0 +1,64 @@
+"""Imports go one way: each layer may use those before it, and nobody else's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    ("errors",),
+    ("vocabulary", "shipped"),
+    ("concept",),
+    ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
+    ("zoo", "baselines", "heads"),
+    ("tasks",),
+    ("evaluation",),
+    ("cli",),
+    ("__init__", "__main__"),
+)
+RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+
+
+def _modules() -> list[tuple[Path, str]]:
+    files = sorted((ROOT / "ca_seg").rglob("*.py"))
+    return [(file, file.relative_to(ROOT / "ca_seg").parts[0].removesuffix(".py")) for file in files]
+
+
+def _imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ca_seg."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ca_seg.")}
+    return names
+
+
+def test_every_part_has_its_layer():
+    assert {part for _, part in _modules()} <= set(RANK)
+
+
+def test_imports_go_one_way():
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {other}"
+        for file, part in _modules()
+        for other in _imported(file)
+        if other != part and RANK[other] >= RANK[part]
+    ]
+    assert not wrong
+
+
+def test_the_vocabulary_needs_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, ca_seg; ca_seg.Vocabulary.from_names(['cat']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_files_are_short_and_names_say_something():
+    long = [str(f) for f, _ in _modules() if len(f.read_text(encoding="utf-8").splitlines()) > 300]
+    vague = [str(f) for f, _ in _modules() if re.search(r"utils|helper|misc|common|manager|factory", f.stem)]
+    assert not long + vague
