@@ -26,7 +26,6 @@ bench: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet torch torchvision
 	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
 	touch $(READY)
 

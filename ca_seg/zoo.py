@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from rich.console import Console
+from rich.markup import escape
 
 from ca_seg.backbones.card import card_names, find_card
 
@@ -14,9 +15,9 @@ def print_zoo(console: Console) -> None:
     for name in card_names():
         card = find_card(name)
         where = "shipped" if card.folder else f"{card.hub}{', gated' if card.gated else ''}"
-        console.print(f"[bold]{name}[/]  {card.summary}", highlight=False)
+        console.print(f"[bold]{name}[/]  {escape(card.summary)}", highlight=False)
         facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {where}"
-        console.print(f"    {facts}", style="dim", highlight=False)
+        console.print(f"    {escape(facts)}", style="dim", highlight=False)
 
 
 def print_card(name: str, console: Console) -> None:
@@ -29,6 +30,6 @@ def print_card(name: str, console: Console) -> None:
         if isinstance(value, dict):
             console.print(f"[bold]{field.name}")
             for key, text in value.items():
-                console.print(f"    {key}: {text}", highlight=False)
+                console.print(f"    {key}: {escape(str(text))}", highlight=False)
         else:
-            console.print(f"[bold]{field.name}[/] {value}", highlight=False)
+            console.print(f"[bold]{field.name}[/] {escape(str(value))}", highlight=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
-    ("vocabulary", "shipped"),
+    ("vocabulary", "shipped", "written"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
     ("zoo", "baselines", "heads"),

@@ -14,8 +14,10 @@ from ca_seg.backbones.text import TextEncoder
 from ca_seg.concept.ask import ask_streams
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
-from ca_seg.errors import OutOfRange
+from ca_seg.errors import OutOfRange, UserError
 from ca_seg.vocabulary import Vocabulary
+
+MORE = "a backbone holds the blocks up to the card's last layer unless load_backbone is told a later last_layer"
 
 
 class Backbone(nn.Module):
@@ -77,14 +79,9 @@ class Backbone(nn.Module):
         """
         layers = self.card.layers if layers is None else tuple(layers)
         if not layers or min(layers) < 0 or max(layers) >= self.layers:
-            raise OutOfRange(f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}")
-        times = (
-            [self.card.timestep]
-            if timesteps is None
-            else [timesteps]
-            if isinstance(timesteps, float | int)
-            else timesteps
-        )
+            raise OutOfRange(f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}", fix=MORE)
+        one = isinstance(timesteps, float | int)
+        times = [self.card.timestep] if timesteps is None else [timesteps] if one else list(timesteps)
         for time in times:
             check_timestep(time)
         samples = self.card.samples if samples is None else samples
@@ -93,6 +90,8 @@ class Backbone(nn.Module):
         latents = self.encode(images)
         batch, draws = len(latents), samples * len(times)
         seeds = [seed] * batch if isinstance(seed, int) else list(seed)
+        if len(seeds) != batch:
+            raise UserError(f"{len(seeds)} seeds for {batch} pictures", allowed="one number, or one per picture")
         noise = torch.cat([self._noise(latents.shape[1:], s, samples) for s in seeds], dim=1).to(latents)
         moments = torch.tensor(times, device=latents.device, dtype=latents.dtype)
         t = moments[:, None, None, None, None, None]

@@ -18,7 +18,7 @@ from PIL.Image import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import resize_out
-from ca_seg.concept.record import Stream, image_part
+from ca_seg.concept.record import Stream, image_stream
 from ca_seg.concept.recording import Recording
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
@@ -69,8 +69,7 @@ class GenerationTrace:
         def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             output = torch.nn.functional.scaled_dot_product_attention(query, key, value)
             if layer <= last:
-                parts = (image_part(t, tokens, family.text_first) for t in (query, key, value, output))
-                self._streams.append(Stream(*parts))
+                self._streams.append(image_stream(key, value, output, tokens, family.text_first))
             return output
 
         self._tap = AttentionTap(family.blocks(transformer), attend)
@@ -100,6 +99,7 @@ class GenerationTrace:
             maps = recording.ask(self.vocabulary).maps(space=self.backbone.card.space)
         finally:
             self._asking = False
+            self._streams = []
         self._sum = maps if self._sum is None else self._sum + maps
         self.steps += 1
 

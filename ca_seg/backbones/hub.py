@@ -32,7 +32,7 @@ def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
         ) from problem
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
         raise WeightsUnavailable(
-            f"the weights of {card.name} ({card.hub}) cannot be reached", fix=_how(card)
+            f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}", fix=_how(card)
         ) from problem
 
 

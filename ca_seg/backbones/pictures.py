@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import ImageOps
+from PIL.Image import Image
 from torch.nn.functional import interpolate
 
 from ca_seg.errors import UserError
 
+MOST_STRETCHED = 16  # long side to short side: the work grows with the square of it
 Pictures = Any  # a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, or a list of them
 
 
@@ -37,7 +40,7 @@ def as_tensor(images: Pictures) -> torch.Tensor:
         if len(sizes) > 1:
             raise UserError(f"pictures of {len(sizes)} sizes in one batch", fix="give them one by one, or resize them")
         return torch.cat(parts)
-    array = np.asarray(images.convert("RGB") if hasattr(images, "convert") else images)
+    array = np.asarray(ImageOps.exif_transpose(images).convert("RGB") if isinstance(images, Image) else images)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise UserError(f"a picture of shape {array.shape}, {array.dtype}", allowed="uint8 [H, W, 3]")
     return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
@@ -45,6 +48,10 @@ def as_tensor(images: Pictures) -> torch.Tensor:
 
 def working_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
     """The size at which a height x width picture enters the backbone."""
+    if max(height, width) > MOST_STRETCHED * min(height, width):
+        raise UserError(
+            f"a picture of {width} x {height} pixels", allowed=f"sides of at most 1 : {MOST_STRETCHED}", fix="cut it"
+        )
     scale = resolution / min(height, width)
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
 

@@ -17,8 +17,10 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ca_seg.errors import UserError
+from ca_seg.shipped import shipped
 
 CONFIG = "--config-file"
 TRAINER_LEFT_OUT = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
@@ -55,6 +57,19 @@ def parse(known: ArgumentParser, arguments: Sequence[str]) -> Parsed:
     return Parsed(known.instantiate_classes(settings), trainer, given)
 
 
+def one_device_trainer(**settings: Any) -> pl.Trainer:
+    """A Trainer. Raises UserError for an accelerator that is not there, and for more than one device: counts of
+    pictures would be those of one process."""
+    try:
+        trainer = pl.Trainer(**settings)
+    except (MisconfigurationException, RuntimeError) as problem:
+        fix = "see --trainer.accelerator and --trainer.devices"
+        raise UserError(f"Lightning cannot start: {str(problem).splitlines()[0]}", fix=fix) from problem
+    if trainer.world_size > 1:
+        raise UserError(f"{trainer.world_size} devices", allowed="1", fix="--trainer.devices 1")
+    return trainer
+
+
 def quiet_lightning() -> None:
     """Lightning's hints on loader workers, loggers and products are not for a reader of results."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
@@ -81,6 +96,9 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     """`file` after everything it builds on. Raises UserError for a missing or broken file, or a circle."""
     if file.resolve() in seen:
         raise UserError(f"the config {file} builds on itself", fix="remove its `base`")
+    if not file.is_file() and file.parts[:1] == ("configs",):
+        own = shipped("configs") / Path(*file.parts[1:])  # the shipped configs, from any folder
+        file = own if own.is_file() else file
     if not file.is_file():
         near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         raise UserError(f"no config file {file}", allowed=", ".join(near[:12]), fix="configs/ holds those that ship")

@@ -13,13 +13,16 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.data.read import read_image
-from ca_seg.errors import UserError
+from ca_seg.errors import UnreadableImage, UserError
 from ca_seg.heads.zero_shot import decide
 from ca_seg.tasks.zero_shot import picture_seed
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
 from ca_seg.vocabulary import Vocabulary
+from ca_seg.written import written
+
+MOST = 254
 
 
 def segment(args: argparse.Namespace) -> int:
@@ -33,6 +36,8 @@ def segment(args: argparse.Namespace) -> int:
     A picture that cannot be read is reported and the others go on; the exit status is then 1.
     """
     vocabulary = Vocabulary.from_names(args.concepts)
+    if len(args.concepts) > MOST:
+        raise UserError(f"{len(args.concepts)} concepts", allowed=f"1 to {MOST}, for masks have 8 bits")
     _check_stems(args.pictures)
     backbone = load_backbone(
         args.backbone,
@@ -41,12 +46,12 @@ def segment(args: argparse.Namespace) -> int:
         resolution=args.resolution,
         last_layer=max(args.layers) if args.layers else None,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
+    backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)  # an unknown word ends it here
     failed = 0
     for picture in args.pictures:
         try:
             _segment_one(picture, vocabulary, backbone, args)
-        except UserError as problem:
+        except UnreadableImage as problem:
             if len(args.pictures) == 1:
                 raise
             print(f"skipped: {problem}", file=sys.stderr)
@@ -68,8 +73,10 @@ def _segment_one(picture: Path, vocabulary: Vocabulary, backbone: Backbone, args
     result = decide(maps, height, width)
     mask, names, stem = result.mask[0].cpu().numpy(), vocabulary.classes, args.out / picture.stem
     pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    overlay(pixels, mask, names).save(f"{stem}_overlay.png")
-    heatmap_strip(pixels, maps[0].float().cpu().numpy(), names).save(f"{stem}_heatmaps.png")
+    heat = heatmap_strip(pixels, maps[0].float().cpu().numpy(), names)
+    for kind, view in (("overlay", overlay(pixels, mask, names)), ("heatmaps", heat)):
+        with written(Path(f"{stem}_{kind}.png")) as part:
+            view.save(part, format="PNG")
     write_mask(Path(f"{stem}_mask.png"), mask, lambda indices: (indices + 1).astype(np.uint8))
     scores = {
         name: {
@@ -81,7 +88,8 @@ def _segment_one(picture: Path, vocabulary: Vocabulary, backbone: Backbone, args
         for i, name in enumerate(names)
     }
     about = {"picture": str(picture), "backbone": backbone.card.name, "size": [width, height], "concepts": scores}
-    Path(f"{stem}_scores.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with written(Path(f"{stem}_scores.json")) as part:
+        part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shown = ", ".join(f"{name} {100 * s['share']:.0f} %" for name, s in scores.items())
     confidence = float(torch.as_tensor(result.confidence).mean())
     print(f"{picture.name}: {shown} (mean confidence {confidence:.2f}); {stem}_overlay.png")

@@ -12,10 +12,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.cli.arguments import add_trainer, guarded, parse, parser, quiet_lightning
+from ca_seg.cli.arguments import add_trainer, guarded, one_device_trainer, parse, parser, quiet_lightning
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
-from ca_seg.evaluation.results import check_expected, versions, write_results
+from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
 from ca_seg.tasks.linear_probe import LinearProbe
 
 
@@ -64,7 +64,7 @@ class ProbeData:
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train, score, and write the head; 0 when every picture was used and every expectation holds, else 1."""
+    """Train, score, and write the head of the last epoch; 0 when all pictures were used and all expectations hold."""
     known = parser("Train a linear head on the concept-projected features of a frozen backbone.")
     known.add_argument("--model", type=ProbeSettings, default=ProbeSettings())
     known.add_argument("--data", type=ProbeData, default=ProbeData())
@@ -77,6 +77,10 @@ def train(arguments: Sequence[str]) -> int:
     settings = parsed.settings
     quiet_lightning()
     out, model, source = Path(settings.out), settings.model, settings.data
+    check_pairs(settings.expect)
+    if source.train_split is None or source.val_split is None:
+        fix = "--data.train_split NAME --data.val_split NAME"
+        raise UserError("train_split and val_split must both be given", fix=fix)
 
     pl.seed_everything(settings.seed, verbose=False)
     data = SegmentationData(
@@ -92,8 +96,10 @@ def train(arguments: Sequence[str]) -> int:
         seed=settings.seed,
     )
     classes = data.class_list.names
-    checkpoints = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", save_last=True)
-    trainer = pl.Trainer(
+    checkpoints = ModelCheckpoint(
+        out, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
+    )
+    trainer = one_device_trainer(
         **parsed.trainer,
         callbacks=[checkpoints],
         logger=CSVLogger(out, name="", version="log"),
@@ -109,12 +115,12 @@ def train(arguments: Sequence[str]) -> int:
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     probe.head.save(out, backbone=model.backbone, class_names=classes)
     results = {"metrics": {"miou": figures["val/miou"], "pixel_accuracy": figures["val/pixel_accuracy"]}}
-    checks = check_expected(settings.expect, results)
+    checks = check_expected(settings.expect, results) if source.limit is None else []
     results |= {
         "config": parsed.given,
         "versions": versions(),
         "expect": checks,
-        "skipped": [list(s) for s in probe.skipped],
+        "skipped": [list(s) for s in probe.skipped.items()],
     }
     write_results(out / "results.json", results)
     scored = results["metrics"]

@@ -49,6 +49,7 @@ class ConceptFeatures:
         elif space == "value":
             raw = _product(concept.value, image.value)
         else:
+            assert concept.query is not None
             heads, width = concept.query.shape[1], concept.query.shape[3]
             raw = _product(concept.query, image.key) / (heads * width**0.5)
         return self.grid.unflatten(raw).unflatten(0, (self.draws, -1))
@@ -65,12 +66,10 @@ class ConceptFeatures:
         Phrases are pooled to classes, then (with `softmax`) each token's scores become shares that sum to 1 over the
         classes, then layers and draws are averaged. Raises UnknownName for a space, OutOfRange for a layer.
         """
-        layers = self.layers if layers is None else tuple(layers)
-        if not layers:
-            raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
+        layers = self._chosen(layers)
         total: torch.Tensor | None = None
         for layer in layers:
-            scores = self.vocabulary.pool(self.scores(layer, space=space).float(), dim=2)
+            scores = self.vocabulary.pool(self.scores(layer, space=space), dim=2)
             shares = scores.softmax(dim=2) if softmax else scores
             mean = shares.mean(dim=0)
             total = mean if total is None else total + mean
@@ -79,10 +78,20 @@ class ConceptFeatures:
 
     def projected(self, *, space: str = "output", layers: Sequence[int] | None = None) -> torch.Tensor:
         """Concept-projected features [B, L * C, h, w], layer by layer, draws averaged: what a probe reads."""
-        layers = self.layers if layers is None else tuple(layers)
-        return torch.cat([self.scores(layer, space=space).float().mean(dim=0) for layer in layers], dim=1)
+        layers = self._chosen(layers)
+        return torch.cat([self.scores(layer, space=space).mean(dim=0) for layer in layers], dim=1)
+
+    def _chosen(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        chosen = self.layers if layers is None else tuple(layers)
+        if not chosen:
+            raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
+        return chosen
 
 
 def _product(concept: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """[B, heads, C, d] x [B, heads, N, d] -> [B, C, N], summed over heads and d."""
-    return concept.transpose(1, 2).flatten(2) @ image.transpose(1, 2).flatten(2).transpose(1, 2)
+    """[B, heads, C, d] x [B, heads, N, d] -> [B, C, N], summed over heads and d.
+
+    In float32: sums over thousands of bfloat16 products would be rounded to steps that a softmax sees.
+    """
+    c, i = (stream.float().transpose(1, 2).flatten(2) for stream in (concept, image))
+    return c @ i.transpose(1, 2)

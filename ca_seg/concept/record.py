@@ -11,21 +11,25 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ca_seg.concept.tap import AttentionTap
+from ca_seg.errors import UserError
 
 
 @dataclass(frozen=True)
 class Stream:
     """The tokens of one stream (image or concepts) in one joint attention. All [B, heads, tokens, head_dim]."""
 
-    query: torch.Tensor  # after query norm and rotary embedding
+    query: torch.Tensor | None  # after query norm and rotary embedding; None for the image, for nothing reads it
     key: torch.Tensor  # after key norm and rotary embedding
     value: torch.Tensor
     output: torch.Tensor  # attention output before the output projection
 
 
-def image_part(tokens: torch.Tensor, image_tokens: int, text_first: bool) -> torch.Tensor:
-    """The image's share of a joint sequence [B, heads, text + image, head_dim] (or image + text)."""
-    return tokens[:, :, -image_tokens:] if text_first else tokens[:, :, :image_tokens]
+def image_stream(
+    key: torch.Tensor, value: torch.Tensor, output: torch.Tensor, image_tokens: int, text_first: bool
+) -> Stream:
+    """The image's share of joint sequences [B, heads, text + image, head_dim] (or image + text)."""
+    rows = slice(-image_tokens, None) if text_first else slice(0, image_tokens)
+    return Stream(None, key[:, :, rows], value[:, :, rows], output[:, :, rows])
 
 
 def record_streams(
@@ -48,10 +52,15 @@ def record_streams(
     def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         output = scaled_dot_product_attention(query, key, value)
         if layer <= last_layer:
-            parts = (image_part(t, image_tokens, text_first) for t in (query, key, value, output))
-            streams.append(Stream(*parts))
+            streams.append(image_stream(key, value, output, image_tokens, text_first))
         return output
 
     tap = AttentionTap(blocks, attend, stop_after=last_layer if stop_early else None)
     prediction = tap.run(model, inputs)
+    if len(streams) != last_layer + 1:
+        raise UserError(
+            f"{len(streams)} attentions were seen where {last_layer + 1} were expected: this transformer's attention "
+            "does not go through torch's scaled_dot_product_attention",
+            fix='call transformer.set_attention_backend("native") first',
+        )
     return streams, prediction

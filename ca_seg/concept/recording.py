@@ -29,15 +29,10 @@ class Recording:
     def batch(self) -> int:
         return self.streams[0].key.shape[0] // self.draws
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held by the recorded vectors."""
-        return sum(t.nbytes for s in self.streams for t in (s.query, s.key, s.value, s.output))
-
     def select(self, picture: int) -> Recording:
         """The recording of one picture of the batch, all its draws; no copy."""
         rows = slice(picture, None, self.batch)
-        streams = tuple(Stream(s.query[rows], s.key[rows], s.value[rows], s.output[rows]) for s in self.streams)
+        streams = tuple(Stream(None, s.key[rows], s.value[rows], s.output[rows]) for s in self.streams)
         return replace(self, streams=streams, timesteps=self.timesteps[rows], prediction=None)
 
     def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:

@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+OPTIONS = ("is_causal", "dropout_p", "scale", "enable_gqa")  # of an attention that is more than full and plain
 
 
 class _PassEnd(Exception):
@@ -75,9 +76,9 @@ class AttentionTap(TorchFunctionMode):
         if func is not scaled_dot_product_attention or self._layer is None:
             return func(*args, **kwargs)
         layer, call = self._layer, dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
-        if call.get("attn_mask") is not None or call.get("is_causal"):
+        if call.get("attn_mask") is not None or any(call.get(option) for option in OPTIONS):
             raise NotImplementedError(
-                f"layer {layer} of {type(self._blocks[layer]).__name__} attends with a mask; "
+                f"layer {layer} of {type(self._blocks[layer]).__name__} attends with a mask or {', '.join(OPTIONS)}; "
                 "concept attention is defined for full joint attention"
             )
         output = self._attend(layer, call["query"], call["key"], call["value"])

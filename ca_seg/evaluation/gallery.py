@@ -28,27 +28,36 @@ def galleries(
     space: str,
     reading: Reading,
     seed: int,
+    device: str,
 ) -> tuple[tuple[str, tuple[Shown, ...]], ...]:
     """For each split its best and worst pictures, run once more."""
     made = []
     for split, cell in cells.items():
         for end, ranked in cell.task.ranking.items():
             shown = tuple(
-                _shown(cell, data[split], stem, score, record, space, reading, seed) for stem, score in ranked
+                _shown(cell, data[split], stem, score, record, space, reading, seed, device) for stem, score in ranked
             )
             made.append((f"{split}: {end} pictures", shown))
     return tuple(made)
 
 
 def _shown(
-    cell: Cell, data: SegmentationData, stem: str, score: float, record: Record, space: str, reading: Reading, seed: int
+    cell: Cell,
+    data: SegmentationData,
+    stem: str,
+    score: float,
+    record: Record,
+    space: str,
+    reading: Reading,
+    seed: int,
+    device: str,
 ) -> Shown:
     dataset = data.dataset(data.split)
     sample = dataset[dataset.stems.index(stem)]
     names = dataset.class_list.names
     mask = sample["mask"]
     present = mask[mask != 255].unique().tolist()
-    recorded = record(sample["image"][None].to(cell.task.device), [picture_seed(seed, stem)])
+    recorded = record(sample["image"][None].to(device), [picture_seed(seed, stem)])
     settings = {"space": space, "softmax": reading.softmax, "layers": reading.layers}
     guess = decide(recorded.ask(cell.task.everything).maps(**settings), *mask.shape).mask[0].cpu().numpy()
     maps = recorded.ask(cell.task.vocabulary(present)).maps(**settings)[0].float().cpu().numpy()

@@ -16,6 +16,7 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import card_names
 from ca_seg.baselines.trivial import OneClass, RandomMaps
+from ca_seg.data.collate import Skipped, SkipUnreadable
 from ca_seg.data.folder import FolderDataset
 from ca_seg.errors import UnknownName
 from ca_seg.tasks.zero_shot import Record
@@ -44,6 +45,7 @@ class Reading:
             "space": self.space or card.space,
             "softmax": self.softmax,
             "resolution": card.resolution,
+            "precision": str(backbone.dtype).removeprefix("torch."),
         }
 
 
@@ -72,8 +74,11 @@ def trivial(name: str, pixels: Callable[[], dict[str, int]]) -> Record:
 
 
 def class_pixels(dataset: FolderDataset) -> dict[str, int]:
-    """How many pixels of the whole dataset each class has."""
+    """How many pixels of the whole dataset each class has; pictures that cannot be read do not count."""
     total = torch.zeros(256, dtype=torch.int64)
+    readable = SkipUnreadable(dataset)
     for index in range(len(dataset)):
-        total += torch.bincount(dataset[index]["mask"].flatten(), minlength=256)
+        item = readable[index]
+        if not isinstance(item, Skipped):
+            total += torch.bincount(item["mask"].flatten(), minlength=256)
     return dict(zip(dataset.class_list.names, total.tolist(), strict=False))

@@ -20,6 +20,4 @@ class PredictionWriter:
         self.folder, self.classes = folder, classes
 
     def __call__(self, protocol: str, stem: str, mask: torch.Tensor) -> None:
-        target = self.folder / protocol
-        target.mkdir(parents=True, exist_ok=True)
-        write_mask(target / f"{stem}.png", mask.cpu().numpy(), self.classes.to_ids)
+        write_mask(self.folder / protocol / f"{stem}.png", mask.cpu().numpy(), self.classes.to_ids)

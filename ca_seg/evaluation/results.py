@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -14,13 +13,14 @@ from typing import Any
 
 from ca_seg.data.folder import FolderDataset
 from ca_seg.errors import UserError
+from ca_seg.written import written
 
 SCHEMA = "ca_seg.results/1"
 PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmetrics", "numpy")
 
 
 def fingerprint(dataset: FolderDataset) -> str:
-    """A short name for exactly these pictures and masks: their names, sizes in bytes, and class list."""
+    """A short name for a set of pictures and masks: their file names, sizes in bytes, and class list (not contents)."""
     digest = hashlib.sha256(repr((dataset.class_list.names, dataset.class_list.ids)).encode())
     for index in range(len(dataset)):
         for path in (dataset.image_path(index), dataset.mask_path(index)):
@@ -34,33 +34,38 @@ def versions() -> dict[str, str]:
     return {"ca_seg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
 
 
-def check_expected(expected: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each `path.to.number: [value, tolerance]` against the results.
-
-    Raises UserError for an entry that is not such a pair, or names no number.
-    """
-    checks = []
+def check_pairs(expected: Mapping[str, Any]) -> None:
+    """Raises UserError for an expectation that is not [value, tolerance]; called before a run."""
     for path, pair in expected.items():
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
             raise UserError(f"expect.{path} is {pair!r}", allowed="[value, tolerance]")
+
+
+def check_expected(expected: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each `path.to.number: [value, tolerance]` against the results.
+
+    Raises UserError for an entry that names no number.
+    """
+    checks = []
+    for path, pair in expected.items():
         found: Any = results
         for key in path.split("/"):
             if not isinstance(found, Mapping) or key not in found:
                 known = ", ".join(found) if isinstance(found, Mapping) else "nothing below it"
                 raise UserError(f"expect names {path!r}, but there is no {key!r}", allowed=known)
             found = found[key]
+        if not isinstance(found, int | float):
+            raise UserError(f"expect names {path!r}, which is no number")
         value, tolerance = float(pair[0]), float(pair[1])
-        holds = isinstance(found, int | float) and abs(found - value) <= tolerance
+        holds = abs(found - value) <= tolerance
         checks.append({"figure": path, "expected": value, "tolerance": tolerance, "found": found, "holds": holds})
     return checks
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write atomically; nan becomes null, for JSON has no nan."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(_plain(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with written(path) as part:
+        part.write_text(json.dumps(_plain(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -58,4 +58,5 @@ def score(
     )
     start = time.monotonic()
     trainer.test(task, datamodule=data, verbose=False)
+    task.record = None  # it holds a whole backbone
     return Cell(task, len(dataset), time.monotonic() - start)

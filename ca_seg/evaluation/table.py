@@ -16,8 +16,8 @@ FIGURES = {"miou": "mIoU", "pixel_accuracy": "acc", "map": "mAP"}
 def results_table(results: Mapping[str, Any]) -> Table:
     """One row per method and split, three figures per protocol; everything in percent."""
     table = Table(title=f"zero-shot segmentation of {results['dataset']['name']} (%)", title_justify="left")
-    table.add_column("method")
-    table.add_column("split")
+    table.add_column("method", overflow="fold")
+    table.add_column("split", overflow="fold")
     for protocol in PROTOCOLS:
         for name in FIGURES.values():
             table.add_column(f"{protocol.split('-')[0]}\n{name}", justify="right")
@@ -37,7 +37,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     speed = results["speed"]
     console.print(f"{speed['pictures']} pictures at {speed['pictures_per_second']:.1f} a second, both protocols")
     for path, reason in results["skipped"][:10]:
-        console.print(f"[red]skipped {path}: {reason}")
+        console.print(f"skipped {path}: {reason}", style="red", markup=False)
     for check in results["expect"]:
         mark = "[green]as expected" if check["holds"] else "[red]NOT as expected"
         console.print(f"{mark}: {check['figure']} = {check['found']:.4f} ({check['expected']} ± {check['tolerance']})")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
+from ca_seg.written import written
 
 
 class LinearHead(nn.Module):
@@ -28,8 +29,8 @@ class LinearHead(nn.Module):
 
     def save(self, folder: Path, *, backbone: str, class_names: tuple[str, ...]) -> None:
         """`head.safetensors` and `head.json` in `folder`; the backbone is only named."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "head.safetensors")
+        with written(folder / "head.safetensors") as part:
+            save_file(self.state_dict(), part)
         about = {
             "kind": "linear",
             "channels": self.channels,
@@ -37,7 +38,8 @@ class LinearHead(nn.Module):
             "dropout": self.dropout,
             "backbone": backbone,
         }
-        (folder / "head.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        with written(folder / "head.json") as part:
+            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, *, backbone: str) -> LinearHead:

@@ -41,7 +41,7 @@ class LinearProbe(pl.LightningModule):
         self.head = LinearHead(len(backbone.card.layers) * len(classes), len(classes), dropout=dropout)
         self.confusion = ConfusionMatrix(len(classes))
         self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
-        self.skipped: list[tuple[str, str]] = []
+        self.skipped: dict[str, str] = {}  # why, by path
 
     @property
     def backbone(self) -> Backbone:
@@ -85,4 +85,4 @@ class LinearProbe(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _note(self, batch: dict[str, Any]) -> None:
-        self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
+        self.skipped.update({skipped.path: skipped.reason for skipped in batch["skipped"]})

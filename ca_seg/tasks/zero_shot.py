@@ -59,7 +59,8 @@ class ZeroShot(pl.LightningModule):
         keep: Keep | None = None,
     ) -> None:
         super().__init__()
-        self.record, self.seed, self.keep = record, seed, keep
+        self.record: Record | None = record
+        self.seed, self.keep = seed, keep
         self.classes, self.synonyms = tuple(classes), synonyms or {}
         self.reading = {"space": space, "softmax": softmax, "layers": layers}
         self.confusion = torch.nn.ModuleDict({p: ConfusionMatrix(len(self.classes)) for p in PROTOCOLS})
@@ -82,14 +83,16 @@ class ZeroShot(pl.LightningModule):
         if not batch["stem"]:
             return
         images, masks = batch["image"], batch["mask"]
+        assert self.record is not None
         recorded = self.record(images, [picture_seed(self.seed, stem) for stem in batch["stem"]])
-        full = recorded.ask(self.everything).maps(**self.reading)
+        full = recorded.ask(self.everything).maps(**self.reading).to(masks.device)
         for i, stem in enumerate(batch["stem"]):
             mask = masks[i]
             present = mask[mask != 255].unique().tolist()
             if not present:
+                self.skipped.append((batch["path"][i], "every pixel of its mask is void"))
                 continue
-            own = recorded.select(i).ask(self.vocabulary(present)).maps(**self.reading)
+            own = recorded.select(i).ask(self.vocabulary(present)).maps(**self.reading).to(masks.device)
             self._score("oracle-presence", stem, own, mask, present)
             self._score("full-vocabulary", stem, full[i : i + 1], mask, list(range(len(self.classes))))
             self.scored += 1

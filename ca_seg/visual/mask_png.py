@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ca_seg.errors import UserError
 from ca_seg.visual.palette import palette_bytes
+from ca_seg.written import written
 
 
 def write_mask(path: Path, mask: np.ndarray, to_ids: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -24,12 +23,5 @@ def write_mask(path: Path, mask: np.ndarray, to_ids: Callable[[np.ndarray], np.n
     if ids.dtype == np.uint8:
         picture = Image.fromarray(ids, mode="P")
         picture.putpalette(palette_bytes(shift=1))
-    part = path.with_name(path.name + ".part")
-    try:
+    with written(path) as part:
         picture.save(part, format="PNG")
-        os.replace(part, path)
-    except OSError as problem:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written: {problem.strerror or problem}", fix="free room, or give another --out"
-        ) from problem

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL.Image import Image
 
 from ca_seg.visual.report import PageReport
+from ca_seg.written import written
 
 
 def write_page(path: Path, report: PageReport) -> None:
@@ -20,10 +20,8 @@ def write_page(path: Path, report: PageReport) -> None:
     environment.filters["data_uri"] = data_uri
     source = (files("ca_seg.visual") / "page.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(report=report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(html, encoding="utf-8")
-    os.replace(part, path)
+    with written(path) as part:
+        part.write_text(html, encoding="utf-8")
 
 
 def data_uri(picture: Image) -> str:

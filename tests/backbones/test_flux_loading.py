@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.card import find_card
 from ca_seg.backbones.lean import INDEX, SINGLE, build_flux, read_into
-from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
 from tests.small_flux import RandomText, small_autoencoder, small_flux
 
 PUBLISHED = {
@@ -94,14 +94,14 @@ def test_a_truncated_file_is_named(folder):
     shard = sorted((folder / "transformer").glob("*.safetensors"))[0]
     shard.write_bytes(shard.read_bytes()[:200])
     with pytest.raises(CorruptWeights, match=shard.name):
-        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+        load_backbone("flux1-schnell", weights=folder, last_layer=4, autoencoder=small_autoencoder(), text=RandomText())
 
 
 def test_a_missing_shard_and_missing_weights_are_named(folder):
     shard = sorted((folder / "transformer").glob("*.safetensors"))[0]
     shard.unlink()
     with pytest.raises(WeightsUnavailable, match=shard.name):
-        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+        load_backbone("flux1-schnell", weights=folder, last_layer=4, autoencoder=small_autoencoder(), text=RandomText())
     with pytest.raises(WeightsUnavailable, match="nowhere"):
         load_backbone("flux1-schnell", weights=folder / "nowhere")
 
@@ -114,7 +114,7 @@ def test_another_models_weights_are_refused(folder):
     state["x_embedder.weight"] = torch.zeros(3, 3)
     save_file(state, part / SINGLE)
     with pytest.raises(CorruptWeights, match=r"x_embedder\.weight.*\(3, 3\).*\(64, 16\)"):
-        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+        load_backbone("flux1-schnell", weights=folder, last_layer=4, autoencoder=small_autoencoder(), text=RandomText())
 
 
 def test_an_index_may_not_point_outside_its_folder(folder):
@@ -123,7 +123,7 @@ def test_an_index_may_not_point_outside_its_folder(folder):
     content["weight_map"] = {name: f"../{file}" for name, file in content["weight_map"].items()}
     index.write_text(json.dumps(content))
     with pytest.raises(WeightsUnavailable, match="shard"):
-        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+        load_backbone("flux1-schnell", weights=folder, last_layer=4, autoencoder=small_autoencoder(), text=RandomText())
 
 
 def test_an_unknown_backbone_names_near_ones():
@@ -156,6 +156,52 @@ class _Words:
             rows = [(r[:max_length] + [0] * max_length)[:max_length] for r in rows]
         ids = torch.tensor(rows) if return_tensors else (rows[0] if isinstance(text, str) else rows)
         return type("Encoding", (), {"input_ids": ids})()
+
+
+@pytest.mark.parametrize("last_layer", [-1, 5, 99])
+def test_a_layer_that_is_not_there_is_said_before_anything_is_read(folder, last_layer, monkeypatch):
+    monkeypatch.setattr("ca_seg.backbones.load.read_into", lambda *a: pytest.fail("read"))
+    with pytest.raises(OutOfRange, match="0 to 4"):
+        load_backbone(
+            "flux1-schnell", weights=folder, last_layer=last_layer, autoencoder=small_autoencoder(), text=RandomText()
+        )
+
+
+def test_a_device_that_is_not_there_is_said():
+    with pytest.raises(UserError, match="teapot"):
+        load_backbone("mini", device="teapot")
+
+
+def test_a_ready_transformer_is_not_downloaded_again(monkeypatch, tmp_path):
+    asked = {}
+
+    def download(repository, revision, allow_patterns):
+        asked.update(patterns=allow_patterns, revision=revision)
+        return str(tmp_path)
+
+    monkeypatch.setattr("ca_seg.backbones.hub.snapshot_download", download)
+    with pytest.raises(WeightsUnavailable, match="vae"):
+        load_backbone("flux1-schnell", transformer=small_flux(), text=RandomText())
+    assert asked == {"patterns": ["vae/*"], "revision": find_card("flux1-schnell").revision}
+
+
+def test_a_broken_autoencoder_is_named(folder):
+    small_autoencoder().save_pretrained(folder / "vae")
+    parts = {"weights": folder, "last_layer": 1, "text": RandomText(), "resolution": 48}
+    assert load_backbone("flux1-schnell", **parts).encode(torch.rand(1, 3, 48, 80)).shape == (1, 4, 6, 10)
+    file = folder / "vae" / SINGLE
+    whole = load_file(file)
+    save_file({k: v for k, v in whole.items() if k != "encoder.conv_in.weight"}, file)
+    with pytest.raises(CorruptWeights, match=r"vae.*encoder\.conv_in\.weight"):
+        load_backbone("flux1-schnell", **parts)
+    file.write_bytes(b"12345678")
+    with pytest.raises(CorruptWeights, match="vae"):
+        load_backbone("flux1-schnell", **parts)
+
+
+def test_random_weights_keep_only_the_wanted_blocks(folder):
+    parts = {"weights": folder, "autoencoder": small_autoencoder(), "text": RandomText()}
+    assert load_backbone("flux1-schnell", last_layer=1, random_weights=True, **parts).layers == 2
 
 
 def test_t5_and_clip_encode_as_the_stock_pipeline():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,13 +68,38 @@ def test_the_page_is_one_file_without_outside_references(evaluated):
     assert "https://" not in html
 
 
-def test_a_figure_off_its_expectation_fails(tmp_path):
-    arguments = ["--config-file", CONFIG, *QUICK, "--compare", "[]", "--report", "false", "--out", str(tmp_path)]
-    wrong = tmp_path / "wrong.yaml"
-    for expected, status in (([0.0, 0.001], 1), ([0.5, 0.5], 0)):
-        content = {"base": CONFIG, "expect": {"metrics/oracle-presence/miou": expected}}
-        wrong.write_text(yaml.safe_dump(content))
-        assert evaluate(["--config-file", str(wrong), *arguments[2:]]) == status
+def _few(folder, count):
+    """The first scenes as a folder of one's own."""
+    source = shipped("datasets", "scenes")
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+        for i in range(count):
+            shutil.copy(source / part / f"scene_{i:04d}.png", folder / part)
+    shutil.copy(source / "classes.json", folder)
+    return folder
+
+
+@pytest.mark.parametrize(("expected", "status"), [([0.0, 0.001], 1), ([0.5, 0.5], 0)])
+def test_a_figure_off_its_expectation_fails(tmp_path, expected, status):
+    content = {"data": {"name": "folder"}, "expect": {"metrics/oracle-presence/miou": expected}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    root = str(_few(tmp_path / "few", 2))
+    out = ["--report", "false", "--out", str(tmp_path)]
+    assert evaluate(["--config-file", str(tmp_path / "c.yaml"), *QUICK[:4], "--data.root", root, *out]) == status
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["expect"][0]["holds"] == (status == 0)
+
+
+def test_one_broken_picture_is_skipped_and_the_exit_status_tells(tmp_path):
+    root = _few(tmp_path / "few", 3)
+    (root / "images" / "scene_0001.png").write_bytes(b"broken")
+    config = str(ROOT / "configs" / "zero_shot" / "mini_folder.yaml")
+    arguments = [*QUICK[:4], "--data.root", str(root), "--compare", "[one-class]", "--out", str(tmp_path / "o")]
+    assert evaluate(["--config-file", config, *arguments]) == 1
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert len(results["skipped"]) == 1
+    assert "scene_0001.png" in results["skipped"][0][0]
+    assert list(results["methods"]) == ["mini", "one-class"]
 
 
 @pytest.mark.parametrize(

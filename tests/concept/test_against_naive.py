@@ -69,6 +69,9 @@ def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
     for ours, theirs, layer in zip(image, concept, expected, strict=True):
         for part in ("query", "key", "value", "output"):
             for stream, side in ((ours, "image"), (theirs, "concept")):
+                if (part, side) == ("query", "image"):
+                    assert stream.query is None
+                    continue
                 joined = getattr(stream, part).transpose(1, 2).flatten(2)
                 torch.testing.assert_close(joined, layer[f"{side}_{part}"], atol=tolerance, rtol=tolerance)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from lightning_fabric.utilities.apply_func import move_data_to_device
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
@@ -110,3 +111,13 @@ def test_two_sizes_in_one_batch_are_named(make_folder) -> None:
 def test_lightning_can_move_a_batch_with_skipped_pictures(make_folder) -> None:
     batch = collate([FolderDataset(make_folder())[0], Skipped("a.png", "broken")])
     assert move_data_to_device(batch, torch.device("cpu"))["skipped"] == [Skipped("a.png", "broken")]
+
+
+def test_a_bad_mask_is_skipped_too(make_folder) -> None:
+    root = make_folder()
+    Image.new("L", (8, 6), 3).save(root / "masks" / "p1.png")
+    dataset = SkipUnreadable(FolderDataset(root))
+    batch = collate([dataset[index] for index in range(3)])
+    assert batch["stem"] == ["p0", "p2"]
+    assert batch["skipped"][0].path == str(root / "images" / "p1.png")
+    assert "masks/p1.png: the mask has label 3" in batch["skipped"][0].reason

@@ -1,0 +1,29 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ca_seg.errors import UserError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Gives a path to write to; afterwards it is renamed to `path`. The folder is made.
+
+    Raises UserError naming `path` when it cannot be written (full or read-only disk); what stood there before stays.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise UserError(f"{path} cannot be written ({reason})", fix="free room, or give another --out") from problem
+    finally:
+        if part.exists():
+            part.unlink()

@@ -1,0 +1,57 @@
+"""The shipped scenes load as their README says. They are part of the project: without them these tests fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.folder import FolderDataset
+from ca_seg.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def scenes() -> FolderDataset:
+    return open_dataset("scenes")
+
+
+def test_every_scene_can_be_read_and_saved_again(scenes) -> None:
+    assert len(scenes) == 300
+    classes = scenes.class_list
+    seen = np.zeros(256, int)
+    for index, sample in enumerate(scenes):
+        assert sample["image"].shape == (3, 128, 128)
+        assert sample["mask"].shape == (128, 128)
+        seen += np.bincount(sample["mask"].flatten(), minlength=256)
+        stored = np.asarray(Image.open(scenes.mask_path(index)))
+        np.testing.assert_array_equal(classes.to_ids(sample["mask"].numpy()), stored)
+    assert (seen[: len(classes)] > 0).all()  # each class occurs, so no IoU is undefined
+
+
+def test_classes_are_words_that_can_be_asked(scenes) -> None:
+    classes = scenes.class_list
+    assert (classes.kinds.count("object"), classes.kinds.count("stuff")) == (150, 16)
+    assert Vocabulary.from_names(classes.names).concepts == classes.names
+    assert classes.source
+    assert classes.licence
+
+
+def test_splits_part_the_scenes(scenes) -> None:
+    parts = {name: open_dataset("scenes", split=name).stems for name in ("in_distribution", "shifted", "train", "val")}
+    assert {name: len(stems) for name, stems in parts.items()} == {
+        "in_distribution": 240,
+        "shifted": 60,
+        "train": 160,
+        "val": 80,
+    }
+    assert sorted(parts["in_distribution"] + parts["shifted"]) == list(scenes.stems)
+    assert sorted(parts["train"] + parts["val"]) == sorted(parts["in_distribution"])
+
+
+def test_the_data_module_finds_them_by_default() -> None:
+    data = SegmentationData(split="shifted", train_split="train", val_split="val", limit=20, batch_size=8)
+    assert [len(batch["stem"]) for batch in data.test_dataloader()] == [8, 8, 4]
+    assert len(data.train_dataloader()) == 3
+    assert data.class_list.names[0] == "cat"

@@ -1,0 +1,46 @@
+"""results.json: JSON without nan, expectations, fingerprints, and one broken picture in a compared run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.errors import UnknownName, UserError
+from ca_seg.evaluation.methods import check_methods, class_pixels
+from ca_seg.evaluation.results import check_expected, check_pairs, fingerprint, write_results
+
+
+def test_expectations_hold_or_not_and_name_what_is_missing():
+    results = {"metrics": {"full": {"miou": 0.5}}}
+    held, broken = check_expected({"metrics/full/miou": [0.49, 0.02]}, results), {"metrics/full/miou": [0.4, 0.02]}
+    assert held[0]["holds"]
+    assert not check_expected(broken, results)[0]["holds"]
+    with pytest.raises(UserError, match=r"'mio'.*miou"):
+        check_expected({"metrics/full/mio": [0, 1]}, results)
+    with pytest.raises(UserError, match="no number"):
+        check_expected({"metrics/full": [0, 1]}, results)
+    with pytest.raises(UserError, match="value, tolerance"):
+        check_pairs({"metrics/full/miou": 0.5})
+
+
+def test_nan_becomes_null(tmp_path):
+    write_results(tmp_path / "new" / "r.json", {"a": float("nan"), "b": [1.0000000001]})
+    assert json.loads((tmp_path / "new" / "r.json").read_text()) == {"a": None, "b": [1.0]}
+
+
+def test_fingerprints_tell_sets_apart():
+    one, other = (open_dataset("scenes", split=split) for split in ("in_distribution", "shifted"))
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(open_dataset("scenes", split="in_distribution"))
+
+
+def test_pixels_of_classes_add_up():
+    dataset = open_dataset("scenes", split="shifted")
+    assert sum(class_pixels(dataset).values()) == 60 * 128 * 128
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(UnknownName, match="random-maps"):
+        check_methods(["mini", "random-map"])
