@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from ca_seg.visual.drawing import font, resized
 
-TILE, ROW = 224, 5  # pixels of a tile's long side; tiles in a row
+TILE, ROW = 224, 6  # pixels of a tile's long side; tiles in a row
 
 
 def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> Image.Image:

@@ -24,15 +24,15 @@ def draw_curve(source: Path, target: Path) -> None:
         rows = list(csv.DictReader(file))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for name in LOSSES:
-        points = [(int(r["pictures"]), float(r[name])) for r in rows if r[name] not in ("", "nan")]
+        points = [(int(r["pictures"]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
         if points:
             left.plot(*zip(*points, strict=True), label=name, linewidth=1)
     for name, label in SCORES.items():
-        points = [(int(r["pictures"]), float(r[name])) for r in rows if r[name]]
+        points = [(int(r["pictures"]) / 1000, float(r[name])) for r in rows if r[name]]
         if points:
             right.plot(*zip(*points, strict=True), marker=".", label=label)
-    left.set(xlabel="pictures seen", ylabel="loss", ylim=(0, None))
-    right.set(xlabel="pictures seen", ylabel="score on fresh scenes", ylim=(0, 1))
+    left.set(xlabel="pictures seen (thousands)", ylabel="loss", ylim=(0, None))
+    right.set(xlabel="pictures seen (thousands)", ylabel="score on fresh scenes", ylim=(0, 1))
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.3)

@@ -24,7 +24,7 @@ from recipes.mini.fetch import CACHE
 from recipes.mini.scenes.compose import Scene, SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
 
-SEED = 20_261_123
+SEEDS = {"in_distribution": 20_261_124, "shifted": 20_261_125}
 # `train` (160) and `val` (80) part the in_distribution scenes for heads that are trained on masks
 COUNTS = {"in_distribution": (240, "3d"), "shifted": (60, "drawing")}
 ABOUT = """# Scenes
@@ -41,7 +41,7 @@ ABOUT = """# Scenes
 `images/*.png`, `masks/*.png` (palette PNG, the ids of `classes.json`; every pixel has a class, an object owns a pixel
 that it covers by more than half), `classes.json`, `splits.json`.
 
-Made by `python -m recipes.mini.scenes.evaluation_set` (seed {seed}). SHA-256 over all images and masks in order of
+Made by `python -m recipes.mini.scenes.evaluation_set` (seeds {seed}). SHA-256 over all images and masks in order of
 their names: `{digest}`.
 
 Licences: Fluent emoji, Copyright (c) Microsoft Corporation, MIT. Noto emoji, Copyright Google, Apache-2.0. The stuffs
@@ -74,7 +74,7 @@ def write(out: Path, cache: Path) -> None:
     for split, (count, style) in COUNTS.items():
         composer = SceneComposer(ObjectLibrary.load(cache, style=style))
         splits[split] = []
-        for scene in scenes(composer, count, SEED + len(splits)):
+        for scene in scenes(composer, count, SEEDS[split]):
             stem = f"scene_{number:04d}"
             number += 1
             Image.fromarray(scene.image).save(out / "images" / f"{stem}.png", optimize=True)
@@ -97,7 +97,7 @@ def write(out: Path, cache: Path) -> None:
     splits |= {"train": inside[:160], "val": inside[160:]}
     (out / "classes.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (out / "splits.json").write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(ABOUT.format(seed=SEED, digest=digest.hexdigest()), encoding="utf-8")
+    (out / "README.md").write_text(ABOUT.format(seed=", ".join(map(str, SEEDS.values()))S["in_distribution"], digest=digest.hexdigest()), encoding="utf-8")
 
 
 def _palette() -> bytes:

@@ -1,0 +1,116 @@
+"""Composed scenes: caption and mask tell the same, a seed tells everything, and the shipped set is whole."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from ca_seg.shipped import shipped
+from recipes.mini.batches import EARLY, LATE, StepBatches
+from recipes.mini.fetch import CACHE
+from recipes.mini.scenes.compose import VISIBLE, SceneComposer
+from recipes.mini.scenes.evaluation_set import COUNTS, SEEDS, scenes
+from recipes.mini.scenes.objects import ObjectLibrary
+from recipes.mini.scenes.stuff import KINDS, render
+
+
+def _drawn(shape: str, colour: str) -> np.ndarray:
+    picture = Image.new("RGBA", (120, 100))
+    draw = ImageDraw.Draw(picture)
+    getattr(draw, shape)((10, 10, 110, 90), fill=colour)
+    return np.asarray(picture)
+
+
+@pytest.fixture(scope="module")
+def composer():
+    shapes = {"ball": _drawn("ellipse", "red"), "box": _drawn("rectangle", "blue"), "disc": _drawn("ellipse", "lime")}
+    return SceneComposer(ObjectLibrary.from_pictures({word: [picture] for word, picture in shapes.items()}))
+
+
+@pytest.mark.parametrize("size", [(128, 128), (64, 64), (48, 160), (200, 96)])
+def test_the_caption_is_what_the_mask_shows(composer, size):
+    for seed in range(8):
+        scene = composer.compose(np.random.default_rng(seed), height=size[0], width=size[1])
+        assert scene.image.shape == (*size, 3)
+        assert scene.mask.shape == size
+        counts = Counter(scene.mask.ravel().tolist())
+        shown = {composer.words[i - 1] for i, n in counts.items() if n >= VISIBLE}
+        assert set(scene.words) == shown
+        assert 0 not in counts
+
+
+def test_no_object_is_hidden_too_much(composer):
+    for seed in range(20):
+        scene = composer.compose(np.random.default_rng(seed), objects=3)
+        assert set(composer.objects.words) & set(scene.words)
+
+
+def test_words_and_stuffs_can_be_limited(composer):
+    for seed in range(10):
+        scene = composer.compose(np.random.default_rng(seed), words=["box"], stuff_words=["grass"], stuffs=(1, 1))
+        assert set(scene.words) <= {"box", "grass"}
+    bare = composer.compose(np.random.default_rng(0), objects=0, stuffs=(1, 1))
+    assert len(bare.words) == 1
+
+
+def test_the_seed_tells_everything(composer):
+    one, two, other = (composer.compose(np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert (one.image == two.image).all()
+    assert one.words == two.words
+    assert (one.image != other.image).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stuff_is_a_picture_that_varies(kind):
+    first, second = (render(kind, np.random.default_rng(seed), 60, 90) for seed in (0, 1))
+    assert first.shape == (60, 90, 3)
+    assert np.isfinite(first).all()
+    assert 0 <= first.min() <= first.max() <= 1
+    assert np.abs(first - second).mean() > 0.002
+
+
+def test_batches_follow_from_the_step_and_quilts_know_their_quarters(composer):
+    batches = StepBatches(composer, 0, list(composer.objects.words), list(composer.stuff_words))
+    assert (batches[7].images == batches[7].images).all()
+    quilt = next(batch for batch in map(batches.__getitem__, range(40)) if batch.kind == "quilt")
+    assert quilt.true.shape[2:] == (16, 16)
+    for quarter in (np.s_[:8, :8], np.s_[:8, 8:], np.s_[8:, :8], np.s_[8:, 8:]):
+        part = quilt.true[(..., *quarter)]
+        assert (part == part[..., :1, :1]).all()
+        assert part.any(axis=1).all()
+    for plans in (EARLY, LATE):
+        assert sum(plan.share for plan in plans) == pytest.approx(1)
+
+
+def test_the_shipped_set_is_whole():
+    root = shipped("datasets", "scenes")
+    classes = json.loads((root / "classes.json").read_text())
+    splits = json.loads((root / "splits.json").read_text())
+    assert sum(kind == "object" for kind in classes["kinds"].values()) == 150
+    assert sum(kind == "stuff" for kind in classes["kinds"].values()) == 16
+    assert [len(splits[name]) for name in ("in_distribution", "shifted", "train", "val")] == [240, 60, 160, 80]
+    assert not set(splits["in_distribution"]) & set(splits["shifted"])
+    assert sorted(splits["train"] + splits["val"]) == sorted(splits["in_distribution"])
+    seen = Counter()
+    for stem in splits["in_distribution"]:
+        mask = np.asarray(Image.open(root / "masks" / f"{stem}.png"))
+        assert mask.shape == Image.open(root / "images" / f"{stem}.png").size[::-1]
+        seen.update(np.unique(mask).tolist())
+    assert set(map(int, classes["classes"])) == set(seen)
+    assert min(seen.values()) >= 3
+    assert sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) < 15e6
+
+
+@pytest.mark.skipif(
+    not (CACHE / "fluent" / "complete").exists(), reason="needs the emoji: python -m recipes.mini.fetch"
+)
+def test_the_shipped_set_can_be_made_again():
+    root = shipped("datasets", "scenes", "images")
+    composer = SceneComposer(ObjectLibrary.load(CACHE))
+    made = scenes(composer, COUNTS["in_distribution"][0], SEEDS["in_distribution"])
+    for number, scene in zip(range(3), made, strict=False):
+        assert (np.asarray(Image.open(root / f"scene_{number:04d}.png")) == scene.image).all()

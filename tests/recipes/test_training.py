@@ -1,0 +1,79 @@
+"""The losses against a plain loop, the schedule, the fresh start; and a few real steps of training."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ca_seg.backbones.family import TextTokens
+from recipes.mini.losses import FLUX, LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, noised
+from recipes.mini.model import fresh_transformer
+from recipes.mini.train import learning_rate
+
+
+def test_the_map_loss_is_what_its_words_say():
+    torch.manual_seed(0)
+    scores, best = torch.randn(2, 4, 6), torch.tensor([2, 3, 2, 1])
+    true = torch.zeros(2, 4, 6, dtype=torch.bool)
+    true[0, [0, 2]] = True
+    true[1, 1, :3] = True
+    true[1, 3] = True
+    candidate, presence = map_loss(scores, true, best)
+    p = scores.softmax(dim=1)
+    expected = [-math.log(sum(p[b, c, n] for c in range(4) if true[b, c, n])) for b in range(2) for n in range(6)]
+    assert float(candidate) == pytest.approx(sum(expected) / 12, rel=1e-5)
+    words = []
+    for b in range(2):
+        for c in range(4):
+            if true[b, c].any():
+                top = sorted((float(p[b, c, n]) if true[b, c, n] else 0.0 for n in range(6)), reverse=True)
+                words.append(-math.log(sum(top[: best[c]]) / int(best[c])))
+    assert float(presence) == pytest.approx(sum(words) / len(words), rel=1e-5)
+
+
+def test_the_rate_rises_holds_and_falls():
+    rates = [learning_rate(s, peak=1.0, warmup=10, steps=100, cooldown=0.5) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:51] == [1.0] * 42
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[100] == 0
+
+
+def test_flow_matching_goes_from_noise_to_the_picture():
+    latents, times = torch.randn(2, 16, 4, 4), torch.tensor([0.25, 0.8])
+    torch.manual_seed(1)
+    x, velocity = noised(latents, times)
+    torch.testing.assert_close(x - times[:, None, None, None] * velocity, latents)
+
+
+def test_a_few_steps_lower_the_losses_and_reach_every_parameter():
+    transformer = fresh_transformer(0)
+    optimizer = torch.optim.AdamW(transformer.parameters(), lr=1e-3)
+    torch.manual_seed(0)
+    latents, words = torch.randn(4, 16, 8, 8), torch.randn(1, 6, 384).expand(4, -1, -1)
+    true = torch.zeros(4, 6, 16, dtype=torch.bool)
+    true[:, :2] = True
+    seen = []
+    for _ in range(6):
+        torch.manual_seed(1)
+        text = TextTokens(words[:, :2], torch.zeros(4, 384))
+        losses = [sum(map_loss(s, true, torch.full((6,), 3))) for s in _scores(transformer, latents, words)]
+        total = flow_loss(transformer, latents, text) + sum(losses)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        seen.append(float(total))
+    assert seen[-1] < seen[0]
+    untouched = [n for n, p in transformer.named_parameters() if p.grad is None]
+    assert not untouched
+
+
+def _scores(transformer, latents, words):
+    return layer_scores(transformer, latents, words, torch.full((4,), 0.2)).values()
+
+
+def test_the_loss_sees_the_double_blocks_only():
+    transformer = fresh_transformer(0)
+    assert max(LAYER_WEIGHTS) < len(transformer.transformer_blocks) < len(FLUX.blocks(transformer))
