@@ -97,7 +97,8 @@ def write(out: Path, cache: Path) -> None:
     splits |= {"train": inside[:160], "val": inside[160:]}
     (out / "classes.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (out / "splits.json").write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(ABOUT.format(seed=", ".join(map(str, SEEDS.values()))S["in_distribution"], digest=digest.hexdigest()), encoding="utf-8")
+    about = ABOUT.format(seed=", ".join(map(str, SEEDS.values())), digest=digest.hexdigest())
+    (out / "README.md").write_text(about, encoding="utf-8")
 
 
 def _palette() -> bytes:
