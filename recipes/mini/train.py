@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ca_seg.backbones.word_table import WordTable
 from torch.utils.data import DataLoader
 
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.pixel_codec import PixelCodec
+from ca_seg.backbones.word_table import WordTable
 from recipes.mini.batches import FULL, Batch, StepBatches
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, weighted
 from recipes.mini.model import fresh_transformer
