@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,8 @@ FIGURES = {"miou": "mIoU", "pixel_accuracy": "acc", "map": "mAP"}
 
 def results_table(results: Mapping[str, Any]) -> Table:
     """One row per method and split, three figures per protocol; everything in percent."""
-    table = Table(title=f"zero-shot segmentation of {results['dataset']['name']} (%)", title_justify="left")
+    title = f"zero-shot segmentation of {results['dataset']['name']} (%)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("method", overflow="fold")
     table.add_column("split", overflow="fold")
     for protocol in PROTOCOLS:
