@@ -25,7 +25,8 @@ class Batch:
     kind: str
     images: np.ndarray  # uint8 [B, H, W, 3]
     captions: list[tuple[str, ...]]  # the true words of each picture
-    words: list[str]  # the words that are asked, true of some picture or of none
+    words: list[str]  # the words that are asked, true of some picture or of none: objects, then stuffs
+    objects: int  # how many of the words are objects
     true: (
         np.ndarray
     )  # bool [B, C, h, w]: the word is in the caption of the picture (or quarter) that this token lies in
@@ -74,7 +75,7 @@ class StepBatches:
         make = {"small": self._small, "full": self._full, "quilt": self._quilt}[plan.kind]
         made = [make(rng, objects, stuffs, words) for _ in range(plan.pictures)]
         images, true, captions = zip(*made, strict=True)
-        return Batch(step, plan.kind, np.stack(images), list(captions), words, np.stack(true))
+        return Batch(step, plan.kind, np.stack(images), list(captions), words, len(objects), np.stack(true))
 
     @staticmethod
     def _some(rng: np.random.Generator, words: list[str], count: int) -> list[str]:

@@ -51,15 +51,12 @@ def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tens
     scores = layer_scores(transformer, latents, table.expand(len(latents), -1, -1), timesteps)
     true = torch.from_numpy(np.ascontiguousarray(batch.true)).flatten(2)
     tokens = {"small": 64, "full": 256, "quilt": 64}[batch.kind]
-    objects = torch.tensor([word in OBJECT_WORDS for word in batch.words])
+    objects = torch.arange(len(batch.words)) < batch.objects
     best = torch.where(objects, {64: 8, 256: 14}[tokens], tokens // 5)
     parts = {layer: map_loss(s, true, best) for layer, s in scores.items()}
     candidate = weighted([(LAYER_WEIGHTS[i], c) for i, (c, _) in parts.items()])
     presence = weighted([(LAYER_WEIGHTS[i], p) for i, (_, p) in parts.items()])
     return candidate, presence
-
-
-OBJECT_WORDS: set[str] = set()
 
 
 def mean_of(rows: list[list[float]]) -> list[float]:
@@ -89,7 +86,6 @@ def main() -> None:
     composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"), height=FULL, width=FULL)
     words = list(composer.words)
     object_words, stuff_words = words[: len(words) - len(composer.stuff_words)], list(composer.stuff_words)
-    OBJECT_WORDS.update(object_words)
     word_table = WordTable.load(CHECKPOINTS / "words")
     vectors = {word: word_table.embed([word])[0].mean(dim=1)[0] for word in words}
     batches = StepBatches(composer, args.seed, object_words, stuff_words)
