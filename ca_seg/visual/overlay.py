@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ca_seg.visual.drawing import font, resized, shown_size
+from ca_seg.visual.drawing import cut, font, resized, shown_size
 from ca_seg.visual.palette import colour
 
 NONE = 255
+ROWS = 12  # rows of a legend that are shown however low the picture is
 
 
 def overlay(
@@ -44,25 +45,32 @@ def overlay(
     counts = np.bincount(mask[mask != NONE].astype(np.int64), minlength=len(names))
     rows = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     return _beside(
-        result, [(tuple(table[i].astype(int)), f"{names[i]}  {100 * counts[i] / mask.size:.0f} %") for i in rows]
+        result, [(tuple(table[i].astype(int).tolist()), names[i], _percent(counts[i] / mask.size)) for i in rows]
     )
 
 
-def _beside(picture: Image.Image, rows: Sequence[tuple[tuple[int, ...], str]]) -> Image.Image:
-    size = max(14, picture.height // 26)
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
+
+
+def _beside(picture: Image.Image, rows: Sequence[tuple[tuple[int, int, int], str, str]]) -> Image.Image:
+    """The picture and right of it colour, name and share of each row. A low picture gets room below it for the rows."""
+    size = max(14, min(picture.height, 2 * picture.width) // 26)
     line, letters = round(1.7 * size), font(size)
-    room = max(1, (picture.height - line) // line)
-    shown = list(rows[:room])
-    if len(rows) > room:
-        shown[-1] = ((255, 255, 255), f"and {len(rows) - room + 1} more")
-    wide = round(max([letters.getlength(text) for _, text in shown], default=0)) + 3 * size
-    canvas = Image.new("RGB", (picture.width + wide, picture.height), "white")
+    room = max(ROWS, picture.height // line - 1)
+    shown, over = rows[:room], len(rows) - room
+    if over > 0:
+        shown, over = rows[: room - 1], over + 1
+    widest = max(picture.width // 2, 16 * size)
+    texts = [f"{cut(name, widest, letters)}  {share}" for _, name, share in shown]
+    texts += [f"and {over} more"] if over > 0 else []
+    wide = round(max([letters.getlength(text) for text in texts], default=0)) + 3 * size
+    canvas = Image.new("RGB", (picture.width + wide, max(picture.height, (len(texts) + 1) * line)), "white")
     canvas.paste(picture)
     draw = ImageDraw.Draw(canvas)
-    for number, (rgb, text) in enumerate(shown):
+    for number, text in enumerate(texts):
         x, y = picture.width + size // 2, size // 2 + number * line
-        draw.rectangle(
-            (x, y, x + size, y + size), fill=tuple(rgb), outline=(120, 120, 120) if rgb != (255, 255, 255) else None
-        )
+        if number < len(shown):
+            draw.rectangle((x, y, x + size, y + size), fill=shown[number][0], outline=(120, 120, 120))
         draw.text((x + round(1.5 * size), y + size / 2), text, fill=(20, 20, 20), font=letters, anchor="lm")
     return canvas

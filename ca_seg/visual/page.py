@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from PIL.Image import Image
 
-from ca_seg.visual.report import PageReport
+from ca_seg.visual.report import PageReport, ReportTable
 from ca_seg.written import written
+
+NUMBER = re.compile(r"[-+]?[0-9][0-9., ]*(e[-+]?[0-9]+)?( ?%)?|-|nan|not measured")
 
 
 def write_page(path: Path, report: PageReport) -> None:
     """Write `report` to `path`, whole or not at all. Class names and paths are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
+    environment.filters["text_columns"] = text_columns
     source = (files("ca_seg.visual") / "page.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(report=report)
     with written(path) as part:
         part.write_text(html, encoding="utf-8")
+
+
+def text_columns(table: ReportTable) -> list[bool]:
+    """Which columns are words (set to the left, sorted by letters): the row's name, and those with a cell that is no
+    number."""
+    return [
+        column == 0 or not all(NUMBER.fullmatch(row[column]) for row in table.rows) for column in range(len(table.head))
+    ]
 
 
 def data_uri(picture: Image) -> str:

@@ -59,9 +59,20 @@ def _naive(model, latents, timesteps, prompt, concepts, guidance, attention):
     )
 
 
+@pytest.fixture
+def one_thread():
+    """Several threads split a matrix product by its place in memory, and so round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("guidance", [False, True])
-@pytest.mark.parametrize(("attention", "tolerance"), [(plain_attention, 1e-5), (scaled_dot_product_attention, 1e-5)])
+@pytest.mark.parametrize(("attention", "tolerance"), [(plain_attention, 1e-5), (scaled_dot_product_attention, 0.0)])
 def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
+    """With the attention written out, to rounding; with the same attention kernel, bit for bit."""
     case = _case(guidance)
     image, concept, _ = _ours(*case)
     expected = _naive(*case, guidance, attention)
@@ -74,14 +85,6 @@ def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
                     continue
                 joined = getattr(stream, part).transpose(1, 2).flatten(2)
                 torch.testing.assert_close(joined, layer[f"{side}_{part}"], atol=tolerance, rtol=tolerance)
-
-
-def test_double_blocks_are_bit_for_bit_when_the_attention_kernel_is_the_same():
-    case = _case(False)
-    image, concept, _ = _ours(*case)
-    expected = _naive(*case, False, scaled_dot_product_attention)
-    assert torch.equal(image[0].output.transpose(1, 2).flatten(2), expected[0]["image_output"])
-    assert torch.equal(concept[0].output.transpose(1, 2).flatten(2), expected[0]["concept_output"])
 
 
 def test_recording_leaves_the_stock_prediction_bit_identical():

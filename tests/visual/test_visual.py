@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ca_seg.errors import UserError
-from ca_seg.visual.heatmaps import heatmap_strip
+from ca_seg.visual.heatmaps import _range, heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
-from ca_seg.visual.page import write_page
+from ca_seg.visual.page import text_columns, write_page
 from ca_seg.visual.palette import colour, palette_bytes
 from ca_seg.visual.report import PageReport, ReportTable, Shown
 from ca_seg.written import written
@@ -28,6 +30,17 @@ def test_the_first_colours_are_apart_and_all_differ():
     first = colours[:12].astype(float)
     apart = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(12)
     assert apart.min() > 80
+
+
+@pytest.mark.parametrize(("count", "least"), [(50, 15), (166, 12), (254, 8)])
+def test_no_two_colours_look_alike(count, least):
+    """Distance in L*a*b*, as Pillow's colour management computes it."""
+    strip = Image.fromarray(np.array([[colour(i) for i in range(count)]], np.uint8))
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    raw = np.asarray(ImageCms.applyTransform(strip, to_lab))[0]
+    places = np.stack([raw[:, 0] * (100 / 255), raw[:, 1].view(np.int8), raw[:, 2].view(np.int8)], 1).astype(float)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 999 * np.eye(count)
+    assert apart.min() > least
 
 
 def test_a_mask_reads_back_as_ids_with_a_palette(tmp_path):
@@ -82,6 +95,18 @@ def test_overlays_of_any_size_and_many_classes(size):
     assert shown.height <= 1600
 
 
+def test_the_legend_of_a_low_picture_shows_every_class():
+    mask = np.repeat(np.arange(5), 80)[None].repeat(30, axis=0)
+    shown = np.asarray(overlay(np.zeros((30, 400, 3), np.uint8), mask, [f"class {i}" for i in range(5)]))
+    beside = {tuple(rgb) for rgb in shown[:, 400:].reshape(-1, 3).tolist()}
+    assert {colour(i) for i in range(5)} <= beside
+
+
+def test_a_very_long_name_does_not_push_the_picture_aside():
+    shown = overlay(np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400), int), ["an endless name " * 50])
+    assert 400 < shown.width < 900
+
+
 def test_a_heat_map_is_bright_where_the_map_is_high():
     maps = np.zeros((2, 8, 8), np.float32)
     maps[1, 6, 6] = 1
@@ -90,6 +115,30 @@ def test_a_heat_map_is_bright_where_the_map_is_high():
     row, column = np.unravel_index(tile.argmax(), tile.shape)
     assert 150 < row < 224
     assert 150 < column < 224
+
+
+def test_labels_stay_in_their_column_when_tiles_are_narrow():
+    """With a name of its own in the middle column only, nothing may be written under its neighbours."""
+    image, maps = np.zeros((400, 60, 3), np.uint8), np.zeros((2, 8, 8), np.float32)
+    plain = np.asarray(heatmap_strip(image, maps, ["a\u00a0very\u00a0long\u00a0name" * 3, "x"]))
+    other = np.asarray(heatmap_strip(image, maps, ["b\u00a0quite\u00a0other\u00a0one" * 3, "x"]))
+    columns = np.flatnonzero((plain != other).any((0, 2)))
+    pitch = (plain.shape[1] - 8) // 3
+    assert pitch < columns.min()
+    assert columns.max() < 8 + 2 * pitch
+
+
+def test_many_concepts_wrap_to_rows():
+    image = np.zeros((64, 64, 3), np.uint8)
+    low = heatmap_strip(image, np.zeros((5, 8, 8), np.float32), list("abcde"))
+    high = heatmap_strip(image, np.zeros((6, 8, 8), np.float32), list("abcdef"))
+    assert high.width == low.width
+    assert high.height > low.height + 224
+
+
+def test_small_values_are_printed_so_that_they_can_be_read():
+    assert _range(0, 0.88) == "0.00 to 0.88"
+    assert _range(-3e-5, 9e-5) == "-3.0e-05 to 9.0e-05"
 
 
 @pytest.fixture
@@ -119,13 +168,48 @@ def test_the_page_escapes_and_refers_to_nothing_outside(page):
     assert "http" not in html
 
 
+def test_words_are_set_to_the_left_and_numbers_to_the_right():
+    rows = (("a", "dog", "12 %", "-"), ("b", "3D glasses", "0 %", "not measured"))
+    table = ReportTable("t", ("truth", "predicted", "share", "mIoU"), rows)
+    assert text_columns(table) == [True, True, False, False]
+
+
+def _opened(page: Path, script: str, user: Path) -> str:
+    """The page's DOM in Chromium after `script`, which may add to `window.said`."""
+    end = f"<script>window.said = []; {script}; document.body.dataset.said = said.join('|')</script></body>"
+    trial = page.with_name("trial.html")
+    trial.write_text(page.read_text(encoding="utf-8").replace("</body>", end), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={user}"]
+    command = [CHROMIUM, *flags, "--window-size=1280,1000", "--dump-dom", f"file://{trial}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH")
-def test_the_page_opens_in_a_browser(page, tmp_path):
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={tmp_path / 'user'}"]
-    done = subprocess.run(
-        [CHROMIUM, *flags, "--dump-dom", f"file://{page}"], capture_output=True, text=True, timeout=60
+def test_in_a_browser_the_page_escapes_sorts_and_keeps_pictures_in_shape(tmp_path):
+    rows = (("<script>alert(1)</script>", "12.5"), ("b", "-"), ("c", "3.0"), ("d", "101.0"))
+    table = ReportTable("Classes", ("class", "IoU"), rows, sortable=True)
+    views = tuple((f"{w} x {h}", Image.new("RGB", (w, h), "red")) for w, h in ((520, 384), (200, 1500), (1590, 150)))
+    protocols = [f"{protocol}: accuracy" for protocol in ("oracle-presence", "full-vocabulary") for _ in range(3)]
+    wide = ReportTable(
+        "Methods", ("method", "split", *protocols), (("random-weights", "in_distribution", *["1.0"] * 6),)
     )
-    assert "<h1>Title</h1>" in done.stdout
-    assert "alert(1)&lt;/script&gt;" in done.stdout
+    report = PageReport("Title", "Lead", (), (wide, table), (("best", (Shown("one", views),)),))
+    write_page(tmp_path / "p.html", report)
+    script = """
+        const said = window.said, heads = document.querySelectorAll("table[data-sortable] th button");
+        const order = () => [...document.querySelectorAll("table[data-sortable] tbody td:last-child")]
+            .map((cell) => cell.textContent).join(" ");
+        heads[1].click(); said.push(order()); heads[1].click(); said.push(order());
+        document.querySelectorAll("img").forEach((image) => said.push(
+            (image.width / image.height / (image.getAttribute("width") / image.getAttribute("height"))).toFixed(2)));
+        const box = document.querySelector(".wide"); said.push(box.scrollWidth <= box.clientWidth);
+        said.push(document.documentElement.scrollWidth <= innerWidth)"""
+    dom = _opened(tmp_path / "p.html", script, tmp_path / "user")
+    assert "<h1>Title</h1>" in dom
+    assert "alert(1)&lt;/script&gt;" in dom
+    said = re.search(r'data-said="([^"]*)"', dom).group(1).split("|")
+    assert said[:2] == ["101.0 12.5 3.0 -", "3.0 12.5 101.0 -"]
+    assert all(0.97 < float(shape) < 1.03 for shape in said[2:5])
+    assert said[5:] == ["true", "true"]
