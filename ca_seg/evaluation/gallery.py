@@ -62,11 +62,13 @@ def _shown(
     guess = decide(recorded.ask(cell.task.everything).maps(**settings), *mask.shape).mask[0].cpu().numpy()
     maps = recorded.ask(cell.task.vocabulary(present)).maps(**settings)[0].float().cpu().numpy()
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # few classes: the colours that differ most
+    colours = [shown.index(i) if i in shown else 0 for i in range(len(names))]
     return Shown(
         f"{stem}: mIoU {100 * score:.0f} with all classes offered",
         (
-            ("truth", overlay(pixels, mask.numpy(), names)),
-            ("prediction, all classes offered", overlay(pixels, guess, names)),
+            ("truth", overlay(pixels, mask.numpy(), names, colours=colours)),
+            ("prediction, all classes offered", overlay(pixels, guess, names, colours=colours)),
             ("heat maps, present classes offered", heatmap_strip(pixels, maps, [names[i] for i in present])),
         ),
     )
@@ -92,6 +94,7 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
         ("classes", str(data["classes"])),
         ("dataset fingerprint", data["fingerprint"]),
         ("speed", f"{results['speed']['pictures_per_second']:.1f} pictures a second, both protocols"),
+        ("seconds", f"{results['seconds']:.0f} for all methods"),
         ("seed", str(results["seed"])),
         ("date", results["date"]),
         ("versions", ", ".join(f"{name} {number}" for name, number in results["versions"].items())),

@@ -17,7 +17,7 @@ from recipes.mini.scenes.stuff import KINDS, render
 
 SMALLEST, LARGEST = 26, 72  # pixels of an object's long side
 LARGEST_SHARE = 0.8  # of the picture's short side
-HIDDEN = 0.4  # an object may lose at most this share of its pixels to those in front of it or to the border
+HIDDEN = 0.4  # the most that the border, and then each later object, takes of what is left to be seen of an object
 VISIBLE = 40  # pixels that make a word true of a picture
 TRIES = 12
 
