@@ -18,7 +18,7 @@ from PIL.Image import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import resize_out
-from ca_seg.concept.record import Stream, image_stream
+from ca_seg.concept.record import Stream, keeping
 from ca_seg.concept.recording import Recording
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
@@ -63,15 +63,13 @@ class GenerationTrace:
         if self._asking:
             return
         family = self.backbone.family
-        tokens, last = kwargs["hidden_states"].shape[1], max(self.layers)
         self._streams = []
-
-        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-            output = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-            if layer <= last:
-                self._streams.append(image_stream(key, value, output, tokens, family.text_first))
-            return output
-
+        attend = keeping(
+            self._streams,
+            image_tokens=kwargs["hidden_states"].shape[1],
+            text_first=family.text_first,
+            last_layer=max(self.layers),
+        )
         self._tap = AttentionTap(family.blocks(transformer), attend)
         self._tap.__enter__()
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ca_seg.concept.tap import AttentionTap
+from ca_seg.concept.tap import Attend, AttentionTap
 from ca_seg.errors import UserError
 
 
@@ -32,6 +32,18 @@ def image_stream(
     return Stream(None, key[:, :, rows], value[:, :, rows], output[:, :, rows])
 
 
+def keeping(streams: list[Stream], *, image_tokens: int, text_first: bool, last_layer: int) -> Attend:
+    """What a tap calls to attend as the stock model does, and add the image stream of layers 0 .. `last_layer`."""
+
+    def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        output = scaled_dot_product_attention(query, key, value)
+        if layer <= last_layer:
+            streams.append(image_stream(key, value, output, image_tokens, text_first))
+        return output
+
+    return attend
+
+
 def record_streams(
     model: nn.Module,
     blocks: Sequence[nn.Module],
@@ -48,13 +60,7 @@ def record_streams(
     stock model's to the last bit: the tap calls the same attention kernel on the same tensors.
     """
     streams: list[Stream] = []
-
-    def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        output = scaled_dot_product_attention(query, key, value)
-        if layer <= last_layer:
-            streams.append(image_stream(key, value, output, image_tokens, text_first))
-        return output
-
+    attend = keeping(streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer)
     tap = AttentionTap(blocks, attend, stop_after=last_layer if stop_early else None)
     prediction = tap.run(model, inputs)
     if len(streams) != last_layer + 1:
