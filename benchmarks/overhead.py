@@ -28,7 +28,7 @@ from diffusers import FluxTransformer2DModel
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.flux import Flux
-from ca_seg.concept.ask import ask_streams
+from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from tests.naive_flux import naive_flux
 
@@ -77,16 +77,18 @@ def main() -> None:
     latents, when = torch.randn(1, 16, 2 * args.side, 2 * args.side), torch.tensor([0.5])
     prompt = TextTokens(torch.randn(1, TEXT, 512), torch.randn(1, 128))
     inputs = FLUX.inputs(transformer, latents, prompt, when, 0.0)
-    blocks, last = FLUX.blocks(transformer), args.double - 1
+    attentions, last = FLUX.attentions(transformer), args.double - 1
 
     def record():
         tokens = args.side**2
-        return record_streams(transformer, blocks, inputs, image_tokens=tokens, text_first=True, last_layer=last)[0]
+        return record_streams(
+            transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last
+        )[0]
 
     def ask(streams, count):
         concepts = TextTokens(torch.randn(1, count, 512), torch.zeros(1, 128))
-        asked = FLUX.ask_inputs(transformer, concepts, when, 0.0)
-        return ask_streams(transformer, blocks, asked, streams, concepts=count, text_first=True)
+        asked = FLUX.cut(transformer, inputs) | FLUX.text_inputs(transformer, concepts, concepts=True)
+        return ask_streams(transformer, attentions, asked, streams, Layout(count, text_first=True))
 
     def naive(layers):
         concepts = TextTokens(torch.randn(1, args.concepts, 512), torch.zeros(1, 128))

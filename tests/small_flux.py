@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from ca_seg import load_backbone
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.flux import Flux
 
 TEXT, POOLED = 24, 20
 
@@ -17,18 +18,7 @@ TEXT, POOLED = 24, 20
 def small_flux(*, guidance: bool = False, seed: int = 0) -> FluxTransformer2DModel:
     """3 double and 2 single blocks with weights large enough that every path matters."""
     torch.manual_seed(seed)
-    model = FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=3,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=4,
-        joint_attention_dim=TEXT,
-        pooled_projection_dim=POOLED,
-        guidance_embeds=guidance,
-        axes_dims_rope=(4, 6, 6),
-    )
+    model = FluxTransformer2DModel(**{**Flux.small.config, "guidance_embeds": guidance})
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()

@@ -11,7 +11,7 @@ LAYERS = (
     ("errors",),
     ("vocabulary", "shipped", "written"),
     ("concept",),
-    ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
+    ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
     ("zoo", "baselines", "heads"),
     ("tasks",),
     ("evaluation",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from ca_seg.backbones.card import Card, check_timestep
 from ca_seg.backbones.family import Family, TextTokens
 from ca_seg.backbones.pictures import Pictures, as_tensor, resize_in, resize_out
 from ca_seg.backbones.text import TextEncoder
-from ca_seg.concept.ask import ask_streams
+from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import OutOfRange, UserError
@@ -27,10 +29,16 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, card: Card, family: Family, transformer: nn.Module, autoencoder: nn.Module, text: TextEncoder
+        self,
+        card: Card,
+        family: Family,
+        transformer: nn.Module,
+        autoencoder: nn.Module,
+        text: TextEncoder,
+        scheduler: Any,
     ) -> None:
         super().__init__()
-        self.card, self.family, self.text = card, family, text
+        self.card, self.family, self.text, self.scheduler = card, family, text, scheduler
         self.transformer, self.autoencoder = transformer, autoencoder
         self.requires_grad_(False)
         self.eval()
@@ -46,19 +54,28 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.transformer.parameters()).device
+        """Where inputs go. The autoencoder says it: an offloaded transformer's own weights may lie elsewhere."""
+        return next(chain(self.autoencoder.parameters(), self.autoencoder.buffers())).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.transformer.parameters()).dtype
+        """The type that the transformer computes in (its quantised weights are of another)."""
+        weights = (p.dtype for p in self.transformer.parameters())
+        return next(dtype for dtype in weights if dtype.is_floating_point and dtype.itemsize > 1)
 
     @torch.no_grad()
     def encode(self, images: Pictures) -> torch.Tensor:
-        """Pictures (see `pictures.py`) to clean latents [B, c, h, w] at the card's resolution."""
-        batch = resize_in(as_tensor(images), self.card.resolution, self.card.multiple)
-        config = self.autoencoder.config
-        latents = self.autoencoder.encode((2 * batch - 1).to(self.device, self.dtype)).latent_dist.mode()
-        return (latents - config.shift_factor) * config.scaling_factor
+        """Pictures (see `pictures.py`) to clean latents [B, c, h, w] at the card's resolution.
+
+        Video families: [B, c, frames, h, w], a picture being a video of one frame; a clip is [B, 3, F, H, W].
+        """
+        batch = as_tensor(images)
+        if batch.ndim == 5 and not self.family.video:
+            raise UserError(f"{self.card.name} takes pictures, not videos", fix="give [B, 3, H, W]")
+        batch = resize_in(batch, self.card.resolution, self.card.multiple)
+        if self.family.video and batch.ndim == 4:
+            batch = batch[:, :, None]
+        return self.family.encode(self.autoencoder, (2 * batch - 1).to(self.device, self.dtype))
 
     @torch.no_grad()
     def record(
@@ -70,12 +87,14 @@ class Backbone(nn.Module):
         samples: int | None = None,
         layers: Sequence[int] | None = None,
         seed: int | Sequence[int] = 0,
+        queries: bool = False,
         stop_early: bool = True,
     ) -> Recording:
         """Run the pictures once, noised to each timestep with each of `samples` noises, all in one batch.
 
         `None` means: as the card says. `layers` are those that maps will read; the pass is cut after the last.
         `seed` fixes the noise: one number, or one per picture, so that a picture's noise does not depend on its batch.
+        `queries` keeps the image's queries too.
         """
         layers = self.card.layers if layers is None else tuple(layers)
         if not layers or min(layers) < 0 or max(layers) >= self.layers:
@@ -92,14 +111,15 @@ class Backbone(nn.Module):
         seeds = [seed] * batch if isinstance(seed, int) else list(seed)
         if len(seeds) != batch:
             raise UserError(f"{len(seeds)} seeds for {batch} pictures", allowed="one number, or one per picture")
-        noise = torch.cat([self._noise(latents.shape[1:], s, samples) for s in seeds], dim=1).to(latents)
+        noise = torch.cat([_noise(latents.shape[1:], s, samples) for s in seeds], dim=1).to(latents)
         moments = torch.tensor(times, device=latents.device, dtype=latents.dtype)
-        t = moments[:, None, None, None, None, None]
-        noised = ((1 - t) * latents + t * noise).flatten(0, 2)
+        noised = torch.cat([self._noised(latents, own, t) for t in moments for own in noise])
         when = moments.repeat_interleave(samples * batch)
         text = self.text.prompt([prompt] * batch if isinstance(prompt, str) else list(prompt))
-        text = TextTokens(*(self._placed(x).repeat(draws, *[1] * (x.ndim - 1)) for x in (text.hidden, text.pooled)))
-        return self.record_latents(noised, text, when, draws=draws, layers=layers, stop_early=stop_early)
+        text = text.each(lambda x: self._placed(x).repeat(draws, *[1] * (x.ndim - 1)))
+        return self.record_latents(
+            noised, text, when, draws=draws, layers=layers, queries=queries, stop_early=stop_early
+        )
 
     @torch.no_grad()
     def record_latents(
@@ -110,54 +130,68 @@ class Backbone(nn.Module):
         *,
         draws: int = 1,
         layers: Sequence[int] | None = None,
+        queries: bool = False,
         stop_early: bool = True,
     ) -> Recording:
         """Record latents [draws * B, c, h, w] that are already noised to timesteps [draws * B]."""
         layers = self.card.layers if layers is None else tuple(layers)
-        grid = self.family.grid(latents)
+        family, transformer = self.family, self.transformer
+        inputs = family.inputs(transformer, latents, text, timesteps, self.card.guidance)
+        grid = family.grid(transformer, inputs)
         streams, prediction = record_streams(
-            self.transformer,
-            self.family.blocks(self.transformer),
-            self.family.inputs(self.transformer, latents, text, timesteps, self.card.guidance),
+            transformer,
+            family.attentions(transformer),
+            inputs,
             image_tokens=grid.tokens,
-            text_first=self.family.text_first,
+            text_first=family.text_first,
             last_layer=max(layers),
+            queries=queries,
             stop_early=stop_early,
         )
         tensor = None if prediction is None else prediction[0]
-
-        def ask(vocabulary: Vocabulary, recording: Recording) -> list[Stream]:
-            return self.ask_at(vocabulary, recording, self.card.guidance)
-
-        return Recording(grid, draws, tuple(layers), tuple(streams), timesteps, tensor, ask)
+        call = family.cut(transformer, inputs)
+        return Recording(grid, draws, tuple(layers), tuple(streams), call, tensor, self.ask)
 
     @torch.no_grad()
-    def ask_at(self, vocabulary: Vocabulary, recording: Recording, guidance: float) -> list[Stream]:
+    def ask(self, vocabulary: Vocabulary, recording: Recording, concept_attention: str = "both") -> list[Stream]:
         """The concept streams for a recording; `Recording.ask` calls this."""
+        family, transformer = self.family, self.transformer
         words = self.text.concepts(vocabulary.concepts, self.card.phrase_pooling)
-        rows = recording.streams[0].key.shape[0]
-        concepts = TextTokens(
-            self._placed(words.hidden).expand(rows, -1, -1), self._placed(words.pooled).expand(rows, -1)
-        )
-        return ask_streams(
-            self.transformer,
-            self.family.blocks(self.transformer),
-            self.family.ask_inputs(self.transformer, concepts, recording.timesteps, guidance),
-            recording.streams,
-            concepts=concepts.hidden.shape[1],
-            text_first=self.family.text_first,
-        )
+        rows = len(recording.streams[0].key)
+        concepts = words.each(lambda x: self._placed(x).expand(rows, *x.shape[1:]))
+        layout = Layout(concepts.hidden.shape[1], family.text_first, family.registers(transformer))
+        inputs = recording.call | family.text_inputs(transformer, concepts, concepts=True)
+        with family.asking(transformer, recording.grid):
+            return ask_streams(
+                transformer,
+                family.attentions(transformer),
+                inputs,
+                recording.streams,
+                layout,
+                concept_attention=concept_attention,
+            )
 
     def maps(self, images: Pictures, vocabulary: Vocabulary, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
-        """Record, ask and read in one: class maps [B, K, H, W] in the pictures' own size, at the card's settings."""
+        """Record, ask and read in one: class maps [B, K, H, W] in the pictures' own size, at the card's settings.
+
+        For a clip [B, 3, F, H, W]: [B, K, F, H, W].
+        """
         batch = as_tensor(images)
         features = self.record(batch, seed=seed).ask(vocabulary)
-        return resize_out(features.maps(space=self.card.space), *batch.shape[-2:])
+        frames = batch.shape[2] if batch.ndim == 5 else None
+        return resize_out(features.maps(space=self.card.space), *batch.shape[-2:], frames=frames)
+
+    def _noised(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Latents [B, ...] at timestep t with one noise [B, ...] (see `Family.noise_at`)."""
+        if self.family.noise_at == "flow":
+            return (1 - t) * latents + t * noise
+        steps = (t * self.scheduler.config.num_train_timesteps).long().clamp(max=len(self.scheduler.alphas_cumprod) - 1)
+        return self.scheduler.add_noise(latents, noise, steps.expand(len(latents)))
 
     def _placed(self, x: torch.Tensor) -> torch.Tensor:
-        return x.to(self.device, self.dtype)
+        return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
 
-    @staticmethod
-    def _noise(shape: torch.Size, seed: int, samples: int) -> torch.Tensor:
-        """[samples, 1, c, h, w] standard normal noise, the same on every device."""
-        return torch.randn(samples, 1, *shape, generator=torch.Generator().manual_seed(seed))
+
+def _noise(shape: torch.Size, seed: int, samples: int) -> torch.Tensor:
+    """[samples, 1, *shape] standard normal noise, the same on every device."""
+    return torch.randn(samples, 1, *shape, generator=torch.Generator().manual_seed(seed))

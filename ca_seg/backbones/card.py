@@ -27,7 +27,7 @@ class Card:
     summary: str
     family: str
     licence: str
-    text: str  # the text side: "word-table" or "t5-clip"
+    text: str  # the text side: "word-table", or "pipeline" (the stock pipeline's own encoders)
     layers: tuple[int, ...]  # layers that maps read
     timestep: float  # 0 = clean, 1 = noise
     resolution: int  # pixels of the short side; the other side follows the picture
@@ -43,6 +43,8 @@ class Card:
     hub: str = ""  # repository on the Hugging Face hub
     revision: str = ""  # commit of that repository
     gated: bool = False
+    architecture: dict[str, Any] = field(default_factory=dict)  # the transformer's published constructor arguments
+    parts: dict[str, str] = field(default_factory=dict)  # folder of the repository -> a file in parts/, for plans
     memory: str = "not measured"
     trained: dict[str, Any] = field(default_factory=dict)  # data, objective, steps, seconds
     limits: str = ""

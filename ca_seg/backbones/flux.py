@@ -11,65 +11,84 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
+from ca_seg.backbones.tokens import own_tokens
 from ca_seg.concept.grid import Grid
 
 
-class Flux:
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """[B, c, 2h, 2w] to [B, h*w, 4c]: each 2 x 2 of latents is one token, channel by channel."""
+    return torch.nn.functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+
+def unpack(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The inverse of `pack`."""
+    return torch.nn.functional.pixel_shuffle(grid.unflatten(tokens.transpose(1, 2)), 2)
+
+
+def places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Row and column of every token [h*w, 3], as (0, row, column)."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1).to(like)
+
+
+class Flux(Family):
     """diffusers' `FluxTransformer2DModel`, in FLUX.1-schnell, FLUX.1-dev, their finetunes, and the shipped mini."""
 
     name = "flux"
-    text_first = True
+    transformer = "FluxTransformer2DModel"
+    pipeline = "FluxPipeline"
+    block_lists = ("transformer_blocks", "single_transformer_blocks")
+    per_call = ("timestep", "guidance", "joint_attention_kwargs")
+    small = SmallModel(
+        config={
+            "patch_size": 1,
+            "in_channels": 16,
+            "num_layers": 3,
+            "num_single_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 4,
+            "joint_attention_dim": 24,
+            "pooled_projection_dim": 20,
+            "guidance_embeds": True,
+            "axes_dims_rope": (4, 6, 6),
+        },
+        text=24,
+        pooled=20,
+        latents=(4, 6, 10),
+        grid=Grid(3, 5),
+    )
 
-    def blocks(self, transformer: nn.Module) -> Sequence[nn.Module]:
-        return [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-
-    def grid(self, latents: torch.Tensor) -> Grid:
-        return Grid(latents.shape[-2] // 2, latents.shape[-1] // 2)
-
-    def grid_of(self, inputs: dict[str, Any]) -> Grid:
-        """The grid of a call that a pipeline made, from its own arguments."""
+    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
         last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
         return Grid(last[1] + 1, last[2] + 1)
 
-    def pack(self, latents: torch.Tensor) -> torch.Tensor:
-        """[B, c, 2h, 2w] to [B, h*w, 4c]: each 2 x 2 of latents is one token, channel by channel."""
-        return torch.nn.functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
-
-    def unpack(self, tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """The inverse of `pack`."""
-        return torch.nn.functional.pixel_shuffle(grid.unflatten(tokens.transpose(1, 2)), 2)
-
-    def inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, text: TextTokens, timesteps: torch.Tensor, guidance: float
+    def image_inputs(
+        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
-        grid = self.grid(latents)
-        rows, columns = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
-        places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)
-        return self._arguments(transformer, self.pack(latents), places, text, timesteps, guidance)
-
-    def ask_inputs(
-        self, transformer: nn.Module, concepts: TextTokens, timesteps: torch.Tensor, guidance: float
-    ) -> dict[str, Any]:
-        dummy = concepts.hidden.new_zeros(concepts.hidden.shape[0], 1, transformer.config.in_channels)
-        return self._arguments(transformer, dummy, torch.zeros(1, 3), concepts, timesteps, guidance)
-
-    def _arguments(
-        self,
-        transformer: nn.Module,
-        tokens: torch.Tensor,
-        places: torch.Tensor,
-        text: TextTokens,
-        timesteps: torch.Tensor,
-        guidance: float,
-    ) -> dict[str, Any]:
-        guided = transformer.config.guidance_embeds
+        tokens = pack(latents)
         return {
             "hidden_states": tokens,
+            "img_ids": places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens),
+            "timestep": timesteps,
+            "guidance": torch.full_like(timesteps, guidance) if transformer.config.guidance_embeds else None,
+        }
+
+    def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
+        return {
             "encoder_hidden_states": text.hidden,
             "pooled_projections": text.pooled,
-            "timestep": timesteps,
-            "guidance": torch.full_like(timesteps, guidance) if guided else None,
-            "img_ids": places.to(tokens),
-            "txt_ids": tokens.new_zeros(text.hidden.shape[1], 3),
+            "txt_ids": text.hidden.new_zeros(text.hidden.shape[1], 3),
         }
+
+    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        tokens = inputs["hidden_states"]
+        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
+
+    def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
+        own = own_tokens(pipeline.tokenizer_2, texts, length)
+        hidden, pooled, _ = pipeline.encode_prompt(prompt=list(texts), prompt_2=None, max_sequence_length=length)
+        return [Encoded(*parts) for parts in zip(hidden, own, pooled, strict=True)]
+
+    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+        return {"prompt_embeds": text.hidden, "pooled_prompt_embeds": text.pooled}

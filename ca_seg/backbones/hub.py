@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -34,6 +35,11 @@ def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
         raise WeightsUnavailable(
             f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}", fix=_how(card)
         ) from problem
+
+
+def cache_folder() -> Path:
+    """Where ca_seg keeps what can be made again: $CA_SEG_CACHE, or ~/.cache/ca_seg."""
+    return Path(os.environ.get("CA_SEG_CACHE") or Path.home() / ".cache" / "ca_seg")
 
 
 def checked(card: Card, folder: Path) -> Path:

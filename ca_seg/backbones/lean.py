@@ -1,7 +1,8 @@
 """Read only the blocks that are wanted from a transformer's safetensors files.
 
-Maps of FLUX.1's double blocks need 6.45 of its 11.9 billion parameters. The model is built on the meta device, the
-blocks after the last wanted layer are cut off, and the tensors of what is left are read shard by shard:
+Maps of FLUX.1's double blocks need 6.45 of its 11.9 billion parameters. The model is built without memory for its
+parameters, the blocks after the last wanted layer are taken out, and the tensors of what is left are read shard by
+shard:
 
     transformer_blocks.0 .. last     read
     blocks after the last layer      never touched
@@ -10,27 +11,46 @@ blocks after the last wanted layer are cut off, and the tensors of what is left 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
+from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ca_seg.errors import CorruptWeights, WeightsUnavailable
+from ca_seg.backbones.family import Absent, Family
+from ca_seg.backbones.registry import diffusers_class
+from ca_seg.errors import CorruptWeights, OutOfRange, WeightsUnavailable
 
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 SINGLE = "diffusion_pytorch_model.safetensors"
 
 
-def build_flux(config: dict[str, object], keep_layers: int | None) -> FluxTransformer2DModel:
-    """A FLUX.1 transformer on the meta device, cut after `keep_layers` blocks (double first, then single)."""
-    with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(config)
-    if keep_layers is not None:
-        double = len(transformer.transformer_blocks)
-        transformer.transformer_blocks = transformer.transformer_blocks[:keep_layers]
-        transformer.single_transformer_blocks = transformer.single_transformer_blocks[: max(0, keep_layers - double)]
+def build(family: Family, config: dict[str, Any], keep_layers: int | None = None, *, tables: bool = True) -> nn.Module:
+    """The family's transformer with its parameters on the meta device, and without the blocks after `keep_layers`.
+
+    What is computed and not read (tables of places and frequencies) is real; without `tables` it is not, which is
+    faster, and enough to count. Raises OutOfRange.
+    """
+    with init_empty_weights(include_buffers=False) if tables else torch.device("meta"):
+        transformer = diffusers_class(family, family.transformer).from_config(config)
+    return transformer if keep_layers is None else without_later_blocks(family, transformer, keep_layers)
+
+
+def without_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) -> nn.Module:
+    """`transformer` with `Absent` in the place of every block after the first `keep_layers`."""
+    total = len(family.blocks(transformer))
+    if not 1 <= keep_layers <= total:
+        raise OutOfRange(f"last_layer {keep_layers - 1}", allowed=f"0 to {total - 1}")
+    number = 0
+    for name in family.block_lists:
+        blocks = getattr(transformer, name)
+        for place in range(len(blocks)):
+            if number >= keep_layers:
+                blocks[place] = Absent()
+            number += 1
     return transformer
 
 
@@ -40,6 +60,15 @@ def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.
     Raises WeightsUnavailable when a file is missing, CorruptWeights when one cannot be read, a tensor is missing or
     has another shape.
     """
+    for state in wanted_tensors(model, folder, dtype, device):
+        model.load_state_dict(state, assign=True, strict=False)
+    return model.to(device)
+
+
+def wanted_tensors(
+    model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors of `model`'s state dict, shard by shard, each checked for its shape. Errors as `read_into`."""
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for file, names in _places(folder, wanted).items():
         state = {}
@@ -59,8 +88,7 @@ def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.
                     allowed=str(tuple(wanted[name])),
                     fix="these are the weights of another model",
                 )
-        model.load_state_dict(state, assign=True, strict=False)
-    return model
+        yield state
 
 
 def _places(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]]:
@@ -70,7 +98,10 @@ def _places(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]
         return {single: list(wanted)}
     if not index.exists():
         raise WeightsUnavailable(f"no weights in {folder}", allowed=f"{SINGLE}, or {INDEX} and its shards")
-    where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    try:
+        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CorruptWeights(f"{index} is not an index of shards ({problem})", fix="download it again") from problem
     places: dict[Path, list[str]] = {}
     for name in wanted:
         if name not in where:

@@ -1,48 +1,47 @@
-"""`load_backbone("mini")`: from a name to a frozen backbone."""
+"""`load_backbone("mini")`: from a name to a frozen backbone; `backbone_of(pipeline, "flux1-dev")`: from a pipeline."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import Card, find_card
-from ca_seg.backbones.hub import weights_folder
-from ca_seg.backbones.lean import build_flux, read_into
+from ca_seg.backbones.family import Family
+from ca_seg.backbones.folder_parts import TEXT, read_autoencoder, read_config, read_model, read_scheduler, text_pipeline
+from ca_seg.backbones.fresh import fresh_weights
+from ca_seg.backbones.hub import cache_folder, weights_folder
+from ca_seg.backbones.lean import build, without_later_blocks
+from ca_seg.backbones.pipeline_text import PipelineText
 from ca_seg.backbones.pixel_codec import PixelCodec
+from ca_seg.backbones.profiles import Profile, find_profile, offloaded, read_gguf, read_quantised
 from ca_seg.backbones.registry import FAMILIES
-from ca_seg.backbones.t5_clip import T5ClipText
 from ca_seg.backbones.text import TextEncoder, WordTableText
 from ca_seg.backbones.word_table import WordTable
-from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
+from ca_seg.errors import OutOfRange, UnknownName, UserError, WeightsUnavailable
 from ca_seg.shipped import shipped
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FOLDERS = {
-    "transformer": ("transformer",),
-    "autoencoder": ("vae",),
-    "text": ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
-}
-BROKEN = (OSError, ValueError, KeyError, SafetensorError)  # what the libraries raise for files that are not theirs
+OFFLOAD = ("none", "group")
 
 
 def load_backbone(
     name: str,
     *,
     weights: str | Path | None = None,
+    gguf: str | Path | None = None,
     transformer: nn.Module | None = None,
     autoencoder: nn.Module | None = None,
     text: TextEncoder | None = None,
     device: str = "cpu",
     precision: str | None = None,
+    offload: str = "none",
     last_layer: int | None = None,
     resolution: int | None = None,
     random_weights: bool = False,
@@ -50,36 +49,77 @@ def load_backbone(
 ) -> Backbone:
     """The backbone called `name`, frozen, on `device`.
 
-    `weights`: a local folder in the diffusers layout, instead of the card's own place. `transformer`, `autoencoder`,
-    `text`: ready parts (a finetune, a small one in a test) in place of the loaded ones. `precision`: fp32, bf16 or
-    fp16; by default fp32 on a CPU and for shipped weights, bf16 elsewhere. `last_layer`: blocks after it are not loaded
-    (default: the last layer of the card). `resolution`: pixels of the short side (default: the card's).
-    `random_weights`: the card's architecture with fresh weights, as a baseline.
+    `weights`: a local folder in the diffusers layout, instead of the card's own place. `gguf`: a GGUF file of the
+    transformer. `transformer`, `autoencoder`, `text`: ready parts (a finetune, a small one in a test) in place of the
+    loaded ones. `precision`: a name from `profiles.py` (fp32, bf16, fp16, bnb-nf4 ...); by default fp32 on a CPU and
+    for shipped weights, bf16 elsewhere. `offload`: "group" keeps the transformer in main memory and brings block after
+    block to `device`. `last_layer`: blocks after it are not loaded (default: the last layer of the card). `resolution`:
+    pixels of the short side (default: the card's). `random_weights`: the card's architecture with fresh weights, as a
+    baseline.
 
     Raises UnknownName (with near names), WeightsUnavailable, CorruptWeights.
     """
-    card = find_card(name)
-    if resolution is not None:
-        if resolution < card.multiple:
-            raise OutOfRange(f"resolution {resolution}", allowed=f"{card.multiple} pixels or more")
-        card = replace(card, resolution=resolution)
-    if precision is not None and precision not in DTYPES:
-        raise UnknownName("precision", precision, DTYPES)
+    card, family = at_resolution(find_card(name), resolution), family_of(find_card(name))
     check_device(device)
     small = bool(card.folder) or torch.device(device).type == "cpu"  # shipped figures must not change with the device
-    dtype = DTYPES[precision or ("fp32" if small else "bf16")]
-    given = {"transformer": transformer, "autoencoder": autoencoder, "text": text}
-    missing = [f"{part}/*" for name, own in given.items() if own is None for part in FOLDERS[name]]
-    folder = weights_folder(card, None if weights is None else Path(weights), missing) if missing else Path()
+    profile = find_profile(precision or ("fp32" if small else "bf16"))
+    if offload not in OFFLOAD:
+        raise UnknownName("offload", offload, OFFLOAD)
+    if offload == "group" and torch.device(device).type == "cpu":
+        raise UserError("offload 'group' on the device 'cpu'", allowed="an accelerator", fix="leave it out")
+    patterns = _patterns(transformer is None, autoencoder is None, text is None, gguf is not None)
+    folder = weights_folder(card, None if weights is None else Path(weights), patterns) if patterns else Path()
+    scheduler = read_scheduler(folder) if patterns else None
     if transformer is None:
         keep = None if card.folder else (max(card.layers) if last_layer is None else last_layer) + 1
-        transformer = _transformer(folder / "transformer", keep, dtype, device, random_weights, seed)
+        if random_weights:
+            transformer = fresh_weights(family, read_config(folder / "transformer" / "config.json"), keep, seed)
+            transformer = transformer.to(profile.dtype)
+        elif gguf is not None:
+            transformer = without_later(family, read_gguf(family, Path(gguf), folder, profile.dtype), keep)
+        else:
+            transformer = _read(family, folder / "transformer", keep, profile, "cpu" if offload == "group" else device)
     if autoencoder is None:
-        kind = PixelCodec if card.text == "word-table" else AutoencoderKL
-        autoencoder = _part(kind, folder / "vae", dtype)
+        shipped_codec = card.text == "word-table"
+        autoencoder = (
+            read_model(PixelCodec, folder / "vae", profile.dtype)
+            if shipped_codec
+            else read_autoencoder(folder, profile.dtype)
+        )
     if text is None:
-        text = _text(card, folder, dtype, device)
-    return Backbone(card, FAMILIES[card.family], transformer.to(device), autoencoder.to(device), text)
+        text = _text(card, family, folder, profile.dtype, device)
+    placed = offloaded(transformer, device) if offload == "group" else transformer.to(device)
+    return Backbone(card, family, placed, autoencoder.to(device), text, scheduler)
+
+
+def backbone_of(pipeline: Any, name: str, *, resolution: int | None = None, cache: Path | None = None) -> Backbone:
+    """A backbone around a diffusers pipeline that the user has loaded: a finetune, one with LoRA, quantised, offloaded.
+
+    `name` is the card whose settings hold (layers, timestep ...). The pipeline's own text encoders are used and not
+    freed. Raises UserError when the pipeline's transformer is not of the card's family.
+    """
+    card, family = at_resolution(find_card(name), resolution), family_of(find_card(name))
+    found = type(pipeline.transformer).__name__
+    if found != family.transformer:
+        raise UserError(f"{name} is a {family.transformer}, the pipeline has a {found}", fix="name another card")
+    text = PipelineText(family, lambda: pipeline, card.text_tokens, cache=cache)
+    return Backbone(card, family, pipeline.transformer, pipeline.vae, text, pipeline.scheduler)
+
+
+def at_resolution(card: Card, resolution: int | None) -> Card:
+    """The card with another resolution. Raises OutOfRange."""
+    if resolution is None:
+        return card
+    if resolution < card.multiple:
+        raise OutOfRange(f"resolution {resolution}", allowed=f"{card.multiple} pixels or more")
+    return replace(card, resolution=resolution)
+
+
+def family_of(card: Card) -> Family:
+    """Raises UnknownName."""
+    if card.family not in FAMILIES:
+        raise UnknownName("family", card.family, FAMILIES, fix=f"see the card {card.name}")
+    return FAMILIES[card.family]
 
 
 def check_device(device: str) -> None:
@@ -91,64 +131,39 @@ def check_device(device: str) -> None:
         raise UserError(f"the device {device!r} cannot be used ({why})", allowed="cpu, cuda, cuda:1, mps") from problem
 
 
-def _transformer(
-    part: Path, keep: int | None, dtype: torch.dtype, device: str, random_weights: bool, seed: int
-) -> nn.Module:
-    file = part / "config.json"
-    if not file.exists():
-        raise WeightsUnavailable(f"no {file}", fix="give a folder in the diffusers layout")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise CorruptWeights(f"{file} is not JSON ({problem})", fix="download it again") from problem
-    double, single = config.get("num_layers", 19), config.get("num_single_layers", 38)
-    if keep is not None and not 1 <= keep <= double + single:
-        raise OutOfRange(f"last_layer {keep - 1}", allowed=f"0 to {double + single - 1}")
-    if not random_weights:
-        return read_into(build_flux(config, keep), part, dtype, device)
-    if keep is not None:
-        config = config | {"num_layers": min(keep, double), "num_single_layers": max(0, keep - double)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return FluxTransformer2DModel.from_config(config).to(dtype)
+def without_later(family: Family, transformer: nn.Module, keep: int | None) -> nn.Module:
+    return transformer if keep is None else without_later_blocks(family, transformer, keep)
 
 
-def _part(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A diffusers or transformers model from its folder: safetensors only, and every tensor must be there."""
-    if not folder.is_dir():
-        raise WeightsUnavailable(f"no folder {folder}", fix="give a folder in the diffusers layout")
-    try:
-        model, found = kind.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+def _patterns(transformer: bool, autoencoder: bool, text: bool, gguf: bool) -> list[str]:
+    """The files that are needed when these parts must be loaded."""
+    own = ["transformer/config.json" if gguf else "transformer/*"] if transformer else []
+    own += ["vae/*"] if autoencoder else []
+    own += [f"{name}/*" if name.endswith("*") else name for name in TEXT] if text else []
+    return [*own, "scheduler/*"] if own else []
+
+
+def _read(family: Family, part: Path, keep: int | None, profile: Profile, device: str) -> nn.Module:
+    config = read_config(part / "config.json")
+    if str(config.get("_class_name", family.transformer)) != family.transformer:
+        raise WeightsUnavailable(
+            f"{part / 'config.json'} describes a {config['_class_name']}", allowed=family.transformer
         )
-    except BROKEN as problem:
-        raise CorruptWeights(
-            f"{folder} cannot be read ({str(problem).splitlines()[0]})", fix="download it again"
-        ) from problem
-    if found["missing_keys"]:
-        raise CorruptWeights(f"{folder} lacks the tensor {sorted(found['missing_keys'])[0]}", fix="download it again")
-    return model.eval()
+    return read_quantised(build(family, config, keep), part, profile, device)
 
 
-def _tokenizer(folder: Path) -> Any:
-    if not folder.is_dir():
-        raise WeightsUnavailable(f"no folder {folder}", fix="give a folder in the diffusers layout")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except BROKEN as problem:
-        raise CorruptWeights(
-            f"{folder} cannot be read ({str(problem).splitlines()[0]})", fix="download it again"
-        ) from problem
-
-
-def _text(card: Card, folder: Path, dtype: torch.dtype, device: str) -> TextEncoder:
+def _text(card: Card, family: Family, folder: Path, dtype: torch.dtype, device: str) -> TextEncoder:
     if card.text == "word-table":
         return WordTableText(WordTable.load(shipped("checkpoints", "words")))
-    return T5ClipText(
-        _part(T5EncoderModel, folder / "text_encoder_2", dtype),
-        _tokenizer(folder / "tokenizer_2"),
-        _part(CLIPTextModel, folder / "text_encoder", dtype),
-        _tokenizer(folder / "tokenizer"),
-        card.text_tokens,
-        device,
+    load: Callable[[], Any] = partial(text_pipeline, family, folder, dtype, device)
+    return PipelineText(
+        family, load, card.text_tokens, cache=cache_folder() / "words" / _fingerprint(card, folder, dtype)
     )
+
+
+def _fingerprint(card: Card, folder: Path, dtype: torch.dtype) -> str:
+    """Of the text encoders' files (names, sizes, times) and of what else decides what a word becomes."""
+    files = sorted(file for pattern in TEXT for file in folder.glob(pattern) for file in [file, *file.glob("*")])
+    seen = [f"{f.relative_to(folder)}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files if f.is_file()]
+    every = "\n".join([card.family, card.hub, card.revision, str(card.text_tokens), str(dtype), *seen])
+    return hashlib.sha256(every.encode()).hexdigest()[:24]

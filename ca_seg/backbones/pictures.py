@@ -4,6 +4,11 @@ The short side is scaled to the backbone's resolution, both sides are rounded to
 less than half a token), and maps are scaled back to the picture's own size, bilinear:
 
     640 x 480  ──►  176 x 128 (22 x 16 tokens of 8 pixels)  ──►  maps 22 x 16  ──►  640 x 480
+
+Video autoencoders take 4k + 1 frames and give k + 1: the first alone, then one for every four. A clip of another
+length is lengthened by its last frame, and the maps of latent frames are shared out again:
+
+    frames   0 | 1 2 3 4 | 5 6 7 8        latent frame   0 | 1 | 2
 """
 
 from __future__ import annotations
@@ -20,16 +25,20 @@ from torch.nn.functional import interpolate
 from ca_seg.errors import UserError
 
 MOST_STRETCHED = 16  # long side to short side: the work grows with the square of it
-Pictures = Any  # a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, or a list of them
+FRAMES = 4  # frames of one latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
+# a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, a list of them; a clip
+# [B, 3, F, H, W] in 0..1
+Pictures = Any
 
 
 def as_tensor(images: Pictures) -> torch.Tensor:
-    """Pictures to [B, 3, H, W] in 0..1. A list must hold pictures of one size."""
+    """Pictures to [B, 3, H, W] in 0..1, clips to [B, 3, F, H, W]. A list must hold pictures of one size."""
     if isinstance(images, torch.Tensor):
-        batch = images if images.ndim == 4 else images[None]
-        if batch.ndim != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
+        batch = images[None] if images.ndim == 3 else images
+        if batch.ndim not in (4, 5) or batch.shape[1] != 3 or not batch.is_floating_point():
             raise UserError(
-                f"pictures of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W], 0..1"
+                f"pictures of shape {tuple(images.shape)}, {images.dtype}",
+                allowed="float [B, 3, H, W], 0..1; a video [B, 3, F, H, W]",
             )
         return batch
     if isinstance(images, Sequence):
@@ -57,17 +66,27 @@ def working_size(height: int, width: int, resolution: int, multiple: int) -> tup
 
 
 def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Tensor:
-    """[B, 3, H, W] to its working size; untouched where it has it already."""
+    """[B, 3, H, W] to its working size; untouched where it has it already. A clip also to 4k + 1 frames."""
+    if images.ndim == 5:
+        lacking = -(images.shape[2] - 1) % FRAMES
+        whole = torch.cat([images, images[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
+        frames = resize_in(whole.transpose(1, 2).flatten(0, 1), resolution, multiple)
+        return frames.unflatten(0, (len(images), -1)).transpose(1, 2)
     size = working_size(images.shape[-2], images.shape[-1], resolution, multiple)
     if tuple(images.shape[-2:]) == size:
         return images
     return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def resize_out(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Class maps [B, K, h, w] to the picture's own size.
+def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | None = None) -> torch.Tensor:
+    """Class maps [B, K, h, w] to the picture's own size; of a clip [B, K, f, h, w] to its `frames`.
 
     In channels-last order, which is several times faster to resize and to take the largest class of.
     """
+    if frames is not None:
+        maps = maps[:, :, None] if maps.ndim == 4 else maps
+        latent = (torch.arange(frames) + FRAMES - 1) // FRAMES
+        each = [resize_out(maps[:, :, own], height, width) for own in latent.tolist()]
+        return torch.stack(each, dim=2)
     ordered = maps.contiguous(memory_format=torch.channels_last)
     return interpolate(ordered, (height, width), mode="bilinear", align_corners=False)

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import diffusers
+
+from ca_seg.backbones.cogvideox import CogVideoX
 from ca_seg.backbones.family import Family
 from ca_seg.backbones.flux import Flux
+from ca_seg.backbones.sd3 import StableDiffusion3
+from ca_seg.errors import UserError
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Flux(),)}
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Flux(),
+        StableDiffusion3(),
+        CogVideoX(),
+    )
+}
+
+
+def diffusers_class(family: Family, name: str) -> Any:
+    """A class of diffusers that `family` needs. Raises UserError where the installed diffusers has none such."""
+    found = getattr(diffusers, name, None)
+    if found is None:
+        raise UserError(
+            f"the family {family.name} needs diffusers' {name}, which diffusers {diffusers.__version__} lacks",
+            fix="pip install --upgrade diffusers; the other families work",
+        )
+    return found

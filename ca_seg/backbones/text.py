@@ -15,21 +15,21 @@ class TextEncoder(Protocol):
     """Frozen. `prompt` is what the stock pipeline would feed; `concepts` gives one token per phrase."""
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
-        """[B, T, d] embeddings and pooled vectors [B, p] of whole prompts."""
+        """[B, T, d] embeddings, and pooled vectors [B, p] where the family has them, of whole prompts."""
         ...
 
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
-        """[1, C, d]: each phrase's tokens pooled to one; the pooled vector is zero (paper, appendix on settings)."""
+        """[1, C, d]: each phrase's tokens pooled to one; a pooled vector is zero (paper, appendix on settings)."""
         ...
 
 
 def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
     """Phrase tokens [P, T, d] with mask [P, T] to [P, d]: the first (the paper's), the last, or the mean token."""
     if pooling == "first":
-        return hidden[:, 0]
+        return hidden[torch.arange(len(hidden)), mask.long().argmax(dim=1)]
     if pooling == "last":
-        last = mask.long().sum(dim=1) - 1
-        return hidden[torch.arange(len(hidden)), last]
+        places = torch.arange(mask.shape[1]).expand_as(mask).masked_fill(~mask, -1)
+        return hidden[torch.arange(len(hidden)), places.amax(dim=1)]
     weights = mask.to(hidden)[..., None]
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 

@@ -6,6 +6,13 @@ spaces are offered, as in the paper's ablation:
     output            <concept attention output, image attention output>       the paper's choice
     value             <concept value, image value>
     cross-attention   <concept query, image key> / sqrt(head_dim), mean over heads, before any softmax
+
+Options that are not the paper's: heads kept apart (each head's softmax, then their mean), and vectors normalised
+before the product, against the massive activations of a few channels:
+
+    none       as they are: the paper
+    token      every vector to length 1, so that a product is a cosine
+    channel    every channel divided by its root mean square over the picture's tokens, concepts by the same number
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
 
 SPACES = ("output", "cross-attention", "value")
+NORMALISE = ("none", "token", "channel")
 
 
 @dataclass(frozen=True)
@@ -37,21 +45,31 @@ class ConceptFeatures:
     image: tuple[Stream, ...]  # N tokens each
     concept: tuple[Stream, ...]  # C tokens each
 
-    def scores(self, layer: int, *, space: str = "output") -> torch.Tensor:
-        """Raw products of one layer: [draws, B, C, h, w] (frames before h for a video)."""
-        if space not in SPACES:
-            raise UnknownName("space", space, SPACES)
-        if not 0 <= layer < len(self.concept):
-            raise OutOfRange(f"layer {layer} was not recorded", allowed=f"0 to {len(self.concept) - 1}")
-        image, concept = self.image[layer], self.concept[layer]
-        if space == "output":
-            raw = _product(concept.output, image.output)
-        elif space == "value":
-            raw = _product(concept.value, image.value)
+    def scores(
+        self, layer: int, *, space: str = "output", normalise: str = "none", heads: bool = False
+    ) -> torch.Tensor:
+        """Raw products of one layer: [draws, B, C, h, w] (frames before h for a video).
+
+        With `heads`, head by head: [draws, B, heads, C, h, w]; their sum (in cross-attention their mean) is the score
+        of the joined heads. Raises UnknownName, OutOfRange.
+        """
+        if normalise not in NORMALISE:
+            raise UnknownName("normalisation", normalise, NORMALISE)
+        image, concept = self._vectors(layer, space)
+        if normalise == "token":
+            image, concept = (
+                x / x.square().sum(dim=(1, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in (image, concept)
+            )
+        elif normalise == "channel":
+            size = image.square().mean(dim=2, keepdim=True).sqrt().clamp_min(1e-6)
+            image, concept = image / size, concept / size
+        if heads:
+            raw = concept @ image.transpose(2, 3)
         else:
-            assert concept.query is not None
-            heads, width = concept.query.shape[1], concept.query.shape[3]
-            raw = _product(concept.query, image.key) / (heads * width**0.5)
+            joined, own = (x.transpose(1, 2).flatten(2) for x in (concept, image))
+            raw = joined @ own.transpose(1, 2)
+        if space == "cross-attention":
+            raw = raw / (concept.shape[3] ** 0.5 * (1 if heads else concept.shape[1]))
         return self.grid.unflatten(raw).unflatten(0, (self.draws, -1))
 
     def maps(
@@ -60,38 +78,54 @@ class ConceptFeatures:
         space: str = "output",
         softmax: bool = True,
         layers: Sequence[int] | None = None,
+        normalise: str = "none",
+        heads: bool = False,
     ) -> torch.Tensor:
-        """Where each class is: [B, K, h, w].
+        """Where each class is: [B, K, h, w] (frames before h for a video).
 
         Phrases are pooled to classes, then (with `softmax`) each token's scores become shares that sum to 1 over the
-        classes, then layers and draws are averaged. Raises UnknownName for a space, OutOfRange for a layer.
+        classes, then heads (when kept apart), layers and draws are averaged. Raises UnknownName for a space, OutOfRange
+        for a layer.
         """
         layers = self._chosen(layers)
         total: torch.Tensor | None = None
+        dim = 3 if heads else 2
         for layer in layers:
-            scores = self.vocabulary.pool(self.scores(layer, space=space), dim=2)
-            shares = scores.softmax(dim=2) if softmax else scores
-            mean = shares.mean(dim=0)
+            raw = self.scores(layer, space=space, normalise=normalise, heads=heads)
+            scores = self.vocabulary.pool(raw, dim=dim)
+            shares = scores.softmax(dim=dim) if softmax else scores
+            mean = (shares.mean(dim=2) if heads else shares).mean(dim=0)
             total = mean if total is None else total + mean
         assert total is not None
         return total / len(layers)
 
-    def projected(self, *, space: str = "output", layers: Sequence[int] | None = None) -> torch.Tensor:
+    def projected(
+        self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"
+    ) -> torch.Tensor:
         """Concept-projected features [B, L * C, h, w], layer by layer, draws averaged: what a probe reads."""
         layers = self._chosen(layers)
-        return torch.cat([self.scores(layer, space=space).mean(dim=0) for layer in layers], dim=1)
+        each = [self.scores(layer, space=space, normalise=normalise).mean(dim=0) for layer in layers]
+        return torch.cat(each, dim=1)
+
+    def _vectors(self, layer: int, space: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image [draws * B, heads, N, d] and concept [draws * B, heads, C, d] vectors of a space.
+
+        In float32: sums over thousands of bfloat16 products would be rounded to steps that a softmax sees.
+        """
+        if space not in SPACES:
+            raise UnknownName("space", space, SPACES)
+        if not 0 <= layer < len(self.concept):
+            raise OutOfRange(f"layer {layer} was not recorded", allowed=f"0 to {len(self.concept) - 1}")
+        image, concept = self.image[layer], self.concept[layer]
+        if space == "output":
+            return image.output.float(), concept.output.float()
+        if space == "value":
+            return image.value.float(), concept.value.float()
+        assert concept.query is not None
+        return image.key.float(), concept.query.float()
 
     def _chosen(self, layers: Sequence[int] | None) -> tuple[int, ...]:
         chosen = self.layers if layers is None else tuple(layers)
         if not chosen:
             raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
         return chosen
-
-
-def _product(concept: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """[B, heads, C, d] x [B, heads, N, d] -> [B, C, N], summed over heads and d.
-
-    In float32: sums over thousands of bfloat16 products would be rounded to steps that a softmax sees.
-    """
-    c, i = (stream.float().transpose(1, 2).flatten(2) for stream in (concept, image))
-    return c @ i.transpose(1, 2)

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux
-from ca_seg.concept.ask import ask_streams
+from ca_seg.backbones.flux import Flux, pack
+from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 
 FLUX = Flux()
@@ -36,7 +36,7 @@ def flow_loss(transformer: nn.Module, latents: torch.Tensor, text: TextTokens) -
     timesteps = torch.randn(len(latents)).sigmoid()
     x, velocity = noised(latents, timesteps)
     predicted = transformer(**FLUX.inputs(transformer, x, text, timesteps, 0.0)).sample
-    return (predicted.float() - FLUX.pack(velocity)).square().mean()
+    return (predicted.float() - pack(velocity)).square().mean()
 
 
 def layer_scores(
@@ -45,13 +45,15 @@ def layer_scores(
     """Raw output-space scores [B, C, N] of LAYER_WEIGHTS' layers, for concepts [B, C, 384] and an empty prompt."""
     x, _ = noised(latents, timesteps)
     batch, width = len(latents), concepts.shape[-1]
-    blocks, last = FLUX.blocks(transformer), max(LAYER_WEIGHTS)
-    none, grid = latents.new_zeros(batch, width), FLUX.grid(latents)
+    attentions, last = FLUX.attentions(transformer), max(LAYER_WEIGHTS)
+    none = latents.new_zeros(batch, width)
     empty = TextTokens(latents.new_zeros(batch, 1, width), none)
     inputs = FLUX.inputs(transformer, x, empty, timesteps, 0.0)
-    image, _ = record_streams(transformer, blocks, inputs, image_tokens=grid.tokens, text_first=True, last_layer=last)
-    asked = FLUX.ask_inputs(transformer, TextTokens(concepts, none), timesteps, 0.0)
-    concept = ask_streams(transformer, blocks, asked, image, concepts=concepts.shape[1], text_first=True)
+    tokens = inputs["hidden_states"].shape[1]
+    image, _ = record_streams(transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last)
+    asked = FLUX.text_inputs(transformer, TextTokens(concepts, none), concepts=True)
+    layout = Layout(concepts.shape[1], text_first=True)
+    concept = ask_streams(transformer, attentions, FLUX.cut(transformer, inputs) | asked, image, layout)
     joined = {
         i: (concept[i].output.transpose(1, 2).flatten(2), image[i].output.transpose(1, 2).flatten(2))
         for i in LAYER_WEIGHTS

@@ -9,14 +9,15 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.card import find_card
-from ca_seg.backbones.lean import INDEX, SINGLE, build_flux, read_into
+from ca_seg.backbones.lean import INDEX, SINGLE, build, read_into
+from ca_seg.backbones.registry import FAMILIES
 from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
 from tests.small_flux import RandomText, small_autoencoder, small_flux
 
+FLUX = FAMILIES["flux"]
 PUBLISHED = {
     "schnell": {"guidance_embeds": False},
     "dev": {"guidance_embeds": True},
@@ -37,7 +38,7 @@ def test_sharded_files_are_read_up_to_the_last_wanted_block_only(folder, monkeyp
     assert len({shards[n] for n in late}) > 1
     read = []
     monkeypatch.setattr("ca_seg.backbones.lean.safe_open", lambda f, **k: _Spy(safe_open(f, **k), read))
-    lean = read_into(build_flux(config, 2), part, torch.float32)
+    lean = read_into(build(FLUX, config, 2), part, torch.float32)
     assert not late & set(read)
     whole = small_flux().state_dict()
     assert set(lean.state_dict()) == set(whole) - late == set(read)
@@ -82,12 +83,12 @@ def test_the_published_architecture_has_the_cards_parameters_and_every_wanted_na
     card = find_card(f"flux1-{variant}")
     assert sum(p.numel() for p in whole.parameters()) == card.parameters
     shapes = {name: tensor.shape for name, tensor in whole.state_dict().items()}
-    lean = build_flux(dict(whole.config), max(card.layers) + 1)
+    lean = build(FLUX, dict(whole.config), max(card.layers) + 1)
     wanted = {name: tensor.shape for name, tensor in lean.state_dict().items()}
     assert wanted.items() <= shapes.items()
     unread = set(shapes) - set(wanted)
     assert all(n.startswith(("transformer_blocks.18.", "single_transformer_blocks.")) for n in unread)
-    assert build_flux(dict(whole.config), None).state_dict().keys() == shapes.keys()
+    assert build(FLUX, dict(whole.config)).state_dict().keys() == shapes.keys()
 
 
 def test_a_truncated_file_is_named(folder):
@@ -144,23 +145,9 @@ def test_gated_weights_out_of_reach_say_what_to_accept(monkeypatch):
         load_backbone("flux1-dev")
 
 
-class _Words:
-    """A tokenizer with the call of transformers' own: letters are tokens, 1 ends, 0 pads."""
-
-    model_max_length = 12
-
-    def __call__(self, text, padding=None, max_length=None, truncation=False, return_tensors=None):
-        texts = [text] if isinstance(text, str) else text
-        rows = [[2 + ord(c) % 60 for c in t] + [1] for t in texts]
-        if padding == "max_length":
-            rows = [(r[:max_length] + [0] * max_length)[:max_length] for r in rows]
-        ids = torch.tensor(rows) if return_tensors else (rows[0] if isinstance(text, str) else rows)
-        return type("Encoding", (), {"input_ids": ids})()
-
-
 @pytest.mark.parametrize("last_layer", [-1, 5, 99])
 def test_a_layer_that_is_not_there_is_said_before_anything_is_read(folder, last_layer, monkeypatch):
-    monkeypatch.setattr("ca_seg.backbones.load.read_into", lambda *a: pytest.fail("read"))
+    monkeypatch.setattr("ca_seg.backbones.load.read_quantised", lambda *a: pytest.fail("read"))
     with pytest.raises(OutOfRange, match="0 to 4"):
         load_backbone(
             "flux1-schnell", weights=folder, last_layer=last_layer, autoencoder=small_autoencoder(), text=RandomText()
@@ -182,7 +169,7 @@ def test_a_ready_transformer_is_not_downloaded_again(monkeypatch, tmp_path):
     monkeypatch.setattr("ca_seg.backbones.hub.snapshot_download", download)
     with pytest.raises(WeightsUnavailable, match="vae"):
         load_backbone("flux1-schnell", transformer=small_flux(), text=RandomText())
-    assert asked == {"patterns": ["vae/*"], "revision": find_card("flux1-schnell").revision}
+    assert asked == {"patterns": ["vae/*", "scheduler/*"], "revision": find_card("flux1-schnell").revision}
 
 
 def test_a_broken_autoencoder_is_named(folder):
@@ -202,36 +189,3 @@ def test_a_broken_autoencoder_is_named(folder):
 def test_random_weights_keep_only_the_wanted_blocks(folder):
     parts = {"weights": folder, "autoencoder": small_autoencoder(), "text": RandomText()}
     assert load_backbone("flux1-schnell", last_layer=1, random_weights=True, **parts).layers == 2
-
-
-def test_t5_and_clip_encode_as_the_stock_pipeline():
-    from ca_seg.backbones.t5_clip import T5ClipText
-
-    torch.manual_seed(0)
-    t5 = T5EncoderModel(T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)).eval()
-    clip = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=64,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=12,
-            eos_token_id=1,
-            bos_token_id=0,
-            pad_token_id=0,
-        )
-    ).eval()
-    text = T5ClipText(t5, _Words(), clip, _Words(), length=10)
-    ours = text.prompt(["a cat", "grass"])
-    ids = _Words()(["a cat", "grass"], padding="max_length", max_length=10, return_tensors="pt").input_ids
-    with torch.no_grad():
-        torch.testing.assert_close(ours.hidden, t5(ids, output_hidden_states=False)[0])
-    assert ours.pooled.shape == (2, 16)
-    concepts = {p: text.concepts(["a cat"], p).hidden[0, 0] for p in ("first", "mean", "last")}
-    torch.testing.assert_close(concepts["first"], ours.hidden[0, 0])
-    torch.testing.assert_close(concepts["last"], ours.hidden[0, 4])
-    torch.testing.assert_close(concepts["mean"], ours.hidden[0, :5].mean(dim=0))
-    assert text.concepts(["a cat"], "first").pooled.abs().sum() == 0
-    with pytest.raises(UserError, match="at most 10"):
-        text.prompt(["a sentence that is too long"])

@@ -7,8 +7,9 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux
-from ca_seg.concept.ask import ask_streams
+from ca_seg.backbones.flux import Flux, pack, unpack
+from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import record_streams
 from tests.naive_flux import naive_flux, plain_attention
 from tests.small_flux import POOLED, TEXT, small_flux
@@ -27,19 +28,19 @@ def _case(guidance: bool):
 
 
 def _ours(model, latents, timesteps, prompt, concepts, *, stop_early=True, last=4):
-    blocks = FLUX.blocks(model)
+    attentions, inputs = FLUX.attentions(model), FLUX.inputs(model, latents, prompt, timesteps, 3.5)
     with torch.no_grad():
         image, prediction = record_streams(
             model,
-            blocks,
-            FLUX.inputs(model, latents, prompt, timesteps, 3.5),
+            attentions,
+            inputs,
             image_tokens=ROWS * COLUMNS,
             text_first=True,
             last_layer=last,
             stop_early=stop_early,
         )
-        asked = FLUX.ask_inputs(model, concepts, timesteps, 3.5)
-        concept = ask_streams(model, blocks, asked, image, concepts=WORDS, text_first=True)
+        asked = FLUX.cut(model, inputs) | FLUX.text_inputs(model, concepts, concepts=True)
+        concept = ask_streams(model, attentions, asked, image, Layout(WORDS, text_first=True))
     return image, concept, prediction
 
 
@@ -47,7 +48,7 @@ def _naive(model, latents, timesteps, prompt, concepts, guidance, attention):
     inputs = FLUX.inputs(model, latents, prompt, timesteps, 3.5)
     return naive_flux(
         model,
-        FLUX.pack(latents),
+        pack(latents),
         prompt.hidden,
         prompt.pooled,
         concepts.hidden,
@@ -87,54 +88,9 @@ def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
                 torch.testing.assert_close(joined, layer[f"{side}_{part}"], atol=tolerance, rtol=tolerance)
 
 
-def test_recording_leaves_the_stock_prediction_bit_identical():
-    model, latents, timesteps, prompt, concepts = _case(True)
-    _, _, prediction = _ours(model, latents, timesteps, prompt, concepts, stop_early=False)
-    with torch.no_grad():
-        stock = model(**FLUX.inputs(model, latents, prompt, timesteps, 3.5)).sample
-    assert torch.equal(prediction.sample, stock)
-
-
-def test_early_stop_equals_the_full_run():
-    case = _case(False)
-    stopped, asked_of_stopped, prediction = _ours(*case, last=1)
-    full, asked_of_full, _ = _ours(*case, stop_early=False)
-    assert prediction is None
-    assert len(stopped) == len(asked_of_stopped) == 2
-    for layer in range(2):
-        assert torch.equal(stopped[layer].output, full[layer].output)
-        assert torch.equal(asked_of_stopped[layer].output, asked_of_full[layer].output)
-
-
-def test_hooks_are_gone_after_success_and_after_an_exception():
-    model, latents, timesteps, prompt, concepts = _case(False)
-    hooks = lambda: [len(b._forward_hooks) + len(b._forward_pre_hooks) for b in FLUX.blocks(model)]  # noqa: E731
-    _ours(model, latents, timesteps, prompt, concepts)
-    assert hooks() == [0] * 5
-    wrong = TextTokens(torch.randn(2, 7, TEXT + 1), prompt.pooled)
-    with pytest.raises(RuntimeError):
-        _ours(model, latents, timesteps, wrong, concepts)
-    assert hooks() == [0] * 5
-    again = FLUX.inputs(model, latents, prompt, timesteps, 3.5)
-    with torch.no_grad():
-        assert torch.equal(model(**again).sample, model(**again).sample)
-
-
-def test_tokens_land_in_their_row_and_column():
-    """A latent that is changed in one 2 x 2 cell changes the recorded image key of that token alone (layer 0)."""
-    model, latents, timesteps, prompt, concepts = _case(False)
-    before, _, _ = _ours(model, latents, timesteps, prompt, concepts, last=0)
-    row, column = 2, 3
-    latents[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 1
-    after, _, _ = _ours(model, latents, timesteps, prompt, concepts, last=0)
-    moved = (before[0].key - after[0].key).abs().amax(dim=(0, 1, 3)) > 0
-    assert moved.nonzero().flatten().tolist() == [row * COLUMNS + column]
-    assert FLUX.grid(latents).unflatten(moved)[row, column]
-
-
 def test_packing_is_the_pipelines_own():
     from diffusers import FluxPipeline
 
     latents = torch.randn(2, 4, 6, 10)
-    assert torch.equal(FLUX.pack(latents), FluxPipeline._pack_latents(latents, 2, 4, 6, 10))
-    assert torch.equal(FLUX.unpack(FLUX.pack(latents), FLUX.grid(latents)), latents)
+    assert torch.equal(pack(latents), FluxPipeline._pack_latents(latents, 2, 4, 6, 10))
+    assert torch.equal(unpack(pack(latents), Grid(3, 5)), latents)

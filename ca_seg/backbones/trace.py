@@ -1,0 +1,123 @@
+"""Maps while something generates: every call of the transformer is recorded, asked, and added to a mean.
+
+step 0      step 1            step n
+record      record    ...     record      each forward of the transformer, untouched
+ask         ask               ask         at the step's own timestep
+   └──────────┴── mean of maps ──┘
+
+With guidance a pipeline also runs the transformer on a negative prompt. That is not where the words were put, so it is
+left out: in one batch, [negative, prompt], the first half; call by call, every call whose text is not the first call's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.concept.record import Stream, check_seen, keeping
+from ca_seg.concept.recording import Recording
+from ca_seg.concept.tap import AttentionTap
+from ca_seg.errors import UserError
+from ca_seg.vocabulary import Vocabulary
+
+
+class GenerationTrace:
+    """Listens to a backbone's transformer inside a `with`, and averages the class maps of every forward pass.
+
+    Works with any pipeline that runs that transformer: `backbone_of(pipe, "flux1-dev")`, then
+    `with GenerationTrace(...) as trace: pipe(...)`. `pictures` is how many are generated at once. The hooks are gone
+    after the `with`, also after an exception.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        vocabulary: Vocabulary,
+        *,
+        layers: Sequence[int] | None = None,
+        space: str | None = None,
+        pictures: int = 1,
+    ) -> None:
+        self.backbone, self.vocabulary, self.pictures = backbone, vocabulary, pictures
+        self.layers = tuple(backbone.card.layers if layers is None else layers)
+        self.space = backbone.card.space if space is None else space
+        self.steps = 0
+        self._sum: torch.Tensor | None = None
+        self._text: torch.Tensor | None = None
+        self._tap: AttentionTap | None = None
+        self._streams: list[Stream] = []
+        self._asking = False
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> GenerationTrace:
+        transformer = self.backbone.transformer
+        self._hooks = [
+            transformer.register_forward_pre_hook(self._before, with_kwargs=True),
+            transformer.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def maps(self) -> torch.Tensor:
+        """[pictures, K, h, w] (frames before h for a video), the mean over the steps so far."""
+        if self._sum is None:
+            raise UserError("nothing was generated inside the trace")
+        return self._sum / self.steps
+
+    def _before(self, transformer: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if self._asking or self._is_negative(kwargs):
+            return
+        family = self.backbone.family
+        self._streams = []
+        attend = keeping(
+            self._streams,
+            image_tokens=family.grid(transformer, kwargs).tokens,
+            text_first=family.text_first,
+            last_layer=max(self.layers),
+        )
+        self._tap = AttentionTap(family.attentions(transformer), attend)
+        self._tap.__enter__()
+
+    def _after(self, transformer: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        if self._asking or self._tap is None:
+            return
+        self._tap.__exit__(None, None, None)
+        self._tap = None
+        if output is None:
+            return
+        self._asking = True
+        try:
+            check_seen(self._streams, max(self.layers) + 1)
+            maps = self._recording(kwargs).ask(self.vocabulary).maps(space=self.space)
+        finally:
+            self._asking = False
+            self._streams = []
+        self._sum = maps if self._sum is None else self._sum + maps
+        self.steps += 1
+
+    def _recording(self, kwargs: dict[str, Any]) -> Recording:
+        """The call that was just made, without the rows of a negative prompt."""
+        backbone = self.backbone
+        family, transformer = backbone.family, backbone.transformer
+        grid, call = family.grid(transformer, kwargs), family.cut(transformer, kwargs)
+        recording = Recording(grid, 1, self.layers, tuple(self._streams), call, None, backbone.ask)
+        rows = recording.batch
+        if rows == 2 * self.pictures:
+            return recording.rows(slice(self.pictures, None))
+        if rows != self.pictures:
+            raise UserError(f"the pipeline runs {rows} rows at once", allowed=f"{self.pictures}, or twice as many")
+        return recording
+
+    def _is_negative(self, kwargs: dict[str, Any]) -> bool:
+        text = kwargs.get("encoder_hidden_states")
+        if not isinstance(text, torch.Tensor):
+            return False
+        if self._text is None:
+            self._text = text
+        return text.shape != self._text.shape or not torch.equal(text, self._text)

@@ -1,0 +1,202 @@
+"""The contract: what holds for every family because it is registered. On a small random model of its exact class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ca_seg.backbones.family import Absent, TextTokens
+from ca_seg.backbones.lean import build, without_later_blocks
+from ca_seg.backbones.registry import FAMILIES
+from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.record import record_streams
+from tests.naive_families import long_way, side_by_side
+from tests.small_models import PROMPT, random_latents, random_text, small_transformer
+
+CONCEPTS = 4
+INNER_ORDER = {"qwen-image", "hunyuan-video"}  # their text has places or a refiner of its own: no side-by-side pass
+
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+
+
+def close(ours, theirs, what):
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5, msg=lambda text: f"{what}: {text}")
+
+
+class Case:
+    """Two rows at two timesteps, a prompt, and concepts whose pooled vector is the prompt's."""
+
+    def __init__(self, family, batch=2):
+        self.family, self.model = family, small_transformer(family)
+        self.timesteps = torch.tensor([0.3, 0.7])[:batch]
+        self.latents = random_latents(family, 2)[:batch]
+        self.prompt = random_text(family, 2, PROMPT, 3).each(lambda x: x[:batch])
+        own = random_text(family, 2, CONCEPTS, 4).each(lambda x: x[:batch])
+        self.concepts = TextTokens(own.hidden, self.prompt.pooled)
+        self.tokens = family.small.grid.tokens
+
+    @torch.no_grad()
+    def record(self, *, last=None, stop_early=True):
+        attentions = self.family.attentions(self.model)
+        last = len(attentions) - 1 if last is None else last
+        inputs = self.family.inputs(self.model, self.latents, self.prompt, self.timesteps, 3.5)
+        streams, prediction = record_streams(
+            self.model,
+            attentions,
+            inputs,
+            image_tokens=self.tokens,
+            text_first=self.family.text_first,
+            last_layer=last,
+            stop_early=stop_early,
+        )
+        return streams, prediction, self.family.cut(self.model, inputs)
+
+    @torch.no_grad()
+    def ask(self, streams, call, concepts=None):
+        concepts = self.concepts if concepts is None else concepts
+        count = concepts.hidden.shape[1]
+        layout = Layout(count, self.family.text_first, self.family.registers(self.model))
+        inputs = call | self.family.text_inputs(self.model, concepts, concepts=True)
+        with self.family.asking(self.model, self.family.small.grid):
+            return ask_streams(self.model, self.family.attentions(self.model), inputs, streams, layout)
+
+    def stock(self):
+        inputs = self.family.inputs(self.model, self.latents, self.prompt, self.timesteps, 3.5)
+        with torch.no_grad():
+            return self.model(**inputs)[0]
+
+
+@every_family
+@pytest.mark.parametrize("naive", [side_by_side, long_way])
+def test_every_layer_equals_the_naive_loops(family, naive):
+    if naive is side_by_side and family.name in INNER_ORDER:
+        return  # the other loop is its reference
+    case = Case(family)
+    streams, _, call = case.record()
+    concept = case.ask(streams, call)
+    image = family.image_inputs(case.model, case.latents, case.timesteps, 3.5)
+    expected = naive(family, case.model, image, case.prompt, case.concepts, case.tokens)
+    assert len(streams) == len(concept) == len(expected[0]) == len(family.blocks(case.model)) >= 3
+    for ours, theirs, side in ((streams, expected[0], "image"), (concept, expected[1], "concept")):
+        for layer, (stream, written) in enumerate(zip(ours, theirs, strict=True)):
+            for part in ("query", "key", "value", "output"):
+                if getattr(stream, part) is not None:  # the image's queries are not kept
+                    close(getattr(stream, part), written[part], f"{part} of the {side} in layer {layer}")
+
+
+@every_family
+def test_recording_leaves_the_stock_prediction_bit_identical(family):
+    case = Case(family)
+    _, prediction, _ = case.record(stop_early=False)
+    assert torch.equal(prediction[0], case.stock())
+
+
+@every_family
+def test_early_stop_equals_the_full_run(family):
+    case = Case(family)
+    stopped, nothing, call = case.record(last=1)
+    full, _, _ = case.record(stop_early=False)
+    assert nothing is None
+    assert len(stopped) == 2
+    for layer, asked in enumerate(case.ask(stopped, call)):
+        assert torch.equal(stopped[layer].output, full[layer].output)
+        assert torch.equal(asked.output, case.ask(full, call)[layer].output)
+
+
+@every_family
+def test_a_model_without_its_later_blocks_says_the_same(family):
+    case = Case(family)
+    full, _, call = case.record(last=1)
+    concept = case.ask(full, call)
+    without_later_blocks(family, case.model, 2)
+    assert len(family.blocks(case.model)) == 2
+    lean, _, call = case.record(last=1)
+    for layer, (ours, asked) in enumerate(zip(lean, case.ask(lean, call), strict=True)):
+        assert torch.equal(ours.output, full[layer].output)
+        assert torch.equal(asked.output, concept[layer].output)
+    with pytest.raises(RuntimeError, match="not loaded"):
+        case.stock()
+
+
+@every_family
+def test_a_batch_of_two_equals_two_of_one(family):
+    both, alone = Case(family), Case(family, batch=1)
+    streams, _, call = both.record()
+    single, _, single_call = alone.record()
+    pairs = zip(both.ask(streams, call), alone.ask(single, single_call), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours.output[:1], theirs.output, atol=1e-5, rtol=1e-5)
+
+
+@every_family
+def test_permuting_concepts_permutes_what_they_say(family):
+    case, order = Case(family), torch.tensor([2, 0, 3, 1])
+    streams, _, call = case.record()
+    plain = case.ask(streams, call)
+    turned = case.ask(streams, call, TextTokens(case.concepts.hidden[:, order], case.concepts.pooled))
+    for ours, theirs in zip(turned, plain, strict=True):
+        torch.testing.assert_close(ours.output, theirs.output[:, :, order], atol=1e-5, rtol=1e-5)
+
+
+@every_family
+def test_tokens_land_in_their_row_and_column(family):
+    """A latent that is changed in one place changes the recorded image value of one token alone (layer 0)."""
+    case, grid = Case(family), family.small.grid
+    inputs = family.inputs(case.model, case.latents, case.prompt, case.timesteps, 3.5)
+    assert family.grid(case.model, inputs) == grid
+    before, _, _ = case.record(last=0)
+    frame, row, column = grid.frames - 1, 2, 3
+    height, width = (case.latents.shape[-2] // grid.height, case.latents.shape[-1] // grid.width)
+    place = (slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
+    at = case.latents[:, :, frame] if family.video else case.latents
+    at[..., place[0], place[1]] += 1
+    after, _, _ = case.record(last=0)
+    moved = (before[0].value - after[0].value).abs().amax(dim=(0, 1, 3)) > 1e-6
+    assert int(moved.sum()) == 1
+    found = grid.unflatten(moved)
+    assert bool((found[frame] if family.video else found)[row, column])
+
+
+@every_family
+def test_hooks_are_gone_after_success_and_after_an_exception(family):
+    case = Case(family)
+
+    def hooks():
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in case.model.modules())
+
+    stock = case.stock()
+    streams, _, call = case.record()
+    case.ask(streams, call)
+    assert hooks() == 0
+    case.prompt = TextTokens(torch.randn(2, PROMPT, family.small.text + 1), case.prompt.pooled)
+    with pytest.raises(RuntimeError):
+        case.record()
+    with pytest.raises(RuntimeError):
+        case.ask(streams, call, TextTokens(torch.randn(2, CONCEPTS, family.small.text + 1), case.prompt.pooled))
+    assert hooks() == 0
+    case.prompt = random_text(family, 2, PROMPT, 3)
+    assert torch.equal(case.stock(), stock)
+
+
+@every_family
+def test_asking_twice_of_one_recording_equals_two_fresh_runs(family):
+    case = Case(family)
+    streams, _, call = case.record()
+    other = TextTokens(random_text(family, 2, 6, 9).hidden, case.concepts.pooled)
+    first, second = case.ask(streams, call), case.ask(streams, call, other)
+    again, _, fresh = case.record()
+    for ours, theirs in zip(first + second, case.ask(again, fresh) + case.ask(again, fresh, other), strict=True):
+        assert torch.equal(ours.output, theirs.output)
+
+
+@every_family
+def test_a_meta_model_wants_exactly_the_blocks_that_are_kept(family):
+    config = dict(small_transformer(family).config)
+    whole, lean = build(family, config).state_dict(), build(family, config, 2).state_dict()
+    assert all(tensor.is_meta or tensor.numel() for tensor in whole.values())
+    kept = {name: tensor.shape for name, tensor in lean.items()}
+    assert kept.items() <= {name: tensor.shape for name, tensor in whole.items()}.items()
+    left = set(whole) - set(lean)
+    assert left
+    assert all(name.startswith(family.block_lists) for name in left)
+    assert sum(isinstance(m, Absent) for m in build(family, config, 2).modules()) >= 1

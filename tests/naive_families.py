@@ -1,0 +1,132 @@
+"""The method written down slowly, twice, for any family; shares no code with record and ask.
+
+`side_by_side` is the paper's picture: one pass of the stock model over [prompt, concepts, image] with a mask that says
+who sees whom. It needs text that has no inner order (concepts behind a prompt stand at the prompt's later places).
+
+`long_way` holds for every family: the stock model is run on the prompt and every block's image input is noted; then it
+is run on the concepts with the whole image, whose input to every block is replaced by what was noted.
+
+In both the prompt's pooled vector serves for the concepts too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ca_seg.backbones.family import Family, TextTokens
+
+SDPA = torch.nn.functional.scaled_dot_product_attention
+
+
+def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float | None):
+    """softmax(q k / sqrt(d)) v with a mask [..., queries, keys], True where it may be seen."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    logits = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    return logits.softmax(dim=-1) @ v
+
+
+class Watched:
+    """Replaces the attention kernel by `attend` and notes the calls made inside the joint attentions, in order."""
+
+    def __init__(self, family: Family, model: nn.Module, attend: Any) -> None:
+        self.modules, self.attend = family.attentions(model), attend
+        self.calls: list[tuple[torch.Tensor, ...]] = []
+        self.inside = False
+
+    def __enter__(self) -> Watched:
+        def enter(*_: Any) -> None:
+            self.inside = True
+
+        def leave(*_: Any) -> None:
+            self.inside = False
+
+        self.hooks = [m.register_forward_pre_hook(enter) for m in self.modules]
+        self.hooks += [m.register_forward_hook(leave) for m in self.modules]
+        torch.nn.functional.scaled_dot_product_attention = self._kernel
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        torch.nn.functional.scaled_dot_product_attention = SDPA
+        for hook in self.hooks:
+            hook.remove()
+
+    def _kernel(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+        assert not is_causal
+        if not self.inside:
+            return written_out(query, key, value, attn_mask, scale)
+        output = self.attend(query, key, value, attn_mask, scale)
+        heads = query.shape[1]
+        key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
+        self.calls.append((query, key, value, output))
+        return output
+
+
+def _cut(calls: list[tuple[torch.Tensor, ...]], rows: slice) -> list[dict[str, torch.Tensor]]:
+    names = ("query", "key", "value", "output")
+    return [dict(zip(names, (x[:, :, rows] for x in call), strict=True)) for call in calls]
+
+
+@torch.no_grad()
+def side_by_side(
+    family: Family, model: nn.Module, image: dict[str, Any], prompt: TextTokens, concepts: TextTokens, tokens: int
+) -> tuple[list, list]:
+    """Image and concept streams, layer by layer, from one masked pass; `image` are the call's image arguments."""
+    first, second = (family.text_inputs(model, text, concepts=c) for text, c in ((prompt, False), (concepts, True)))
+    text = {}
+    for name, value in first.items():
+        per_token = (
+            isinstance(value, torch.Tensor) and value.ndim >= 2 and value.shape[-2:-1] == (prompt.hidden.shape[1],)
+        )
+        text[name] = torch.cat([value, second[name]], dim=-2) if per_token else value
+    p, c, registers = prompt.hidden.shape[1], concepts.hidden.shape[1], family.registers(model)
+    order = ["text"] * (registers + p) + ["concept"] * c
+    order = order + ["image"] * tokens if family.text_first else ["image"] * tokens + order
+    sees = {"text": ("text", "image"), "concept": ("concept", "image"), "image": ("text", "image")}
+    mask = torch.tensor([[k in sees[q] for k in order] for q in order])
+
+    with Watched(family, model, lambda q, k, v, m, s: written_out(q, k, v, mask, s)) as watched:
+        model(**image, **text)
+    start = order.index("concept")
+    at = order.index("image")
+    return _cut(watched.calls, slice(at, at + tokens)), _cut(watched.calls, slice(start, start + c))
+
+
+@torch.no_grad()
+def long_way(
+    family: Family, model: nn.Module, image: dict[str, Any], prompt: TextTokens, concepts: TextTokens, tokens: int
+) -> tuple[list, list]:
+    """Image and concept streams, layer by layer, from two whole passes."""
+    whole: list[dict[str, torch.Tensor]] = []
+    with Watched(family, model, written_out) as watched:
+        model(**image, **family.text_inputs(model, prompt, concepts=False))
+    rows = slice(-tokens, None) if family.text_first else slice(0, tokens)
+    whole = _cut(watched.calls, rows)
+    number = iter(range(len(whole)))
+
+    def with_noted_image(q, k, v, m, s):
+        noted = whole[next(number)]
+        q, k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1).clone() for x in (q, k, v))
+        k[:, :, rows], v[:, :, rows] = noted["key"], noted["value"]
+        registers = family.registers(model)
+        output = written_out(q, k, v, None, s)
+        if registers:
+            output[:, :, registers:] = written_out(
+                q[:, :, registers:], k[:, :, registers:], v[:, :, registers:], None, s
+            )
+        return output
+
+    grid = family.grid(model, image)
+    with family.asking(model, grid), Watched(family, model, with_noted_image) as watched:
+        try:
+            model(**image, **family.text_inputs(model, concepts, concepts=True))
+        except RuntimeError:
+            if len(watched.calls) < len(whole):
+                raise
+    c, registers = concepts.hidden.shape[1], family.registers(model)
+    own = slice(registers, registers + c) if family.text_first else slice(tokens, tokens + c)
+    return whole, _cut(watched.calls, own)

@@ -1,0 +1,29 @@
+"""Tiny tokenizers of the real kind (transformers' fast tokenizer over a word list), for tests of text sides."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+WORDS = ["a", "photo", "of", "cat", "dog", "grass", "sky", "traffic", "light", "red", "the", "on", "in"]
+
+
+def tiny_tokenizer(
+    *, length: int, start: str | None = None, end: str | None = "</s>", pad: str = "<pad>", more: tuple[str, ...] = ()
+) -> PreTrainedTokenizerFast:
+    """Words are tokens; `start` and `end` are put around a text, as T5's end (`</s>`) or CLIP's start and end."""
+    special = [pad, "<unk>", *[s for s in (start, end) if s]]
+    vocabulary = {word: i for i, word in enumerate([*special, *WORDS, *more])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    around = " ".join(filter(None, [start, "$A", end]))
+    marks = [(s, vocabulary[s]) for s in (start, end) if s]
+    tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=marks)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        unk_token="<unk>",
+        bos_token=start,
+        eos_token=end,
+        model_max_length=length,
+    )
