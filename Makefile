@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
+CHECKS := $(VENV)/.installed-checks
 OUT ?= out/zero_shot/mini_scenes
 
 .PHONY: demo test lint types bench clean
@@ -14,10 +15,10 @@ demo: $(READY)
 test: lint types
 	$(VENV)/bin/python -m pytest
 
-lint: $(READY)
+lint: $(CHECKS)
 	$(VENV)/bin/ruff check .
 
-types: $(READY)
+types: $(CHECKS)
 	$(VENV)/bin/mypy
 
 bench: $(READY)
@@ -26,8 +27,12 @@ bench: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet -e .
 	touch $(READY)
+
+$(CHECKS): $(READY)
+	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	touch $(CHECKS)
 
 clean:
 	rm -rf $(VENV) out

@@ -1,22 +1,25 @@
-"""The zoo as text: which backbones there are, and what their cards say."""
+"""The zoo as text: which backbones there are, what their cards say, and what memory they would take."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from ca_seg.backbones.card import card_names, find_card
+from ca_seg.backbones.card import Card, card_names, find_card
+from ca_seg.backbones.plan import GIB, Plan, plan
+from ca_seg.backbones.profiles import PROFILES
 
 
 def print_zoo(console: Console) -> None:
     """Two lines per card."""
     for name in card_names():
         card = find_card(name)
-        where = "shipped" if card.folder else f"{card.hub}{', gated' if card.gated else ''}"
         console.print(f"[bold]{name}[/]  {escape(card.summary)}", highlight=False)
-        facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {where}"
+        facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {_where(card)}"
         console.print(f"    {escape(facts)}", style="dim", highlight=False)
 
 
@@ -33,3 +36,91 @@ def print_card(name: str, console: Console) -> None:
                 console.print(f"    {key}: {escape(str(text))}", highlight=False)
         else:
             console.print(f"[bold]{field.name}[/] {escape(str(value))}", highlight=False)
+
+
+def print_plan(made: Plan, console: Console) -> None:
+    """What goes where, and the larger of the two moments."""
+    card, profile = made.card, made.profile
+    blocks = f"blocks 0 to {made.last_layer} and what is around them, {made.transformer / 1e9:.2f} of "
+    table = Table("moment", "what", "GiB", box=None, pad_edge=False)
+    for folder, size in made.text.items():
+        table.add_row("words", f"{folder} ({card.parts[folder]}), {profile.dtype}".replace("torch.", ""), _gib(size))
+    table.add_row(
+        "maps", f"transformer: {blocks}{card.parameters / 1e9:.2f} B, {profile.name}", _gib(made.transformer_bytes)
+    )
+    table.add_row("maps", "autoencoder", _gib(made.autoencoder_bytes))
+    table.add_row(
+        "maps", f"recording of one picture of {made.resolution} x {made.resolution}", _gib(made.recording_bytes)
+    )
+    console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
+    console.print(table)
+    console.print(
+        f"at least {_gib(made.peak_bytes)} GiB: the words' encoders are freed before the transformer is used. "
+        f"Activations come on top. Measured: {card.memory}",
+        soft_wrap=True,
+    )
+
+
+def model_zoo() -> str:
+    """MODEL_ZOO.md, from the cards alone."""
+    return "\n".join(_page()) + "\n"
+
+
+def _page() -> Iterator[str]:
+    yield "# Model zoo"
+    yield ""
+    yield (
+        "Made from the cards by `ca-seg zoo page --out MODEL_ZOO.md`; edit `ca_seg/backbones/cards/` and run it again. "
+        "`ca-seg zoo show NAME` prints all of a card, `ca-seg zoo plan NAME` what memory it would take."
+    )
+    yield ""
+    yield "| name | family | parameters, B | maps read layers | at t | text | licence | weights | memory measured |"
+    yield "|---|---|---:|---|---:|---|---|---|---|"
+    for name in card_names():
+        card = find_card(name)
+        text = "word table" if card.text == "word-table" else " + ".join(_encoders(card))
+        cells = (
+            f"`{name}`",
+            card.family,
+            f"{card.parameters / 1e9:.3g}",
+            _range(card.layers),
+            str(card.timestep),
+            text,
+            card.licence,
+            _where(card),
+            card.memory,
+        )
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "## Memory plans"
+    yield ""
+    yield (
+        "GiB of transformer blocks up to the last wanted layer + autoencoder + recording of one picture, computed from "
+        "the published architecture; activations come on top. None of these was measured."
+    )
+    yield ""
+    yield f"| name | {' | '.join(PROFILES)} | text encoders, bf16, freed before |"
+    yield f"|---|{'---:|' * (len(PROFILES) + 1)}"
+    for name in card_names():
+        if not find_card(name).architecture:
+            continue
+        plans = [plan(name, precision=precision) for precision in PROFILES]
+        maps = [_gib(p.transformer_bytes + p.autoencoder_bytes + p.recording_bytes) for p in plans]
+        yield f"| `{name}` | {' | '.join(maps)} | {_gib(sum(plan(name).text.values()))} |"
+
+
+def _where(card: Card) -> str:
+    return "shipped" if card.folder else f"{card.hub}{', gated' if card.gated else ''}"
+
+
+def _encoders(card: Card) -> list[str]:
+    return [part for folder, part in card.parts.items() if folder.startswith("text_encoder")]
+
+
+def _range(layers: tuple[int, ...]) -> str:
+    whole = list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]}-{layers[-1]}" if list(layers) == whole and len(whole) > 2 else ", ".join(map(str, layers))
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f}"

@@ -135,7 +135,7 @@ class Family(ABC):
         return nullcontext()
 
     def encode(self, autoencoder: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures [B, 3, H, W] (videos [B, 3, F, H, W]) in -1..1 to clean latents, as the stock pipeline scales them."""
+        """Pictures [B, 3, H, W] (videos [B, 3, F, H, W]) in -1..1 to clean latents, scaled as the pipeline does."""
         config = autoencoder.config
         latents = autoencoder.encode(pictures).latent_dist.mode()
         return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor

@@ -44,6 +44,7 @@ def load_backbone(
     offload: str = "none",
     last_layer: int | None = None,
     resolution: int | None = None,
+    phrase_pooling: str | None = None,
     random_weights: bool = False,
     seed: int = 0,
 ) -> Backbone:
@@ -54,12 +55,14 @@ def load_backbone(
     loaded ones. `precision`: a name from `profiles.py` (fp32, bf16, fp16, bnb-nf4 ...); by default fp32 on a CPU and
     for shipped weights, bf16 elsewhere. `offload`: "group" keeps the transformer in main memory and brings block after
     block to `device`. `last_layer`: blocks after it are not loaded (default: the last layer of the card). `resolution`:
-    pixels of the short side (default: the card's). `random_weights`: the card's architecture with fresh weights, as a
+    pixels of the short side (default: the card's). `phrase_pooling`: which of a phrase's tokens stands for it (first,
+    mean or last; default: the card's). `random_weights`: the card's architecture with fresh weights, as a
     baseline.
 
     Raises UnknownName (with near names), WeightsUnavailable, CorruptWeights.
     """
     card, family = at_resolution(find_card(name), resolution), family_of(find_card(name))
+    card = card if phrase_pooling is None else replace(card, phrase_pooling=phrase_pooling)
     check_device(device)
     small = bool(card.folder) or torch.device(device).type == "cpu"  # shipped figures must not change with the device
     profile = find_profile(precision or ("fp32" if small else "bf16"))

@@ -13,16 +13,6 @@ GRID = 16  # as many rows and columns of noise as the shipped backbone has token
 
 
 @dataclass(frozen=True)
-class FixedMaps:
-    """Answers like ConceptFeatures, with maps that are already there."""
-
-    values: torch.Tensor  # [B, K, h, w]
-
-    def maps(self, *, space: str = "output", softmax: bool = True, layers: Sequence[int] | None = None) -> torch.Tensor:
-        return self.values
-
-
-@dataclass(frozen=True)
 class RandomMaps:
     """Uniform noise per class, from the picture's seed. Stands in for a backbone and for its recording."""
 
@@ -34,11 +24,9 @@ class RandomMaps:
     def select(self, picture: int) -> RandomMaps:
         return replace(self, seeds=self.seeds[picture : picture + 1])
 
-    def ask(self, vocabulary: Vocabulary) -> FixedMaps:
+    def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         shape = (len(vocabulary.classes), GRID, GRID)
-        return FixedMaps(
-            torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(s)) for s in self.seeds])
-        )
+        return torch.stack([torch.rand(shape, generator=torch.Generator().manual_seed(s)) for s in self.seeds])
 
 
 @dataclass(frozen=True)
@@ -54,8 +42,8 @@ class OneClass:
     def select(self, picture: int) -> OneClass:
         return replace(self, batch=1)
 
-    def ask(self, vocabulary: Vocabulary) -> FixedMaps:
+    def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         most = max(vocabulary.classes, key=lambda name: self.pixels.get(name, 0))
         values = torch.zeros(self.batch, len(vocabulary.classes), 1, 1)
         values[:, vocabulary.classes.index(most)] = 1.0
-        return FixedMaps(values)
+        return values

@@ -13,8 +13,10 @@ import pytorch_lightning as pl
 from jsonargparse import Namespace
 from rich.console import Console
 
+from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import find_card
 from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.reading import Reading
 from ca_seg.cli.arguments import Parsed, add_trainer, guarded, one_device_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.settings import BackboneSettings, DataSettings
 from ca_seg.data.datamodule import SegmentationData
@@ -22,7 +24,6 @@ from ca_seg.evaluation.gallery import galleries, write_report
 from ca_seg.evaluation.methods import (
     RANDOM_WEIGHTS,
     TRIVIAL,
-    Reading,
     check_methods,
     class_pixels,
     of_backbone,
@@ -61,21 +62,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     for name in (main.backbone, *settings.compare):
         reading, record = Reading(), None
         if name == main.backbone:
-            reading = Reading(main.layers, main.timesteps, main.samples, main.space, main.softmax)
+            reading = main.reading()
         if name not in TRIVIAL or name == RANDOM_WEIGHTS:
-            own = main.backbone if name == RANDOM_WEIGHTS else name
-            backbone = load_backbone(
-                own,
-                weights=main.weights if own == main.backbone else None,
-                device=device,
-                precision=main.precision,
-                resolution=main.resolution if own == main.backbone else None,
-                random_weights=name == RANDOM_WEIGHTS,
-                last_layer=max(reading.layers) if reading.layers else None,
-            )
+            backbone = _backbone(main, name, device)
             used[name] = reading.resolved(backbone)
             record = of_backbone(backbone, reading)
-        space = used.get(name, {}).get("space", "output")
         cells[name] = {}
         for split, part in data.items():
             console.print(f"{name} on {split}", style="dim")
@@ -84,15 +75,13 @@ def evaluate(arguments: Sequence[str]) -> int:
                 trainer,
                 method,
                 part,
-                space=space,
-                softmax=reading.softmax,
-                layers=reading.layers,
                 seed=settings.seed,
                 synonyms=main.synonyms,
+                template=main.template,
                 keep=writer if name == main.backbone else None,
             )
         if name == main.backbone and settings.report:
-            shown = galleries(cells[name], data, record, space, reading, settings.seed, device)
+            shown = galleries(cells[name], data, record, settings.seed, device)
         backbone = record = method = None  # before the next is loaded
 
     results = _results(settings, parsed.given, cells, data, used, time.monotonic() - start)
@@ -109,6 +98,17 @@ def evaluate(arguments: Sequence[str]) -> int:
     print(out / "results.json")
     complete = all(cell.complete for row in cells.values() for cell in row.values())
     return 0 if complete and all(check["holds"] for check in results["expect"]) else 1
+
+
+def _backbone(main: BackboneSettings, name: str, device: str) -> Backbone:
+    """The evaluated backbone as its settings say; another one, or fresh weights, as its card says."""
+    if name == main.backbone:
+        return main.load(device)
+    if name == RANDOM_WEIGHTS:
+        return load_backbone(
+            main.backbone, weights=main.weights, device=device, resolution=main.resolution, random_weights=True
+        )
+    return load_backbone(name, device=device, precision=main.precision)
 
 
 def _parse(arguments: Sequence[str]) -> Parsed:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ca_seg.cli.arguments import guarded
+from ca_seg.cli.video_arguments import add_commands
 
 
 def main() -> int:
@@ -35,7 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--concepts", nargs="+", required=True, metavar="WORD", help="what to look for")
     segment.add_argument("--backbone", default="mini", metavar="NAME", help="a name from `ca-seg zoo list`")
     segment.add_argument("--weights", type=Path, help="a local folder with the weights")
+    segment.add_argument("--gguf", type=Path, help="a GGUF file of the transformer")
     segment.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    segment.add_argument("--precision", help="fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8")
+    segment.add_argument("--offload", default="none", help="group: the transformer stays in main memory")
+    segment.add_argument("--template", default="{}", help='a sentence to put each concept into: "a photo of a {}"')
+    segment.add_argument("--phrase_pooling", help="which of a phrase's tokens stands for it: first, mean or last")
     segment.add_argument("--resolution", type=int, help="pixels of the short side (default: the card's)")
     segment.add_argument("--layers", type=int, nargs="+", help="the joint attentions that maps read")
     segment.add_argument("--timestep", type=float, help="0 (clean) to 1 (noise)")
@@ -45,11 +51,20 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--out", type=Path, default=Path("out/segment"))
     segment.set_defaults(run=_segment)
 
-    zoo = commands.add_parser("zoo", help="the backbones").add_subparsers(required=True, metavar="list|show")
+    zoo = commands.add_parser("zoo", help="the backbones").add_subparsers(required=True, metavar="list|show|plan|page")
     zoo.add_parser("list", help="all of them").set_defaults(run=_zoo_list)
     show = zoo.add_parser("show", help="one card")
     show.add_argument("name")
     show.set_defaults(run=_zoo_show)
+    planned = zoo.add_parser("plan", help="what memory one would take, before anything is loaded")
+    planned.add_argument("name")
+    planned.add_argument("--precision", default="bf16", help="fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8")
+    planned.add_argument("--last_layer", type=int, help="the last block to load (default: the card's last layer)")
+    planned.add_argument("--resolution", type=int, help="pixels of the short side (default: the card's)")
+    planned.set_defaults(run=_zoo_plan)
+    page = zoo.add_parser("page", help="MODEL_ZOO.md from the cards")
+    page.add_argument("--out", type=Path, default=Path("MODEL_ZOO.md"))
+    page.set_defaults(run=_zoo_page)
 
     data = commands.add_parser("data", help="the datasets").add_subparsers(required=True, metavar="list|path")
     data.add_parser("list", help="all of them").set_defaults(run=_data_list)
@@ -57,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     path.add_argument("name")
     path.set_defaults(run=_data_path)
 
+    add_commands(commands)
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     return parser
@@ -83,6 +99,27 @@ def _zoo_show(args: argparse.Namespace) -> int:
     from ca_seg.zoo import print_card
 
     print_card(args.name, Console())
+    return 0
+
+
+def _zoo_plan(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ca_seg.backbones.plan import plan
+    from ca_seg.zoo import print_plan
+
+    made = plan(args.name, precision=args.precision, last_layer=args.last_layer, resolution=args.resolution)
+    print_plan(made, Console())
+    return 0
+
+
+def _zoo_page(args: argparse.Namespace) -> int:
+    from ca_seg.written import written
+    from ca_seg.zoo import model_zoo
+
+    with written(args.out) as part:
+        part.write_text(model_zoo(), encoding="utf-8")
+    print(args.out)
     return 0
 
 

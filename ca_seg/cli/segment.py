@@ -35,14 +35,18 @@ def segment(args: argparse.Namespace) -> int:
 
     A picture that cannot be read is reported and the others go on; the exit status is then 1.
     """
-    vocabulary = Vocabulary.from_names(args.concepts)
+    vocabulary = Vocabulary.from_names(args.concepts, template=args.template)
     if len(args.concepts) > MOST:
         raise UserError(f"{len(args.concepts)} concepts", allowed=f"1 to {MOST}, for masks have 8 bits")
     _check_stems(args.pictures)
     backbone = load_backbone(
         args.backbone,
         weights=args.weights,
+        gguf=args.gguf,
         device=args.device,
+        precision=args.precision,
+        offload=args.offload,
+        phrase_pooling=args.phrase_pooling,
         resolution=args.resolution,
         last_layer=max(args.layers) if args.layers else None,
     )

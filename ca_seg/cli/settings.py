@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.reading import Reading
+
 
 @dataclass
 class BackboneSettings:
@@ -12,26 +16,70 @@ class BackboneSettings:
     Args:
         backbone: a name from `ca-seg zoo list`
         weights: a local folder with the weights, in the diffusers layout
-        precision: fp32, bf16 or fp16
+        gguf: a GGUF file of the transformer
+        precision: fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8
+        offload: none, or group (the transformer in main memory, block after block brought to the device)
         resolution: pixels of the short side
         layers: the joint attentions that maps read
         timesteps: noise levels, 0 (clean) to 1 (noise)
         samples: noise samples per picture and timestep
         space: output, cross-attention or value
         softmax: shares over the concepts (true) or raw products
+        concept_attention: what concepts look at: both (concepts and image), cross, self or none
+        image_output: stock, or concepts (as the method's reference code reads SD3)
+        normalise: none, token or channel
+        heads: read the heads apart and average their maps
+        phrase_pooling: which of a phrase's tokens stands for it: first, mean or last
+        template: a sentence to put each phrase into, such as "a photo of a {}"
         synonyms: further phrases for a class
     """
 
     backbone: str = "mini"
     weights: str | None = None
+    gguf: str | None = None
     precision: str | None = None
+    offload: str = "none"
     resolution: int | None = None
     layers: list[int] | None = None
     timesteps: list[float] | None = None
     samples: int | None = None
     space: str | None = None
     softmax: bool = True
+    concept_attention: str = "both"
+    image_output: str = "stock"
+    normalise: str = "none"
+    heads: bool = False
+    phrase_pooling: str | None = None
+    template: str = "{}"
     synonyms: dict[str, list[str]] | None = None
+
+    def reading(self) -> Reading:
+        """How its pictures are recorded, asked and read."""
+        return Reading(
+            None if self.layers is None else tuple(self.layers),
+            None if self.timesteps is None else tuple(self.timesteps),
+            self.samples,
+            self.space,
+            self.softmax,
+            self.concept_attention,
+            self.image_output,
+            self.normalise,
+            self.heads,
+        )
+
+    def load(self, device: str) -> Backbone:
+        """The backbone itself."""
+        return load_backbone(
+            self.backbone,
+            weights=self.weights,
+            gguf=self.gguf,
+            device=device,
+            precision=self.precision,
+            offload=self.offload,
+            resolution=self.resolution,
+            phrase_pooling=self.phrase_pooling,
+            last_layer=max(self.layers) if self.layers else None,
+        )
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.evaluation.methods import Reading
 from ca_seg.evaluation.run import Cell
 from ca_seg.heads.zero_shot import decide
 from ca_seg.tasks.zero_shot import PROTOCOLS, Record, picture_seed
@@ -25,8 +24,6 @@ def galleries(
     cells: Mapping[str, Cell],
     data: Mapping[str, SegmentationData],
     record: Record,
-    space: str,
-    reading: Reading,
     seed: int,
     device: str,
 ) -> tuple[tuple[str, tuple[Shown, ...]], ...]:
@@ -34,23 +31,13 @@ def galleries(
     made = []
     for split, cell in cells.items():
         for end, ranked in cell.task.ranking.items():
-            shown = tuple(
-                _shown(cell, data[split], stem, score, record, space, reading, seed, device) for stem, score in ranked
-            )
+            shown = tuple(_shown(cell, data[split], stem, score, record, seed, device) for stem, score in ranked)
             made.append((f"{split}: {end} pictures", shown))
     return tuple(made)
 
 
 def _shown(
-    cell: Cell,
-    data: SegmentationData,
-    stem: str,
-    score: float,
-    record: Record,
-    space: str,
-    reading: Reading,
-    seed: int,
-    device: str,
+    cell: Cell, data: SegmentationData, stem: str, score: float, record: Record, seed: int, device: str
 ) -> Shown:
     dataset = data.dataset(data.split)
     sample = dataset[dataset.stems.index(stem)]
@@ -58,9 +45,8 @@ def _shown(
     mask = sample["mask"]
     present = mask[mask != 255].unique().tolist()
     recorded = record(sample["image"][None].to(device), [picture_seed(seed, stem)])
-    settings = {"space": space, "softmax": reading.softmax, "layers": reading.layers}
-    guess = decide(recorded.ask(cell.task.everything).maps(**settings), *mask.shape).mask[0].cpu().numpy()
-    maps = recorded.ask(cell.task.vocabulary(present)).maps(**settings)[0].float().cpu().numpy()
+    guess = decide(recorded.maps(cell.task.everything), *mask.shape).mask[0].cpu().numpy()
+    maps = recorded.maps(cell.task.vocabulary(present))[0].float().cpu().numpy()
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # few classes: the colours that differ most
     colours = [shown.index(i) if i in shown else 0 for i in range(len(names))]

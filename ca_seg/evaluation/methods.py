@@ -8,13 +8,12 @@ random-maps, one-class      never look at the picture
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import card_names
+from ca_seg.backbones.reading import Reading
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.collate import Skipped, SkipUnreadable
 from ca_seg.data.folder import FolderDataset
@@ -23,30 +22,6 @@ from ca_seg.tasks.zero_shot import Record
 
 RANDOM_WEIGHTS, RANDOM_MAPS, ONE_CLASS = "random-weights", "random-maps", "one-class"
 TRIVIAL = (RANDOM_WEIGHTS, RANDOM_MAPS, ONE_CLASS)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a backbone's pictures are recorded and its maps read. None: as the card says."""
-
-    layers: tuple[int, ...] | None = None
-    timesteps: tuple[float, ...] | None = None
-    samples: int | None = None
-    space: str | None = None
-    softmax: bool = True
-
-    def resolved(self, backbone: Backbone) -> dict[str, Any]:
-        """The settings as they are used, for results.json."""
-        card = backbone.card
-        return {
-            "layers": list(self.layers or card.layers),
-            "timesteps": list(self.timesteps or (card.timestep,)),
-            "samples": self.samples or card.samples,
-            "space": self.space or card.space,
-            "softmax": self.softmax,
-            "resolution": card.resolution,
-            "precision": str(backbone.dtype).removeprefix("torch."),
-        }
 
 
 def check_methods(names: Sequence[str]) -> None:
@@ -58,13 +33,7 @@ def check_methods(names: Sequence[str]) -> None:
 
 def of_backbone(backbone: Backbone, reading: Reading) -> Record:
     """Record with a backbone."""
-
-    def record(images: torch.Tensor, seeds: Sequence[int]) -> Any:
-        return backbone.record(
-            images, layers=reading.layers, timesteps=reading.timesteps, samples=reading.samples, seed=list(seeds)
-        )
-
-    return record
+    return lambda images, seeds: reading.record(backbone, images, seeds)
 
 
 def trivial(name: str, pixels: Callable[[], dict[str, int]]) -> Record:

@@ -9,7 +9,7 @@ one-class    test run            test run
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
@@ -37,11 +37,9 @@ def score(
     record: Record,
     data: SegmentationData,
     *,
-    space: str,
-    softmax: bool,
-    layers: Sequence[int] | None,
     seed: int,
     synonyms: Mapping[str, list[str]] | None = None,
+    template: str = "{}",
     keep: Keep | None = None,
 ) -> Cell:
     """One method on one split."""
@@ -50,9 +48,7 @@ def score(
         record,
         dataset.class_list.names,
         synonyms=dict(synonyms or {}),
-        space=space,
-        softmax=softmax,
-        layers=layers,
+        template=template,
         seed=seed,
         keep=keep,
     )

@@ -24,14 +24,10 @@ PROTOCOLS = ("oracle-presence", "full-vocabulary")
 GALLERY = 4  # pictures kept at each end of the ranking
 
 
-class Features(Protocol):
-    def maps(self, *, space: str, softmax: bool, layers: Sequence[int] | None) -> torch.Tensor: ...
-
-
 class Recorded(Protocol):
     def select(self, picture: int) -> Recorded: ...
 
-    def ask(self, vocabulary: Vocabulary) -> Features: ...
+    def maps(self, vocabulary: Vocabulary) -> torch.Tensor: ...  # [B, K, h, w]
 
 
 Record = Callable[[torch.Tensor, Sequence[int]], Recorded]  # pictures [B, 3, H, W] in 0..1, one seed each
@@ -52,17 +48,14 @@ class ZeroShot(pl.LightningModule):
         classes: Sequence[str],
         *,
         synonyms: dict[str, list[str]] | None = None,
-        space: str = "output",
-        softmax: bool = True,
-        layers: Sequence[int] | None = None,
+        template: str = "{}",
         seed: int = 0,
         keep: Keep | None = None,
     ) -> None:
         super().__init__()
         self.record: Record | None = record
         self.seed, self.keep = seed, keep
-        self.classes, self.synonyms = tuple(classes), synonyms or {}
-        self.reading = {"space": space, "softmax": softmax, "layers": layers}
+        self.classes, self.synonyms, self.template = tuple(classes), synonyms or {}, template
         self.confusion = torch.nn.ModuleDict({p: ConfusionMatrix(len(self.classes)) for p in PROTOCOLS})
         self.precision = torch.nn.ModuleDict({p: MeanAveragePrecision("present") for p in PROTOCOLS})
         self.everything = self.vocabulary(range(len(self.classes)))
@@ -76,7 +69,8 @@ class ZeroShot(pl.LightningModule):
     def vocabulary(self, indices: Sequence[int]) -> Vocabulary:
         """The vocabulary of some of the classes."""
         names = [self.classes[i] for i in indices]
-        return Vocabulary.from_names(names, synonyms={n: s for n, s in self.synonyms.items() if n in names})
+        synonyms = {n: s for n, s in self.synonyms.items() if n in names}
+        return Vocabulary.from_names(names, synonyms=synonyms, template=self.template)
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
@@ -85,14 +79,14 @@ class ZeroShot(pl.LightningModule):
         images, masks = batch["image"], batch["mask"]
         assert self.record is not None
         recorded = self.record(images, [picture_seed(self.seed, stem) for stem in batch["stem"]])
-        full = recorded.ask(self.everything).maps(**self.reading).to(masks.device)
+        full = recorded.maps(self.everything).to(masks.device)
         for i, stem in enumerate(batch["stem"]):
             mask = masks[i]
             present = mask[mask != 255].unique().tolist()
             if not present:
                 self.skipped.append((batch["path"][i], "every pixel of its mask is void"))
                 continue
-            own = recorded.select(i).ask(self.vocabulary(present)).maps(**self.reading).to(masks.device)
+            own = recorded.select(i).maps(self.vocabulary(present)).to(masks.device)
             self._score("oracle-presence", stem, own, mask, present)
             self._score("full-vocabulary", stem, full[i : i + 1], mask, list(range(len(self.classes))))
             self.scored += 1

@@ -1,0 +1,91 @@
+"""How a backbone's pictures are recorded, asked and read: every choice in one place, `None` meaning the card's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.pictures import Pictures
+from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT
+from ca_seg.concept.features import NORMALISE, SPACES
+from ca_seg.concept.recording import Recording
+from ca_seg.errors import UnknownName
+from ca_seg.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Recording (layers, timesteps, samples), asking (concept_attention, image_output) and reading of maps."""
+
+    layers: tuple[int, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
+    samples: int | None = None
+    space: str | None = None
+    softmax: bool = True
+    concept_attention: str = "both"
+    image_output: str = "stock"
+    normalise: str = "none"
+    heads: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("space", self.space, SPACES),
+            ("concept attention", self.concept_attention, CONCEPT_ATTENTION),
+            ("image output", self.image_output, IMAGE_OUTPUT),
+            ("normalisation", self.normalise, NORMALISE),
+        ):
+            if name is not None and name not in known:
+                raise UnknownName(kind, name, known)
+
+    def record(self, backbone: Backbone, images: Pictures, seeds: Sequence[int]) -> Read:
+        recording = backbone.record(
+            images,
+            layers=self.layers,
+            timesteps=self.timesteps,
+            samples=self.samples,
+            seed=list(seeds),
+            queries=self.image_output != "stock",
+        )
+        return Read(recording, self, self.space or backbone.card.space)
+
+    def resolved(self, backbone: Backbone) -> dict[str, Any]:
+        """The settings as they are used, for results.json."""
+        card = backbone.card
+        return {
+            "layers": list(self.layers or card.layers),
+            "timesteps": list(self.timesteps or (card.timestep,)),
+            "samples": self.samples or card.samples,
+            "space": self.space or card.space,
+            "softmax": self.softmax,
+            "concept_attention": self.concept_attention,
+            "image_output": self.image_output,
+            "normalise": self.normalise,
+            "heads": self.heads,
+            "phrase_pooling": card.phrase_pooling,
+            "resolution": card.resolution,
+            "precision": str(backbone.dtype).removeprefix("torch."),
+        }
+
+
+@dataclass(frozen=True)
+class Read:
+    """A recording, and how it is to be read."""
+
+    recording: Recording
+    reading: Reading
+    space: str
+
+    def select(self, picture: int) -> Read:
+        return Read(self.recording.select(picture), self.reading, self.space)
+
+    def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
+        """Class maps [B, K, h, w]."""
+        own = self.reading
+        features = self.recording.ask(
+            vocabulary, concept_attention=own.concept_attention, image_output=own.image_output
+        )
+        return features.maps(space=self.space, softmax=own.softmax, normalise=own.normalise, heads=own.heads)

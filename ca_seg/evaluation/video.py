@@ -1,0 +1,70 @@
+"""Zero-shot segmentation of DAVIS-like clips, scored by region similarity J and boundary measure F.
+
+Words cannot tell two objects of one kind apart, so objects that share a word are scored together, as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.clips import clip_maps, frames_at_once
+from ca_seg.backbones.reading import Reading
+from ca_seg.data.davis_video import Clip, DavisVideo
+from ca_seg.metrics.video import SequenceScores, score_sequence, video_scores
+from ca_seg.vocabulary import Vocabulary
+
+BACKGROUND = ("background", "ground", "sky", "wall", "tree", "grass", "water")
+
+
+def clip_vocabulary(clip: Clip, background: Sequence[str]) -> Vocabulary:
+    """The background as class 0, then the clip's words; a background word that is a clip's word is left out."""
+    others = tuple(word for word in background if word not in clip.classes)
+    return Vocabulary(("(background)", *clip.classes), (others, *((word,) for word in clip.classes)), background=0)
+
+
+def score_clips(
+    backbone: Backbone,
+    data: DavisVideo,
+    reading: Reading,
+    *,
+    background: Sequence[str] = BACKGROUND,
+    frames: str = "all",
+    seed: int = 0,
+    tell: Callable[[SequenceScores], None] = lambda scores: None,
+) -> dict[str, Any]:
+    """J and F of every clip and of the whole, each mean 0..1, for results.json. `tell` hears of each clip when done."""
+    scored: list[SequenceScores] = []
+    for index in range(len(data)):
+        clip = data[index]
+        numbers = range(1, 1 + len(clip.classes))
+        pieces = _pieces(backbone, data, clip, clip_vocabulary(clip, background), reading, seed)
+        scored.append(score_sequence(clip.name, numbers, pieces, frames=frames))  # type: ignore[arg-type]
+        tell(scored[-1])
+    whole = video_scores(scored)
+    return {
+        "metrics": {"j_and_f": whole.mean, "j": vars(whole.region), "f": vars(whole.boundary)},
+        "clips": {
+            s.name: {
+                "frames": s.frames,
+                "words": {
+                    word: {"j": vars(o.region), "f": vars(o.boundary)}
+                    for word, o in zip(data[i].classes, s.objects, strict=True)
+                },
+            }
+            for i, s in enumerate(scored)
+        },
+    }
+
+
+def _pieces(
+    backbone: Backbone, data: DavisVideo, clip: Clip, vocabulary: Vocabulary, reading: Reading, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(prediction, truth) of some frames in turn: 0 background, 1 + the index of a word."""
+    at_once = frames_at_once(backbone)
+    maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, reading, seed=seed)
+    for scores, truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
+        yield scores.argmax(dim=1).cpu(), truth

@@ -1,0 +1,224 @@
+"""Scores of video segmentation as DAVIS defines them: region similarity J and boundary measure F.
+
+Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation" (CVPR 2016), section 4,
+for J, F, mean, recall and decay; Pont-Tuset et al., "The 2017 DAVIS Challenge" (arXiv 1704.00675), section 3, for
+several objects. Where the papers leave something open, the published toolkit (davis2017-evaluation) decides.
+
+    truth   . # # .      prediction   . . # #      J = shared / either = 1 / 3
+                                                   F compares outlines only: see `boundary_measure`
+
+per frame -> mean, recall, decay of each object of a sequence -> mean over objects
+
+Frames come in pieces and are dropped; two numbers a frame are kept while a sequence lasts, three a measure afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, hypot
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from ca_seg.errors import BadMask, OutOfRange, UserError
+
+TOLERANCE = 0.008  # of the diagonal
+BINS = 4  # quarters of a sequence, for the decay
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One measure over the frames of an object, or over objects."""
+
+    mean: float  # 0..1
+    recall: float  # 0..1: the share of frames above 0.5
+    decay: float  # -1..1: mean of the first quarter less mean of the last; low is good
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    object_id: int
+    region: Summary  # J
+    boundary: Summary  # F
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    name: str
+    frames: int  # that were scored
+    objects: tuple[ObjectScores, ...]
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    region: Summary  # J
+    boundary: Summary  # F
+
+    @property
+    def mean(self) -> float:
+        """J&F: half of the mean J and the mean F."""
+        return (self.region.mean + self.boundary.mean) / 2
+
+
+def region_similarity(prediction: Tensor, truth: Tensor, void: Tensor | None = None) -> Tensor:
+    """J, the intersection over union: bool [..., H, W] to float64 [...]. Void counts nowhere; empty/empty is 1."""
+    _check_shapes(prediction, truth, void)
+    if void is not None:
+        prediction, truth = prediction & ~void, truth & ~void
+    shared = (prediction & truth).sum((-2, -1)).cpu().double()
+    either = (prediction | truth).sum((-2, -1)).cpu().double()
+    return torch.where(either == 0, 1.0, shared / either.clamp(min=1))
+
+
+def boundary_measure(
+    prediction: Tensor, truth: Tensor, void: Tensor | None = None, *, tolerance: float = TOLERANCE
+) -> Tensor:
+    """F of the outlines: bool [..., H, W] to float64 [...].
+
+    With r = ceil(tolerance * diagonal) in pixels, precision P is the share of the predicted outline within r of the
+    true one, recall R the share of the true outline within r of the predicted one, and F = 2 P R / (P + R), 0 when
+    both are 0. (A pixel is within r exactly when the other outline, dilated by a disk of radius r, covers it.) Neither
+    has an outline: 1. One has none: 0. Void pixels are background in both, as in the toolkit. A mask that fills the
+    whole picture has no outline, just as an empty one.
+    """
+    _check_shapes(prediction, truth, void)
+    if not 0 < tolerance < 1:
+        raise OutOfRange(f"a tolerance of {tolerance}", allowed="a share of the diagonal, above 0 and below 1")
+    if void is not None:
+        prediction, truth = prediction & ~void, truth & ~void
+    height, width = truth.shape[-2:]
+    radius = ceil(tolerance * hypot(height, width))
+    pairs = zip(*(masks.cpu().numpy().reshape(-1, height, width) for masks in (prediction, truth)), strict=True)
+    values = [_outlines_agree(np.argwhere(outline(one)), np.argwhere(outline(two)), radius) for one, two in pairs]
+    return torch.tensor(values, dtype=torch.float64).reshape(truth.shape[:-2])
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of bool [H, W] that differ from their neighbour to the right, below, or below right.
+
+    One pixel wide, half a pixel towards the upper left of the true edge. The border of the picture is no edge.
+    """
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    return (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
+
+
+def _outlines_agree(predicted: np.ndarray, true: np.ndarray, radius: int) -> float:
+    if len(predicted) == 0 or len(true) == 0:
+        return float(len(predicted) == len(true))
+    precision = float((KDTree(true).query(predicted)[0] <= radius).mean())
+    recall = float((KDTree(predicted).query(true)[0] <= radius).mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def summary(per_frame: Sequence[float]) -> Summary:
+    """Mean, recall and decay of one measure over time, 1 or more frames.
+
+    The quarters are those of the toolkit: their ends are rounded to frames, and neighbours share the frame between
+    them.
+    """
+    values = np.asarray(per_frame, float)
+    if not len(values):
+        raise UserError("scores of a sequence without frames", fix="score at least one frame with a mask")
+    ends = np.floor(np.linspace(0, len(values) - 1, BINS + 1) + 0.5 + 1e-10).astype(int)
+    first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]
+    return Summary(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
+
+
+def score_sequence(
+    name: str,
+    object_ids: Sequence[int],
+    pieces: Iterable[tuple[Tensor, Tensor]],
+    *,
+    frames: Literal["all", "inner"] = "all",
+    tolerance: float = TOLERANCE,
+    ignore_index: int = 255,
+) -> SequenceScores:
+    """J and F of every object of one sequence.
+
+    `pieces` gives (prediction, truth) for some frames in turn, both integers [F, H, W], the whole making up the
+    sequence in order. A pixel is an object where it holds its id; in the truth it may be 0 (background) or
+    `ignore_index` (void). A frame whose truth is void throughout is unlabelled and is not scored.
+
+    `frames` is "all" for zero-shot methods, or "inner": without the first frame (which semi-supervised methods are
+    given) and the last, as DAVIS 2016 and the semi-supervised track of 2017 do.
+
+    Raises BadMask for shapes that do not fit or an unknown id in the truth, UserError when no frame is left.
+    """
+    if frames not in ("all", "inner"):
+        raise UserError(f"scores over {frames!r} frames", allowed="'all' or 'inner'")
+    ids = list(object_ids)
+    if not ids or len(set(ids)) != len(ids) or 0 in ids or ignore_index in ids:
+        raise UserError(
+            f"object ids {ids} in {name}", allowed=f"one or more, each once, not 0 (background) nor {ignore_index}"
+        )
+    scored: list[list[tuple[float, float]] | None] = []  # for each frame the J and F of its objects; None: unlabelled
+    for prediction, truth in pieces:
+        _check_piece(name, ids, prediction, truth, ignore_index)
+        for guess, mask in zip(prediction, truth, strict=True):
+            void = mask == ignore_index
+            scored.append(None if void.all() else [_both(guess == i, mask == i, void, tolerance) for i in ids])
+    kept = [values for values in (scored if frames == "all" else scored[1:-1]) if values is not None]
+    if not kept:
+        left_out = " but the first and the last" if frames == "inner" else ""
+        raise UserError(f"{name} has no frame with a mask{left_out}", fix="leave it out, or add masks")
+    each = [[[values[n][measure] for values in kept] for measure in (0, 1)] for n in range(len(ids))]
+    objects = [ObjectScores(i, summary(j), summary(f)) for i, (j, f) in zip(ids, each, strict=True)]
+    return SequenceScores(name, len(kept), tuple(objects))
+
+
+def video_scores(
+    sequences: Iterable[SequenceScores], *, over: Literal["objects", "sequences"] = "objects"
+) -> VideoScores:
+    """The scores of a dataset.
+
+    - over "objects" (the default): the mean over all objects of all sequences, the published figure of DAVIS 2017;
+    - over "sequences": each sequence's mean over its objects first, so that a crowd weighs no more than one.
+
+    With one object in each sequence (DAVIS 2016) they are equal. Raises UserError for no sequence.
+    """
+    if over not in ("objects", "sequences"):
+        raise UserError(f"video scores over {over!r}", allowed="'objects' or 'sequences'")
+    groups = [sequence.objects for sequence in sequences]
+    if not groups:
+        raise UserError("scores of no sequence", fix="score one or more sequences")
+    if over == "objects":
+        groups = [(one,) for objects in groups for one in objects]
+    region = _mean([_mean([one.region for one in objects]) for objects in groups])
+    return VideoScores(region, _mean([_mean([one.boundary for one in objects]) for objects in groups]))
+
+
+def _mean(parts: Sequence[Summary]) -> Summary:
+    columns = np.array([(part.mean, part.recall, part.decay) for part in parts]).mean(0).tolist()
+    return Summary(*columns)
+
+
+def _both(prediction: Tensor, truth: Tensor, void: Tensor, tolerance: float) -> tuple[float, float]:
+    region = region_similarity(prediction, truth, void)
+    return float(region), float(boundary_measure(prediction, truth, void, tolerance=tolerance))
+
+
+def _check_shapes(prediction: Tensor, truth: Tensor, void: Tensor | None) -> None:
+    for what, masks in (("a prediction", prediction), ("void", truth if void is None else void)):
+        if masks.shape != truth.shape:
+            raise BadMask(f"{what} of shape {tuple(masks.shape)} for a truth of shape {tuple(truth.shape)}")
+        if masks.dtype != torch.bool:
+            raise BadMask(f"{what} of type {masks.dtype}", allowed="bool", fix="compare a mask with one object id")
+
+
+def _check_piece(name: str, ids: list[int], prediction: Tensor, truth: Tensor, ignore_index: int) -> None:
+    if truth.ndim != 3 or prediction.shape != truth.shape:
+        raise BadMask(
+            f"{name}: a prediction of shape {tuple(prediction.shape)} for a truth of shape {tuple(truth.shape)}",
+            allowed="[F, H, W] both",
+            fix="resize the prediction to the size of the mask before scoring",
+        )
+    for what, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise BadMask(f"{name}: a {what} of type {labels.dtype}", allowed="integers: object ids")
+    unknown = sorted(set(truth.unique().tolist()) - {*ids, 0, ignore_index})
+    if unknown:
+        raise BadMask(f"{name}: the truth has object {unknown[0]}", allowed=f"0, {ids}, {ignore_index} (void)")

@@ -1,0 +1,144 @@
+"""Folders in the diffusers layout, as the stock pipelines save them: read lean, quantised, and with words kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones import card as cards
+from ca_seg.backbones.load import backbone_of
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from tests.tiny_pipelines import LENGTH, MAKERS
+
+WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
+PICTURE = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(1))
+
+
+every_family = pytest.mark.parametrize("saved", MAKERS, indirect=True)
+
+
+@pytest.fixture
+def saved(request, tmp_path, monkeypatch):
+    """A tiny pipeline, its folder, and its card with the tiny text length; an empty cache."""
+    monkeypatch.setenv("CA_SEG_CACHE", str(tmp_path / "cache"))
+    pipeline, name, _ = MAKERS[getattr(request, "param", "flux")]()
+    pipeline.save_pretrained(tmp_path / "weights")
+    real = cards.find_card(name)
+    small = replace(real, text_tokens=LENGTH, layers=(0, 2))
+    monkeypatch.setattr("ca_seg.backbones.load.find_card", lambda _: small)
+    return pipeline, name, tmp_path
+
+
+def _maps(backbone):
+    return backbone.record(PICTURE, layers=[0, 2]).ask(WORDS).maps()
+
+
+@every_family
+def test_a_folder_gives_the_maps_of_its_pipeline(saved):
+    pipeline, name, path = saved
+    from_folder = load_backbone(name, weights=path / "weights", resolution=48)
+    assert from_folder.layers == 3  # of Flux's 5, its 2 single-stream blocks are not read
+    torch.testing.assert_close(_maps(from_folder), _maps(backbone_of(pipeline, name, resolution=48)))
+
+
+@every_family
+def test_words_are_kept_on_disk_and_the_encoders_not_loaded_again(saved, monkeypatch):
+    _, name, path = saved
+    first = _maps(load_backbone(name, weights=path / "weights", resolution=48))
+    files = sorted((path / "cache" / "words").rglob("*.safetensors"))
+    assert len(files) == 4  # three concepts and the empty prompt
+    monkeypatch.setattr("ca_seg.backbones.load.text_pipeline", lambda *a: pytest.fail("encoders loaded"))
+    assert torch.equal(_maps(load_backbone(name, weights=path / "weights", resolution=48)), first)
+    monkeypatch.undo()
+
+
+def test_a_broken_word_file_is_made_again(saved, monkeypatch):
+    _, name, path = saved
+    first = _maps(load_backbone(name, weights=path / "weights", resolution=48))
+    for file in (path / "cache" / "words").rglob("*.safetensors"):
+        file.write_bytes(b"half a file")
+    assert torch.equal(_maps(load_backbone(name, weights=path / "weights", resolution=48)), first)
+
+
+def test_other_encoders_have_other_word_files(saved):
+    _, name, path = saved
+    _maps(load_backbone(name, weights=path / "weights", resolution=48))
+    folders = list((path / "cache" / "words").iterdir())
+    file = path / "weights" / "text_encoder" / "config.json"
+    file.write_text(file.read_text() + "\n")
+    _maps(load_backbone(name, weights=path / "weights", resolution=48))
+    assert len(list((path / "cache" / "words").iterdir())) == len(folders) + 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(saved, monkeypatch):
+    _, name, path = saved
+    (path / "file").write_text("")
+    monkeypatch.setenv("CA_SEG_CACHE", str(path / "file"))
+    assert _maps(load_backbone(name, weights=path / "weights", resolution=48)).shape == (1, 3, 3, 5)
+
+
+def test_text_encoders_are_freed_after_use(saved, monkeypatch):
+    import weakref
+
+    from ca_seg.backbones import load
+
+    _, name, path = saved
+    made = []
+    real = load.text_pipeline
+
+    def noted(*arguments):
+        pipeline = real(*arguments)
+        made.append(weakref.ref(pipeline.text_encoder))
+        return pipeline
+
+    monkeypatch.setattr(load, "text_pipeline", noted)
+    _maps(load_backbone(name, weights=path / "weights", resolution=48))
+    assert len(made) == 2  # once for the prompt, once for the vocabulary
+    assert all(encoder() is None for encoder in made)
+
+
+def test_an_unknown_precision_names_near_ones(saved):
+    with pytest.raises(UnknownName, match="bnb-nf4"):
+        load_backbone(saved[1], precision="bnb-nf")
+
+
+def test_offload_on_a_cpu_is_refused(saved):
+    with pytest.raises(UserError, match="accelerator"):
+        load_backbone(saved[1], weights=saved[2] / "weights", offload="group")
+
+
+@pytest.mark.parametrize(
+    ("file", "error"),
+    [
+        ("model_index.json", WeightsUnavailable),
+        ("text_encoder/model.safetensors", CorruptWeights),
+        ("tokenizer/tokenizer.json", CorruptWeights),
+        ("vae/config.json", WeightsUnavailable),
+        ("vae/diffusion_pytorch_model.safetensors", CorruptWeights),
+        ("transformer/config.json", WeightsUnavailable),
+    ],
+)
+def test_a_missing_file_is_named_by_its_folder(saved, file, error):
+    _, name, path = saved
+    (path / "weights" / file).unlink()
+    with pytest.raises(error, match=file.split("/")[0]):
+        _maps(load_backbone(name, weights=path / "weights", resolution=48))
+
+
+def test_a_foreign_class_in_a_config_is_refused(saved):
+    _, name, path = saved
+    for file, key, value in (
+        ("transformer/config.json", "_class_name", "UNet2DModel"),
+        ("vae/config.json", "_class_name", "Pickle"),
+        ("scheduler/scheduler_config.json", "_class_name", "os"),
+    ):
+        config = path / "weights" / file
+        before = config.read_text()
+        config.write_text(json.dumps(json.loads(before) | {key: value}))
+        with pytest.raises((CorruptWeights, WeightsUnavailable), match=value):
+            load_backbone(name, weights=path / "weights", resolution=48)
+        config.write_text(before)

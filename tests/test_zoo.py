@@ -1,0 +1,64 @@
+"""The zoo as text: every card is in it, MODEL_ZOO.md is what the cards make, and a plan adds up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ca_seg.backbones.card import card_names, find_card
+from ca_seg.backbones.plan import GIB, plan
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
+
+ROOT = Path(__file__).parents[1]
+
+
+def _printed(function, *arguments):
+    console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
+    function(*arguments, console)
+    return console.export_text()
+
+
+def test_the_page_is_what_the_cards_make():
+    assert (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8") == model_zoo(), "run `ca-seg zoo page`"
+
+
+def test_every_card_is_listed_and_shown():
+    listed, page = _printed(print_zoo), model_zoo()
+    for name in card_names():
+        assert name in listed
+        assert f"`{name}`" in page
+        assert find_card(name).licence in _printed(print_card, name)
+
+
+def test_quantising_saves_what_it_should():
+    """FLUX.1's blocks are linear layers almost throughout: NF4 takes 0.5625 bytes of bfloat16's 2."""
+    full, small = plan("flux1-dev"), plan("flux1-dev", precision="bnb-nf4")
+    assert small.transformer_bytes / full.transformer_bytes == pytest.approx(0.5625 / 2, rel=0.01)
+    assert small.transformer == full.transformer
+    assert full.transformer_bytes == 2 * full.transformer
+    assert full.recording_bytes == 3 * 18 * 64 * 64 * 3072 * 2
+    assert full.peak_bytes == full.transformer_bytes + full.autoencoder_bytes + full.recording_bytes
+    printed = _printed(print_plan, full)
+    assert f"{full.peak_bytes / GIB:.1f}" in printed
+    assert "not measured" in printed
+
+
+def test_a_plan_follows_layer_and_resolution():
+    assert plan("sd3.5-large", last_layer=5).transformer < plan("sd3.5-large").transformer
+    assert plan("sd3.5-large", resolution=512).recording_bytes * 4 == plan("sd3.5-large").recording_bytes
+
+
+def test_what_cannot_be_planned_is_said():
+    with pytest.raises(UnknownName, match="flux1-dev"):
+        plan("flux1-de")
+    with pytest.raises(UnknownName, match="bnb-nf4"):
+        plan("flux1-dev", precision="bnb-nf")
+    with pytest.raises(OutOfRange, match="0 to 56"):
+        plan("flux1-dev", last_layer=57)
+    with pytest.raises(OutOfRange, match="16 pixels"):
+        plan("flux1-dev", resolution=8)
+    with pytest.raises(UserError, match="ships"):
+        plan("mini")

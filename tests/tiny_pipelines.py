@@ -1,0 +1,102 @@
+"""Stock pipelines from tiny random parts of the real classes, each with the card that it stands for."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLCogVideoX,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    StableDiffusion3Pipeline,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+)
+
+from ca_seg.backbones.registry import FAMILIES
+from tests.small_models import small_transformer
+from tests.tiny_text import tiny_tokenizer
+
+LENGTH = 7
+
+
+def _t5():
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=40, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    return T5EncoderModel(config).eval(), tiny_tokenizer(length=LENGTH)
+
+
+def _clip(kind, width):
+    tokenizer = tiny_tokenizer(length=LENGTH, start="<s>", end="</s>")
+    torch.manual_seed(1)
+    config = CLIPTextConfig(
+        vocab_size=40,
+        hidden_size=width,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+        projection_dim=width,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return kind(config).eval(), tokenizer
+
+
+def _vae():
+    torch.manual_seed(2)
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+        scaling_factor=0.36,
+        shift_factor=0.12,
+    ).eval()
+
+
+def tiny_flux():
+    (t5, t5_words), (clip, clip_words) = _t5(), _clip(CLIPTextModel, 20)
+    pipeline = FluxPipeline(
+        FlowMatchEulerDiscreteScheduler(), _vae(), clip, clip_words, t5, t5_words, small_transformer(FAMILIES["flux"])
+    )
+    return pipeline, "flux1-schnell", {"guidance_scale": 3.5}
+
+
+def tiny_sd3():
+    t5, t5_words = _t5()
+    (one, one_words), (two, two_words) = _clip(CLIPTextModelWithProjection, 8), _clip(CLIPTextModelWithProjection, 12)
+    transformer = small_transformer(FAMILIES["sd3"])
+    pipeline = StableDiffusion3Pipeline(
+        transformer, FlowMatchEulerDiscreteScheduler(), _vae(), one, one_words, two, two_words, t5, t5_words
+    )
+    return pipeline, "sd3.5-medium", {"guidance_scale": 4.0}
+
+
+def tiny_cogvideox():
+    torch.manual_seed(3)
+    vae = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2, sample_height=48
+    ).eval()
+    t5, t5_words = _t5()
+    pipeline = CogVideoXPipeline(
+        t5_words,
+        t5,
+        vae,
+        small_transformer(FAMILIES["cogvideox"]),
+        CogVideoXDDIMScheduler(prediction_type="v_prediction"),
+    )
+    return pipeline, "cogvideox-5b", {"guidance_scale": 4.0, "num_frames": 5}
+
+
+MAKERS = {"flux": tiny_flux, "sd3": tiny_sd3, "cogvideox": tiny_cogvideox}

@@ -1,0 +1,220 @@
+"""Films and mask files, read back with OpenCV (another build of FFmpeg) and PIL."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ca_seg.errors import BadMask, OutOfRange, UserError
+from ca_seg.visual.overlay import overlay
+from ca_seg.visual.palette import colour
+from ca_seg.visual.video import write_mask_frames, write_overlay_video
+
+GRAY = 128
+
+
+def moving_square(height: int, width: int, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Gray frames; a square of class 1 goes to the right, 8 pixels a frame."""
+    masks = [np.full((height, width), 255) for _ in range(count)]
+    for number, mask in enumerate(masks):
+        mask[16:48, 8 * number : 8 * number + 32] = 1
+    return [np.full((height, width, 3), GRAY, np.uint8)] * count, masks
+
+
+def read_film(path: Path) -> tuple[np.ndarray, cv2.VideoCapture]:
+    film = cv2.VideoCapture(str(path))
+    pictures = []
+    while (read := film.read())[0]:
+        pictures.append(read[1][..., ::-1])
+    return np.stack(pictures).astype(int), film
+
+
+def fourcc(film: cv2.VideoCapture, what: int) -> bytes:
+    return int(film.get(what)).to_bytes(4, "little")
+
+
+def test_a_film_reads_back_frame_by_frame(tmp_path):
+    frames, masks = moving_square(288, 400, 7)
+    assert write_overlay_video(tmp_path / "new" / "a.mp4", iter(frames), iter(masks), [9, 4], 12.5, 0.5) == 7
+    pictures, film = read_film(tmp_path / "new" / "a.mp4")
+    assert pictures.shape == (7, 288, 400, 3)
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+    assert fourcc(film, cv2.CAP_PROP_FOURCC) in (b"h264", b"avc1")
+    assert fourcc(film, cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == b"I420"
+    for number, picture in enumerate(pictures):
+        inside = picture[24:40, 8 * number + 8 : 8 * number + 24]  # not beside the outline, where coding blurs
+        assert np.abs(inside - (0.5 * GRAY + 0.5 * np.array(colour(4)))).max() <= 6
+        assert np.abs(picture[60:] - GRAY).max() <= 3
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
+
+
+def test_a_film_looks_like_the_overlay_in_every_colour(tmp_path):
+    """All colours are right to a few levels, so the file says truly how its colours are coded."""
+    blocks = np.kron(np.arange(12).reshape(3, 4), np.ones((128, 128), int))
+    frame = np.random.default_rng(0).integers(0, 256, 3).astype(np.uint8) + np.zeros((384, 512, 3), np.uint8)
+    write_overlay_video(tmp_path / "a.mp4", [frame], [blocks], range(12), opacity=1)
+    pictures, _ = read_film(tmp_path / "a.mp4")
+    for index in range(12):
+        row, column = 128 * (index // 4), 128 * (index % 4)
+        middle = pictures[0, row + 8 : row + 120, column + 8 : column + 120].reshape(-1, 3)
+        assert np.abs(middle.mean(0) - colour(index)).max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("size", "film_size"),
+    [
+        ((401, 387), (402, 388)),  # one row and one column more
+        ((61, 80), (294, 384)),  # enlarged to 293 x 384, and a row more
+        ((1, 1), (384, 384)),
+        ((30, 3200), (16, 1600)),  # made smaller, to 15 rows, and a row more
+    ],
+)
+def test_odd_sizes_get_a_copy_of_the_last_row_and_column(tmp_path, size, film_size):
+    frame = np.random.default_rng(1).integers(90, 110, (*size, 3)).astype(np.uint8)
+    mask = np.zeros(size, int)
+    write_overlay_video(tmp_path / "a.mp4", [frame] * 2, [mask] * 2, [0])
+    pictures, film = read_film(tmp_path / "a.mp4")
+    assert pictures.shape == (2, *film_size, 3)
+    shown = np.asarray(overlay(frame, mask, [""], legend=False)).astype(int)
+    height, width = shown.shape[:2]
+    assert np.abs(pictures[0, :height, :width] - shown).mean() < 4
+    assert np.abs(pictures[0, -1, :width] - shown[-1]).mean() < 6
+    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(24)
+
+
+@pytest.mark.parametrize(("fps", "read"), [(30000 / 1001, 29.97003), (0.5, 0.5), (240, 240)])
+def test_frames_a_second(tmp_path, fps, read):
+    write_overlay_video(tmp_path / "a.mp4", *moving_square(64, 64, 4), range(2), fps)
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(read, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "100 %03d.mp4", "größe ☃.MP4", "pipe:1.mp4"])
+def test_a_name_is_a_name(tmp_path, monkeypatch, name):
+    """FFmpeg reads some names as addresses or as patterns."""
+    monkeypatch.chdir(tmp_path)
+    write_overlay_video(Path(name), *moving_square(64, 64, 3), range(2))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / name).rename("plain.mp4")
+    assert len(read_film(Path("plain.mp4"))[0]) == 3
+
+
+def test_frames_are_taken_one_at_a_time(tmp_path):
+    """The next frame is asked for only when the one before it is no longer held (but for the one being coded)."""
+    import weakref
+
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def frames():
+        nonlocal most
+        for _ in range(12):
+            frame = np.zeros((400, 400, 3), np.uint8)
+            alive.append(weakref.ref(frame))
+            most = max(most, sum(one() is not None for one in alive))
+            yield frame
+
+    write_overlay_video(tmp_path / "a.mp4", frames(), (np.zeros((400, 400), int) for _ in range(12)), [0])
+    assert len(alive) == 12
+    assert most <= 3
+
+
+BAD = {
+    "no frames": (([], []), {}, UserError, "would have no frames"),
+    "short frames": (([0], [0, 0]), {}, UserError, "the frames end after 1"),
+    "short masks": (([0, 0], [0]), {}, UserError, "the masks end after 1"),
+    "slow": (([0], [0]), {"fps": 0}, OutOfRange, "0 frames a second. Allowed: 0.1 to 240"),
+    "nan": (([0], [0]), {"fps": float("nan")}, OutOfRange, "nan frames a second"),
+    "opacity": (([0], [0]), {"opacity": 1.5}, OutOfRange, "opacity of 1.5"),
+    "no such class": (([0], [7]), {}, BadMask, "mask 0 has class 7. Allowed: 0 to 2, 255"),
+    "negative class": (([0, 0], [0, -1]), {}, BadMask, "mask 1 has class -1"),
+    "many classes": (([0], [0]), {"palette": range(256)}, OutOfRange, "palette of 256"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_and_no_file_is_left(tmp_path, case):
+    (levels, classes), options, error, words = BAD[case]
+    frames = (np.full((40, 50, 3), level, np.uint8) for level in levels)
+    masks = (np.full((40, 50), index) for index in classes)
+    with pytest.raises(error, match=words):
+        write_overlay_video(tmp_path / "a.mp4", frames, masks, **({"palette": range(3)} | options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_of_other_shapes_and_types_are_refused(tmp_path):
+    def write(frame, mask, name="a.mp4"):
+        good = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), int)
+        write_overlay_video(tmp_path / name, [good[0], frame], [good[1], mask], [0])
+
+    frame, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), int)
+    with pytest.raises(BadMask, match=r"frame 1 is of size \(50, 40\), frame 0 of \(40, 50\)"):
+        write(frame.transpose(1, 0, 2), mask)
+    with pytest.raises(BadMask, match=r"mask 1 is of size \(40, 49\)"):
+        write(frame, mask[:, :-1])
+    with pytest.raises(BadMask, match="mask 1 is float64"):
+        write(frame, mask / 2)
+    with pytest.raises(UserError, match=r"frame 1 is float64 of shape \(40, 50, 3\). Allowed: uint8"):
+        write(frame / 255, mask)
+    with pytest.raises(UserError, match=r"a film named a.avi. Allowed: names that end in .mp4"):
+        write(frame, mask, "a.avi")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_error_and_the_older_film_stays(tmp_path):
+    """The size that a file may reach is limited, which is what a full disk looks like."""
+    path = tmp_path / "a.mp4"
+    write_overlay_video(path, *moving_square(64, 64, 2), range(2))
+    before = path.read_bytes()
+    noise = np.random.default_rng(0).integers(0, 256, (30, 400, 400, 3), dtype=np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"a\.mp4 cannot be written \(File too large\)"):
+            write_overlay_video(path, noise, [np.zeros((400, 400), int)] * 30, [0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_folder_can_be_made_where_a_file_is(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"a\.mp4 cannot be written"):
+        write_overlay_video(tmp_path / "file" / "a.mp4", *moving_square(64, 64, 2), range(2))
+    with pytest.raises(UserError, match=r"0\.png cannot be written"):
+        write_mask_frames(tmp_path / "file", ["0"], [np.zeros((2, 2), int)], lambda mask: mask.astype(np.uint8))
+
+
+def test_mask_frames_read_back_equal_and_in_the_colours_of_the_film(tmp_path):
+    masks = np.random.default_rng(0).integers(0, 5, (4, 9, 13))
+    names = ["00000", "00001", "00005", "00007"]
+    assert write_mask_frames(tmp_path / "m", names, iter(masks), lambda mask: (mask + 1).astype(np.uint8)) == 4
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [f"{name}.png" for name in names]
+    for name, mask in zip(names, masks, strict=True):
+        picture = Image.open(tmp_path / "m" / f"{name}.png")
+        assert picture.mode == "P"
+        assert (np.asarray(picture) == mask + 1).all()
+        assert (np.asarray(picture.convert("RGB")) == np.array([colour(i) for i in range(5)])[mask]).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "words"),
+    [
+        (["a", "../b"], 2, r"a frame named '\.\./b'"),
+        (["a", "a"], 2, "two frames named 'a'"),
+        (["a", "b"], 1, "the masks end after 1"),
+        (["a"], 2, "the names end after 1"),
+    ],
+)
+def test_names_must_fit_the_masks(tmp_path, names, count, words):
+    masks = [np.zeros((2, 2), int)] * count
+    with pytest.raises(UserError, match=words):
+        write_mask_frames(tmp_path / "m", names, masks, lambda mask: mask.astype(np.uint8))
+    assert sorted(tmp_path.rglob("*.png")) in ([], [tmp_path / "m" / "a.png"])
+    assert not list(tmp_path.glob("*.png"))
