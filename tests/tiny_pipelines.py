@@ -6,8 +6,10 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
+    ChromaPipeline,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
+    CogView4Pipeline,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     StableDiffusion3Pipeline,
@@ -16,6 +18,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    GlmConfig,
+    GlmModel,
     T5Config,
     T5EncoderModel,
 )
@@ -99,4 +103,38 @@ def tiny_cogvideox():
     return pipeline, "cogvideox-5b", {"guidance_scale": 4.0, "num_frames": 5}
 
 
-MAKERS = {"flux": tiny_flux, "sd3": tiny_sd3, "cogvideox": tiny_cogvideox}
+def tiny_chroma():
+    t5, t5_words = _t5()
+    pipeline = ChromaPipeline(
+        FlowMatchEulerDiscreteScheduler(), _vae(), t5, t5_words, small_transformer(FAMILIES["chroma"])
+    )
+    return pipeline, "chroma1-hd", {"guidance_scale": 4.0, "negative_prompt": "grass"}
+
+
+def tiny_cogview4():
+    words = tiny_tokenizer(length=LENGTH, start="<sop>", end=None)
+    torch.manual_seed(0)
+    config = GlmConfig(
+        vocab_size=40,
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=12,
+        pad_token_id=0,
+    )
+    vae = _vae()
+    vae.register_to_config(shift_factor=0.0)
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75)
+    pipeline = CogView4Pipeline(words, GlmModel(config).eval(), vae, small_transformer(FAMILIES["cogview4"]), scheduler)
+    return pipeline, "cogview4-6b", {"guidance_scale": 4.0, "negative_prompt": "grass"}
+
+
+MAKERS = {
+    "chroma": tiny_chroma,
+    "cogview4": tiny_cogview4,
+    "flux": tiny_flux,
+    "sd3": tiny_sd3,
+    "cogvideox": tiny_cogvideox,
+}

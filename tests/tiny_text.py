@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+import re
+
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 WORDS = ["a", "photo", "of", "cat", "dog", "grass", "sky", "traffic", "light", "red", "the", "on", "in"]
@@ -26,4 +28,22 @@ def tiny_tokenizer(
         bos_token=start,
         eos_token=end,
         model_max_length=length,
+    )
+
+
+def chat_tokenizer(head: str, tokens: int) -> PreTrainedTokenizerFast:
+    """Words and chat marks are tokens; as many start tokens as make the template's `head` so many tokens."""
+    special = ["<pad>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>"]
+    words = re.sub(r"<\|.*?\|>", " ", head).split()
+    vocabulary = {word: i for i, word in enumerate([*special, *dict.fromkeys([*words, *WORDS, "assistant", "user"])])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in special])
+    missing = tokens - len(tokenizer.encode(head).ids)
+    if missing > 0:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=" ".join(["<s>"] * missing + ["$A"]), special_tokens=[("<s>", vocabulary["<s>"])]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="<|im_end|>"
     )

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -52,22 +53,21 @@ def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, r
     card, profile = find_card(name), find_profile(precision)
     if not card.architecture:
         raise UserError(f"{name} ships with its weights and has no plan", fix="`ca-seg zoo show` says its memory")
-    family = FAMILIES[card.family]
     last = max(card.layers) if last_layer is None else last_layer
     side = card.resolution if resolution is None else resolution
     if side < card.multiple:
         raise OutOfRange(f"resolution {side}", allowed=f"{card.multiple} pixels or more")
-    transformer = build(family, card.architecture, last + 1, tables=False)
+    linear, other, width = _counts(name, last)
     sizes = {folder: part_parameters(part) for folder, part in card.parts.items()}
     size = profile.dtype.itemsize
-    tokens, width = round(side / card.multiple) ** 2, family.attentions(transformer)[0].to_q.out_features
+    tokens = round(side / card.multiple) ** 2
     return Plan(
         card,
         profile,
         side,
         last,
-        sum(p.numel() for p in transformer.parameters()),
-        round(_bytes(transformer, profile)),
+        linear + other,
+        round(linear * profile.linear_bytes + other * profile.dtype.itemsize),
         {folder: count * size for folder, count in sizes.items() if folder.startswith("text_encoder")},
         sizes["vae"] * size,
         3 * (last + 1) * tokens * width * size,
@@ -99,10 +99,21 @@ def _counted(part: dict[str, Any]) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _bytes(transformer: nn.Module, profile: Profile) -> float:
+@cache
+def _counts(name: str, last_layer: int) -> tuple[int, int, int]:
+    """Of the blocks 0 .. `last_layer` and what is around them: weights of linear layers, other parameters; the width."""
+    card = find_card(name)
+    family = FAMILIES[card.family]
+    transformer = build(family, card.architecture, last_layer + 1, tables=False)
     linear = sum(m.weight.numel() for m in transformer.modules() if isinstance(m, nn.Linear))
     every = sum(p.numel() for p in transformer.parameters())
-    return linear * profile.linear_bytes + (every - linear) * profile.dtype.itemsize
+    return linear, every - linear, _width(family.attentions(transformer)[0])
+
+
+def _width(attention: nn.Module) -> int:
+    """Of all heads of an attention together."""
+    fused = getattr(attention, "to_q", None)
+    return fused.out_features if fused is not None else attention.inner_dim  # type: ignore[return-value,union-attr]
 
 
 def _parts() -> Path:

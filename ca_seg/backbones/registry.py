@@ -6,9 +6,16 @@ from typing import Any
 
 import diffusers
 
+from ca_seg.backbones.auraflow import AuraFlow
+from ca_seg.backbones.chroma import Chroma
 from ca_seg.backbones.cogvideox import CogVideoX
+from ca_seg.backbones.cogview4 import CogView4
 from ca_seg.backbones.family import Family
 from ca_seg.backbones.flux import Flux
+from ca_seg.backbones.flux2 import Flux2, Flux2Klein
+from ca_seg.backbones.hunyuan_image import HunyuanImage
+from ca_seg.backbones.hunyuan_video import HunyuanVideo
+from ca_seg.backbones.qwen_image import QwenImage
 from ca_seg.backbones.sd3 import StableDiffusion3
 from ca_seg.errors import UserError
 
@@ -16,8 +23,16 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Flux(),
+        Flux2(),
+        Flux2Klein(),
         StableDiffusion3(),
         CogVideoX(),
+        QwenImage(),
+        Chroma(),
+        AuraFlow(),
+        CogView4(),
+        HunyuanVideo(),
+        HunyuanImage(),
     )
 }
 

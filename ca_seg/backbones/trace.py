@@ -11,6 +11,7 @@ left out: in one batch, [negative, prompt], the first half; call by call, every 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,6 +72,7 @@ class GenerationTrace:
         return self._sum / self.steps
 
     def _before(self, transformer: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        kwargs = _named(transformer, args, kwargs)
         if self._asking or self._is_negative(kwargs):
             return
         family = self.backbone.family
@@ -94,7 +96,7 @@ class GenerationTrace:
         self._asking = True
         try:
             check_seen(self._streams, max(self.layers) + 1)
-            maps = self._recording(kwargs).ask(self.vocabulary).maps(space=self.space)
+            maps = self._recording(_named(transformer, args, kwargs)).ask(self.vocabulary).maps(space=self.space)
         finally:
             self._asking = False
             self._streams = []
@@ -121,3 +123,9 @@ class GenerationTrace:
         if self._text is None:
             self._text = text
         return text.shape != self._text.shape or not torch.equal(text, self._text)
+
+
+def _named(transformer: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A call's arguments by name: AuraFlow's pipeline gives the latents without one."""
+    names = inspect.signature(transformer.forward).parameters
+    return dict(zip(names, args, strict=False)) | kwargs

@@ -14,7 +14,8 @@ from tests.naive_families import long_way, side_by_side
 from tests.small_models import PROMPT, random_latents, random_text, small_transformer
 
 CONCEPTS = 4
-INNER_ORDER = {"qwen-image", "hunyuan-video"}  # their text has places or a refiner of its own: no side-by-side pass
+# their text has places or a refiner of its own: no side-by-side pass
+INNER_ORDER = {"qwen-image", "hunyuan-video", "hunyuan-image"}
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 

@@ -20,6 +20,9 @@ PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
 
 
+PACKED = ("flux", "chroma")  # the pipeline packs the latents, and gives the moment as 0..1
+
+
 class Run:
     """One generation of two steps by the stock pipeline from text, with the transformer's calls noted."""
 
@@ -60,11 +63,11 @@ def test_our_call_is_the_stock_pipelines(maker):
     family, backbone = run.backbone.family, run.backbone
     call = run.calls[0]
     hidden = call["hidden_states"][-1:]
-    if family.name == "flux":
+    if family.name in PACKED:
         latents = unpack(hidden, family.grid(backbone.transformer, call))
     else:
         latents = hidden.transpose(1, 2) if family.video else hidden
-    scale = 1.0 if family.name == "flux" else 1000.0
+    scale = 1.0 if family.name in PACKED else 1000.0
     moment = call["timestep"][-1:].float() / scale
     text = backbone.text.prompt([PROMPT])
     ours = family.inputs(backbone.transformer, latents, text, moment, 3.5)
@@ -117,7 +120,8 @@ def test_own_tokens_are_the_words(maker):
     [encoded] = text.family.encode_text(pipeline, ["red traffic light"], LENGTH)
     assert encoded.own.shape == encoded.hidden.shape[:1]
     places = encoded.own.nonzero().flatten().tolist()
-    assert places == [len(encoded.hidden) - LENGTH + i for i in range(3)]  # T5's; before them, in SD3, CLIP's
+    length = 3 if text.family.name == "cogview4" else LENGTH  # padded on the left; T5's on the right, CLIP's before
+    assert places == [len(encoded.hidden) - length + i for i in range(3)]
     words = {
         pooling: text.concepts(["red traffic light"], pooling).hidden[0, 0] for pooling in ("first", "last", "mean")
     }

@@ -1,0 +1,89 @@
+"""Chroma: FLUX.1's blocks, with the modulation of every block made by one small network from the timestep alone.
+
+No pooled text vector and no guidance. Of a prompt's padding only the first token attends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
+from ca_seg.backbones.flux import pack, places
+from ca_seg.backbones.tokens import own_tokens
+from ca_seg.concept.grid import Grid
+
+
+class Chroma(Family):
+    """diffusers' `ChromaTransformer2DModel`: Chroma1-HD, Chroma1-Base and finetunes."""
+
+    name = "chroma"
+    transformer = "ChromaTransformer2DModel"
+    pipeline = "ChromaPipeline"
+    block_lists = ("transformer_blocks", "single_transformer_blocks")
+    per_call = ("timestep", "joint_attention_kwargs")
+    small = SmallModel(
+        config={
+            "in_channels": 16,
+            "num_layers": 2,
+            "num_single_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 4,
+            "joint_attention_dim": 24,
+            "axes_dims_rope": (4, 6, 6),
+            "approximator_num_channels": 16,
+            "approximator_hidden_dim": 32,
+            "approximator_layers": 1,
+        },
+        text=24,
+        pooled=None,
+        latents=(4, 6, 10),
+        grid=Grid(3, 5),
+    )
+
+    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
+        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
+        return Grid(last[1] + 1, last[2] + 1)
+
+    def image_inputs(
+        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
+    ) -> dict[str, Any]:
+        tokens = pack(latents)
+        image_places = places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
+        return {"hidden_states": tokens, "img_ids": image_places, "timestep": timesteps}
+
+    def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
+        return {"encoder_hidden_states": text.hidden, "txt_ids": text.hidden.new_zeros(text.hidden.shape[1], 3)}
+
+    def inputs(
+        self, transformer: nn.Module, latents: torch.Tensor, text: TextTokens, timesteps: torch.Tensor, guidance: float
+    ) -> dict[str, Any]:
+        """With the mask that the stock pipeline makes: text as it says, then every image token."""
+        call = super().inputs(transformer, latents, text, timesteps, guidance)
+        if text.mask is None:
+            return call
+        seen = text.mask.to(text.hidden.dtype)
+        return call | {"attention_mask": torch.cat([seen, seen.new_ones(call["hidden_states"].shape[:2])], dim=1)}
+
+    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        tokens = inputs["hidden_states"]
+        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
+
+    def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
+        own = own_tokens(pipeline.tokenizer, texts, length)
+        hidden, _, mask, *_ = pipeline.encode_prompt(
+            list(texts), do_classifier_free_guidance=False, max_sequence_length=length
+        )
+        return [Encoded(h, o, None, m.bool()) for h, o, m in zip(hidden, own, mask, strict=True)]
+
+    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+        mask = torch.ones_like(text.hidden[..., 0]) if text.mask is None else text.mask.to(text.hidden.dtype)
+        return {
+            "prompt_embeds": text.hidden,
+            "prompt_attention_mask": mask,
+            "negative_prompt_embeds": torch.zeros_like(text.hidden),
+            "negative_prompt_attention_mask": mask,
+        }
