@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,9 +90,10 @@ def load_backbone(
             if shipped_codec
             else read_autoencoder(folder, profile.dtype)
         )
-    if text is None:
-        text = _text(card, family, folder, profile.dtype, device)
     placed = offloaded(transformer, device) if offload == "group" else transformer.to(device)
+    if text is None:
+        stays = profile.quantised or gguf is not None or offload == "group" or torch.device(device).type == "cpu"
+        text = _text(card, family, folder, profile.dtype, device, None if stays else placed)
     return Backbone(card, family, placed, autoencoder.to(device), text, scheduler)
 
 
@@ -155,13 +157,26 @@ def _read(family: Family, part: Path, keep: int | None, profile: Profile, device
     return read_quantised(build(family, config, keep), part, profile, device)
 
 
-def _text(card: Card, family: Family, folder: Path, dtype: torch.dtype, device: str) -> TextEncoder:
+def _text(
+    card: Card, family: Family, folder: Path, dtype: torch.dtype, device: str, moved: nn.Module | None
+) -> TextEncoder:
+    """The text side; `moved` leaves `device` while the text encoders are on it."""
     if card.text == "word-table":
         return WordTableText(WordTable.load(shipped("checkpoints", "words")))
     load: Callable[[], Any] = partial(text_pipeline, family, folder, dtype, device)
-    return PipelineText(
-        family, load, card.text_tokens, cache=cache_folder() / "words" / _fingerprint(card, folder, dtype)
-    )
+    cache = cache_folder() / "words" / _fingerprint(card, folder, dtype)
+    room = nullcontext if moved is None else partial(aside, moved, device)
+    return PipelineText(family, load, card.text_tokens, cache=cache, room=room)
+
+
+@contextmanager
+def aside(transformer: nn.Module, device: str) -> Iterator[None]:
+    """The transformer in main memory, afterwards back on `device`."""
+    transformer.to("cpu")
+    try:
+        yield
+    finally:
+        transformer.to(device)
 
 
 def _fingerprint(card: Card, folder: Path, dtype: torch.dtype) -> str:

@@ -11,6 +11,7 @@ import gc
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,20 @@ class PipelineText:
     """Prompts and concepts through `family.encode_text`, as the stock pipeline encodes them.
 
     `load` gives the pipeline (without its transformer) when something new must be encoded; it is dropped right after,
-    so that encoders and transformer need not fit into memory together. `cache` is a folder for what concepts and the
+    so that encoders and transformer need not fit into memory together; `room` holds while they are there. `cache` is a folder for what concepts and the
     empty prompt became, or None.
     """
 
-    def __init__(self, family: Family, load: Callable[[], Any], length: int, *, cache: Path | None = None) -> None:
-        self.family, self.length, self.cache = family, length, cache
+    def __init__(
+        self,
+        family: Family,
+        load: Callable[[], Any],
+        length: int,
+        *,
+        cache: Path | None = None,
+        room: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.family, self.length, self.cache, self.room = family, length, cache, room
         self._load = load
         self._prompts: OrderedDict[str, Encoded] = OrderedDict()
         self._concepts: dict[str, Encoded] = {}
@@ -71,12 +80,12 @@ class PipelineText:
         """New texts, encoded on whatever device the pipeline is, brought to main memory."""
         if not texts:
             return {}
-        pipeline = self._load()
-        with torch.no_grad():
-            every = [self.family.encode_text(pipeline, [text], self.length)[0] for text in texts]
-        del pipeline
-        gc.collect()
-        return {text: _at_home(encoded) for text, encoded in zip(texts, every, strict=True)}
+        with self.room(), torch.no_grad():
+            pipeline = self._load()
+            every = [_at_home(self.family.encode_text(pipeline, [text], self.length)[0]) for text in texts]
+            del pipeline
+            gc.collect()
+        return dict(zip(texts, every, strict=True))
 
     def _file(self, kind: str, text: str) -> Path | None:
         if self.cache is None:
