@@ -55,7 +55,8 @@ def print_plan(made: Plan, console: Console) -> None:
     console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
     console.print(table)
     console.print(
-        f"at least {_gib(made.peak_bytes)} GiB: the words' encoders are freed before the transformer is used. "
+        f"at least {_gib(made.peak_bytes)} GiB on a GPU: the words' encoders are freed before maps are made"
+        f"{', beside the quantised transformer' if profile.quantised else ''}. "
         f"Activations come on top. Measured: {card.memory}",
         soft_wrap=True,
     )

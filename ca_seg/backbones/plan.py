@@ -1,9 +1,11 @@
 """How much memory a backbone will take, before anything is loaded: its published architecture, built without memory.
 
 1  text encoders   once per vocabulary, then freed      ┐
-2  transformer     blocks 0 .. last layer               ├─ what must fit is the larger of 1 and 2 + 3 + 4
-3  autoencoder                                          │  (activations come on top and are not counted)
+2  transformer     blocks 0 .. last layer               ├─ what must fit on a GPU: the larger of 1 + 3 and
+3  autoencoder                                          │  2 + 3 + 4 (activations come on top, not counted)
 4  recording       keys, values, outputs of a picture   ┘
+
+A plain transformer waits in main memory while words are encoded; a quantised one stays on the GPU: then 1 + 2 + 3.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        return max(sum(self.text.values()), self.transformer_bytes + self.autoencoder_bytes + self.recording_bytes)
+        beside = self.autoencoder_bytes + (self.transformer_bytes if self.profile.quantised else 0)
+        maps = self.transformer_bytes + self.autoencoder_bytes + self.recording_bytes
+        return max(sum(self.text.values()) + beside, maps)
 
 
 def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, resolution: int | None = None) -> Plan:
@@ -101,7 +105,7 @@ def _counted(part: dict[str, Any]) -> int:
 
 @cache
 def _counts(name: str, last_layer: int) -> tuple[int, int, int]:
-    """Of the blocks 0 .. `last_layer` and what is around them: weights of linear layers, other parameters; the width."""
+    """Weights of linear layers, and other parameters, of the blocks 0 .. `last_layer` and around them; the width."""
     card = find_card(name)
     family = FAMILIES[card.family]
     transformer = build(family, card.architecture, last_layer + 1, tables=False)

@@ -142,3 +142,19 @@ def test_a_foreign_class_in_a_config_is_refused(saved):
         with pytest.raises((CorruptWeights, WeightsUnavailable), match=value):
             load_backbone(name, weights=path / "weights", resolution=48)
         config.write_text(before)
+
+
+def test_the_transformer_makes_room_for_the_text_encoders(saved, monkeypatch):
+    """As on a GPU, which is not here: what moves, and when, is noted."""
+    from ca_seg.backbones import load
+
+    moves, transformer, card = [], torch.nn.Linear(1, 1), load.find_card("any")
+    monkeypatch.setattr(transformer, "to", lambda device: moves.append(device))
+    folder = saved[2] / "weights"
+    text = load._text(card, load.family_of(card), folder, torch.float32, "cpu", transformer)
+    real = text._load
+    text._load = lambda: (moves.append("encoders"), real())[1]
+    text.concepts(["cat", "grass"], "first")
+    assert moves == ["cpu", "encoders", "cpu"]
+    text.concepts(["grass", "cat"], "mean")
+    assert len(moves) == 3
