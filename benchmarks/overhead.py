@@ -81,9 +81,7 @@ def main() -> None:
 
     def record():
         tokens = args.side**2
-        return record_streams(
-            transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last
-        )[0]
+        return record_streams(transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last)[0]
 
     def ask(streams, count):
         concepts = TextTokens(torch.randn(1, count, 512), torch.zeros(1, 128))

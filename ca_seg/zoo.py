@@ -12,6 +12,7 @@ from rich.table import Table
 from ca_seg.backbones.card import Card, card_names, find_card
 from ca_seg.backbones.plan import GIB, Plan, plan
 from ca_seg.backbones.profiles import PROFILES
+from ca_seg.backbones.registry import FAMILIES, unavailable
 
 
 def print_zoo(console: Console) -> None:
@@ -21,6 +22,9 @@ def print_zoo(console: Console) -> None:
         console.print(f"[bold]{name}[/]  {escape(card.summary)}", highlight=False)
         facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {_where(card)}"
         console.print(f"    {escape(facts)}", style="dim", highlight=False)
+        why = unavailable(FAMILIES[card.family])
+        if why:
+            console.print(f"    unavailable: {why}", style="red", highlight=False)
 
 
 def print_card(name: str, console: Console) -> None:

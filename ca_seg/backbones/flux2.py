@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.pipelines.flux2.pipeline_flux2 import SYSTEM_MESSAGE, format_input
 from torch import nn
 
 from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
@@ -84,6 +83,11 @@ class Flux2(Family):
 
     def token_ids(self, pipeline: Any, text: str, length: int) -> torch.Tensor:
         """The ids of a text in the chat template, without padding and without a limit."""
+        from diffusers.pipelines.flux2.pipeline_flux2 import (  # only here: an older diffusers lacks it
+            SYSTEM_MESSAGE,
+            format_input,
+        )
+
         chat = format_input([text], SYSTEM_MESSAGE)
         made = pipeline.tokenizer.apply_chat_template(
             chat, add_generation_prompt=False, tokenize=True, return_dict=True, return_tensors="pt"

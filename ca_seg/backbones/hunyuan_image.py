@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyph_text
 from torch import nn
 
 from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
@@ -90,6 +89,10 @@ class HunyuanImage(Family):
 
         Raises UserError for a text with quotes.
         """
+        from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import (  # only here: an older diffusers lacks it
+            extract_glyph_text,
+        )
+
         for text in texts:
             if extract_glyph_text(text) is not None:
                 raise UserError(

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import nn
 
 from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
@@ -80,6 +79,10 @@ class HunyuanVideo(Family):
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         """`length` Llama tokens behind the chat template's head, which the pipeline cuts off, and CLIP's vector."""
+        from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import (  # only here: an older diffusers lacks it
+            DEFAULT_PROMPT_TEMPLATE,
+        )
+
         template, dropped = DEFAULT_PROMPT_TEMPLATE["template"], DEFAULT_PROMPT_TEMPLATE["crop_start"]
         own = own_in_template(pipeline.tokenizer, template, texts, dropped, length)
         hidden, pooled, mask = pipeline.encode_prompt(list(texts), max_sequence_length=length)

@@ -85,7 +85,8 @@ def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | Non
     """
     if frames is not None:
         maps = maps[:, :, None] if maps.ndim == 4 else maps
-        latent = (torch.arange(frames) + FRAMES - 1) // FRAMES
+        whole = frames == FRAMES * maps.shape[2]  # CogVideoX decodes an even number of latent frames without a first
+        latent = (torch.arange(frames) + (0 if whole else FRAMES - 1)) // FRAMES
         each = [resize_out(maps[:, :, own], height, width) for own in latent.tolist()]
         return torch.stack(each, dim=2)
     ordered = maps.contiguous(memory_format=torch.channels_last)

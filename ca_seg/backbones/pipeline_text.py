@@ -33,8 +33,8 @@ class PipelineText:
     """Prompts and concepts through `family.encode_text`, as the stock pipeline encodes them.
 
     `load` gives the pipeline (without its transformer) when something new must be encoded; it is dropped right after,
-    so that encoders and transformer need not fit into memory together; `room` holds while they are there. `cache` is a folder for what concepts and the
-    empty prompt became, or None.
+    so that encoders and transformer need not fit into memory together, and `room` holds while it is there. `cache` is
+    a folder for what concepts and the empty prompt became, or None.
     """
 
     def __init__(

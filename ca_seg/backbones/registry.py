@@ -37,12 +37,17 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def unavailable(family: Family) -> str:
+    """Why the installed diffusers cannot run `family`; "" where it can."""
+    missing = [name for name in (family.transformer, family.pipeline) if not hasattr(diffusers, name)]
+    return f"diffusers {diffusers.__version__} has no {' and no '.join(missing)}" if missing else ""
+
+
 def diffusers_class(family: Family, name: str) -> Any:
     """A class of diffusers that `family` needs. Raises UserError where the installed diffusers has none such."""
-    found = getattr(diffusers, name, None)
-    if found is None:
+    if not hasattr(diffusers, name):
         raise UserError(
-            f"the family {family.name} needs diffusers' {name}, which diffusers {diffusers.__version__} lacks",
+            f"the family {family.name} cannot be used: {unavailable(family)}",
             fix="pip install --upgrade diffusers; the other families work",
         )
-    return found
+    return getattr(diffusers, name)

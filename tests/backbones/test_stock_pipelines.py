@@ -9,6 +9,7 @@ import torch
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.flux import unpack
+from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.record import record_streams
@@ -193,3 +194,29 @@ def test_a_pipeline_of_another_family_is_refused():
     pipeline, _, _ = tiny_flux()
     with pytest.raises(UserError, match=r"SD3Transformer2DModel.*FluxTransformer2DModel"):
         backbone_of(pipeline, "sd3.5-large")
+
+
+@pytest.mark.parametrize("guidance", [0.0, 4.0])
+def test_generating_gives_what_the_stock_pipeline_gives_and_maps_of_its_size(maker, guidance):
+    pipeline, name, _ = maker()
+    pipeline.set_progress_bar_config(disable=True)
+    backbone = backbone_of(pipeline, name, resolution=48)
+    backbone.text.length = LENGTH
+    frames = 5 if backbone.family.video else None
+    settings = {"height": 48, "width": 80}
+    made = generate(
+        backbone, PROMPT, WORDS, frames=frames, steps=2, guidance=guidance, seed=5, layers=[0, 2], **settings
+    )
+    text = backbone.text.prompt([PROMPT])
+    stock = pipeline(
+        **backbone.family.prompt_arguments(text),
+        **settings,
+        **({"num_frames": frames} if frames else {}),
+        num_inference_steps=2,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(5),
+    )
+    images = stock.frames[0] if frames else stock.images
+    assert [i.tobytes() for i in made.images] == [i.tobytes() for i in images]
+    size = (1, 3, len(images), 48, 80) if frames else (1, 3, 48, 80)
+    assert made.maps.shape == size

@@ -1,0 +1,128 @@
+"""What a map costs in every family, against the stock forward pass: python benchmarks/families.py [--json FILE]
+
+Each card's real depth, at a width of 256 that fits a laptop, 1,024 image tokens, 128 prompt tokens, 21 concepts, random
+weights; recorded up to the card's last layer. All in one run, in turn, medians of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ca_seg.backbones.card import find_card
+from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.registry import FAMILIES, diffusers_class
+from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.record import record_streams
+
+TEXT, POOLED, PROMPT, CONCEPTS = 512, 128, 128, 21
+NARROW = {  # card: what makes it 256 wide, and the latents of 32 x 32 tokens
+    "flux1-dev": (
+        {"num_attention_heads": 2, "joint_attention_dim": TEXT, "pooled_projection_dim": POOLED},
+        (16, 64, 64),
+    ),
+    "chroma1-hd": (
+        {"num_attention_heads": 2, "joint_attention_dim": TEXT, "approximator_hidden_dim": 256},
+        (16, 64, 64),
+    ),
+    "flux2-dev": ({"num_attention_heads": 2, "joint_attention_dim": TEXT}, (128, 32, 32)),
+    "flux2-klein-4b": ({"num_attention_heads": 2, "joint_attention_dim": TEXT}, (128, 32, 32)),
+    "sd3.5-medium": (
+        {
+            "num_attention_heads": 4,
+            "caption_projection_dim": 256,
+            "joint_attention_dim": TEXT,
+            "pooled_projection_dim": POOLED,
+        },
+        (16, 64, 64),
+    ),
+    "qwen-image": ({"num_attention_heads": 2, "joint_attention_dim": TEXT}, (16, 64, 64)),
+    "auraflow-v0.3": (
+        {"num_attention_heads": 1, "caption_projection_dim": 256, "joint_attention_dim": TEXT},
+        (4, 64, 64),
+    ),
+    "cogview4-6b": ({"num_attention_heads": 2, "text_embed_dim": TEXT}, (16, 64, 64)),
+    "cogvideox-5b": ({"num_attention_heads": 4, "text_embed_dim": TEXT}, (16, 1, 64, 64)),
+    "hunyuan-video": (
+        {"num_attention_heads": 2, "text_embed_dim": TEXT, "pooled_projection_dim": POOLED},
+        (16, 1, 64, 64),
+    ),
+    "hunyuan-image-2.1": ({"num_attention_heads": 2, "text_embed_dim": TEXT}, (64, 32, 32)),
+}
+
+
+@torch.no_grad()
+def measure(name: str, rounds: int) -> dict[str, float]:
+    """Median ratios of one card."""
+    card, (narrow, shape) = find_card(name), NARROW[name]
+    family = FAMILIES[card.family]
+    torch.manual_seed(0)
+    model = diffusers_class(family, family.transformer)(**card.architecture | narrow).eval()
+    pooled = None if family.small.pooled is None else torch.randn(1, POOLED)
+    prompt = TextTokens(torch.randn(1, PROMPT, TEXT), pooled)
+    concepts = TextTokens(torch.randn(1, CONCEPTS, TEXT), None if pooled is None else torch.zeros_like(pooled))
+    inputs = family.inputs(model, torch.randn(1, *shape), prompt, torch.tensor([0.5]), 3.5)
+    grid, attentions = family.grid(model, inputs), family.attentions(model)
+    layout = Layout(CONCEPTS, family.text_first, family.registers(model))
+
+    def record():
+        return record_streams(
+            model,
+            attentions,
+            inputs,
+            image_tokens=grid.tokens,
+            text_first=family.text_first,
+            last_layer=max(card.layers),
+        )[0]
+
+    def ask(streams):
+        call = family.cut(model, inputs) | family.text_inputs(model, concepts, concepts=True)
+        with family.asking(model, grid):
+            return ask_streams(model, attentions, call, streams, layout)
+
+    kept = record()
+    runs = {
+        "stock_forward": lambda: model(**inputs),
+        "record": record,
+        "ask": lambda: ask(kept),
+        "map_run": lambda: ask(record()),
+    }
+    times = {run: [] for run in runs}
+    for number in range(rounds + 1):
+        for run, function in runs.items():
+            start = time.perf_counter()
+            function()
+            if number:
+                times[run].append(time.perf_counter() - start)
+    pairs = [("map_run", "stock_forward"), ("map_run", "record"), ("ask", "record")]
+    ratios = {f"{a}/{b}": statistics.median(x / y for x, y in zip(times[a], times[b], strict=True)) for a, b in pairs}
+    return ratios | {"blocks": len(attentions), "needed": max(card.layers) + 1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    report = {}
+    print(f"{'card':20} blocks needed  map_run/stock_forward  map_run/record  ask/record")
+    for name in NARROW:
+        report[name] = found = measure(name, args.rounds)
+        print(
+            f"{name:20} {found['blocks']:6} {found['needed']:6}  {found['map_run/stock_forward']:21.3f}"
+            f"  {found['map_run/record']:14.3f}  {found['ask/record']:10.3f}",
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps({"ratios": report}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
