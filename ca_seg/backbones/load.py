@@ -78,7 +78,7 @@ def load_backbone(
         keep = None if card.folder else (max(card.layers) if last_layer is None else last_layer) + 1
         if random_weights:
             transformer = fresh_weights(family, read_config(folder / "transformer" / "config.json"), keep, seed)
-            transformer = transformer.to(profile.dtype)
+            transformer = transformer if profile.dtype == torch.float32 else transformer.to(profile.dtype)
         elif gguf is not None:
             transformer = without_later(family, read_gguf(family, Path(gguf), folder, profile.dtype), keep)
         else:

@@ -36,7 +36,7 @@ def parser(description: str) -> ArgumentParser:
 
 def add_trainer(to: ArgumentParser, **defaults: Any) -> None:
     """Lightning's own flags: --trainer.accelerator, --trainer.devices, --trainer.precision ..."""
-    to.add_class_arguments(pl.Trainer, "trainer", skip=TRAINER_LEFT_OUT)
+    to.add_class_arguments(pl.Trainer, "trainer", skip=TRAINER_LEFT_OUT, instantiate=False)
     to.set_defaults({f"trainer.{key}": value for key, value in defaults.items()})
 
 
@@ -57,16 +57,15 @@ def parse(known: ArgumentParser, arguments: Sequence[str]) -> Parsed:
     return Parsed(known.instantiate_classes(settings), trainer, given)
 
 
-def one_device_trainer(**settings: Any) -> pl.Trainer:
-    """A Trainer. Raises UserError for an accelerator that is not there, and for more than one device: counts of
-    pictures would be those of one process."""
+def new_trainer(*, devices_at_most: int | None = None, **settings: Any) -> pl.Trainer:
+    """A Trainer. Raises UserError for an accelerator that is not there, and for more devices than can be used."""
     try:
         trainer = pl.Trainer(**settings)
     except (MisconfigurationException, RuntimeError) as problem:
         fix = "see --trainer.accelerator and --trainer.devices"
         raise UserError(f"Lightning cannot start: {str(problem).splitlines()[0]}", fix=fix) from problem
-    if trainer.world_size > 1:
-        raise UserError(f"{trainer.world_size} devices", allowed="1", fix="--trainer.devices 1")
+    if devices_at_most is not None and trainer.world_size > devices_at_most:
+        raise UserError(f"{trainer.world_size} devices", allowed=f"{devices_at_most}", fix="--trainer.devices 1")
     return trainer
 
 

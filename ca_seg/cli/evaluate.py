@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import find_card
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
-from ca_seg.cli.arguments import Parsed, add_trainer, guarded, one_device_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.arguments import Parsed, add_trainer, guarded, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.settings import BackboneSettings, DataSettings
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.evaluation.gallery import galleries, write_report
+from ca_seg.evaluation.gallery import GALLERY, galleries, middle
 from ca_seg.evaluation.methods import (
     RANDOM_WEIGHTS,
     TRIVIAL,
@@ -29,8 +30,18 @@ from ca_seg.evaluation.methods import (
     of_backbone,
     trivial,
 )
+from ca_seg.evaluation.page import write_report
 from ca_seg.evaluation.predictions import PredictionWriter
-from ca_seg.evaluation.results import SCHEMA, check_expected, check_pairs, fingerprint, versions, write_results
+from ca_seg.evaluation.progress import Progress
+from ca_seg.evaluation.results import (
+    SCHEMA,
+    check_expected,
+    check_pairs,
+    fingerprint,
+    settings_name,
+    versions,
+    write_results,
+)
 from ca_seg.evaluation.run import Cell, score
 from ca_seg.evaluation.table import print_results
 
@@ -48,9 +59,15 @@ def evaluate(arguments: Sequence[str]) -> int:
     check_pairs(settings.expect)
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
-    trainer = one_device_trainer(**parsed.trainer, logger=False, enable_checkpointing=False)
+    trainer = new_trainer(
+        **parsed.trainer
+        | {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # shares are our own
+    )
     splits = settings.data.splits or [None]
     data = {split or ALL: _data(settings.data, split) for split in splits}
+    first = trainer.is_global_zero
+    console.quiet = not first
+    settled = settings_name(parsed.given)
     writer = (
         PredictionWriter(out / "predictions", data[splits[0] or ALL].class_list) if settings.save_predictions else None
     )
@@ -71,6 +88,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         for split, part in data.items():
             console.print(f"{name} on {split}", style="dim")
             method = record or trivial(name, lambda part=part: class_pixels(part.dataset(part.split)))
+            progress = Progress(out / "progress" / f"{name}-{split}-{trainer.global_rank}.safetensors", settled)
             cells[name][split] = score(
                 trainer,
                 method,
@@ -78,12 +96,16 @@ def evaluate(arguments: Sequence[str]) -> int:
                 seed=settings.seed,
                 synonyms=main.synonyms,
                 template=main.template,
+                calibrated=reading.softmax,
+                progress=progress,
                 keep=writer if name == main.backbone else None,
             )
-        if name == main.backbone and settings.report:
+        if name == main.backbone and settings.report and first:
             shown = galleries(cells[name], data, record, settings.seed, device)
         backbone = record = method = None  # before the next is loaded
 
+    if not first:
+        return 0
     results = _results(settings, parsed.given, cells, data, used, time.monotonic() - start)
     write_results(out / "results.json", results)  # before anything that may fail: hours may have gone into it
     if settings.data.limit is None:
@@ -91,6 +113,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     elif settings.expect:
         console.print("expected figures are those of the whole dataset: not checked with --data.limit")
     write_results(out / "results.json", results)
+    shutil.rmtree(out / "progress", ignore_errors=True)
     print_results(results, console)
     if settings.report:
         write_report(out / "index.html", results, shown)
@@ -147,7 +170,8 @@ def _results(
     own, first = settings.model.backbone, next(iter(data))
     head, row = cells[own][first], cells[own]
     dataset = data[first].dataset(data[first].split)
-    scored, spent = sum(c.task.scored for c in row.values()), sum(c.seconds for c in row.values())
+    scored, spent = sum(c.run for c in row.values()), sum(c.seconds for c in row.values())
+    ranked = head.task.ranked()
     return {
         "schema": SCHEMA,
         "method": own,
@@ -158,7 +182,10 @@ def _results(
         "readings": used,
         "per_class": {protocol: head.task.class_table(protocol) for protocol in head.task.figures},
         "confusions": head.task.confusions("full-vocabulary"),
-        "ranking": head.task.ranking,
+        "intervals": {m: {s: c.task.intervals for s, c in by.items()} for m, by in cells.items()},
+        "reliability": head.task.reliability,
+        "ranking": {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]},
+        "pictures": {s: c.task.pictures for s, c in row.items()},
         "dataset": {
             "name": settings.data.name,
             "split": first,

@@ -73,9 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     path.set_defaults(run=_data_path)
 
     add_commands(commands)
+    compared = commands.add_parser("compare", help="two results.json of the same pictures, with intervals")
+    compared.add_argument("first", type=Path, metavar="A.json")
+    compared.add_argument("second", type=Path, metavar="B.json")
+    compared.add_argument("--seed", type=int, default=0)
+    compared.set_defaults(run=_compare)
+
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     return parser
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from ca_seg.cli.compare import compare
+
+    return compare(args)
 
 
 def _segment(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.cli.arguments import add_trainer, guarded, one_device_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.arguments import add_trainer, guarded, new_trainer, parse, parser, quiet_lightning
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
@@ -99,7 +99,8 @@ def train(arguments: Sequence[str]) -> int:
     checkpoints = ModelCheckpoint(
         out, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
     )
-    trainer = one_device_trainer(
+    trainer = new_trainer(
+        devices_at_most=1,
         **parsed.trainer,
         callbacks=[checkpoints],
         logger=CSVLogger(out, name="", version="log"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.catalogue import open_dataset
@@ -56,6 +58,7 @@ class SegmentationData(pl.LightningDataModule):
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.seed = augment, crop, limit, seed
+        self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
         self._open: dict[str | None, FolderDataset] = {}
 
     def dataset(self, split: str | None) -> FolderDataset:
@@ -95,16 +98,19 @@ class SegmentationData(pl.LightningDataModule):
         return [] if self.val_split is None else self._in_order(self.val_split)
 
     def test_dataloader(self) -> DataLoader:
-        return self._in_order(self.split)
+        return self._in_order(self.split, self.done)
 
     def predict_dataloader(self) -> DataLoader:
         return self._in_order(self.split)
 
-    def _in_order(self, split: str | None) -> DataLoader:
+    def _in_order(self, split: str | None, done: frozenset[str] = frozenset()) -> DataLoader:
+        """This process's share of the pictures: every picture is in exactly one."""
         dataset = self.dataset(split)
-        return self._by_size(dataset, SequentialSampler(dataset))
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        stems = dataset.stems
+        return self._by_size(dataset, [i for i in range(rank, len(stems), world) if stems[i] not in done])
 
-    def _by_size(self, dataset: FolderDataset, order: SequentialSampler | EpochShuffle) -> DataLoader:
+    def _by_size(self, dataset: FolderDataset, order: Sequence[int] | EpochShuffle) -> DataLoader:
         return DataLoader(
             SkipUnreadable(dataset),
             batch_sampler=SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size),

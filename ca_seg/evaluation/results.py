@@ -15,7 +15,7 @@ from ca_seg.data.folder import FolderDataset
 from ca_seg.errors import UserError
 from ca_seg.written import written
 
-SCHEMA = "ca_seg.results/1"
+SCHEMA = "ca_seg.results/2"
 PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmetrics", "numpy")
 
 
@@ -32,6 +32,12 @@ def versions() -> dict[str, str]:
     from ca_seg import __version__
 
     return {"ca_seg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+
+
+def settings_name(given: Mapping[str, Any]) -> str:
+    """A short name for the settings that figures depend on: everything but where results go and what is reported."""
+    kept = {k: v for k, v in given.items() if k not in ("out", "report", "expect", "config-file", "trainer", "base")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def check_pairs(expected: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.tasks.zero_shot import Keep, Record, ZeroShot
+from ca_seg.evaluation.progress import Progress
+from ca_seg.tasks.zero_shot import Keep, Record, Refine, ZeroShot
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Cell:
     """One method on one split, scored."""
 
     task: ZeroShot
-    pictures: int
+    pictures: int  # of the split
+    run: int  # of them, scored in this run and not in an earlier one
     seconds: float
 
     @property
@@ -40,19 +42,32 @@ def score(
     seed: int,
     synonyms: Mapping[str, list[str]] | None = None,
     template: str = "{}",
+    refine: Refine | None = None,
+    calibrated: bool = True,
+    progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Cell:
-    """One method on one split."""
+    """One method on one split; with `progress`, from where an earlier run was."""
     dataset = data.dataset(data.split)
     task = ZeroShot(
         record,
         dataset.class_list.names,
         synonyms=dict(synonyms or {}),
         template=template,
+        refine=refine,
+        calibrated=calibrated,
         seed=seed,
         keep=keep,
     )
     start = time.monotonic()
-    trainer.test(task, datamodule=data, verbose=False)
+    data.done = frozenset() if progress is None else frozenset(progress.load(task))
+    before, callbacks = len(data.done), trainer.callbacks
+    trainer.callbacks = callbacks if progress is None else [*callbacks, progress]
+    try:
+        trainer.test(task, datamodule=data, verbose=False)
+    finally:
+        trainer.callbacks, data.done = callbacks, frozenset()
+    if progress is not None:
+        progress.save(task)
     task.record = None  # it holds a whole backbone
-    return Cell(task, len(dataset), time.monotonic() - start)
+    return Cell(task, len(dataset), task.scored - before, time.monotonic() - start)

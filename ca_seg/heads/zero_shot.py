@@ -1,31 +1,86 @@
-"""The decision without training: at every pixel the class with the largest map."""
+"""The decision without training: at every pixel the class with the largest map, bilinear between tokens.
+
+Only the classes that can win somewhere are brought to the picture's size. In a cell between four tokens a class is a
+mixture of its four corners; it cannot win there if its largest corner is below another class's smallest:
+
+    corner scores of one cell     cat   0.6 0.5 0.7 0.6     smallest 0.5
+                                  cow   0.2 0.3 0.1 0.2     largest 0.3 < 0.5: not a candidate in this cell
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from torch.nn.functional import max_pool2d, pad
 
 from ca_seg.backbones.pictures import resize_out
+
+MOST_NUMBERS = 2**27  # scores at once (half a gigabyte); a larger picture is decided strip by strip
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Class scores in the picture's own size, and what follows from them."""
+    """Class maps [B, K, h, w] decided in a picture of height x width pixels."""
 
-    scores: torch.Tensor  # [B, K, H, W]
+    maps: torch.Tensor
+    height: int
+    width: int
+
+    @cached_property
+    def _winners(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The largest score and its class, [B, H, W] each."""
+        classes = candidates(self.maps)
+        few = self.maps[:, classes]
+        rows = max(1, MOST_NUMBERS // (len(few) * len(classes) * self.width))
+        if rows >= self.height:
+            score, place = resize_out(few, self.height, self.width).max(dim=1)
+            return score, classes[place]
+        wide = resize_out(few, few.shape[2], self.width)
+        strips = [
+            _rows(wide, self.height, start, min(start + rows, self.height)).max(dim=1)
+            for start in range(0, self.height, rows)
+        ]
+        return torch.cat([s.values for s in strips], dim=1), classes[torch.cat([s.indices for s in strips], dim=1)]
 
     @property
     def mask(self) -> torch.Tensor:
         """[B, H, W] class indices."""
-        return self.scores.argmax(dim=1)
+        return self._winners[1]
 
     @property
     def confidence(self) -> torch.Tensor:
         """[B, H, W], the winner's score: its share of the concepts' softmax, 0..1, when maps are shares."""
-        return self.scores.amax(dim=1)
+        return self._winners[0]
+
+    @property
+    def scores(self) -> torch.Tensor:
+        """[B, K, H, W], all of them: K times the picture's pixels."""
+        return resize_out(self.maps, self.height, self.width)
+
+    def scores_of(self, classes: torch.Tensor) -> torch.Tensor:
+        """[B, len(classes), H, W], of some classes."""
+        return resize_out(self.maps[:, classes], self.height, self.width)
 
 
 def decide(maps: torch.Tensor, height: int, width: int) -> Segmentation:
     """Maps [B, K, h, w] to a segmentation of height x width pixels: bilinear, then the largest."""
-    return Segmentation(resize_out(maps, height, width))
+    return Segmentation(maps, height, width)
+
+
+def candidates(maps: torch.Tensor) -> torch.Tensor:
+    """The classes, rising, that can have the largest bilinear value somewhere. Maps [B, K, h, w] to [1..K]."""
+    edged = pad(maps.float(), (1, 1, 1, 1), mode="replicate")  # outside the outermost tokens their value goes on
+    highest, lowest = max_pool2d(edged, 2, stride=1), -max_pool2d(-edged, 2, stride=1)
+    possible = highest >= lowest.amax(dim=1, keepdim=True)
+    return possible.flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
+
+
+def _rows(wide: torch.Tensor, height: int, start: int, stop: int) -> torch.Tensor:
+    """Rows `start` to `stop` of maps [B, K, h, W] brought to `height` rows, bilinear: [B, K, stop - start, W]."""
+    own = wide.shape[2]
+    place = ((torch.arange(start, stop, device=wide.device) + 0.5) * own / height - 0.5).clamp(0, own - 1)
+    above = place.long()
+    share = (place - above)[:, None].to(wide.dtype)
+    return wide[:, :, above] * (1 - share) + wide[:, :, (above + 1).clamp(max=own - 1)] * share

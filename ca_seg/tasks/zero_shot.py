@@ -8,20 +8,18 @@ Each picture is recorded once and asked once per protocol.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from torchmetrics import Metric
 
 from ca_seg.heads.zero_shot import decide
-from ca_seg.metrics.average_precision import MeanAveragePrecision
-from ca_seg.metrics.confusion import ConfusionMatrix, class_iou, mean_accuracy, miou, pixel_accuracy
+from ca_seg.tasks.scores import ProtocolScores, all_of, picture_miou
 from ca_seg.vocabulary import Vocabulary
 
 PROTOCOLS = ("oracle-presence", "full-vocabulary")
-GALLERY = 4  # pictures kept at each end of the ranking
 
 
 class Recorded(Protocol):
@@ -31,15 +29,17 @@ class Recorded(Protocol):
 
 
 Record = Callable[[torch.Tensor, Sequence[int]], Recorded]  # pictures [B, 3, H, W] in 0..1, one seed each
+Refine = Callable[[torch.Tensor, torch.Tensor, Recorded], torch.Tensor]  # maps, picture [1, 3, H, W] and its recording
 Keep = Callable[[str, str, torch.Tensor], None]  # (protocol, stem, class indices [H, W])
 
 
 class ZeroShot(pl.LightningModule):
     """Scores `record` on a dataset of `classes`. Nothing is trained, nothing enters a checkpoint.
 
-    After `trainer.test`, `matrices` holds the confusion matrix [K, K] and `figures` pixel_accuracy, mean_accuracy, miou
-    and map (all 0..1) of each protocol; `ranking` the stems of the best and worst pictures (mIoU of the picture,
-    full vocabulary); `skipped` the pictures that could not be read.
+    `refine` changes the class maps of a picture before the decision. After `trainer.test`, `figures` holds the figures
+    of each protocol (all 0..1), `intervals` their 95 % intervals, `reliability` the bins of its plot, `pictures` the
+    mIoU of every picture by protocol and stem, `skipped` those that could not be scored, with the reason. In several
+    processes all of these are of the whole dataset, in each.
     """
 
     def __init__(
@@ -49,22 +49,28 @@ class ZeroShot(pl.LightningModule):
         *,
         synonyms: dict[str, list[str]] | None = None,
         template: str = "{}",
+        refine: Refine | None = None,
+        calibrated: bool = True,
         seed: int = 0,
         keep: Keep | None = None,
     ) -> None:
         super().__init__()
         self.record: Record | None = record
-        self.seed, self.keep = seed, keep
+        self.refine, self.seed, self.keep = refine, seed, keep
         self.classes, self.synonyms, self.template = tuple(classes), synonyms or {}, template
-        self.confusion = torch.nn.ModuleDict({p: ConfusionMatrix(len(self.classes)) for p in PROTOCOLS})
-        self.precision = torch.nn.ModuleDict({p: MeanAveragePrecision("present") for p in PROTOCOLS})
+        self.scores = torch.nn.ModuleDict(
+            {p: ProtocolScores(len(self.classes), calibrated=calibrated) for p in PROTOCOLS}
+        )
         self.everything = self.vocabulary(range(len(self.classes)))
-        self.scored = 0
+        self.pictures: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
         self.skipped: list[tuple[str, str]] = []
-        self.matrices: dict[str, torch.Tensor] = {}
         self.figures: dict[str, dict[str, float]] = {}
-        self._best: list[tuple[float, str]] = []
-        self._worst: list[tuple[float, str]] = []
+        self.intervals: dict[str, dict[str, list[float]]] = {}
+        self.reliability: dict[str, list[dict[str, float]]] = {}
+
+    @property
+    def scored(self) -> int:
+        return len(self.pictures[PROTOCOLS[1]])
 
     def vocabulary(self, indices: Sequence[int]) -> Vocabulary:
         """The vocabulary of some of the classes."""
@@ -86,66 +92,58 @@ class ZeroShot(pl.LightningModule):
             if not present:
                 self.skipped.append((batch["path"][i], "every pixel of its mask is void"))
                 continue
-            own = recorded.select(i).maps(self.vocabulary(present)).to(masks.device)
-            self._score("oracle-presence", stem, own, mask, present)
-            self._score("full-vocabulary", stem, full[i : i + 1], mask, list(range(len(self.classes))))
-            self.scored += 1
+            own = recorded.select(i)
+            oracle = own.maps(self.vocabulary(present)).to(masks.device)
+            everything = list(range(len(self.classes)))
+            for protocol, maps, offered in zip(
+                PROTOCOLS, (oracle, full[i : i + 1]), (present, everything), strict=True
+            ):
+                maps = maps if self.refine is None else self.refine(maps, images[i : i + 1], own)
+                self._score(protocol, stem, maps, mask, offered)
 
     def _score(self, protocol: str, stem: str, maps: torch.Tensor, mask: torch.Tensor, offered: list[int]) -> None:
-        segmentation = decide(maps, *mask.shape)
-        guess = torch.tensor(offered, device=mask.device)[segmentation.mask[0]]
-        self.confusion[protocol].update(guess, mask)
-        local = torch.full((256,), 255, device=mask.device)
-        local[torch.tensor(offered, device=mask.device)] = torch.arange(len(offered), device=mask.device)
-        self.precision[protocol].update(segmentation.scores, local[mask][None])
-        if protocol == "full-vocabulary":
-            self._rank(stem, guess, mask)
+        decided = decide(maps, *mask.shape)
+        guess = self.scores[protocol].update(stem, decided, torch.tensor(offered, device=mask.device), mask)
+        self.pictures[protocol][stem] = picture_miou(guess, mask)
         if self.keep is not None:
             self.keep(protocol, stem, guess)
 
-    def _rank(self, stem: str, guess: torch.Tensor, mask: torch.Tensor) -> None:
-        counted = mask != 255
-        ious = [
-            ((guess == c) & (mask == c) & counted).sum() / (((guess == c) | (mask == c)) & counted).sum()
-            for c in mask[counted].unique()
-        ]
-        score = float(torch.stack(ious).mean())
-        for heap, key in ((self._best, score), (self._worst, -score)):
-            heapq.heappush(heap, (key, stem))
-            if len(heap) > GALLERY:
-                heapq.heappop(heap)
-
-    @property
-    def ranking(self) -> dict[str, list[tuple[str, float]]]:
-        """Stems and per-picture mIoU, best first and worst first."""
-        return {
-            "best": [(stem, key) for key, stem in sorted(self._best, reverse=True)],
-            "worst": [(stem, -key) for key, stem in sorted(self._worst, reverse=True)],
-        }
-
     def on_test_epoch_end(self) -> None:
+        self.figures = {protocol: self.scores[protocol].figures() for protocol in PROTOCOLS}
+        self.intervals = {protocol: self.scores[protocol].interval_table() for protocol in PROTOCOLS}
+        self.reliability = {protocol: self.scores[protocol].reliability() for protocol in PROTOCOLS}
         for protocol in PROTOCOLS:
-            matrix = self.confusion[protocol].compute()
-            self.matrices[protocol] = matrix
-            self.figures[protocol] = {
-                "miou": float(miou(matrix)),
-                "pixel_accuracy": float(pixel_accuracy(matrix)),
-                "mean_accuracy": float(mean_accuracy(matrix)),
-                "map": float(self.precision[protocol].compute()),
-            }
+            every = all_of(self.pictures[protocol])
+            self.pictures[protocol] = dict(sorted(item for part in every for item in part.items()))
+        self.skipped = sorted({pair for part in all_of(self.skipped) for pair in part})
+
+    def metrics(self) -> list[Metric]:
+        return [module for module in self.scores.modules() if isinstance(module, Metric)]
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Stems and per-picture mIoU with all classes offered, best first."""
+        return sorted(self.pictures[PROTOCOLS[1]].items(), key=lambda pair: (-pair[1], pair[0]))
 
     def class_table(self, protocol: str) -> dict[str, float]:
         """IoU per class name; nan where a class has neither truth nor prediction."""
-        return dict(zip(self.classes, class_iou(self.matrices[protocol]).tolist(), strict=True))
+        return dict(zip(self.classes, self.scores[protocol].per_class().tolist(), strict=True))
 
     def confusions(self, protocol: str, most: int = 15) -> list[dict[str, Any]]:
-        """The largest confusions: true class, predicted class, share of the true class's pixels."""
-        matrix = self.matrices[protocol].cpu().double()
+        """The largest confusions: true class, predicted class, pixels, and share of the true class's pixels."""
+        matrix = self.scores[protocol].confusion.compute().cpu().double()
         share = matrix / matrix.sum(dim=1, keepdim=True).clamp_min(1)
         off = matrix - matrix.diagonal().diag()
         worst = off.flatten().argsort(descending=True)[:most].tolist()
         pairs = [divmod(i, len(self.classes)) for i in worst if off.flatten()[i] > 0]
-        return [{"truth": self.classes[t], "predicted": self.classes[p], "share": float(share[t, p])} for t, p in pairs]
+        return [
+            {
+                "truth": self.classes[t],
+                "predicted": self.classes[p],
+                "pixels": int(matrix[t, p]),
+                "share": float(share[t, p]),
+            }
+            for t, p in pairs
+        ]
 
 
 def picture_seed(seed: int, stem: str) -> int:

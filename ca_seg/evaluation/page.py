@@ -1,0 +1,87 @@
+"""The page of an evaluation: tables, calibration, and the pictures of its gallery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ca_seg.tasks.zero_shot import PROTOCOLS
+from ca_seg.visual.page import write_page
+from ca_seg.visual.plots import reliability_plot
+from ca_seg.visual.report import PageReport, ReportTable, Shown
+
+FIGURES = {
+    "miou": "mIoU",
+    "pixel_accuracy": "accuracy",
+    "mean_accuracy": "mean accuracy",
+    "map": "mAP",
+    "fwiou": "fwIoU",
+    "boundary_iou": "boundary IoU",
+    "ece": "ECE",
+}
+
+
+def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str, tuple[Shown, ...]], ...]) -> None:
+    """The page of `results` (as in results.json)."""
+    data = results["dataset"]
+    head = ("method", "split", *(f"{p}: {label}" for p in PROTOCOLS for label in FIGURES.values()))
+    rows = tuple(
+        (method, split, *(_percent(figures[p].get(f, math.nan)) for p in PROTOCOLS for f in FIGURES))
+        for method, splits in results["methods"].items()
+        for split, figures in splits.items()
+    )
+    classes = tuple(
+        (name, *(_percent(results["per_class"][protocol][name]) for protocol in PROTOCOLS))
+        for name in results["per_class"][PROTOCOLS[0]]
+    )
+    confused = tuple(
+        (c["truth"], c["predicted"], f"{c['pixels']:,}", f"{100 * c['share']:.0f} %") for c in results["confusions"]
+    )
+    facts = (
+        *((key, str(value)) for key, value in results["reading"].items()),
+        *(
+            (f"{name}, {protocol}, 95 %", f"{100 * low:.1f} to {100 * high:.1f}")
+            for protocol, found in results["intervals"][results["method"]][data["split"]].items()
+            for name, (low, high) in found.items()
+        ),
+        ("pictures", ", ".join(f"{split} {count}" for split, count in data["pictures"].items())),
+        ("classes", str(data["classes"])),
+        ("dataset fingerprint", data["fingerprint"]),
+        ("speed", f"{results['speed']['pictures_per_second']:.1f} pictures a second, both protocols"),
+        ("seconds", f"{results['seconds']:.0f} for all methods"),
+        ("seed", str(results["seed"])),
+        ("date", results["date"]),
+        ("versions", ", ".join(f"{name} {number}" for name, number in results["versions"].items())),
+        ("skipped", str(len(results["skipped"]))),
+    )
+    plots = Shown(
+        f"{data['split']}: is a confidence of 0.9 right nine times out of ten?",
+        tuple((p, reliability_plot(bins)) for p, bins in results["reliability"].items() if bins),
+    )
+    report = PageReport(
+        f"{results['method']} on {data['name']}",
+        "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in a picture are "
+        f"offered. full-vocabulary: all {data['classes']} classes are. All figures in percent.",
+        facts,
+        (
+            ReportTable("Methods", head, rows),
+            ReportTable(
+                "Largest confusions",
+                ("truth", "predicted", "pixels", "of the truth's pixels"),
+                confused,
+                f"{data['split']}, full-vocabulary, largest by pixels first.",
+            ),
+            ReportTable(
+                "IoU of each class", ("class", *PROTOCOLS), classes, f"{data['split']}. Click a heading to sort.", True
+            ),
+        ),
+        (*((("Calibration", (plots,)),) if plots.views else ()), *shown),
+    )
+    write_page(path, report)
+
+
+def _percent(value: float) -> str:
+    """A dash for nan: a class with neither truth nor prediction."""
+    return "-" if value != value else f"{100 * value:.1f}"

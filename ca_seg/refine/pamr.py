@@ -1,0 +1,79 @@
+"""Pixel-adaptive mask refinement: scores spread, step by step, to neighbours of like colour.
+
+Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels" (CVPR 2020); where the
+paper leaves something open, the authors' code decides (the factor 0.1; p itself counted in s_p). With N(p) the 8
+neighbours of p at each of D dilations, 8 D in all:
+
+    x . x . x       closeness(p, q) = - mean over R, G, B of |I_p - I_q| / (0.1 * s_p)
+    . . . . .       s_p = standard deviation of I, for each colour, over N(p) and D times p itself (9 D values)
+    x . p . x       a(p, .) = softmax of closeness over N(p)
+    . . . . .       one step: score_p <- sum over q in N(p) of a(p, q) * score_q
+    x . x . x       (dilation 2)
+
+The border repeats the outermost pixels. `a` follows from the picture alone and is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ca_seg.errors import OutOfRange
+from ca_seg.refine.shapes import check_picture, resized
+
+ITERATIONS = 10
+DILATIONS = (1, 2, 4, 8, 12, 24)
+_RING = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+_DEVIATIONS = 0.1
+
+
+def pamr(
+    scores: Tensor, picture: Tensor, *, iterations: int = ITERATIONS, dilations: Sequence[int] = DILATIONS
+) -> Tensor:
+    """Scores [B, K, h, w] refined along a picture [B, 3, H, W], to [B, K, H, W] float32 or wider.
+
+    Each step takes a weighted mean, so shares stay shares and no score leaves the range of those it came from; a
+    picture of one colour gives the plain mean over N(p). Scores are resized (bilinear) to the picture first. Memory:
+    three maps the size of the result, and one plane for each neighbour.
+
+    Raises UserError for other shapes, OutOfRange for fewer than 0 iterations, or dilations that are none or below 1.
+    """
+    check_picture(scores, picture)
+    if iterations < 0:
+        raise OutOfRange(f"{iterations} iterations", allowed="0 or more")
+    if not dilations or min(dilations) < 1:
+        raise OutOfRange(f"dilations {tuple(dilations)}", allowed="one or more, each 1 or more")
+    scores, picture = (x if x.dtype == torch.float64 else x.float() for x in (scores, picture))
+    scores = resized(scores, *picture.shape[-2:])
+    weights = neighbour_weights(picture, dilations)
+    for _ in range(iterations):
+        spread = torch.zeros_like(scores)
+        for weight, neighbour in zip(weights.unbind(1), _neighbours(scores, dilations), strict=True):
+            spread.addcmul_(weight[:, None], neighbour)
+        scores = spread
+    return scores
+
+
+def neighbour_weights(picture: Tensor, dilations: Sequence[int]) -> Tensor:
+    """a: [B, 8 * len(dilations), H, W], which sums to 1 over the neighbours."""
+    around, itself = list(_neighbours(picture, dilations)), len(dilations)
+    values = len(around) + itself
+    mean = (sum(around) + itself * picture) / values
+    squares = itself * (picture - mean).square()
+    for neighbour in around:
+        squares += (neighbour - mean).square()
+    deviation = _DEVIATIONS * (squares / (values - 1)).sqrt() + 1e-8
+    closeness = [-((neighbour - picture).abs() / deviation).mean(dim=1) for neighbour in around]
+    return torch.stack(closeness, dim=1).softmax(dim=1)
+
+
+def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """For each dilation and each of the 8 directions the neighbour of every pixel: [B, C, H, W] each."""
+    height, width = maps.shape[-2:]
+    for d in dilations:
+        framed = pad(maps, (d, d, d, d), mode="replicate")
+        for y, x in _RING:
+            yield framed[..., d + y * d : d + y * d + height, d + x * d : d + x * d + width]

@@ -1,0 +1,54 @@
+"""Small plots for pages, as pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def reliability_plot(bins: Sequence[Mapping[str, float]]) -> Image.Image:
+    """Accuracy of pixels by confidence, a bar a bin, against the diagonal; how dark a bar is says how many pixels."""
+    figure = Figure(figsize=(4, 3.4), dpi=110)
+    axes = figure.add_subplot()
+    total = sum(b["pixels"] for b in bins)
+    for b in bins:
+        share = b["pixels"] / total
+        axes.bar(
+            (b["low"] + b["high"]) / 2,
+            b["accuracy"],
+            width=b["high"] - b["low"],
+            color="#1f5fa8",
+            alpha=0.15 + 0.85 * min(1.0, 4 * share),
+            edgecolor="white",
+        )
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="calibrated")
+    axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color="#b03a2e", marker="o", markersize=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share that is right")
+    axes.legend(loc="upper left", frameon=False)
+    return _picture(figure)
+
+
+def lines_plot(
+    title: str, across: str, up: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, ticks: Sequence[float] = ()
+) -> Image.Image:
+    """One line of (x, y) points for each name."""
+    figure = Figure(figsize=(5.4, 3.6), dpi=110)
+    axes = figure.add_subplot()
+    for name, points in lines.items():
+        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=3, label=name)
+    axes.set(title=title, xlabel=across, ylabel=up)
+    if ticks:
+        axes.set_xticks(list(ticks))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    return _picture(figure)
+
+
+def _picture(figure: Figure) -> Image.Image:
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")

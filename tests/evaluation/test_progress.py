@@ -1,0 +1,113 @@
+"""An interrupted evaluation goes on and ends with the same numbers; two processes give what one gives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.reading import Reading
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.errors import UserError
+from ca_seg.evaluation.methods import of_backbone
+from ca_seg.evaluation.progress import Progress
+from ca_seg.evaluation.run import score
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/zero_shot/mini_scenes.yaml"
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing after it is run."""
+
+
+class KilledAfter(pl.Callback):
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_test_batch_start(self, trainer, task, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == self.batches:
+            raise Killed
+
+
+def _trainer(*callbacks):
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=list(callbacks),
+    )  # fmt: skip
+
+
+def _score(file, *callbacks, settings="a"):
+    data = SegmentationData("scenes", split="shifted", batch_size=4, limit=20)
+    record = of_backbone(load_backbone("mini"), Reading())
+    progress = None if file is None else Progress(file, settings, every=0.0)
+    return score(_trainer(*callbacks), record, data, seed=0, progress=progress)
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_numbers(tmp_path, after):
+    whole = _score(None)
+    file = tmp_path / "progress.safetensors"
+    with pytest.raises(Killed):
+        _score(file, KilledAfter(after))
+    seen = []
+    again = _score(file, _Counts(seen))
+    assert sum(seen) == again.run == 20 - 4 * after
+    assert again.task.figures == whole.task.figures
+    assert again.task.intervals == whole.task.intervals
+    assert again.task.pictures == whole.task.pictures
+    assert again.task.reliability == whole.task.reliability
+    assert again.complete
+
+
+class _Counts(pl.Callback):
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_test_batch_end(self, trainer, task, outputs, batch, batch_idx, dataloader_idx=0):
+        self.seen.append(len(batch["stem"]))
+
+
+def test_the_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
+    file = tmp_path / "progress.safetensors"
+    with pytest.raises(Killed):
+        _score(file, KilledAfter(1))
+    with pytest.raises(UserError, match="other settings"):
+        _score(file, settings="b")
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UserError, match="cannot be read"):
+        _score(file)
+
+
+def test_two_processes_give_what_one_gives_and_runs_can_be_compared(tmp_path):
+    """The same pictures in other batches: a pixel on the edge between two classes may fall to the other side."""
+    results = []
+    common = ["--config-file", CONFIG, "--compare", "[]", "--expect", "{}", "--report", "false", "--data.limit", "11"]
+    for devices in ("1", "2"):
+        out = tmp_path / devices
+        run = [sys.executable, "eval.py", *common, "--trainer.accelerator", "cpu", "--trainer.devices", devices]
+        subprocess.run([*run, "--out", str(out)], cwd=ROOT, check=True, capture_output=True)
+        results.append(json.loads((out / "results.json").read_text()))
+    one, two = results
+    assert one["pictures"]["shifted"].keys() == two["pictures"]["shifted"].keys()
+    assert len(two["pictures"]["shifted"]["full-vocabulary"]) == 11
+    for protocol, figures in one["metrics"].items():
+        assert two["metrics"][protocol] == pytest.approx(figures, abs=2e-4)
+    compared = subprocess.run(
+        [sys.executable, "-m", "ca_seg", "compare", *(str(tmp_path / d / "results.json") for d in ("1", "2"))],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "shifted" in compared.stdout
+    assert "+0.00" in compared.stdout
+    broken = tmp_path / "x.json"
+    broken.write_text("{}")
+    refused = subprocess.run(
+        [sys.executable, "-m", "ca_seg", "compare", str(broken), str(broken)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "x.json" in refused.stderr

@@ -1,0 +1,67 @@
+"""The vote of superpixels against loops over the patches that scikit-image gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage.segmentation import slic
+
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.refine.superpixels import superpixel_vote, superpixels
+from tests.refine.scene import random_case, two_regions
+
+
+@pytest.mark.parametrize("vote", ["mean", "majority"])
+def test_equals_a_loop_over_patches(vote) -> None:
+    scores, picture = random_case(0, grid=(12, 15), size=(12, 15))
+    refined = superpixel_vote(scores, picture, segments=9, vote=vote)
+    for n in range(2):
+        patches = slic(picture[n].permute(1, 2, 0).numpy(), n_segments=9, compactness=10, start_label=1)
+        labels = set(patches.ravel().tolist())
+        assert len(labels) > 3
+        for label in labels:
+            inside = torch.from_numpy(patches == label)
+            own = scores[n][:, inside]  # [K, pixels]
+            if vote == "mean":
+                expected = own.mean(1)
+            else:
+                winners = own.argmax(0).tolist()
+                expected = torch.tensor([winners.count(k) / len(winners) for k in range(4)]).double()
+            torch.testing.assert_close(refined[n][:, inside], expected[:, None].expand_as(own))
+
+
+@pytest.mark.parametrize("vote", ["mean", "majority"])
+def test_shares_stay_shares_and_a_vote_is_final(vote) -> None:
+    scores, picture = random_case(1, grid=(4, 5), size=(20, 25))
+    refined = superpixel_vote(scores, picture, segments=12, vote=vote)
+    assert refined.shape == (2, 4, 20, 25)
+    torch.testing.assert_close(refined.sum(1), torch.ones(2, 20, 25).double())
+    assert refined.min() >= 0
+    again = superpixel_vote(refined, picture, segments=12, vote="mean")
+    torch.testing.assert_close(again, refined)
+
+
+def test_patches_are_numbered_from_0_without_gaps() -> None:
+    patch = superpixels(two_regions().picture[0], segments=50)
+    assert patch.dtype == torch.int64
+    numbers = patch.unique().tolist()
+    assert numbers == list(range(len(numbers)))
+    assert 20 <= len(numbers) <= 100
+
+
+@pytest.mark.parametrize("vote", ["mean", "majority"])
+@pytest.mark.parametrize("cell", [1, 4])
+def test_a_noisy_scene_gets_better(vote, cell) -> None:
+    scene = two_regions()
+    scores = scene.noisy_scores(cell)
+    assert scene.miou(superpixel_vote(scores, scene.picture, segments=40, vote=vote)) > scene.miou(scores) + 0.1
+
+
+def test_what_is_wrong_is_said() -> None:
+    scores, picture = random_case(2)
+    with pytest.raises(UserError, match="vote by 'best'. Allowed: 'mean' or 'majority'"):
+        superpixel_vote(scores, picture, vote="best")
+    with pytest.raises(OutOfRange, match="0 superpixels"):
+        superpixel_vote(scores, picture, segments=0)
+    with pytest.raises(OutOfRange, match="a compactness of 0"):
+        superpixel_vote(scores, picture, compactness=0)
