@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.pictures import Pictures
+from ca_seg.backbones.pictures import Pictures, as_tensor
 from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT
 from ca_seg.concept.features import NORMALISE, SPACES
 from ca_seg.concept.recording import Recording
@@ -30,6 +30,8 @@ class Reading:
     image_output: str = "stock"
     normalise: str = "none"
     heads: bool = False
+    queries: bool = False  # keep the image's queries, for refinement by attention
+    flip: bool = False  # read the mirrored picture too, and take the mean
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -48,9 +50,13 @@ class Reading:
             timesteps=self.timesteps,
             samples=self.samples,
             seed=list(seeds),
-            queries=self.image_output != "stock",
+            queries=self.queries or self.image_output != "stock",
         )
-        return Read(recording, self, self.space or backbone.card.space)
+        space = self.space or backbone.card.space
+        if not self.flip:
+            return Read(recording, self, space)
+        mirrored = replace(self, flip=False).record(backbone, as_tensor(images).flip(-1), seeds)
+        return Read(recording, self, space, mirrored)
 
     def resolved(self, backbone: Backbone) -> dict[str, Any]:
         """The settings as they are used, for results.json."""
@@ -65,6 +71,7 @@ class Reading:
             "image_output": self.image_output,
             "normalise": self.normalise,
             "heads": self.heads,
+            "flip": self.flip,
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
             "precision": str(backbone.dtype).removeprefix("torch."),
@@ -78,9 +85,11 @@ class Read:
     recording: Recording
     reading: Reading
     space: str
+    mirrored: Read | None = None
 
     def select(self, picture: int) -> Read:
-        return Read(self.recording.select(picture), self.reading, self.space)
+        mirrored = None if self.mirrored is None else self.mirrored.select(picture)
+        return Read(self.recording.select(picture), self.reading, self.space, mirrored)
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
@@ -88,4 +97,5 @@ class Read:
         features = self.recording.ask(
             vocabulary, concept_attention=own.concept_attention, image_output=own.image_output
         )
-        return features.maps(space=self.space, softmax=own.softmax, normalise=own.normalise, heads=own.heads)
+        maps = features.maps(space=self.space, softmax=own.softmax, normalise=own.normalise, heads=own.heads)
+        return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2

@@ -33,6 +33,7 @@ from ca_seg.evaluation.methods import (
 from ca_seg.evaluation.page import write_report
 from ca_seg.evaluation.predictions import PredictionWriter
 from ca_seg.evaluation.progress import Progress
+from ca_seg.evaluation.refinement import Refinement, refine_by
 from ca_seg.evaluation.results import (
     SCHEMA,
     check_expected,
@@ -46,6 +47,7 @@ from ca_seg.evaluation.run import Cell, score
 from ca_seg.evaluation.table import print_results
 
 ALL = "all"
+REFINED = "without refinement"  # the row of the same backbone with every step off
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -76,13 +78,17 @@ def evaluate(arguments: Sequence[str]) -> int:
     cells: dict[str, dict[str, Cell]] = {}
     used: dict[str, Any] = {}
     shown = ()
-    for name in (main.backbone, *settings.compare):
+    refine = refine_by(settings.refine, data[splits[0] or ALL].class_list.names)
+    rows = [main.backbone, *([REFINED] if refine and settings.unrefined else []), *settings.compare]
+    for name in rows:
         reading, record = Reading(), None
-        if name == main.backbone:
-            reading = main.reading()
+        if name in (main.backbone, REFINED):
+            reading = main.reading(queries="attention" in settings.refine.steps)
         if name not in TRIVIAL or name == RANDOM_WEIGHTS:
             backbone = _backbone(main, name, device)
-            used[name] = reading.resolved(backbone)
+            used[name] = reading.resolved(backbone) | (
+                {"refine": settings.refine.steps} if name == main.backbone else {}
+            )
             record = of_backbone(backbone, reading)
         cells[name] = {}
         for split, part in data.items():
@@ -96,7 +102,8 @@ def evaluate(arguments: Sequence[str]) -> int:
                 seed=settings.seed,
                 synonyms=main.synonyms,
                 template=main.template,
-                calibrated=reading.softmax,
+                refine=refine if name == main.backbone else None,
+                calibrated=reading.softmax and not (refine and name == main.backbone),
                 progress=progress,
                 keep=writer if name == main.backbone else None,
             )
@@ -125,7 +132,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 def _backbone(main: BackboneSettings, name: str, device: str) -> Backbone:
     """The evaluated backbone as its settings say; another one, or fresh weights, as its card says."""
-    if name == main.backbone:
+    if name in (main.backbone, REFINED):
         return main.load(device)
     if name == RANDOM_WEIGHTS:
         return load_backbone(
@@ -138,6 +145,8 @@ def _parse(arguments: Sequence[str]) -> Parsed:
     known = parser("Zero-shot segmentation of a dataset, scored under both protocols.")
     known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
     known.add_argument("--data", type=DataSettings, default=DataSettings())
+    known.add_argument("--refine", type=Refinement, default=Refinement())
+    known.add_argument("--unrefined", type=bool, default=True, help="with refinement, a row without it too")
     known.add_argument("--compare", type=list[str], default=[], help="further rows: backbones, " + ", ".join(TRIVIAL))
     known.add_argument("--expect", type=dict[str, Any], default={}, help="path/to/figure: [value, tolerance]")
     known.add_argument("--save_predictions", type=bool, default=False, help="write OUT/predictions/PROTOCOL/STEM.png")

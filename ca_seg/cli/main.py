@@ -1,4 +1,4 @@
-"""`ca-seg segment | zoo | data | eval | train`."""
+"""`ca-seg segment | video | video-eval | zoo | data | eval | compare | ablate | train`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def main() -> int:
         from ca_seg.cli.train import train
 
         return guarded(lambda: train(arguments[1:]))
+    if arguments[:1] == ["ablate"]:
+        from ca_seg.cli.ablate import run_ablation
+
+        return guarded(lambda: run_ablation(arguments[1:]))
     args = _parser().parse_args(arguments)
     return guarded(lambda: args.run(args))
 
@@ -80,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     compared.set_defaults(run=_compare)
 
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
+    commands.add_parser("ablate", help="the paper's ablations: ca-seg ablate --config-file FILE (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     return parser
 

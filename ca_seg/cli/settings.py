@@ -29,6 +29,7 @@ class BackboneSettings:
         image_output: stock, or concepts (as the method's reference code reads SD3)
         normalise: none, token or channel
         heads: read the heads apart and average their maps
+        flip: read the mirrored picture too, and take the mean
         phrase_pooling: which of a phrase's tokens stands for it: first, mean or last
         template: a sentence to put each phrase into, such as "a photo of a {}"
         synonyms: further phrases for a class
@@ -49,11 +50,12 @@ class BackboneSettings:
     image_output: str = "stock"
     normalise: str = "none"
     heads: bool = False
+    flip: bool = False
     phrase_pooling: str | None = None
     template: str = "{}"
     synonyms: dict[str, list[str]] | None = None
 
-    def reading(self) -> Reading:
+    def reading(self, *, queries: bool = False) -> Reading:
         """How its pictures are recorded, asked and read."""
         return Reading(
             None if self.layers is None else tuple(self.layers),
@@ -65,6 +67,8 @@ class BackboneSettings:
             self.image_output,
             self.normalise,
             self.heads,
+            queries,
+            self.flip,
         )
 
     def load(self, device: str) -> Backbone:

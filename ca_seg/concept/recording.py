@@ -11,7 +11,7 @@ from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT, looking_at_conce
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import Stream
-from ca_seg.errors import UnknownName
+from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
 
 
@@ -40,6 +40,12 @@ class Recording:
     def select(self, picture: int) -> Recording:
         """The recording of one picture of the batch, all its draws; no copy."""
         return self.rows(slice(picture, None, self.batch))
+
+    def first_draws(self, count: int) -> Recording:
+        """The recording as if it had been made with the first `count` draws only; no copy."""
+        if not 1 <= count <= self.draws:
+            raise OutOfRange(f"{count} draws of a recording", allowed=f"1 to {self.draws}")
+        return replace(self.rows(slice(0, count * self.batch)), draws=count)
 
     def rows(self, chosen: slice) -> Recording:
         """Some rows of draws * B, as many of each draw."""

@@ -82,7 +82,7 @@ def test_a_noisy_scene_gets_better() -> None:
     scores = scene.noisy_scores(1)
     present = present_classes(scores, quantile=0.9, top=2)
     assert present.tolist() == [[True, True, False]]
-    assert scene.miou(without_absent(scores, present)) > scene.miou(scores) + 0.05
+    assert scene.miou(without_absent(scores, present)) > scene.miou(scores) + 0.03
 
 
 def test_what_is_wrong_is_said() -> None:

@@ -22,7 +22,7 @@ def slow_filter(scores: np.ndarray, picture: np.ndarray, radius: int, epsilon: f
             colours = picture[:, rows, columns].reshape(3, -1).T
             values = scores[:, rows, columns].reshape(classes, -1).T
             count, centred = len(colours), colours - colours.mean(0)
-            # min over a, b of mean (a . I + b - score)^2 + epsilon |a|^2: rows for the penalty make it plain least squares
+            # min over a, b of mean (a . I + b - score)^2 + epsilon |a|^2; the penalty is three more rows
             design = np.vstack(
                 [
                     np.hstack([centred, np.ones((count, 1))]),

@@ -13,10 +13,11 @@ from tests.refine.scene import random_case, two_regions
 
 @pytest.mark.parametrize("vote", ["mean", "majority"])
 def test_equals_a_loop_over_patches(vote) -> None:
-    scores, picture = random_case(0, grid=(12, 15), size=(12, 15))
-    refined = superpixel_vote(scores, picture, segments=9, vote=vote)
+    scores, blocks = random_case(0, grid=(24, 30), size=(4, 5))
+    picture = blocks.repeat_interleave(6, 2).repeat_interleave(6, 3)  # 20 blocks of 6 x 6 pixels, each of one colour
+    refined = superpixel_vote(scores, picture, segments=20, vote=vote)
     for n in range(2):
-        patches = slic(picture[n].permute(1, 2, 0).numpy(), n_segments=9, compactness=10, start_label=1)
+        patches = slic(picture[n].permute(1, 2, 0).numpy(), n_segments=20, compactness=10, start_label=1)
         labels = set(patches.ravel().tolist())
         assert len(labels) > 3
         for label in labels:
@@ -54,12 +55,12 @@ def test_patches_are_numbered_from_0_without_gaps() -> None:
 def test_a_noisy_scene_gets_better(vote, cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
-    assert scene.miou(superpixel_vote(scores, scene.picture, segments=40, vote=vote)) > scene.miou(scores) + 0.1
+    assert scene.miou(superpixel_vote(scores, scene.picture, segments=80, vote=vote)) > scene.miou(scores) + 0.1
 
 
 def test_what_is_wrong_is_said() -> None:
     scores, picture = random_case(2)
-    with pytest.raises(UserError, match="vote by 'best'. Allowed: 'mean' or 'majority'"):
+    with pytest.raises(UserError, match=r"vote by 'best'\. Allowed: 'mean' or 'majority'"):
         superpixel_vote(scores, picture, vote="best")
     with pytest.raises(OutOfRange, match="0 superpixels"):
         superpixel_vote(scores, picture, segments=0)

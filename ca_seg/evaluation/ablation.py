@@ -1,0 +1,129 @@
+"""The paper's ablations on any dataset: every cell of a table is read from recordings made once.
+
+picture, t = card's ──► record (all layers, most samples) ──► ask ──► space x softmax, layers, samples, heads
+                                                         └──► ask with cross, self, none
+picture, other t    ──► record ──► ask ──► timestep by timestep
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.concept.ask import CONCEPT_ATTENTION
+from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
+from ca_seg.concept.recording import Recording
+from ca_seg.heads.zero_shot import decide
+from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
+from ca_seg.tasks.zero_shot import picture_seed
+from ca_seg.vocabulary import Vocabulary
+
+
+@dataclass
+class Grid:
+    """What is varied; each against the card's settings otherwise.
+
+    Args:
+        timesteps: each recorded on its own
+        samples: noise samples averaged, up to the largest
+        layers: whether each layer is read alone
+        spaces: whether each space is read, with and without softmax
+        concept_attention: whether concepts are asked with both, cross, self and none
+        normalise: whether vectors are normalised in each way, and heads kept apart
+    """
+
+    timesteps: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    samples: list[int] = field(default_factory=lambda: [1, 2, 4])
+    layers: bool = True
+    spaces: bool = True
+    concept_attention: bool = True
+    normalise: bool = True
+
+
+class Tables:
+    """Confusion matrices by table and cell, for both protocols."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.cells: dict[str, dict[str, tuple[ConfusionMatrix, ConfusionMatrix]]] = {}
+
+    def add(
+        self, table: str, cell: str, mask: torch.Tensor, oracle: torch.Tensor, full: torch.Tensor, present: torch.Tensor
+    ) -> None:
+        """One picture's maps under both protocols."""
+        pair = tuple(ConfusionMatrix(len(self.classes)) for _ in range(2))
+        cells = self.cells.setdefault(table, {}).setdefault(cell, pair)
+        cells[0].update(present[decide(oracle, *mask.shape).mask[0]], mask)
+        cells[1].update(decide(full, *mask.shape).mask[0], mask)
+
+    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
+        """{table: {cell: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
+        return {
+            table: {
+                cell: {
+                    f"{protocol}_{name}": float(figure(metric.compute()))
+                    for protocol, metric in zip(("oracle", "full"), pair, strict=True)
+                    for name, figure in (("miou", miou), ("accuracy", pixel_accuracy))
+                }
+                for cell, pair in cells.items()
+            }
+            for table, cells in self.cells.items()
+        }
+
+
+@torch.no_grad()
+def ablate(backbone: Backbone, pictures: Iterator[dict[str, Any]], grid: Grid, tables: Tables, seed: int) -> int:
+    """Add every picture (samples of a dataset) to `tables`; how many there were."""
+    number, card = 0, backbone.card
+    everything = Vocabulary.from_names(tables.classes)
+    for sample in pictures:
+        mask = sample["mask"]
+        present = mask[mask != 255].unique()
+        if len(present) == 0:
+            continue
+        number += 1
+        own = Vocabulary.from_names([tables.classes[i] for i in present.tolist()])
+        noise = picture_seed(seed, sample["stem"])
+
+        def record(time: float, samples: int, picture=sample["image"], noise=noise) -> Recording:
+            return backbone.record(picture, timesteps=time, samples=samples, layers=range(backbone.layers), seed=noise)
+
+        def add(table, cell, oracle, full, mask=mask, present=present, **reading):
+            tables.add(table, cell, mask, oracle.maps(**reading), full.maps(**reading), present)
+
+        most = max(grid.samples, default=1)
+        recording = record(card.timestep, most)
+        for count in grid.samples:
+            few = recording.first_draws(count)
+            add("samples", str(count), few.ask(own), few.ask(everything), layers=card.layers)
+        one = recording.first_draws(1)
+        _read(add, one.ask(own), one.ask(everything), backbone, grid)
+        for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
+            asked = (one.ask(words, concept_attention=attention) for words in (own, everything))
+            add("concept attention", attention, *asked, layers=card.layers)
+        for time in grid.timesteps:
+            timed = record(time, 1)
+            add("timestep", f"{time:g}", timed.ask(own), timed.ask(everything), layers=card.layers)
+    return number
+
+
+def _read(add: Any, oracle: ConceptFeatures, full: ConceptFeatures, backbone: Backbone, grid: Grid) -> None:
+    """Everything that one asking of one recording can tell."""
+    card = backbone.card
+    for space in SPACES if grid.spaces else ():
+        for softmax in (True, False):
+            name = f"{space}, {'softmax' if softmax else 'raw'}"
+            add("space", name, oracle, full, space=space, softmax=softmax, layers=card.layers)
+    for layer in range(backbone.layers) if grid.layers else ():
+        for space in ("output", "cross-attention"):
+            add(f"layer, {space}", str(layer), oracle, full, space=space, layers=[layer])
+    if grid.layers:
+        add("layer, output", "all", oracle, full, layers=range(backbone.layers))
+    for normalise in NORMALISE if grid.normalise else ():
+        for heads in (False, True):
+            name = f"{normalise}, heads {'apart' if heads else 'joined'}"
+            add("normalisation", name, oracle, full, normalise=normalise, heads=heads, layers=card.layers)

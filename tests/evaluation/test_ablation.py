@@ -1,0 +1,62 @@
+"""The ablation grid, read from shared recordings, against each cell computed on its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.cli.ablate import run_ablation
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.evaluation.ablation import Grid, Tables, ablate
+from ca_seg.heads.zero_shot import decide
+from ca_seg.metrics.confusion import ConfusionMatrix, miou
+from ca_seg.tasks.zero_shot import picture_seed
+
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def found():
+    dataset, backbone = open_dataset("scenes", None, "shifted").first(COUNT), load_backbone("mini")
+    tables = Tables(dataset.class_list.names)
+    grid = Grid(timesteps=[0.3], samples=[1, 2])
+    assert ablate(backbone, (dataset[i] for i in range(COUNT)), grid, tables, seed=4) == COUNT
+    return dataset, backbone, tables.figures()
+
+
+CELLS = [
+    ("space", "value, raw", {}, {}, {"space": "value", "softmax": False}),
+    ("layer, output", "1", {}, {}, {"layers": [1]}),
+    ("timestep", "0.3", {"timesteps": 0.3}, {}, {}),
+    ("samples", "2", {"samples": 2}, {}, {}),
+    ("concept attention", "cross", {}, {"concept_attention": "cross"}, {}),
+    ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "heads": True}),
+]
+
+
+@pytest.mark.parametrize(("table", "cell", "recorded", "asked", "read"), CELLS, ids=[c[0] for c in CELLS])
+def test_a_cell_equals_its_own_run(found, table, cell, recorded, asked, read):
+    dataset, backbone, figures = found
+    words, matrix = Vocabulary.from_names(dataset.class_list.names), ConfusionMatrix(len(dataset.class_list))
+    with torch.no_grad():
+        for sample in (dataset[i] for i in range(COUNT)):
+            recording = backbone.record(sample["image"], seed=picture_seed(4, sample["stem"]), **recorded)
+            if table == "layer, output":
+                recording = backbone.record(sample["image"], seed=picture_seed(4, sample["stem"]), layers=range(6))
+            maps = recording.ask(words, **asked).maps(**{"layers": backbone.card.layers} | read)
+            matrix.update(decide(maps, *sample["mask"].shape).mask[0], sample["mask"])
+    assert figures[table][cell]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
+
+
+def test_the_command_writes_tables_plots_and_a_page(tmp_path):
+    out = tmp_path / "out"
+    config = ["--config-file", "configs/ablation/mini_scenes.yaml", "--data.limit", "1", "--out", str(out)]
+    assert run_ablation([*config, "--grid.timesteps", "[0.1, 0.5]", "--grid.samples", "[1, 2]"]) == 0
+    tables = json.loads((out / "ablation.json").read_text())["tables"]
+    assert set(tables["timestep"]) == {"0.1", "0.5"}
+    assert set(tables["layer, output"]) == {*map(str, range(6)), "all"}
+    assert {p.name for p in out.glob("*.png")} >= {"timestep.png", "layer_output.png", "samples.png"}
+    assert "concept attention" in (out / "index.html").read_text()
