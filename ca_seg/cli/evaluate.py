@@ -20,6 +20,7 @@ from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
 from ca_seg.cli.arguments import Parsed, add_trainer, guarded, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.settings import BackboneSettings, DataSettings
+from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.evaluation.gallery import GALLERY, galleries, middle
 from ca_seg.evaluation.methods import (
@@ -78,6 +79,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     cells: dict[str, dict[str, Cell]] = {}
     used: dict[str, Any] = {}
     shown = ()
+    synonyms = dataset_words(settings.data.name).synonyms | (main.synonyms or {})
     refine = refine_by(settings.refine, data[splits[0] or ALL].class_list.names)
     rows = [main.backbone, *([REFINED] if refine and settings.unrefined else []), *settings.compare]
     for name in rows:
@@ -100,7 +102,7 @@ def evaluate(arguments: Sequence[str]) -> int:
                 method,
                 part,
                 seed=settings.seed,
-                synonyms=main.synonyms,
+                synonyms=synonyms,
                 template=main.template,
                 refine=refine if name == main.backbone else None,
                 calibrated=reading.softmax and not (refine and name == main.backbone),

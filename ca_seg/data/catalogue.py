@@ -1,20 +1,48 @@
-"""Datasets by name. To add one: a file that defines its ENTRY, and one line here."""
+"""Datasets by name. To add one: a file that defines its ENTRIES, and one word here."""
 
 from __future__ import annotations
 
-from ca_seg.data import folder, scenes
+from ca_seg.data import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    coco_json,
+    davis,
+    folder,
+    hugging_face,
+    imagenet_segmentation,
+    msrc,
+    pascal_context,
+    pet,
+    scenes,
+    sem_seg_dicts,
+    voc,
+)
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.official import Words, class_words
 from ca_seg.errors import UnknownName
 
-DATASETS: dict[str, DatasetEntry] = {
-    "folder": folder.ENTRY,
-    "scenes": scenes.ENTRY,
-}
+_FILES = (
+    folder, scenes, voc, imagenet_segmentation, pascal_context, coco, ade20k, cityscapes, camvid, msrc, pet, davis,
+    coco_json, sem_seg_dicts, hugging_face,
+)  # fmt: skip
+DATASETS: dict[str, DatasetEntry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 
 
-def open_dataset(name: str, root: str | None = None, split: str | None = None) -> FolderDataset:
+def open_dataset(name: str, root: str | None = None, split: str | None = None) -> SegmentationDataset:
     """The dataset `name`, or one split of it. Raises UnknownName, listing what there is, and BadDataset."""
+    return _entry(name).open(root, split)
+
+
+def dataset_words(name: str) -> Words:
+    """Synonyms and the background class of a dataset; none where its classes are its own folder's."""
+    classes = _entry(name).classes
+    return class_words(classes) if classes else Words({})
+
+
+def _entry(name: str) -> DatasetEntry:
     if name not in DATASETS:
         raise UnknownName("dataset", name, DATASETS, fix="for your own pictures use 'folder' and give its root")
-    return DATASETS[name].open(root, split)
+    return DATASETS[name]

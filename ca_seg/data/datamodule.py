@@ -12,7 +12,7 @@ from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import SkipUnreadable, collate
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import BadDataset, OutOfRange
 
 
@@ -59,9 +59,9 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.seed = augment, crop, limit, seed
         self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
-        self._open: dict[str | None, FolderDataset] = {}
+        self._open: dict[str | None, SegmentationDataset] = {}
 
-    def dataset(self, split: str | None) -> FolderDataset:
+    def dataset(self, split: str | None) -> SegmentationDataset:
         """One part of the dataset, limited; opened once."""
         if split not in self._open:
             dataset = open_dataset(self.name, self.root, split)
@@ -110,7 +110,7 @@ class SegmentationData(pl.LightningDataModule):
         stems = dataset.stems
         return self._by_size(dataset, [i for i in range(rank, len(stems), world) if stems[i] not in done])
 
-    def _by_size(self, dataset: FolderDataset, order: Sequence[int] | EpochShuffle) -> DataLoader:
+    def _by_size(self, dataset: SegmentationDataset, order: Sequence[int] | EpochShuffle) -> DataLoader:
         return DataLoader(
             SkipUnreadable(dataset),
             batch_sampler=SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size),

@@ -11,4 +11,6 @@ def _open(root: str | None, split: str | None) -> FolderDataset:
     return FolderDataset(shipped("datasets", "scenes") if root is None else root, split)
 
 
-ENTRY = DatasetEntry("scenes", "composed scenes of objects on stuff, with exact masks", "it comes with ca_seg", _open)
+ENTRIES = (
+    DatasetEntry("scenes", "composed scenes of objects on stuff, with exact masks", "it comes with ca_seg", _open),
+)

@@ -16,7 +16,7 @@ from ca_seg.backbones.card import card_names
 from ca_seg.backbones.reading import Reading
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.collate import Skipped, SkipUnreadable
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UnknownName
 from ca_seg.tasks.zero_shot import Record
 
@@ -42,7 +42,7 @@ def trivial(name: str, pixels: Callable[[], dict[str, int]]) -> Record:
     return lambda images, seeds: method.record(images, seed=seeds)
 
 
-def class_pixels(dataset: FolderDataset) -> dict[str, int]:
+def class_pixels(dataset: SegmentationDataset) -> dict[str, int]:
     """How many pixels of the whole dataset each class has; pictures that cannot be read do not count."""
     total = torch.zeros(256, dtype=torch.int64)
     readable = SkipUnreadable(dataset)

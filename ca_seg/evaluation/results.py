@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
 from ca_seg.written import written
 
@@ -19,12 +19,13 @@ SCHEMA = "ca_seg.results/2"
 PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmetrics", "numpy")
 
 
-def fingerprint(dataset: FolderDataset) -> str:
+def fingerprint(dataset: SegmentationDataset) -> str:
     """A short name for a set of pictures and masks: their file names, sizes in bytes, and class list (not contents)."""
     digest = hashlib.sha256(repr((dataset.class_list.names, dataset.class_list.ids)).encode())
     for index in range(len(dataset)):
         for path in (dataset.image_path(index), dataset.mask_path(index)):
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            size = path.stat().st_size if path.is_file() else dataset.size(index)
+            digest.update(f"{path.name} {size}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -37,9 +37,8 @@ def slow_filter(scores: np.ndarray, picture: np.ndarray, radius: int, epsilon: f
 
 
 @pytest.mark.parametrize(("radius", "epsilon"), [(1, 1e-2), (3, 1e-4)])
-def test_equals_a_fit_in_every_window_inside(radius, epsilon) -> None:
-    """At the border windows are cut, and the mean over windows counts cut ones as the paper's box mean does; inside
-    a pixel is in (2 r + 1)^2 windows, and all counts agree."""
+def test_equals_a_fit_in_every_window(radius, epsilon) -> None:
+    """Windows are cut at the border; a pixel takes the mean over all windows that hold it."""
     scores, picture = random_case(0, grid=(11, 12), size=(11, 12), classes=3)
     refined = guided_filter(scores, picture, radius=radius, epsilon=epsilon)
     for n in range(2):
@@ -76,7 +75,7 @@ def test_float32_keeps_its_digits() -> None:
     picture = 0.9 + 0.05 * picture  # little colour on a bright picture
     exact = guided_filter(scores, picture, epsilon=1e-6)
     torch.testing.assert_close(
-        guided_filter(scores.float(), picture.float(), epsilon=1e-6).double(), exact, rtol=0, atol=1e-3
+        guided_filter(scores.float(), picture.float(), epsilon=1e-6).double(), exact, rtol=0, atol=1e-5
     )
     assert guided_filter(scores.half(), picture.half()).dtype == torch.float32
 

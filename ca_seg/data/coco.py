@@ -1,0 +1,59 @@
+"""COCO 2017 with the masks of COCO-Stuff, in two readings.
+
+coco-stuff     171 classes: 80 things and 91 stuffs        coco-object    80 things; everything else is background
+images/val2017/000000000139.jpg                            stuffthingmaps/val2017/000000000139.png
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ca_seg.data.classes import IGNORE_INDEX, ClassList
+from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.official import check_count, class_list, pairs_of, release
+from ca_seg.errors import BadMask, UnknownName
+
+HOW = "val2017.zip of COCO and stuffthingmaps_trainval2017.zip of COCO-Stuff: images/val2017, stuffthingmaps/val2017"
+COUNTS: dict[str, int] = {"train2017": 118287, "val2017": 5000}
+THINGS = 90  # numbers below it are things
+
+
+class CocoObject(SegmentationDataset):
+    """The things by rank (1..80); stuff becomes the background, 0."""
+
+    _stuff: ClassList = class_list("coco-stuff")
+
+    def read_ids(self, index: int) -> np.ndarray:
+        numbers = super().read_ids(index)
+        table = np.full(65536, -1, np.int64)
+        table[list(self._stuff.ids)] = [0 if n > THINGS else 1 + k for k, n in enumerate(self._stuff.ids)]
+        table[IGNORE_INDEX] = IGNORE_INDEX
+        found = table[numbers]
+        if (found < 0).any():
+            raise BadMask(f"{self.mask_path(index)} has number {numbers[found < 0][0]}", allowed="those of COCO-Stuff")
+        return found
+
+
+def _open(name: str, root: str | None, split: str | None) -> SegmentationDataset:
+    split = split or "val2017"
+    folder = release(root, name, ("coco", "coco_stuff164k"), ("stuffthingmaps",), HOW)
+    images = folder / "images" / split
+    images = images if images.is_dir() else folder / split
+    known = sorted(part.name for part in (folder / "stuffthingmaps").iterdir() if part.is_dir())
+    if split not in known:
+        raise UnknownName("split", split, known)
+    names = sorted(file.stem for file in images.glob("*.jpg"))
+    pairs = pairs_of(names, images, ".jpg", folder / "stuffthingmaps" / split, ".png")
+    check_count(len(pairs), COUNTS.get(split), f"{name}, {split}")
+    kind = CocoObject if name == "coco-object" else SegmentationDataset
+    return kind(folder, split, class_list(name), pairs)
+
+
+ENTRIES = tuple(
+    DatasetEntry(name, what, HOW, lambda root, split, name=name: _open(name, root, split), name)
+    for name, what in (
+        ("coco-stuff", "COCO-Stuff, 80 things and 91 stuffs"),
+        ("coco-object", "COCO's 80 things and the background"),
+    )
+)

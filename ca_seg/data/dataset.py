@@ -1,0 +1,107 @@
+"""What all datasets have in common: pictures with masks, checked on opening, read one by one.
+
+A dataset says which pairs it has and what the numbers in its masks mean. The rest is here:
+
+    pairs (stem, picture, mask)  ──►  sizes compared, ids mapped to class indices, void = 255  ──►  Sample
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ca_seg.data.classes import ClassList
+from ca_seg.data.collate import Sample
+from ca_seg.data.read import read_image, read_mask, read_size
+from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnreadableImage
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture's name, unique in its dataset, and its files."""
+
+    stem: str
+    image: Path
+    mask: Path
+
+
+class SegmentationDataset(Dataset):
+    """Pictures with masks, in the order of `pairs`.
+
+    The first pair that can be read is read here, before a long run; the others are checked when they are read. Raises
+    BadDataset for no pair, or a first pair that does not fit; `__getitem__` raises UnreadableImage or BadMask, naming
+    the file.
+    """
+
+    def __init__(self, root: Path, split: str | None, class_list: ClassList, pairs: Sequence[Pair]) -> None:
+        self.root, self.split, self.class_list = root, split, class_list
+        self._pairs = list(pairs)
+        self._check_first()
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self._pairs[index]
+        image, ids = self.read_picture(index), self.read_ids(index)
+        height, width = image.shape[1:]
+        if ids.shape != (height, width):
+            on_its_side = ids.shape == (width, height)
+            raise BadMask(
+                f"{pair.mask} is {ids.shape[1]} x {ids.shape[0]} pixels, its picture is {width} x {height}",
+                allowed="the same size",
+                fix="it lies on its side; if EXIF turns the picture, turn the mask too" if on_its_side else "",
+            )
+        try:
+            mask = torch.from_numpy(self.class_list.to_index(ids))
+        except BadMask as error:
+            raise BadMask(f"{pair.mask}: {error.what}", allowed=error.allowed, fix=error.fix) from error
+        return Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+
+    def read_picture(self, index: int) -> Tensor:
+        """float32 [3, H, W] in 0..1."""
+        return read_image(self._pairs[index].image)
+
+    def read_ids(self, index: int) -> np.ndarray:
+        """The numbers of a mask [H, W], as `class_list` knows them."""
+        return read_mask(self._pairs[index].mask)
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return tuple(pair.stem for pair in self._pairs)
+
+    def image_path(self, index: int) -> Path:
+        return self._pairs[index].image
+
+    def mask_path(self, index: int) -> Path:
+        return self._pairs[index].mask
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a picture, from the head of its file."""
+        return read_size(self.image_path(index))
+
+    def first(self, count: int) -> SegmentationDataset:
+        """The same dataset with its first `count` pairs only (all of them when there are fewer)."""
+        if count < 1:
+            raise OutOfRange(f"a limit of {count} pictures", allowed="1 or more, or none")
+        fewer = copy.copy(self)
+        fewer._pairs = self._pairs[:count]
+        return fewer
+
+    def _check_first(self) -> None:
+        for index in range(len(self)):
+            try:
+                self[index]
+            except UnreadableImage:
+                continue  # one broken file is reported when its turn comes
+            except BadMask as error:
+                raise BadDataset(error.what, allowed=error.allowed, fix=error.fix) from error
+            return
+        raise BadDataset(f"none of the {len(self)} pictures in {self.root} can be read, or none of their masks")
