@@ -1,4 +1,4 @@
-"""`ca-seg segment | video | video-eval | zoo | data | eval | compare | ablate | train`."""
+"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def main() -> int:
         from ca_seg.cli.ablate import run_ablation
 
         return guarded(lambda: run_ablation(arguments[1:]))
+    if arguments[:1] == ["two-class"]:
+        from ca_seg.cli.two_class import run_two_class
+
+        return guarded(lambda: run_two_class(arguments[1:]))
     args = _parser().parse_args(arguments)
     return guarded(lambda: args.run(args))
 
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
     commands.add_parser("ablate", help="the paper's ablations: ca-seg ablate --config-file FILE (--help for more)")
+    commands.add_parser("two-class", help="the paper's protocol, one object against background words (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     return parser
 

@@ -26,12 +26,18 @@ FIGURES = {
 def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str, tuple[Shown, ...]], ...]) -> None:
     """The page of `results` (as in results.json)."""
     data = results["dataset"]
-    head = ("method", "split", *(f"{p}: {label}" for p in PROTOCOLS for label in FIGURES.values()))
-    rows = tuple(
-        (method, split, *(_percent(figures[p].get(f, math.nan)) for p in PROTOCOLS for f in FIGURES))
-        for method, splits in results["methods"].items()
-        for split, figures in splits.items()
-    )
+    methods = [
+        ReportTable(
+            f"Methods, {protocol}",
+            ("method", "split", *FIGURES.values()),
+            tuple(
+                (method, split, *(_percent(figures[protocol].get(f, math.nan)) for f in FIGURES))
+                for method, splits in results["methods"].items()
+                for split, figures in splits.items()
+            ),
+        )
+        for protocol in PROTOCOLS
+    ]
     classes = tuple(
         (name, *(_percent(results["per_class"][protocol][name]) for protocol in PROTOCOLS))
         for name in results["per_class"][PROTOCOLS[0]]
@@ -66,7 +72,7 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
         f"offered. full-vocabulary: all {data['classes']} classes are. All figures in percent.",
         facts,
         (
-            ReportTable("Methods", head, rows),
+            *methods,
             ReportTable(
                 "Largest confusions",
                 ("truth", "predicted", "pixels", "of the truth's pixels"),

@@ -1,0 +1,109 @@
+"""The paper's two-class protocol against a plain loop, and its wrong figure beside the right one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from sklearn.metrics import average_precision_score, jaccard_score
+
+from ca_seg import Vocabulary
+from ca_seg.cli.two_class import run_two_class
+from ca_seg.data.collate import Batch
+from ca_seg.errors import UserError
+from ca_seg.tasks.two_class import TwoClass
+
+CLASSES = ("background", "cat", "dog")
+SIZE = 12
+
+
+class Maps:
+    """Fixed maps: the asked words are remembered."""
+
+    def __init__(self, values, asked):
+        self.values, self.asked = values, asked
+
+    def select(self, i):
+        return Maps(self.values[i : i + 1], self.asked)
+
+    def maps(self, vocabulary: Vocabulary):
+        self.asked.append(vocabulary.classes)
+        return self.values[:, : len(vocabulary.classes)]
+
+
+def _batch(masks):
+    names = [f"p{i}" for i in range(len(masks))]
+    return Batch(image=torch.zeros(len(masks), 3, *masks.shape[1:]), mask=masks, stem=names, path=names, skipped=[])
+
+
+class Data(pl.LightningDataModule):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def test_dataloader(self):
+        return torch.utils.data.DataLoader([self.batch], batch_size=None)
+
+
+def _run(masks, values, **settings):
+    asked = []
+    task = TwoClass(lambda images, seeds: Maps(values, asked), CLASSES, ("floor", "sky"), size=SIZE, **settings)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.test(task, Data(_batch(masks)), verbose=False)
+    return task, asked
+
+
+def test_figures_equal_a_plain_loop():
+    torch.manual_seed(0)
+    masks = torch.zeros(3, 6, 9, dtype=torch.int64)
+    masks[0, :3] = 1
+    masks[1, :, :4] = 2
+    masks[1, 5] = 255
+    masks[2, 0, 0], masks[2, 1, 1] = 1, 2  # two classes: no place in this protocol
+    values = torch.rand(3, 3, 4, 4).softmax(dim=1)
+    task, asked = _run(masks, values, words={"p1": "poodle"})
+    assert asked == [("cat", "floor", "sky"), ("poodle", "floor", "sky")]
+    assert task.scored == 2
+    assert [reason for _, reason in task.skipped] == ["it shows 2 classes, not one"]
+    rows, columns = (np.arange(SIZE) * n // SIZE for n in (6, 9))
+    cells = np.arange(SIZE) * 4 // SIZE
+    truths, guesses, precision = [], {"threshold": [], "argmax": []}, []
+    for i, own in ((0, 1), (1, 2)):
+        target = masks[i].numpy()[rows][:, columns]
+        kept = target != 255
+        truth = (target == own)[kept]
+        map_ = values[i, 0].numpy()
+        score = map_[cells][:, cells][kept]
+        truths.append(truth)
+        guesses["threshold"].append((map_ > map_.mean())[cells][:, cells][kept])
+        guesses["argmax"].append((values[i].argmax(0) == 0).numpy()[cells][:, cells][kept])
+        precision.append(average_precision_score(np.concatenate([~truth, truth]), np.concatenate([1 - score, score])))
+    truth = np.concatenate(truths)
+    for decision, parts in guesses.items():
+        guess, found = np.concatenate(parts), task.figures[decision]
+        accuracy = (guess == truth).mean()
+        assert found["accuracy"] == pytest.approx(accuracy)
+        assert found["paper_miou"] == pytest.approx(accuracy / (2 - accuracy))
+        assert found["true_miou"] == pytest.approx(jaccard_score(truth, guess, average=None).mean())
+        assert found["map"] == pytest.approx(np.mean(precision), abs=1e-6)
+
+
+def test_no_background_word_is_refused():
+    with pytest.raises(UserError, match="background word"):
+        TwoClass(lambda images, seeds: None, CLASSES, ())
+
+
+def test_the_command_scores_scenes_with_one_object(tmp_path):
+    words = ["grass", "sand", "sky", "water", "brick"]
+    common = ["--data.name", "scenes", "--data.splits", "[shifted]", "--data.limit", "12", "--out", str(tmp_path)]
+    assert run_two_class([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
+    assert results["pictures"] + len(results["skipped"]) == 12
+    assert results["figures"]["argmax"]["true_miou"] > 0.4
