@@ -24,10 +24,12 @@ from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.evaluation.gallery import GALLERY, galleries, middle
 from ca_seg.evaluation.methods import (
+    COLOUR,
     RANDOM_WEIGHTS,
     TRIVIAL,
     check_methods,
     class_pixels,
+    colour_bound,
     of_backbone,
     trivial,
 )
@@ -46,6 +48,7 @@ from ca_seg.evaluation.results import (
 )
 from ca_seg.evaluation.run import Cell, score
 from ca_seg.evaluation.table import print_results
+from ca_seg.tasks.zero_shot import Record
 
 ALL = "all"
 REFINED = "without refinement"  # the row of the same backbone with every step off
@@ -95,7 +98,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         cells[name] = {}
         for split, part in data.items():
             console.print(f"{name} on {split}", style="dim")
-            method = record or trivial(name, lambda part=part: class_pixels(part.dataset(part.split)))
+            method = record or _without_backbone(name, part)
             progress = Progress(out / "progress" / f"{name}-{split}-{trainer.global_rank}.safetensors", settled)
             cells[name][split] = score(
                 trainer,
@@ -130,6 +133,13 @@ def evaluate(arguments: Sequence[str]) -> int:
     print(out / "results.json")
     complete = all(cell.complete for row in cells.values() for cell in row.values())
     return 0 if complete and all(check["holds"] for check in results["expect"]) else 1
+
+
+def _without_backbone(name: str, part: SegmentationData) -> Record:
+    dataset = part.dataset(part.split)
+    if name == COLOUR:
+        return colour_bound(dataset.class_list.names)
+    return trivial(name, lambda: class_pixels(dataset))
 
 
 def _backbone(main: BackboneSettings, name: str, device: str) -> Backbone:

@@ -1,7 +1,7 @@
 """The decision without training: at every pixel the class with the largest map, bilinear between tokens.
 
-Only the classes that can win somewhere are brought to the picture's size. In a cell between four tokens a class is a
-mixture of its four corners; it cannot win there if its largest corner is below another class's smallest:
+In a large picture only the classes that can win somewhere are brought to the picture's size. In a cell between four
+tokens a class is a mixture of its four corners; it cannot win there if its largest corner is below another's smallest:
 
     corner scores of one cell     cat   0.6 0.5 0.7 0.6     smallest 0.5
                                   cow   0.2 0.3 0.1 0.2     largest 0.3 < 0.5: not a candidate in this cell
@@ -17,6 +17,7 @@ from torch.nn.functional import max_pool2d, pad
 
 from ca_seg.backbones.pictures import resize_out
 
+WORTH_PRUNING = 2**24  # scores: below it, all classes are as quick as finding out which matter
 MOST_NUMBERS = 2**27  # scores at once (half a gigabyte); a larger picture is decided strip by strip
 
 
@@ -31,6 +32,9 @@ class Segmentation:
     @cached_property
     def _winners(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The largest score and its class, [B, H, W] each."""
+        if self.maps.shape[1] * self.height * self.width < WORTH_PRUNING:
+            score, place = self.scores.max(dim=1)
+            return score, place
         classes = candidates(self.maps)
         few = self.maps[:, classes]
         rows = max(1, MOST_NUMBERS // (len(few) * len(classes) * self.width))

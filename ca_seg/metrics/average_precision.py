@@ -31,16 +31,25 @@ def average_precision(scores: Tensor, truth: Tensor) -> Tensor:
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if not scores.isfinite().all():
         raise OutOfRange("a score map has a value that is nan or infinite", allowed="finite scores")
-    order = _falling(scores)
-    rows = zip(scores.gather(-1, order), truth.gather(-1, order), strict=True)
+    rows = zip(*_falling(scores, truth), strict=True)
     return torch.stack([_ranked(score, hit) for score, hit in rows]) if len(scores) else torch.empty(0).double()
 
 
-def _falling(scores: Tensor) -> Tensor:
-    """Indices that sort each row from high to low. On a CPU NumPy sorts several times faster than torch."""
-    if scores.device.type == "cpu":
-        return torch.from_numpy(np.argsort(-scores.numpy(), axis=-1))
-    return scores.argsort(dim=-1, descending=True)
+def _falling(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores, or numbers in their order, and truth, both sorted by falling score.
+
+    On a CPU each score and its truth are packed into one whole number, which NumPy sorts several times faster than an
+    order of indices: the bits of a positive float rise with it, those of a negative one fall.
+    """
+    if scores.device.type != "cpu" or scores.dtype != torch.float32:
+        order = scores.argsort(dim=-1, descending=True)
+        return scores.gather(-1, order), truth.gather(-1, order)
+    bits = (scores.numpy() + np.float32(0)).view(np.uint32)  # + 0: there is one zero
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.int64)
+    packed = (rising << 1) | truth.numpy()
+    packed.sort(axis=-1)
+    falling = torch.from_numpy(packed).flip(-1)
+    return falling >> 1, (falling & 1).bool()
 
 
 def _ranked(score: Tensor, hit: Tensor) -> Tensor:

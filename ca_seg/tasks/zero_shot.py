@@ -28,7 +28,8 @@ class Recorded(Protocol):
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor: ...  # [B, K, h, w]
 
 
-Record = Callable[[torch.Tensor, Sequence[int]], Recorded]  # pictures [B, 3, H, W] in 0..1, one seed each
+# pictures [B, 3, H, W] in 0..1, one seed each; a bound that names by the truth says `sees_truth` and is given it
+Record = Callable[..., Recorded]
 Refine = Callable[[torch.Tensor, torch.Tensor, Recorded], torch.Tensor]  # maps, picture [1, 3, H, W] and its recording
 Keep = Callable[[str, str, torch.Tensor], None]  # (protocol, stem, class indices [H, W])
 
@@ -84,7 +85,9 @@ class ZeroShot(pl.LightningModule):
             return
         images, masks = batch["image"], batch["mask"]
         assert self.record is not None
-        recorded = self.record(images, [picture_seed(self.seed, stem) for stem in batch["stem"]])
+        seeds = [picture_seed(self.seed, stem) for stem in batch["stem"]]
+        told = {"truths": lambda i: masks[i].cpu().numpy()} if getattr(self.record, "sees_truth", False) else {}
+        recorded = self.record(images, seeds, **told)
         full = recorded.maps(self.everything).to(masks.device)
         for i, stem in enumerate(batch["stem"]):
             mask = masks[i]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ca_seg.heads.zero_shot import candidates, decide
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture(autouse=True)
+def always_prune(monkeypatch):
+    monkeypatch.setattr("ca_seg.heads.zero_shot.WORTH_PRUNING", 0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 40), st.integers(1, 7), st.integers(1, 7), st.integers(1, 40), st.integers(1, 40),
     st.integers(0, 10**6), st.sampled_from([0.1, 1.0, 8.0]),

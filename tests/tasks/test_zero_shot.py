@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix
 
+from ca_seg.baselines.colour_clusters import ColourClusters
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot, picture_seed
@@ -123,3 +124,16 @@ def test_trivial_methods():
     assert one.select(1).maps(Vocabulary.from_names(["cat", "dog"])).argmax(dim=1).unique().tolist() == [1]
     random = RandomMaps().record(torch.zeros(2, 3, 4, 4), seed=[3, 4])
     assert torch.equal(random.select(1).maps(words), random.maps(words)[1:])
+
+
+def test_colour_clusters_are_named_by_the_truth():
+    image = torch.zeros(1, 3, 6, 8)
+    image[0, 0, :, :4], image[0, 2, :, 4:] = 1.0, 1.0
+    truth = np.full((6, 8), 1)
+    truth[:, 4:], truth[0, 0], truth[5, 7] = 2, 255, 0
+    clusters = ColourClusters(NAMES).record(image, seed=[0], truths=lambda i: truth)
+    mask = clusters.select(0).maps(Vocabulary.from_names(NAMES)).argmax(dim=1)[0]
+    assert mask[:, :4].unique().tolist() == [1]
+    assert mask[:, 4:].unique().tolist() == [2]
+    few = clusters.maps(Vocabulary.from_names([NAMES[2], NAMES[0]])).argmax(dim=1)[0]
+    assert few[:, 4:].unique().tolist() == [0]
