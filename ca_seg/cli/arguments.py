@@ -19,7 +19,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ca_seg.errors import UserError
+from ca_seg.errors import UserError, near
 from ca_seg.shipped import shipped
 
 CONFIG = "--config-file"
@@ -99,8 +99,9 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
         own = shipped("configs") / Path(*file.parts[1:])  # the shipped configs, from any folder
         file = own if own.is_file() else file
     if not file.is_file():
-        near = sorted(str(p) for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
-        raise UserError(f"no config file {file}", allowed=", ".join(near[:12]), fix="configs/ holds those that ship")
+        there = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
+        allowed = f"{', '.join(near(file.name, there) or there)} in {file.parent}" if there else ""
+        raise UserError(f"no config file {file}", allowed=allowed, fix="configs/ holds those that ship")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as problem:

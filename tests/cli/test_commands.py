@@ -105,7 +105,7 @@ def test_one_broken_picture_is_skipped_and_the_exit_status_tells(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--config-file", "configs/zero_shot/nowhere.yaml"], "mini_scenes.yaml"),
+        (["--config-file", "configs/zero_shot/nowhere.yaml"], "mini_folder.yaml"),
         (["--config-file", CONFIG, "--model.backbone", "minni"], "'mini'"),
         (["--config-file", CONFIG, "--model.layers", "[9]", *QUICK], "0 to 5"),
         (["--config-file", CONFIG, "--model.timesteps", "[1.5]", *QUICK], "0 (clean) to 1 (noise)"),
