@@ -31,6 +31,7 @@ class Reading:
     normalise: str = "none"
     heads: bool = False
     queries: bool = False  # keep the image's queries, for refinement by attention
+    weights: tuple[float, ...] | None = None  # of the layers; None: all alike
     flip: bool = False  # read the mirrored picture too, and take the mean
 
     def __post_init__(self) -> None:
@@ -71,6 +72,7 @@ class Reading:
             "image_output": self.image_output,
             "normalise": self.normalise,
             "heads": self.heads,
+            "layer_weights": None if self.weights is None else list(self.weights),
             "flip": self.flip,
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
@@ -97,5 +99,7 @@ class Read:
         features = self.recording.ask(
             vocabulary, concept_attention=own.concept_attention, image_output=own.image_output
         )
-        maps = features.maps(space=self.space, softmax=own.softmax, normalise=own.normalise, heads=own.heads)
+        maps = features.maps(
+            space=self.space, softmax=own.softmax, weights=own.weights, normalise=own.normalise, heads=own.heads
+        )
         return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2

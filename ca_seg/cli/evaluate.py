@@ -47,6 +47,7 @@ from ca_seg.evaluation.results import (
     write_results,
 )
 from ca_seg.evaluation.run import Cell, score
+from ca_seg.evaluation.several_views import record_views
 from ca_seg.evaluation.table import print_results
 from ca_seg.tasks.zero_shot import Record
 
@@ -94,7 +95,8 @@ def evaluate(arguments: Sequence[str]) -> int:
             used[name] = reading.resolved(backbone) | (
                 {"refine": settings.refine.steps} if name == main.backbone else {}
             )
-            record = of_backbone(backbone, reading)
+            views = main.views() if name in (main.backbone, REFINED) else None
+            record = of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
         cells[name] = {}
         for split, part in data.items():
             console.print(f"{name} on {split}", style="dim")

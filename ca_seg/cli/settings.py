@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
+from ca_seg.refine.views import Views
 
 
 @dataclass
@@ -29,8 +30,12 @@ class BackboneSettings:
         image_output: stock, or concepts (as the method's reference code reads SD3)
         normalise: none, token or channel
         heads: read the heads apart and average their maps
+        layer_weights: how much each layer counts; one number for each of `layers`
         flip: read the mirrored picture too, and take the mean
         phrase_pooling: which of a phrase's tokens stands for it: first, mean or last
+        window: read overlapping windows of so many pixels, at the backbone's resolution each, and take the mean
+        stride: pixels from window to window; by default half a window
+        scales: read the picture at these scales of the backbone's resolution, and take the mean
         template: a sentence to put each phrase into, such as "a photo of a {}"
         synonyms: further phrases for a class
     """
@@ -50,7 +55,11 @@ class BackboneSettings:
     image_output: str = "stock"
     normalise: str = "none"
     heads: bool = False
+    layer_weights: list[float] | None = None
     flip: bool = False
+    window: int | None = None
+    stride: int | None = None
+    scales: list[float] | None = None
     phrase_pooling: str | None = None
     template: str = "{}"
     synonyms: dict[str, list[str]] | None = None
@@ -68,8 +77,15 @@ class BackboneSettings:
             self.normalise,
             self.heads,
             queries,
+            None if self.layer_weights is None else tuple(self.layer_weights),
             self.flip,
         )
+
+    def views(self) -> Views | None:
+        """Windows and scales; None for one look at the whole picture."""
+        if self.window is None and self.scales is None:
+            return None
+        return Views(scales=tuple(self.scales or (1.0,)), window=self.window, stride=self.stride)
 
     def load(self, device: str) -> Backbone:
         """The backbone itself."""

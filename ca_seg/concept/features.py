@@ -78,26 +78,31 @@ class ConceptFeatures:
         space: str = "output",
         softmax: bool = True,
         layers: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
         normalise: str = "none",
         heads: bool = False,
     ) -> torch.Tensor:
         """Where each class is: [B, K, h, w] (frames before h for a video).
 
         Phrases are pooled to classes, then (with `softmax`) each token's scores become shares that sum to 1 over the
-        classes, then heads (when kept apart), layers and draws are averaged. Raises UnknownName for a space, OutOfRange
-        for a layer.
+        classes, then heads (when kept apart), layers and draws are averaged, layers by `weights` where they are given
+        (one for each layer, 0 or more). Raises UnknownName for a space, OutOfRange for a layer or weights.
         """
         layers = self._chosen(layers)
+        shares_of = [1.0] * len(layers) if weights is None else list(weights)
+        if len(shares_of) != len(layers) or min(shares_of) < 0 or sum(shares_of) <= 0:
+            raise OutOfRange(f"layer weights {shares_of}", allowed=f"{len(layers)} numbers, 0 or more, not all 0")
         total: torch.Tensor | None = None
         dim = 3 if heads else 2
-        for layer in layers:
+        for layer, weight in zip(layers, shares_of, strict=True):
             raw = self.scores(layer, space=space, normalise=normalise, heads=heads)
             scores = self.vocabulary.pool(raw, dim=dim)
             shares = scores.softmax(dim=dim) if softmax else scores
             mean = (shares.mean(dim=2) if heads else shares).mean(dim=0)
+            mean = mean if weights is None else weight * mean
             total = mean if total is None else total + mean
         assert total is not None
-        return total / len(layers)
+        return total / sum(shares_of)
 
     def projected(
         self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"

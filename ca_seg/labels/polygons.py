@@ -40,7 +40,7 @@ def _joined(outer: list[Point], holes: list[list[Point]], mask: np.ndarray) -> l
 
     Holes are taken from the highest down, so the edge above a hole belongs to a ring that was taken before it.
     """
-    rings = [outer, *sorted(holes, key=_top, reverse=True)]
+    rings = [outer, *sorted(holes, key=_top)]
     first: dict[Point, tuple[int, int]] = {}  # pixel -> the first ring through it, and where
     for number, ring in enumerate(rings):
         for place, point in enumerate(ring):
