@@ -25,7 +25,7 @@ from ca_seg.visual.report import PageReport, ReportTable, Shown
 from ca_seg.written import written
 
 HEAD = ("oracle mIoU", "oracle acc", "full mIoU", "full acc")
-LINES = ("layer, output", "layer, cross-attention", "timestep", "samples")  # tables along a number
+LINES = ("layer, output", "layer, cross-attention", "timestep", "samples", "resolution")  # tables along a number
 
 
 def run_ablation(arguments: Sequence[str]) -> int:

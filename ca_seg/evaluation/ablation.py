@@ -2,11 +2,12 @@
 
 picture, t = card's ──► record (all layers, most samples) ──► ask ──► space x softmax, layers, samples, heads
                                                          └──► ask with cross, self, none
-picture, other t    ──► record ──► ask ──► timestep by timestep
+picture, other t    ──► record ──► ask ──► timestep by timestep; and resolution by resolution
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import at_resolution
 from ca_seg.concept.ask import CONCEPT_ATTENTION
 from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
@@ -30,6 +32,7 @@ class Grid:
     Args:
         timesteps: each recorded on its own
         samples: noise samples averaged, up to the largest
+        resolutions: pixels of the short side; null means half, once and twice the card's
         layers: whether each layer is read alone
         spaces: whether each space is read, with and without softmax
         concept_attention: whether concepts are asked with both, cross, self and none
@@ -38,10 +41,21 @@ class Grid:
 
     timesteps: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
     samples: list[int] = field(default_factory=lambda: [1, 2, 4])
+    resolutions: list[int] | None = None
     layers: bool = True
     spaces: bool = True
     concept_attention: bool = True
     normalise: bool = True
+
+    def sides(self, own: int) -> list[int]:
+        return [own // 2, own, 2 * own] if self.resolutions is None else self.resolutions
+
+
+def at_side(backbone: Backbone, side: int) -> Backbone:
+    """The same backbone, its parts shared, at another resolution."""
+    other = copy.copy(backbone)
+    other.card = at_resolution(backbone.card, side)
+    return other
 
 
 class Tables:
@@ -108,6 +122,9 @@ def ablate(backbone: Backbone, pictures: Iterator[dict[str, Any]], grid: Grid, t
         for time in grid.timesteps:
             timed = record(time, 1)
             add("timestep", f"{time:g}", timed.ask(own), timed.ask(everything), layers=card.layers)
+        for side in grid.sides(card.resolution):
+            seen = at_side(backbone, side).record(sample["image"], layers=card.layers, samples=1, seed=noise)
+            add("resolution", str(side), seen.ask(own), seen.ask(everything))
     return number
 
 

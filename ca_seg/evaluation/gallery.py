@@ -12,6 +12,7 @@ from ca_seg.heads.zero_shot import decide
 from ca_seg.tasks.zero_shot import Record, picture_seed
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.overlay import overlay
+from ca_seg.visual.plots import confusion_plot
 from ca_seg.visual.report import Shown
 
 GALLERY = 4  # pictures of each kind
@@ -30,9 +31,14 @@ def galleries(
     seed: int,
     device: str,
 ) -> tuple[tuple[str, tuple[Shown, ...]], ...]:
-    """For each split its best, middle and worst pictures, run once more."""
+    """For each split its confusion matrices, and its best, middle and worst pictures, run once more."""
     made = []
     for split, cell in cells.items():
+        plots = tuple(
+            (f"{protocol}; darker: a larger share of the truth's pixels", confusion_plot(matrix, cell.task.classes))
+            for protocol, matrix in cell.task.matrices().items()
+        )
+        made.append((f"{split}: confusion", (Shown("the classes with most confused pixels", plots),)))
         every = cell.task.ranked()
         ends = {"best": every[:GALLERY], "middle": middle(every, GALLERY), "worst": every[::-1][:GALLERY]}
         for end, ranked in ends.items():

@@ -6,7 +6,6 @@ scales     the picture at 0.5, 1, 2 times the backbone's resolution
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from torch.nn.functional import interpolate
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import working_size
 from ca_seg.backbones.reading import Reading
+from ca_seg.evaluation.ablation import at_side
 from ca_seg.refine.views import Views, predict_views
 from ca_seg.tasks.zero_shot import Record
 from ca_seg.vocabulary import Vocabulary
@@ -42,8 +42,7 @@ class SeveralViews:
         def predict(view: torch.Tensor) -> torch.Tensor:
             own = self.backbone
             if self.views.window is None:  # the view has the size that it is to be seen at
-                own = copy.copy(self.backbone)
-                own.card = replace(card, resolution=min(view.shape[-2:]))
+                own = at_side(self.backbone, min(view.shape[-2:]))
             return self.reading.record(own, view, self.seeds).maps(vocabulary).cpu()
 
         pictures = self.pictures

@@ -50,7 +50,7 @@ def ignore_below(mask: np.ndarray, confidence: np.ndarray, threshold: float | np
     """
     given = np.asarray(threshold, np.float64)
     least = np.append(given, np.zeros(256 - len(given)))[mask] if given.ndim else given
-    return np.where(confidence <= least, np.uint8(IGNORE), mask)
+    return np.where(confidence.astype(np.float64) < least, np.uint8(IGNORE), mask)
 
 
 def class_confidence(mask: np.ndarray, confidence: np.ndarray, class_count: int) -> np.ndarray:

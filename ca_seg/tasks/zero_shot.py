@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torchmetrics import Metric
@@ -130,6 +131,10 @@ class ZeroShot(pl.LightningModule):
     def class_table(self, protocol: str) -> dict[str, float]:
         """IoU per class name; nan where a class has neither truth nor prediction."""
         return dict(zip(self.classes, self.scores[protocol].per_class().tolist(), strict=True))
+
+    def matrices(self) -> dict[str, np.ndarray]:
+        """Confusion matrices [K, K] by protocol, rows truth."""
+        return {protocol: self.scores[protocol].confusion.compute().cpu().numpy() for protocol in PROTOCOLS}
 
     def confusions(self, protocol: str, most: int = 15) -> list[dict[str, Any]]:
         """The largest confusions: true class, predicted class, pixels, and share of the true class's pixels."""

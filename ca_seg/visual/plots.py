@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -28,6 +29,22 @@ def reliability_plot(bins: Sequence[Mapping[str, float]]) -> Image.Image:
     axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color="#b03a2e", marker="o", markersize=3)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share that is right")
     axes.legend(loc="upper left", frameon=False)
+    return _picture(figure)
+
+
+def confusion_plot(matrix: np.ndarray, names: Sequence[str], most: int = 40) -> Image.Image:
+    """Counts [K, K], rows truth, as shares of each row; of more than `most` classes those with most confused pixels."""
+    wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
+    shares = matrix[np.ix_(kept, kept)] / np.maximum(matrix[kept].sum(axis=1, keepdims=True), 1)
+    side = max(4.0, 0.19 * len(kept) + 1.6)
+    figure = Figure(figsize=(side, side), dpi=110)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [names[i] for i in kept]
+    axes.set_xticks(range(len(kept)), labels, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(kept)), labels, fontsize=7)
+    axes.set(xlabel="predicted", ylabel="truth")
     return _picture(figure)
 
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
+import ca_seg.evaluation
 from ca_seg.cli.arguments import guarded
 from ca_seg.cli.evaluate import evaluate
 from ca_seg.cli.main import main
@@ -43,6 +45,17 @@ def test_results_hold_both_protocols(evaluated):
     assert list(results["splits"]) == ["in_distribution", "shifted"]
     assert results["dataset"]["classes"] == 166
     assert results["config"]["model"]["backbone"] == "mini"
+
+
+def test_results_follow_their_schema(evaluated):
+    _, _, results = evaluated
+    schema = json.loads((Path(ca_seg.evaluation.__file__).parent / "results.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(results, schema, jsonschema.Draft202012Validator)
+    broken = json.loads(json.dumps(results))
+    del broken["metrics"]["full-vocabulary"]["miou"]
+    with pytest.raises(jsonschema.ValidationError, match="miou"):
+        jsonschema.validate(broken, schema, jsonschema.Draft202012Validator)
 
 
 def test_saved_predictions_give_the_printed_figures(evaluated):

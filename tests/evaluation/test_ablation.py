@@ -22,7 +22,7 @@ COUNT = 3
 def found():
     dataset, backbone = open_dataset("scenes", None, "shifted").first(COUNT), load_backbone("mini")
     tables = Tables(dataset.class_list.names)
-    grid = Grid(timesteps=[0.3], samples=[1, 2])
+    grid = Grid(timesteps=[0.3], samples=[1, 2], resolutions=[64])
     assert ablate(backbone, (dataset[i] for i in range(COUNT)), grid, tables, seed=4) == COUNT
     return dataset, backbone, tables.figures()
 
@@ -32,6 +32,7 @@ CELLS = [
     ("layer, output", "1", {}, {}, {"layers": [1]}),
     ("timestep", "0.3", {"timesteps": 0.3}, {}, {}),
     ("samples", "2", {"samples": 2}, {}, {}),
+    ("resolution", "64", {}, {}, {}),
     ("concept attention", "cross", {}, {"concept_attention": "cross"}, {}),
     ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "heads": True}),
 ]
@@ -43,7 +44,8 @@ def test_a_cell_equals_its_own_run(found, table, cell, recorded, asked, read):
     words, matrix = Vocabulary.from_names(dataset.class_list.names), ConfusionMatrix(len(dataset.class_list))
     with torch.no_grad():
         for sample in (dataset[i] for i in range(COUNT)):
-            recording = backbone.record(sample["image"], seed=picture_seed(4, sample["stem"]), **recorded)
+            own = load_backbone("mini", resolution=64) if table == "resolution" else backbone
+            recording = own.record(sample["image"], seed=picture_seed(4, sample["stem"]), **recorded)
             if table == "layer, output":
                 recording = backbone.record(sample["image"], seed=picture_seed(4, sample["stem"]), layers=range(6))
             maps = recording.ask(words, **asked).maps(**{"layers": backbone.card.layers} | read)

@@ -121,7 +121,15 @@ def test_the_threshold_against_trying_all(seed: int, kind: type, wished: float) 
     found = counts.threshold(wished)
     assert found == fitting[0]
     mask = ignore_below(np.zeros((1, len(sure)), np.uint8), sure[None], found)[0]
-    assert right[mask == 0].mean() >= wished  # the very pixels that were counted
+    np.testing.assert_array_equal(mask == 0, sure.astype(float) >= found)  # the very pixels that were counted
+
+
+def test_a_pixel_at_the_threshold_is_kept_and_compared_exactly() -> None:
+    sure = np.array([[0.5, 0.7, 0.3]], np.float32)  # as float32: 0.5, a little below 0.7, a little above 0.3
+    zeros = np.zeros((1, 3), np.uint8)
+    for threshold, kept in ((0.5, [0, 0, 255]), (0.7, [255, 255, 255]), (0.3, [0, 0, 0])):
+        assert ignore_below(zeros, sure, threshold).tolist() == [kept]
+        assert ignore_below(zeros, sure, np.array([threshold])).tolist() == [kept]
 
 
 def test_counts_of_several_processes_add_up() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ca_seg.errors import BadMask, UnknownName, UserError
+from ca_seg.labels.keys import key_order
 from ca_seg.labels.label import Label
 from ca_seg.labels.registry import FORMATS
 from tests.labels.drawn import KINDS, NAMES, label_of, mask_of, masks
@@ -96,6 +97,15 @@ def test_the_order_of_arrival_and_the_number_of_writers_do_not_show(name: str, t
         (first, second)[place % 2].write(label)
     second.close()
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_pictures_are_numbered_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    """And not in that of the file system, which is the same for one set of names whoever wrote them."""
+    keys = [f"{folder}{number}" for folder in ("", "a/", "a-", "a/b/") for number in (3, 10, 1, 2)] + ["a", "a/b"]
+    write(tmp_path, "coco", [label_of(np.zeros((1, 1), np.uint8), key) for key in keys])
+    images = json.loads((tmp_path / "annotations.json").read_text(encoding="utf-8"))["images"]
+    assert [image["file_name"] for image in images] == [f"{key}.jpg" for key in sorted(keys, key=key_order)]
+    assert [image["id"] for image in images] == list(range(1, len(keys) + 1))
 
 
 @every_format
