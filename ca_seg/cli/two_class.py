@@ -28,7 +28,7 @@ def run_two_class(arguments: Sequence[str]) -> int:
     known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
     known.add_argument("--data", type=DataSettings, default=DataSettings())
     known.add_argument("--background_words", type=list[str] | None, default=None, help="default: the dataset's own")
-    known.add_argument("--words", type=str | None, default=None, help="JSON of a word for each picture, {stem: word}")
+    known.add_argument("--words", type=str | None, default=None, help="JSON of words by picture; default: dataset's")
     known.add_argument("--size", type=int, default=SIZE, help="pixels at which masks are compared")
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--out", type=str, default="out/two_class")
@@ -56,7 +56,7 @@ def run_two_class(arguments: Sequence[str]) -> int:
         words,
         background=own.background or "background",
         stuff=stuff,
-        words=None if settings.words is None else _words(Path(settings.words)),
+        words=_words(Path(settings.words)) if settings.words else data.dataset(data.split).picture_words(),
         size=settings.size,
         seed=settings.seed,
     )

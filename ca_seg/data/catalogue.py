@@ -15,6 +15,7 @@ from ca_seg.data import (
     msrc,
     pascal_context,
     pet,
+    pictures,
     scenes,
     sem_seg_dicts,
     voc,
@@ -26,7 +27,7 @@ from ca_seg.errors import UnknownName
 
 _FILES = (
     folder, scenes, voc, imagenet_segmentation, pascal_context, coco, ade20k, cityscapes, camvid, msrc, pet, davis,
-    coco_json, sem_seg_dicts, hugging_face,
+    pictures, coco_json, sem_seg_dicts, hugging_face,
 )  # fmt: skip
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 

@@ -119,7 +119,7 @@ def read_classes(path: Path) -> ClassList:
     """
     content = read_json(path)
     try:
-        return _parse(content)
+        return parse_classes(content)
     except BadDataset as error:
         raise BadDataset(f"{path}: {error.what}", allowed=error.allowed, fix=error.fix) from error
 
@@ -144,7 +144,8 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _parse(content: Any) -> ClassList:
+def parse_classes(content: Any) -> ClassList:
+    """The class list in the content of a classes.json. Raises BadDataset for what is none."""
     if not isinstance(content, dict) or not isinstance(content.get("classes"), dict):
         raise BadDataset('there is no "classes" with ids and names', fix=EXAMPLE)
     strange = [key for key in content if key not in KEYS]

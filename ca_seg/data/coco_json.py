@@ -1,18 +1,19 @@
 """One's own pictures with one COCO annotation file: polygons and run lengths, compressed or not.
 
-DIR/images/*.jpg      DIR/annotations.json        (or DIR/SPLIT.json for a split)
+DIR/images/*.jpg, also in sub-folders      DIR/annotations.json        (or DIR/SPLIT.json for a split)
 
-Where annotations overlap the smaller one is on top, for small things stand in front of large ones more often than not.
-Crowds are void. Pixels without annotation are void too, unless a category is called "background".
+Where annotations overlap the smaller one is on top, for small things stand in front of large ones more often than not;
+of two equally large ones the later. Crowds are void. Pixels without annotation are void too, unless a category is
+called "background": then they are that.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_masks
-from pycocotools.coco import COCO
 
 from ca_seg.data.classes import IGNORE_INDEX, ClassList, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
@@ -20,53 +21,120 @@ from ca_seg.data.entry import DatasetEntry
 from ca_seg.errors import BadDataset, BadMask
 
 HOW = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
-KEYS = ("images", "annotations", "categories")
+FIELDS: dict[str, dict[str, type]] = {  # what is needed of each entry
+    "images": {"id": int, "file_name": str, "height": int, "width": int},
+    "categories": {"id": int, "name": str},
+    "annotations": {"image_id": int, "category_id": int},
+}
 
 
 class CocoJson(SegmentationDataset):
-    """Class indices follow the category ids in rising order."""
+    """Class indices follow the category ids in rising order, pictures their names.
+
+    The links of the whole file are checked on opening, the shape of an annotation when its picture is read.
+    """
 
     def __init__(self, root: Path, file: Path, split: str | None) -> None:
         content = read_json(file)
-        if not isinstance(content, dict) or any(not isinstance(content.get(key), list) for key in KEYS):
-            raise BadDataset(f"{file} is not a COCO file", allowed=f"lists {', '.join(KEYS)}")
-        self._coco = COCO()
-        self._coco.dataset = content
-        self._coco.createIndex()
-        categories = dict(sorted((c["id"], str(c["name"])) for c in content["categories"]))
-        self._number = {category: rank for rank, category in enumerate(categories)}
-        names = tuple(categories.values())
+        _check(file, content)
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        self._rank = {category["id"]: rank for rank, category in enumerate(categories)}
+        names = tuple(category["name"] for category in categories)
         self._empty = names.index("background") if "background" in names else IGNORE_INDEX
         classes = ClassList(names, tuple(range(len(names))), (IGNORE_INDEX,), source=str(file))
         pictures = sorted(content["images"], key=lambda picture: picture["file_name"])
-        self._ids = {Path(picture["file_name"]).stem: picture["id"] for picture in pictures}
-        if len(self._ids) != len(pictures):
+        pairs = [_pair(root / "images", picture["file_name"], file) for picture in pictures]
+        self._shapes = {p.stem: (one["height"], one["width"]) for p, one in zip(pairs, pictures, strict=True)}
+        if len(self._shapes) != len(pairs):
             raise BadDataset(f"{file} has two pictures of one name", fix="rename one of them")
-        pairs = [self._pair(root / "images", picture["file_name"], file) for picture in pictures]
+        stems = {picture["id"]: pair.stem for pair, picture in zip(pairs, pictures, strict=True)}
+        self._drawn: dict[str, list[dict[str, Any]]] = {}
+        for one in content["annotations"]:
+            for key, known in (("image_id", stems), ("category_id", self._rank)):
+                if one[key] not in known:
+                    raise BadDataset(f"{file} has an annotation with {key} {one[key]}, which is not listed")
+            self._drawn.setdefault(stems[one["image_id"]], []).append(one)
         super().__init__(root, split, classes, pairs)
 
     def read_ids(self, index: int) -> np.ndarray:
         pair = self._pairs[index]
-        picture = self._coco.imgs[self._ids[pair.stem]]
-        ids = np.full((picture["height"], picture["width"]), self._empty, np.int64)
-        found = self._coco.imgToAnns[picture["id"]]
+        shape = self._shapes[pair.stem]
+        ids = np.full(shape, self._empty, np.int64)
+        drawn = self._drawn.get(pair.stem, [])
         try:
-            masks = [(coco_masks.decode(self._coco.annToRLE(one)).astype(bool), one) for one in found]
-        except (KeyError, TypeError, ValueError, IndexError) as problem:
-            raise BadMask(f"{pair.mask}: an annotation of {pair.image.name} cannot be read ({problem})") from problem
-        for mask, one in sorted(masks, key=lambda item: -int(item[0].sum())):
-            if one["category_id"] not in self._number:
-                raise BadMask(f"{pair.mask}: {pair.image.name} has category {one['category_id']}, which is not listed")
-            ids[mask] = IGNORE_INDEX if one.get("iscrowd") else self._number[one["category_id"]]
+            masks = [_pixels(one.get("segmentation"), *shape) for one in drawn]
+        except (TypeError, ValueError) as problem:
+            raise BadMask(f"{pair.mask}: an annotation of {pair.stem} cannot be read ({problem})") from problem
+        for number in sorted(range(len(drawn)), key=lambda number: -int(masks[number].sum())):
+            crowd = drawn[number].get("iscrowd")
+            ids[masks[number]] = IGNORE_INDEX if crowd else self._rank[drawn[number]["category_id"]]
         return ids
 
-    def _pair(self, images: Path, name: str, file: Path) -> Pair:
-        image = images / name
-        if not image.resolve().is_relative_to(images.resolve()):
-            raise BadDataset(f"{file} names {name!r}", allowed=f"pictures inside {images}")
-        if not image.is_file():
-            raise BadDataset(f"{image} is missing", fix=f"{file} names it")
-        return Pair(image.stem, image, file)
+
+def _check(file: Path, content: Any) -> None:
+    """The parts and their types, and that no picture and no category has another's id."""
+    if not isinstance(content, dict) or any(not isinstance(content.get(part), list) for part in FIELDS):
+        raise BadDataset(f"{file} is not a COCO file", allowed=f"lists {', '.join(FIELDS)}")
+    for part, fields in FIELDS.items():
+        for one in content[part]:
+            wrong = [key for key, kind in fields.items() if not isinstance(one, dict) or type(one.get(key)) is not kind]
+            if wrong:
+                raise BadDataset(f"{file}: one of {part} has no {fields[wrong[0]].__name__} {wrong[0]!r}", fix=HOW)
+        ids = [one["id"] for one in content[part]] if "id" in fields else []
+        if len(set(ids)) != len(ids):
+            raise BadDataset(f"{file} has two {part} of one id", fix="give each its own")
+
+
+def _pair(images: Path, name: str, file: Path) -> Pair:
+    image = images / name
+    if ".." in PurePosixPath(name).parts or not image.resolve().is_relative_to(images.resolve()):
+        raise BadDataset(f"{file} names {name!r}", allowed=f"pictures inside {images}")
+    if not image.is_file():
+        raise BadDataset(f"{image} is missing", fix=f"{file} names it")
+    return Pair(image.relative_to(images).with_suffix("").as_posix(), image, file)
+
+
+def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """bool [height, width] of one annotation. Raises ValueError or TypeError for what is no shape."""
+    if isinstance(segmentation, list):
+        if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
+            raise ValueError("a polygon is a list of x, y, x, y ... of three corners or more")
+        polygons = [[float(value) for value in polygon] for polygon in segmentation]
+        runs = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
+    elif isinstance(segmentation, dict) and list(segmentation.get("size", ())) == [height, width]:
+        counts = segmentation.get("counts")
+        counts = _lengths(counts) if isinstance(counts, str) else counts
+        if not isinstance(counts, list) or any(type(run) is not int or run < 0 for run in counts):
+            raise ValueError("its run lengths are no counts")
+        if sum(counts) != height * width:
+            raise ValueError(f"its run lengths add up to {sum(counts)} pixels, not to {height} x {width}")
+        runs = coco_masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    else:
+        raise ValueError(f"its segmentation is no polygons, and no run lengths of size {height} x {width}")
+    return coco_masks.decode(runs).astype(bool)
+
+
+def _lengths(text: str) -> list[int]:
+    """Compressed run lengths to plain ones: pycocotools gives random pixels for a damaged text, so it is read here.
+
+    Five bits a letter from "0" on, 32 means that more follow, 16 of the last that it is negative; from the fourth run
+    on, the difference to the run before the last (cocoapi, maskApi.c).
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"its run lengths have the letter {letter!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("its run lengths break off")
+    return runs
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:

@@ -22,7 +22,7 @@ from ca_seg.errors import BadDataset, BadMask, UnreadableImage
 class Sample(TypedDict):
     image: Tensor  # float32 [3, H, W], 0..1, the picture's own size
     mask: Tensor  # int64 [H, W], class indices, 255 is void
-    stem: str  # the file name without its ending
+    stem: str  # the name of the picture in its dataset
     path: str  # of the picture
 
 

@@ -23,11 +23,11 @@ from ca_seg.data.read import read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnreadableImage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A picture's name, unique in its dataset, and its files."""
 
-    stem: str
+    stem: str  # "0001", or "a/b/0001" where pictures lie in sub-folders
     image: Path
     mask: Path
 
@@ -72,6 +72,13 @@ class SegmentationDataset(Dataset):
     def read_ids(self, index: int) -> np.ndarray:
         """The numbers of a mask [H, W], as `class_list` knows them."""
         return read_mask(self._pairs[index].mask)
+
+    def picture_words(self) -> dict[str, str]:
+        """By stem, a word for the one class that a picture shows, where pictures have words of their own.
+
+        Empty where the class list says it all.
+        """
+        return {}
 
     @property
     def stems(self) -> tuple[str, ...]:

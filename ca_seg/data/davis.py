@@ -1,4 +1,7 @@
-"""DAVIS frames as single pictures: any object against the rest. (Clips, with J and F: `davis_video.py`.)"""
+"""DAVIS frames as single pictures: any object against the rest. (Clips, with J and F: `davis_video.py`.)
+
+JPEGImages/480p/bear/00000.jpg      Annotations/480p/bear/00000.png      ImageSets/2017/val.txt      stem bear_00000
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.davis_video import DavisVideo
 from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.official import class_list, release
+from ca_seg.data.official import class_list, pairs_of, release
 
 HOW = "DAVIS-2017-trainval-480p.zip, unpacked: JPEGImages/480p, Annotations/480p, ImageSets/2017"
 PARTS = ("JPEGImages/480p", "Annotations/480p", "ImageSets")
@@ -25,13 +28,11 @@ class DavisFrames(SegmentationDataset):
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
     split = split or "val"
     folder = release(root, "davis", ("DAVIS",), PARTS, HOW)
-    clips = DavisVideo(folder, 2017, split)
-    pairs = [
-        Pair(f"{clip.name}_{frame.stem}", frame, mask)
-        for clip in (clips[i] for i in range(len(clips)))
-        for frame, mask in zip(clip.frame_paths, clip.mask_paths, strict=True)
-        if mask is not None
-    ]
+    pairs = []
+    for name in DavisVideo(folder, 2017, split).names:
+        images, masks = (folder / part / name for part in PARTS[:2])
+        frames = sorted(file.stem for file in images.glob("*.jpg"))
+        pairs += [Pair(f"{name}_{p.stem}", p.image, p.mask) for p in pairs_of(frames, images, ".jpg", masks, ".png")]
     return DavisFrames(folder, split, class_list("davis"), pairs)
 
 

@@ -2,56 +2,72 @@
 
 DIR/                 what `save_to_disk` wrote: one dataset, or one folder a split
 DIR/classes.json     {"ignore": [255], "classes": {"0": "cat", ...}}
+
+The cells are read as files are (`read.py`): any depth, palette and EXIF orientation; a broken one costs one picture.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
-from ca_seg.errors import BadDataset, BadMask, UnknownName, UnreadableImage, UserError
+from ca_seg.data.read import read_image, read_mask, read_size
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
 
 HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
 MASKS = ("annotation", "label", "mask", "labels")
 
 
 class HuggingFace(SegmentationDataset):
-    """Rows of `table`; pictures have no files of their own, and are named by their number."""
+    """Rows of `table`; pictures have no files of their own: `image_path` is DIR/000000 and so on, by their row."""
 
     def __init__(self, root: Path, split: str | None, table: Any) -> None:
-        self._table = table
-        self._mask = next((name for name in MASKS if name in table.column_names), None)
-        if "image" not in table.column_names or self._mask is None:
+        from datasets import Image
+
+        masks = [name for name in MASKS if name in table.column_names]
+        if "image" not in table.column_names or not masks:
             raise BadDataset(f"{root} has columns {', '.join(table.column_names)}", allowed=f"image and one of {MASKS}")
+        for column in ("image", masks[0]):
+            if not isinstance(table.features[column], Image):
+                raise BadDataset(f"the column {column!r} of {root} is {table.features[column]}", allowed="Image()")
+            table = table.cast_column(column, Image(decode=False))
+        self._table, self._mask = table, masks[0]
         pairs = [Pair(f"{i:06d}", root / f"{i:06d}", root / f"{i:06d}") for i in range(len(table))]
         super().__init__(root, split, read_classes(root / "classes.json"), pairs)
 
     def read_picture(self, index: int) -> torch.Tensor:
-        picture = ImageOps.exif_transpose(self._cell(index, "image")).convert("RGB")
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
+        return read_image(self._cell(index, "image"))
 
     def read_ids(self, index: int) -> np.ndarray:
-        mask = self._cell(index, str(self._mask))
-        if mask.mode not in ("L", "P", "1", "I", "I;16"):
-            raise BadMask(f"{self.mask_path(index)} is a picture of mode {mask.mode}", allowed="ids, gray or palette")
-        return np.asarray(mask).astype(np.int64)
+        return read_mask(self._cell(index, self._mask))
 
     def size(self, index: int) -> tuple[int, int]:
-        width, height = ImageOps.exif_transpose(self._cell(index, "image")).size
-        return height, width
+        return read_size(self._cell(index, "image"))
 
-    def _cell(self, index: int, column: str) -> Image.Image:
-        try:
-            return self._table[int(self._pairs[index].stem)][column]
-        except (OSError, ValueError) as problem:
-            raise UnreadableImage(f"{self.image_path(index)} cannot be read ({problem})") from problem
+    def _cell(self, index: int, column: str) -> Cell:
+        name = f"{column} of {self.image_path(index)}"
+        cell = self._table[int(self._pairs[index].stem)][column]
+        if cell is None or cell["bytes"] is None:
+            raise UnreadableImage(f"{name} is empty, or only a path", fix="write the set again with save_to_disk")
+        return Cell(cell["bytes"], name)
+
+
+class Cell(io.BytesIO):
+    """An open picture that is called by its place in the table, as a file is by its path."""
+
+    def __init__(self, content: bytes, place: str) -> None:
+        super().__init__(content)
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.place
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
@@ -71,6 +87,8 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
         if split not in found:
             raise UnknownName("split", str(split), found)
         found = found[split]
+    elif split is not None:
+        raise BadDataset(f"{root} is one dataset without splits, and not split {split!r}", fix="ask for no split")
     return HuggingFace(Path(root), split, found)
 
 

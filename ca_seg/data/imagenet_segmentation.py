@@ -1,13 +1,18 @@
 """ImageNet-Segmentation (Guillaumin, Kuettel and Ferrari, IJCV 2014): one object a picture, in one MATLAB v7.3 file.
 
-gtsegs_ijcv.mat  is HDF5:  value/img  [1, N] references ──► uint8 [3, W, H]       (MATLAB's order: transposed)
-                           value/gt   [1, N] references ──► [1, 1] reference ──► uint8 [W, H], 1 is the object
+gtsegs_ijcv.mat is HDF5, and MATLAB's arrays lie in it with their axes reversed:
+
+    value/img   [N, 1] references ──► uint8 [3, W, H]
+    value/gt    [N, 1] references ──► [1, 1] reference ──► uint8 [W, H], 1 is the object
+    value/id    [N, 1] references ──► [length, 1] letters, "n02099601_7304": the synset of the object, and its picture
 
 Pictures are read one by one from the file; they have no files of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -17,59 +22,102 @@ import torch
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.official import check_count, class_list
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
 
 HOW = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
 FILE = "gtsegs_ijcv.mat"
 COUNTS: dict[str, int] = {"all": 4276}
+_BROKEN = (
+    OSError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    IndexError,
+)  # what h5py raises for a damaged file
 
 
 class ImageNetSegmentation(SegmentationDataset):
-    """The pairs of the file at `file`; each process opens it on its own."""
+    """The pairs of the file at `file`.
+
+    The file is opened anew for each picture (half a millisecond), so that processes that read pictures never share an
+    open HDF5 file. `image_path` and `mask_path` are names inside the file, gtsegs_ijcv.mat/00000, and not files.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._open_file: h5py.File | None = None
-        count = self._at("img").shape[-1]
-        check_count(count, COUNTS.get("all"), str(file))
-        pairs = [Pair(f"{i:05d}", file / f"{i:05d}", file / f"{i:05d}") for i in range(count)]
+        try:
+            with h5py.File(file, "r") as content:
+                counts = {name: content["value"][name].size for name in ("img", "gt")}
+                self._has_ids = "id" in content["value"]
+        except _BROKEN as problem:
+            raise BadDataset(f"{file} is not {FILE}, or not whole ({problem})", fix=HOW) from problem
+        if counts["img"] != counts["gt"]:
+            raise BadDataset(f"{file} has {counts['img']} pictures and {counts['gt']} masks", fix=HOW)
+        check_count(counts["img"], COUNTS.get("all"), str(file))
+        pairs = [Pair(f"{i:05d}", file / f"{i:05d}", file / f"{i:05d}") for i in range(counts["img"])]
         super().__init__(file.parent, None, class_list("imagenet-segmentation"), pairs)
 
     def read_picture(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self._array("img", index).transpose(0, 2, 1).copy()).float() / 255
+        with self._cell("img", index) as cell:
+            colours = cell[()]
+        if colours.ndim != 3 or colours.shape[0] != 3 or colours.dtype != np.uint8:
+            raise UnreadableImage(f"{self.image_path(index)} is {colours.dtype} {colours.shape}, no picture")
+        return torch.from_numpy(colours.transpose(0, 2, 1).copy()).float() / 255
 
     def read_ids(self, index: int) -> np.ndarray:
-        return self._array("gt", index).T.astype(np.int64)
+        with self._cell("gt", index) as cell:
+            return cell[()].T.astype(np.int64)
 
     def size(self, index: int) -> tuple[int, int]:
-        width, height = self._target("img", index).shape[-2:]
+        with self._cell("img", index) as cell:
+            width, height = cell.shape[-2:]
         return height, width
 
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_open_file": None}
+    def synset(self, index: int) -> str:
+        """The WordNet synset of a picture's object, such as "n02099601". Raises BadDataset for a file without them."""
+        if not self._has_ids:
+            raise BadDataset(f"{self.file} has no value/id, and so no classes", fix=HOW)
+        with self._cell("id", index) as cell:
+            return "".join(chr(letter) for letter in cell[()].flatten()).strip().split("_")[0]
 
-    def _at(self, name: str) -> h5py.Dataset:
+    def picture_words(self) -> dict[str, str]:
+        """The first WordNet name of every picture's synset, as the ConceptAttention paper's names begin from.
+
+        (The paper then shortened them by hand; that table is not published.) Raises UserError when the package timm,
+        which has the names of ImageNet's synsets, is not installed, and BadDataset for a synset it does not know.
+        """
+        if not self._has_ids:
+            return {}
         try:
-            if self._open_file is None:
-                self._open_file = h5py.File(self.file, "r")
-            return self._open_file["value"][name]
-        except (OSError, KeyError) as problem:
-            raise BadDataset(f"{self.file} is not {FILE} ({problem})", fix=HOW) from problem
+            from timm.data import ImageNetInfo  # only here: it takes seconds to import
+        except ImportError as problem:
+            raise UserError(
+                "the names of ImageNet's classes need the package timm", fix="pip install timm"
+            ) from problem
+        names = ImageNetInfo("imagenet22k")
+        found = {}
+        for index, stem in enumerate(self.stems):
+            synset = self.synset(index)
+            try:
+                lemmas = names.label_name_to_description(synset, detailed=False)
+            except KeyError as problem:
+                raise BadDataset(f"{self.image_path(index)} is of the unknown synset {synset!r}") from problem
+            found[stem] = lemmas.split(",")[0].replace("_", " ").strip()
+        return found
 
-    def _target(self, name: str, index: int) -> h5py.Dataset:
-        place = int(self._pairs[index].stem) if hasattr(self, "_pairs") else index
-        found = self._at(name)[0, place]
-        assert self._open_file is not None
-        target = self._open_file[found]
-        while target.dtype == h5py.ref_dtype:
-            target = self._open_file[target[(0,) * target.ndim]]
-        return target
-
-    def _array(self, name: str, index: int) -> np.ndarray:
+    @contextmanager
+    def _cell(self, name: str, index: int) -> Iterator[h5py.Dataset]:
+        """The array that a cell refers to, through as many references as there are."""
         try:
-            return self._target(name, index)[()]
-        except (OSError, KeyError, ValueError) as problem:
-            raise UnreadableImage(f"{self.image_path(index)} cannot be read ({problem})") from problem
+            with h5py.File(self.file, "r") as content:
+                cells = content["value"][name]
+                found = content[cells[np.unravel_index(int(self._pairs[index].stem), cells.shape)]]
+                while found.dtype == h5py.ref_dtype:
+                    found = content[found[(0,) * found.ndim]]
+                yield found
+        except _BROKEN as problem:
+            raise UnreadableImage(f"{self._pairs[index].image} cannot be read ({problem})") from problem
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ca_seg.data.classes import ClassList, read_json
+from ca_seg.data.classes import parse_classes, read_json
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.official import listed, pairs_of, release
@@ -13,19 +13,21 @@ HOW = 'images/*.jpg, masks/*.png of ids, classes.json = {"void": 0, "classes": {
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
     folder = release(root, "msrc", ("msrc21",), ("images", "masks", "classes.json"), HOW)
-    content = read_json(folder / "classes.json")
-    if not isinstance(content, dict) or not isinstance(content.get("classes"), dict) or "void" not in content:
-        raise BadDataset(f"{folder / 'classes.json'} is not that of MSRC-21", fix=HOW)
-    classes = {int(number): name for number, name in content["classes"].items()}
-    ids = tuple(sorted(classes))
-    known = [file.stem for file in folder.glob("*.txt")]
-    names = (
-        sorted(file.stem for file in (folder / "images").glob("*.jpg"))
-        if split is None
-        else listed(folder / f"{split}.txt", split, known)
-    )
-    pairs = pairs_of([n.removesuffix(".jpg") for n in names], folder / "images", ".jpg", folder / "masks", ".png")
-    return SegmentationDataset(folder, split, ClassList(tuple(classes[i] for i in ids), ids, (content["void"],)), pairs)
+    file = folder / "classes.json"
+    content = read_json(file)
+    if not isinstance(content, dict) or set(content) != {"void", "classes"}:
+        raise BadDataset(f"{file} is not that of MSRC-21", allowed='the keys "void" and "classes"', fix=HOW)
+    try:
+        classes = parse_classes({"ignore": [content["void"]], "classes": content["classes"]})
+    except BadDataset as error:
+        raise BadDataset(f"{file}: {error.what}", allowed=error.allowed, fix=HOW) from error
+    if split is None:
+        names = sorted(picture.stem for picture in (folder / "images").glob("*.jpg"))
+    else:
+        names = listed(folder / f"{split}.txt", split, (list_file.stem for list_file in folder.glob("*.txt")))
+        names = [name.removesuffix(".jpg") for name in names]
+    pairs = pairs_of(names, folder / "images", ".jpg", folder / "masks", ".png")
+    return SegmentationDataset(folder, split, classes, pairs)
 
 
 ENTRIES = (DatasetEntry("msrc", "MSRC-21, photographs of 23 classes", HOW, _open),)

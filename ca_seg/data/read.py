@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ _UPRIGHT = {
 _SPREAD = {"L;2": 85, "L;4": 17}  # 2- and 4-bit gray PNG: PIL spreads the values over 0..255
 
 
-def read_image(path: Path | str) -> torch.Tensor:
-    """A picture file to float32 [3, H, W] in 0..1, upright, in its own size.
+def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
+    """A picture file (or an open one) to float32 [3, H, W] in 0..1, upright, in its own size.
 
     16-bit gray is divided by 65535 and not cut to 8 bits. Transparency is dropped: the stored colours count, as in
     torchvision and OpenCV. Raises UnreadableImage, naming the file, for anything that is not a whole picture.
@@ -55,7 +56,7 @@ def read_image(path: Path | str) -> torch.Tensor:
     return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
 
 
-def read_size(path: Path | str) -> tuple[int, int]:
+def read_size(path: Path | str | BinaryIO) -> tuple[int, int]:
     """Height and width of the upright picture from the head of the file, without decoding it.
 
     Raises UnreadableImage when there is no readable head; a file cut short further on is only found by reading it.
@@ -65,7 +66,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
         return (width, height) if _orientation(image) in _TURNED else (height, width)
 
 
-def read_mask(path: Path | str) -> np.ndarray:
+def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
     """A mask file to the raw ids in it: uint8 or uint16 [H, W].
 
     Palette masks give palette indices, never colours. Raises UnreadableImage for a file that is not a whole picture,
@@ -96,7 +97,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def _opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """A picture file, not yet decoded. Every way in which it can be broken ends in an UnreadableImage naming it."""
     try:
         with Image.open(path) as image:

@@ -6,14 +6,34 @@ DIR/classes.json     {"ignore": [255], "classes": {"0": "cat", ...}}            
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ca_seg.data.classes import read_classes, read_json
+import numpy as np
+
+from ca_seg.data.classes import ClassList, read_classes, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
-from ca_seg.errors import BadDataset
+from ca_seg.errors import BadDataset, BadMask
 
 HOW = "DIR/dataset.json (or DIR/SPLIT.json), a list of detectron2's dicts, and DIR/classes.json"
+
+
+class SemSegDicts(SegmentationDataset):
+    """A mask must have the height and width that its dict states; null or no entry states none."""
+
+    def __init__(
+        self, root: Path, split: str | None, classes: ClassList, pairs: Sequence[Pair], shapes: Sequence[tuple]
+    ) -> None:
+        self._shapes = {pair.stem: shape for pair, shape in zip(pairs, shapes, strict=True)}
+        super().__init__(root, split, classes, pairs)
+
+    def read_ids(self, index: int) -> np.ndarray:
+        ids, pair = super().read_ids(index), self._pairs[index]
+        for length, said, what in zip(ids.shape, self._shapes[pair.stem], ("height", "width"), strict=True):
+            if said is not None and said != length:
+                raise BadMask(f"{pair.mask} has {what} {length}, its dict says {said!r}", allowed="the same")
+        return ids
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
@@ -25,9 +45,10 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise BadDataset(f"{file} is not a list of dicts", fix=HOW)
     pairs = [_pair(folder, file, entry) for entry in content]
+    shapes = [(entry.get("height"), entry.get("width")) for entry in content]
     if len({pair.stem for pair in pairs}) != len(pairs):
         raise BadDataset(f"{file} has two pictures of one name", fix="rename one of them")
-    return SegmentationDataset(folder, split, read_classes(folder / "classes.json"), pairs)
+    return SemSegDicts(folder, split, read_classes(folder / "classes.json"), pairs, shapes)
 
 
 def _pair(folder: Path, file: Path, entry: dict) -> Pair:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
+import sys
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pycocotools import mask as coco_masks
 
 from ca_seg.data.catalogue import DATASETS, dataset_words, open_dataset
-from ca_seg.errors import BadDataset, BadMask, UnknownName
+from ca_seg.errors import BadDataset, BadMask, UnknownName, UnreadableImage, UserError
 from ca_seg.vocabulary import Vocabulary
 
 SIZE = (6, 9)  # height, width
+SYNSETS = ("n02099601_7304", "n01440764_10026", "n02099601_9")  # golden retriever, tench
 RNG = np.random.default_rng(0)
 
 
@@ -33,9 +35,8 @@ def picture(path):
 
 def mask_png(path, ids, palette=False):
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(ids, "L")
+    image = Image.fromarray(ids)
     if palette:
-        image = image.convert("P")
         image = Image.fromarray(ids, "P")
         image.putpalette([int(v) for v in RNG.integers(0, 255, 768)])
     image.save(path)
@@ -56,7 +57,7 @@ def voc(root):
 
 
 def context(root):
-    masks = {"2008_1": ids_among(0, 1, 59)}
+    masks = {"2008_1": ids_among(0, 1, 2, 37, 59)}
     picture(root / "VOC2010/JPEGImages/2008_1.jpg")
     mask_png(root / "VOC2010/SegmentationClassContext/2008_1.png", masks["2008_1"])
     lines(root / "VOC2010/ImageSets/SegmentationContext/val.txt", *masks)
@@ -121,18 +122,22 @@ def davis(root):
 
 
 def imagenet(root):
-    """As MATLAB writes cells in v7.3: references into a group, arrays with their axes reversed."""
+    """As MATLAB writes 1 x N cells in v7.3: [N, 1] references into a group, arrays with their axes reversed."""
     masks = {}
     with h5py.File(root / "gtsegs_ijcv.mat", "w") as file:
-        cells = {name: file.create_dataset(f"value/{name}", (1, 2), dtype=h5py.ref_dtype) for name in ("img", "gt")}
-        for i in range(2):
+        cells = {
+            name: file.create_dataset(f"value/{name}", (3, 1), dtype=h5py.ref_dtype) for name in ("img", "gt", "id")
+        }
+        for i in range(3):
             masks[f"{i:05d}"] = ids_among(0, 1)
             colours = RNG.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
-            cells["img"][0, i] = file.create_dataset(f"#refs#/i{i}", data=colours.transpose(2, 1, 0)).ref
+            cells["img"][i, 0] = file.create_dataset(f"#refs#/i{i}", data=colours.transpose(2, 1, 0)).ref
             inner = file.create_dataset(f"#refs#/m{i}", data=masks[f"{i:05d}"].T)
             one = file.create_dataset(f"#refs#/c{i}", (1, 1), dtype=h5py.ref_dtype)
             one[0, 0] = inner.ref
-            cells["gt"][0, i] = one.ref
+            cells["gt"][i, 0] = one.ref
+            letters = np.frombuffer(SYNSETS[i].encode("utf-16-le"), np.uint16)[:, None]
+            cells["id"][i, 0] = file.create_dataset(f"#refs#/s{i}", data=letters).ref
             file.attrs[f"picture{i}"] = colours
     return masks
 
@@ -145,8 +150,8 @@ BUILT = {
 WHAT = {  # what each number in the files is: a class, or None for void
     "voc20": {0: None, 1: "aeroplane", 15: "person", 20: "tv monitor", 255: None},
     "voc21": {0: "background", 1: "aeroplane", 15: "person", 20: "tv monitor", 255: None},
-    "pascal-context59": {0: None, 1: "aeroplane", 59: "wood"},
-    "pascal-context60": {0: "background", 1: "aeroplane", 59: "wood"},
+    "pascal-context59": {0: None, 1: "aeroplane", 2: "bag", 37: "person", 59: "wood"},
+    "pascal-context60": {0: "background", 1: "aeroplane", 2: "bag", 37: "person", 59: "wood"},
     "ade20k": {0: None, 1: "wall", 150: "flag"},
     "cityscapes": {0: None, 7: "road", 9: None, 26: "car", 33: "bicycle"},
     "coco-stuff": {0: "person", 89: "toothbrush", 91: "banner", 181: "wood", 255: None},
@@ -161,7 +166,8 @@ CLASSES = {
     "voc20": 20, "voc21": 21, "pascal-context59": 59, "pascal-context60": 60, "ade20k": 150, "cityscapes": 19,
     "coco-stuff": 171, "coco-object": 81, "camvid": 11, "davis": 2, "pet": 2, "imagenet-segmentation": 2,
 }  # fmt: skip
-OWN = {"folder", "scenes", "coco-json", "sem-seg-dicts", "hugging-face"}
+OWN = {"folder", "scenes", "pictures", "coco-json", "sem-seg-dicts", "hugging-face"}
+WITH_FILES = [name for name in BUILT if name != "imagenet-segmentation"]
 
 
 @pytest.fixture
@@ -208,7 +214,10 @@ def test_the_pictures_of_the_matlab_file_are_upright(tmp_path):
 @pytest.mark.usefixtures("miniature")
 def test_the_papers_single_class_pictures(tmp_path):
     voc(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
     assert open_dataset("voc20", str(tmp_path), "single-class").stems == ("2007_1",)
+    assert open_dataset("voc21", str(tmp_path), "multi-class").stems == ("2007_1", "2007_2")
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is written
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -241,96 +250,99 @@ def test_another_number_of_pictures_than_was_published_is_said(tmp_path, name):
         open_dataset(name, str(tmp_path))
 
 
+def opened(name, root):
+    return open_dataset(name, str(root), "dev" if name == "msrc" else None)
+
+
 @pytest.mark.usefixtures("miniature")
-@pytest.mark.parametrize("name", ["voc21", "pascal-context59", "ade20k", "cityscapes", "coco-stuff", "camvid", "pet"])
+@pytest.mark.parametrize("name", WITH_FILES)
 def test_a_missing_mask_and_an_unknown_split_are_named(tmp_path, name):
     BUILT[name](tmp_path)
     with pytest.raises(UnknownName, match="'tset'"):
         open_dataset(name, str(tmp_path), "tset")
-    mask = open_dataset(name, str(tmp_path)).mask_path(0)
+    mask = opened(name, tmp_path).mask_path(0)
     mask.unlink()
-    with pytest.raises(BadDataset, match=mask.name):
-        open_dataset(name, str(tmp_path))
+    with pytest.raises(BadDataset, match=f"{mask.name} is missing"):
+        opened(name, tmp_path)
 
 
 @pytest.mark.usefixtures("miniature")
-@pytest.mark.parametrize("name", ["voc21", "ade20k", "coco-stuff", "coco-object", "pet", "msrc"])
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_a_mask_of_another_size_is_named_on_opening(tmp_path, name):
+    BUILT[name](tmp_path)
+    dataset = opened(name, tmp_path)
+    mask_png(dataset.mask_path(0), ids_among(1)[:, :-1].copy())
+    with pytest.raises(BadDataset, match=f"{dataset.mask_path(0).name} is 8 x 6 pixels, its picture is 9 x 6"):
+        opened(name, tmp_path)
+
+
+@pytest.mark.usefixtures("miniature")
+@pytest.mark.parametrize("name", [name for name in WITH_FILES if name != "davis"])  # where any number is an object
 def test_a_label_outside_the_range_is_named(tmp_path, name):
     BUILT[name](tmp_path)
-    dataset = open_dataset(name, str(tmp_path), "dev" if name == "msrc" else None)
+    dataset = opened(name, tmp_path)
     mask_png(dataset.mask_path(0), ids_among(200))
-    with pytest.raises(BadMask, match="200"):
+    with pytest.raises(BadMask, match=f"{dataset.mask_path(0).name}.*200"):
         dataset[0]
+    with pytest.raises(BadDataset, match="200"):
+        opened(name, tmp_path)
 
 
-def test_a_coco_file_gives_the_masks_that_were_drawn(tmp_path):
-    large, small = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
-    large[1:6, 1:8], small[2:4, 2:5] = True, True
-    picture(tmp_path / "images/a.png")
-    plain = coco_masks.encode(np.asfortranarray(small))
-    plain = {"size": plain["size"], "counts": plain["counts"].decode()}
-    counts, last = [], 0
-    for value in large.flatten(order="F").astype(int):  # run lengths by hand, column by column, zeros first
-        if value != last:
-            counts.append(0) if not counts else None
-            last = value
-        counts = counts or [0]
-        counts[-1] += 1
-    runs, current, length = [], 0, 0
-    for value in large.flatten(order="F").astype(int):
-        if value != current:
-            runs.append(length)
-            current, length = value, 0
-        length += 1
-    runs.append(length)
-    square = [[5.0, 0.0, 9.0, 0.0, 9.0, 1.0, 5.0, 1.0]]
-    annotations = [
-        {"id": 1, "image_id": 7, "category_id": 3, "segmentation": plain, "iscrowd": 0},
-        {"id": 2, "image_id": 7, "category_id": 9, "segmentation": {"size": list(SIZE), "counts": runs}, "iscrowd": 0},
-        {"id": 3, "image_id": 7, "category_id": 9, "segmentation": square, "iscrowd": 0},
-    ]
-    content = {
-        "images": [{"id": 7, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}],
-        "categories": [{"id": 9, "name": "grass"}, {"id": 3, "name": "cat"}],
-        "annotations": annotations,
-    }
-    (tmp_path / "annotations.json").write_text(json.dumps(content))
-    mask = open_dataset("coco-json", str(tmp_path))[0]["mask"].numpy()
-    expected = np.full(SIZE, 255)
-    expected[large], expected[0, 5:9] = 1, 1
-    expected[small] = 0  # the smaller one is on top
-    assert (mask == expected).all()
-    content["images"][0]["file_name"] = "../a.png"
-    (tmp_path / "annotations.json").write_text(json.dumps(content))
-    with pytest.raises(BadDataset, match="inside"):
-        open_dataset("coco-json", str(tmp_path))
+@pytest.mark.usefixtures("miniature")
+def test_stuff_masks_where_coco_stuffs_guide_puts_them(tmp_path):
+    written = coco(tmp_path)
+    (tmp_path / "stuffthingmaps").rename(tmp_path / "annotations")
+    (tmp_path / "images" / "val2017").rename(tmp_path / "val2017")
+    assert open_dataset("coco-stuff", str(tmp_path)).stems == tuple(written)
+    with pytest.raises(UnknownName, match="'tset'"):
+        open_dataset("coco-stuff", str(tmp_path), "tset")
 
 
-def test_detectrons_dicts_are_read_and_stay_inside(tmp_path):
-    ids = ids_among(0, 1, 255)
-    picture(tmp_path / "images/a.jpg")
-    mask_png(tmp_path / "masks/a.png", ids)
-    (tmp_path / "classes.json").write_text(json.dumps({"ignore": [255], "classes": {"0": "cat", "1": "grass"}}))
-    entry = {"file_name": "images/a.jpg", "sem_seg_file_name": "masks/a.png", "height": SIZE[0], "width": SIZE[1]}
-    (tmp_path / "dataset.json").write_text(json.dumps([entry]))
-    assert (open_dataset("sem-seg-dicts", str(tmp_path))[0]["mask"].numpy() == ids).all()
-    (tmp_path / "dataset.json").write_text(json.dumps([entry | {"sem_seg_file_name": "../x.png"}]))
-    with pytest.raises(BadDataset, match="inside"):
-        open_dataset("sem-seg-dicts", str(tmp_path))
+@pytest.mark.usefixtures("miniature")
+def test_synsets_and_words_of_single_pictures(tmp_path, monkeypatch):
+    imagenet(tmp_path)
+    dataset = open_dataset("imagenet-segmentation", str(tmp_path))
+    assert [dataset.synset(i) for i in range(3)] == ["n02099601", "n01440764", "n02099601"]
+    assert dataset.picture_words() == {"00000": "golden retriever", "00001": "tench", "00002": "golden retriever"}
+    assert list(dataset.first(1).picture_words()) == ["00000"]
+    monkeypatch.setitem(sys.modules, "timm.data", None)
+    with pytest.raises(UserError, match="need the package timm"):
+        dataset.picture_words()
+    with h5py.File(tmp_path / "gtsegs_ijcv.mat", "a") as file:
+        del file["value/id"]
+    dataset = open_dataset("imagenet-segmentation", str(tmp_path))
+    assert dataset.picture_words() == {}
+    with pytest.raises(BadDataset, match="no value/id"):
+        dataset.synset(0)
 
 
-def test_a_hugging_face_dataset_on_disk_is_read(tmp_path):
-    import datasets
+@pytest.mark.usefixtures("miniature")
+def test_the_matlab_file_is_read_by_other_processes(tmp_path):
+    written = imagenet(tmp_path)
+    dataset = open_dataset("imagenet-segmentation", str(tmp_path))
+    dataset[0]
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[2]["mask"], dataset[2]["mask"])
+    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
+    for sample, ids in zip(loader, written.values(), strict=True):
+        assert (sample["mask"].numpy() == np.where(ids == 1, dataset.class_list.names.index("object"), 0)).all()
 
-    ids = ids_among(0, 1, 255)
-    picture(tmp_path / "a.png")
-    features = datasets.Features({"image": datasets.Image(), "annotation": datasets.Image()})
-    rows = {"image": [str(tmp_path / "a.png")], "annotation": [Image.fromarray(ids, "L")]}
-    table = datasets.Dataset.from_dict(rows, features=features)
-    datasets.DatasetDict({"test": table}).save_to_disk(str(tmp_path / "set"))
-    (tmp_path / "set/classes.json").write_text(json.dumps({"ignore": [255], "classes": {"0": "cat", "1": "grass"}}))
-    dataset = open_dataset("hugging-face", str(tmp_path / "set"), "test")
-    assert (dataset[0]["mask"].numpy() == ids).all()
-    assert dataset.size(0) == SIZE
-    with pytest.raises(UnknownName, match="tset"):
-        open_dataset("hugging-face", str(tmp_path / "set"), "tset")
+
+@pytest.mark.usefixtures("miniature")
+def test_a_damaged_matlab_file(tmp_path):
+    imagenet(tmp_path)
+    file = tmp_path / "gtsegs_ijcv.mat"
+    with h5py.File(file, "a") as content:
+        content["value/img"][1, 0] = h5py.Reference()
+    dataset = open_dataset("imagenet-segmentation", str(tmp_path))
+    for read in (dataset.__getitem__, dataset.size):
+        with pytest.raises(UnreadableImage, match=r"gtsegs_ijcv.mat/00001 cannot be read"):
+            read(1)
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(BadDataset, match=r"is not gtsegs_ijcv.mat, or not whole"):
+        open_dataset("imagenet-segmentation", str(tmp_path))
+
+
+def test_the_matlab_file_has_4276_pictures(tmp_path):
+    imagenet(tmp_path)
+    with pytest.raises(BadDataset, match=r"has 3 pictures. Allowed: 4276"):
+        open_dataset("imagenet-segmentation", str(tmp_path))
