@@ -54,6 +54,8 @@ NARROW = {  # card: what makes it 256 wide, and the latents of 32 x 32 tokens
         {"num_attention_heads": 2, "text_embed_dim": TEXT, "pooled_projection_dim": POOLED},
         (16, 1, 64, 64),
     ),
+    "z-image-turbo": ({"dim": 256, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": TEXT}, (16, 64, 64)),
+    "ovis-image-7b": ({"num_attention_heads": 2, "joint_attention_dim": TEXT}, (16, 64, 64)),
     "hunyuan-image-2.1": ({"num_attention_heads": 2, "text_embed_dim": TEXT}, (64, 32, 32)),
 }
 

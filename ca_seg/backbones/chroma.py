@@ -1,6 +1,9 @@
 """Chroma: FLUX.1's blocks, with the modulation of every block made by one small network from the timestep alone.
 
-No pooled text vector and no guidance. Of a prompt's padding only the first token attends.
+No pooled text vector and no guidance. Of a prompt's padding only the first token is meant to attend. The stock pipeline
+(diffusers 0.36.0 and 0.42.1) gives that mask as numbers, 1 for a token and 0 for padding, and the attention adds
+numbers to its logits: padding is seen e times less, not left out. A recording is of the stock call, so it is the same
+here. A concept has no padding, and is asked without a mask.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class Family(ABC):
     small: ClassVar[SmallModel]
     per_call: ClassVar[tuple[str, ...]] = ("timestep", "guidance")  # arguments that an ask shares with its recording
     guidance_argument: ClassVar[str] = "guidance_scale"  # of the stock pipeline
+    prompt_first: ClassVar[bool] = False  # with guidance in one batch: [prompt, negative]; False: [negative, prompt]
     noise_at: ClassVar[str] = "flow"  # x_t = (1 - t) x_0 + t e; "scheduler": by the scheduler's own noise table
 
     def blocks(self, transformer: nn.Module) -> Sequence[nn.Module]:

@@ -2,7 +2,8 @@
 
 latents [B, 128, h, w], 2x2 of the autoencoder's 32 channels each, standardised --> tokens [B, h*w, 128]
 
-place of an image token (0, row, column, 0), of text token i (0, 0, 0, i); concepts all stand at (0, 0, 0, 0).
+place of an image token (0, row, column, 0), of text token i (0, 0, 0, i); concepts all stand at (0, 0, 0, 0). Tokens of
+reference pictures would have a first number above 0: such a call is refused.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class Flux2(Family):
 
     def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
         last = inputs["img_ids"].reshape(-1, 4).amax(dim=0).int().tolist()
+        if last[0]:
+            raise UserError(
+                "reference pictures were given: their tokens stand behind those of the picture that is made",
+                allowed="generation from text alone",
+                fix="leave the pipeline's `image` out",
+            )
         return Grid(last[1] + 1, last[2] + 1)
 
     def image_inputs(
@@ -83,12 +90,9 @@ class Flux2(Family):
 
     def token_ids(self, pipeline: Any, text: str, length: int) -> torch.Tensor:
         """The ids of a text in the chat template, without padding and without a limit."""
-        from diffusers.pipelines.flux2.pipeline_flux2 import (  # only here: an older diffusers lacks it
-            SYSTEM_MESSAGE,
-            format_input,
-        )
+        from diffusers.pipelines.flux2.pipeline_flux2 import format_input  # only here: an older diffusers lacks it
 
-        chat = format_input([text], SYSTEM_MESSAGE)
+        chat = format_input([text], pipeline.system_message)
         made = pipeline.tokenizer.apply_chat_template(
             chat, add_generation_prompt=False, tokenize=True, return_dict=True, return_tensors="pt"
         )

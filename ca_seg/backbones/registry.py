@@ -15,8 +15,10 @@ from ca_seg.backbones.flux import Flux
 from ca_seg.backbones.flux2 import Flux2, Flux2Klein
 from ca_seg.backbones.hunyuan_image import HunyuanImage
 from ca_seg.backbones.hunyuan_video import HunyuanVideo
+from ca_seg.backbones.ovis_image import OvisImage
 from ca_seg.backbones.qwen_image import QwenImage
 from ca_seg.backbones.sd3 import StableDiffusion3
+from ca_seg.backbones.z_image import ZImage
 from ca_seg.errors import UserError
 
 FAMILIES: dict[str, Family] = {
@@ -33,6 +35,8 @@ FAMILIES: dict[str, Family] = {
         CogView4(),
         HunyuanVideo(),
         HunyuanImage(),
+        ZImage(),
+        OvisImage(),
     )
 }
 

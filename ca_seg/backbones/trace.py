@@ -6,7 +6,8 @@ ask         ask               ask         at the step's own timestep
    └──────────┴── mean of maps ──┘
 
 With guidance a pipeline also runs the transformer on a negative prompt. That is not where the words were put, so it is
-left out: in one batch, [negative, prompt], the first half; call by call, every call whose text is not the first call's.
+left out: in one batch, the other half (`Family.prompt_first`); call by call, every call whose text is not the first
+call's.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class GenerationTrace:
         recording = Recording(grid, 1, self.layers, tuple(self._streams), call, None, backbone.ask)
         rows = recording.batch
         if rows == 2 * self.pictures:
-            return recording.rows(slice(self.pictures, None))
+            own = slice(0, self.pictures) if backbone.family.prompt_first else slice(self.pictures, None)
+            return recording.rows(own)
         if rows != self.pictures:
             raise UserError(f"the pipeline runs {rows} rows at once", allowed=f"{self.pictures}, or twice as many")
         return recording

@@ -1,0 +1,107 @@
+"""Chroma's mask: exactly the stock pipeline's, what it does there, and that concepts do without."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ca_seg.backbones.family import Absent, TextTokens
+from ca_seg.backbones.lean import without_later_blocks
+from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.registry import FAMILIES
+from ca_seg.concept.record import record_streams
+from tests.small_models import random_latents, random_text, small_transformer
+from tests.tiny_pipelines import LENGTH, tiny_chroma
+
+FAMILY = FAMILIES["chroma"]
+
+
+@pytest.fixture
+def call():
+    """A stock call of a prompt of two tokens and an end, padded to seven."""
+    pipeline, name, settings = tiny_chroma()
+    pipeline.set_progress_bar_config(disable=True)
+    calls = []
+    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append(dict(k)), with_kwargs=True)
+    pipeline("red cat", height=48, width=80, num_inference_steps=1, max_sequence_length=LENGTH, **settings)
+    hook.remove()
+    return pipeline, backbone_of(pipeline, name, resolution=48), calls[0]
+
+
+def test_one_padding_token_counts_as_text(call):
+    pipeline, _, _ = call
+    [encoded] = FAMILY.encode_text(pipeline, ["red cat"], LENGTH)
+    assert encoded.own.tolist() == [True, True, False, False, False, False, False]
+    assert encoded.mask.tolist() == [True, True, True, True, False, False, False]
+
+
+def test_the_mask_is_the_stock_pipelines_in_kind_too(call):
+    """In numbers a mask is added to the logits, as truth values it leaves tokens out: the kind must agree."""
+    _, backbone, stock = call
+    backbone.text.length = LENGTH
+    latents = random_latents(FAMILY, 1)
+    ours = FAMILY.inputs(backbone.transformer, latents, backbone.text.prompt(["red cat"]), torch.tensor([1.0]), 0.0)
+    torch.testing.assert_close(ours["attention_mask"], stock["attention_mask"], rtol=0, atol=0)  # dtype and all
+    assert ours["attention_mask"].shape == (1, LENGTH + 15)
+
+
+@torch.no_grad()
+def test_a_recording_under_a_mask_is_the_stock_pass(call):
+    """Image outputs against the attention written out, with the stock mask as torch documents masks."""
+    _, backbone, stock = call
+    model, mask = backbone.transformer, stock["attention_mask"]
+    streams, prediction = record_streams(
+        model,
+        FAMILY.attentions(model),
+        stock,
+        image_tokens=15,
+        text_first=True,
+        last_layer=3,
+        queries=True,
+        stop_early=False,
+    )
+    assert torch.equal(prediction[0], model(**stock)[0])
+    both = mask[:, None, None, :] * mask[:, None, :, None]
+    whole = []
+    hook = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(query, key, value, attn_mask=None, **options):
+        whole.append((query, key, value, attn_mask))
+        return hook(query, key, value, attn_mask=attn_mask, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+        model(**stock)
+    assert len(whole) == len(streams) == 4
+    for stream, (query, key, value, given) in zip(streams, whole, strict=True):
+        assert torch.equal(given.expand_as(both), both)
+        logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        logits = logits + both if both.is_floating_point() else logits.masked_fill(~both, float("-inf"))
+        expected = (logits.softmax(dim=-1) @ value)[:, :, LENGTH:]
+        torch.testing.assert_close(stream.output, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_concepts_are_asked_without_a_mask():
+    model, text = small_transformer(FAMILY), random_text(FAMILY, 1, 7, 3)
+    masked = TextTokens(text.hidden, None, torch.tensor([[True] * 4 + [False] * 3]))
+    inputs = FAMILY.inputs(model, random_latents(FAMILY, 1), masked, torch.tensor([0.5]), 0.0)
+    assert "attention_mask" in inputs
+    asked = FAMILY.cut(model, inputs) | FAMILY.text_inputs(model, masked, concepts=True)
+    assert set(asked) == {"hidden_states", "img_ids", "timestep", "encoder_hidden_states", "txt_ids"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("last", [0, 2])
+def test_blocks_left_out_do_not_move_the_modulation_of_the_others(last):
+    """A block finds its modulation by how many blocks there are in all: the missing ones keep their places."""
+    whole, lean = small_transformer(FAMILY), small_transformer(FAMILY)
+    without_later_blocks(FAMILY, lean, last + 1)
+    assert sum(isinstance(module, Absent) for module in lean.modules()) == 3 - last
+    inputs = FAMILY.inputs(
+        whole, random_latents(FAMILY, 1), random_text(FAMILY, 1, 7, 3), torch.tensor([0.5]), guidance=0.0
+    )
+    settings = {"image_tokens": 15, "text_first": True, "last_layer": last}
+    ours, _ = record_streams(lean, FAMILY.attentions(lean), inputs, **settings)
+    full, _ = record_streams(whole, FAMILY.attentions(whole), inputs, **settings)
+    assert all(torch.equal(a.output, b.output) for a, b in zip(ours, full, strict=True))

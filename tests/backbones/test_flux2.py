@@ -1,0 +1,151 @@
+"""FLUX.2's words through the real processor and encoder classes, padded on either side; reference pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Pipeline
+from PIL import Image
+from transformers import (
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    PixtralImageProcessor,
+    PixtralProcessor,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from ca_seg import Vocabulary
+from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.trace import GenerationTrace
+from ca_seg.errors import UserError
+from tests.small_models import random_text, small_transformer
+from tests.tiny_text import chat_tokenizer
+
+LENGTH = 70
+TEXT = "red traffic light"
+WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
+TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
+CHAT = (
+    "{% for m in messages %}<|im_start|> {{ m['role'] }} "
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{{ m['content'][0]['text'] }}{% endif %} <|im_end|> "
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
+)
+
+
+def _tokenizer(side):
+    words = chat_tokenizer("user system You", 0)
+    words.add_special_tokens({"additional_special_tokens": ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]})
+    words.chat_template, words.padding_side = CHAT, side
+    return words
+
+
+def _vae():
+    torch.manual_seed(1)
+    return AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+    ).eval()
+
+
+def tiny_flux2(side):
+    words = _tokenizer(side)
+    torch.manual_seed(0)
+    config = Mistral3Config(
+        text_config={"model_type": "mistral", "vocab_size": len(words), "num_hidden_layers": 31} | TINY,
+        vision_config={
+            "model_type": "pixtral",
+            "hidden_size": 8,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "head_dim": 4,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        image_token_index=words.convert_tokens_to_ids("[IMG]"),
+    )
+    processor = PixtralProcessor(PixtralImageProcessor(), words, chat_template=CHAT)
+    encoder = Mistral3ForConditionalGeneration(config).eval()
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return Flux2Pipeline(scheduler, _vae(), encoder, processor, small_transformer(FAMILIES["flux2"])), "flux2-dev"
+
+
+def tiny_klein(side):
+    words = _tokenizer(side)
+    torch.manual_seed(0)
+    encoder = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), num_hidden_layers=28, **TINY)).eval()
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    transformer = small_transformer(FAMILIES["flux2-klein"])
+    return Flux2KleinPipeline(scheduler, _vae(), encoder, words, transformer), "flux2-klein-4b"
+
+
+@pytest.fixture(params=[tiny_flux2, tiny_klein], ids=["flux2", "flux2-klein"])
+def maker(request):
+    return request.param
+
+
+def _own_ids(pipeline, family, text):
+    """The ids that the encoder was given where `own` says that the text is."""
+    seen = []
+    hook = pipeline.text_encoder.register_forward_pre_hook(
+        lambda m, a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True
+    )
+    [encoded] = family.encode_text(pipeline, [text], LENGTH)
+    hook.remove()
+    assert seen[0].shape == (1, LENGTH)
+    return seen[0][0][encoded.own].tolist()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@torch.no_grad()
+def test_own_tokens_are_the_words_that_the_encoder_was_given(maker, side):
+    pipeline, name = maker(side)
+    family = backbone_of(pipeline, name).family
+    words = getattr(pipeline.tokenizer, "tokenizer", pipeline.tokenizer)
+    for text in (TEXT, "cat", "user system cat", "a photo of the red cat on the grass"):
+        expected = words(text, add_special_tokens=False)["input_ids"]
+        assert words.unk_token_id not in expected
+        assert _own_ids(pipeline, family, text) == expected
+
+
+@torch.no_grad()
+def test_own_tokens_follow_the_pipelines_own_system_message():
+    pipeline, _ = tiny_flux2("right")
+    before = _own_ids(pipeline, FAMILIES["flux2"], TEXT)
+    pipeline.system_message = "a red dog"
+    assert _own_ids(pipeline, FAMILIES["flux2"], TEXT) == before
+
+
+@torch.no_grad()
+def test_concepts_stand_where_a_prompt_begins():
+    family = FAMILIES["flux2"]
+    model = small_transformer(family)
+    text = random_text(family, 1, 4, 3)
+    alone = family.text_inputs(model, TextTokens(text.hidden[:, :1]), concepts=False)["txt_ids"]
+    together = family.text_inputs(model, text, concepts=True)["txt_ids"]
+    assert torch.equal(together, alone.expand(4, -1))
+    stock = Flux2Pipeline._prepare_text_ids(text.hidden)[0]
+    assert torch.equal(family.text_inputs(model, text, concepts=False)["txt_ids"], stock)
+
+
+def test_generation_from_reference_pictures_is_refused(maker):
+    """Their tokens come last, where the maps of the picture itself would be read."""
+    pipeline, name = maker("right")
+    pipeline.set_progress_bar_config(disable=True)
+    backbone = backbone_of(pipeline, name, resolution=48)
+    backbone.text.length = LENGTH
+    settings = {"height": 48, "width": 80, "num_inference_steps": 1, "max_sequence_length": LENGTH}
+    trace = GenerationTrace(backbone, WORDS, layers=[0, 2])
+    with trace, pytest.raises(UserError, match=r"reference pictures.*text alone"):
+        pipeline(image=Image.new("RGB", (96, 64)), prompt=TEXT, **settings)
+    assert not pipeline.transformer._forward_pre_hooks
+    with trace:
+        pipeline(prompt=TEXT, **settings)
+    assert trace.maps().shape == (1, 3, 3, 5)

@@ -1,0 +1,297 @@
+"""Z-Image against its stock pipeline, and its concepts against the blocks called one by one, without padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from ca_seg import Vocabulary
+from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.generate import generate
+from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.trace import GenerationTrace
+from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.record import record_streams
+from ca_seg.errors import UserError
+from tests.naive_families import written_out
+from tests.small_models import small_transformer
+from tests.tiny_text import chat_tokenizer
+
+FAMILY = FAMILIES["z-image"]
+LENGTH = 40
+PROMPT = "a photo of a cat"
+WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
+CHAT = (
+    "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
+)
+HEAD, TAIL = 2, 3  # tokens of the template before and behind a text
+
+
+def lively_transformer():
+    """Norms near 1, where training starts: with smaller ones all maps would be nearly the same."""
+    model = small_transformer(FAMILY)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or name == "cap_embedder.0.weight":
+            torch.nn.init.normal_(parameter, mean=1.0, std=0.1)
+    return model
+
+
+@pytest.fixture
+def pipeline():
+    words = chat_tokenizer("user", 0)
+    words.chat_template = CHAT
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(words),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=12,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+        scaling_factor=0.36,
+        shift_factor=0.12,
+    )
+    made = ZImagePipeline(
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae.eval(),
+        Qwen3ForCausalLM(config).eval(),
+        words,
+        lively_transformer(),
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture
+def backbone(pipeline):
+    made = backbone_of(pipeline, "z-image-turbo", resolution=48)
+    made.text.length = LENGTH
+    return made
+
+
+def _generate(pipeline, **more):
+    calls = []
+    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append((a, dict(k))), with_kwargs=True)
+    given = {"prompt": PROMPT, "guidance_scale": 0.0} | more
+    made = pipeline(
+        height=48,
+        width=80,
+        num_inference_steps=3,
+        max_sequence_length=LENGTH,
+        output_type="pt",
+        generator=torch.Generator().manual_seed(5),
+        **given,
+    )
+    hook.remove()
+    return made.images, calls
+
+
+@torch.no_grad()
+def test_our_call_is_the_stock_pipelines(pipeline, backbone):
+    """At every step, from the latents and the noise level that the scheduler has there."""
+    _, calls = _generate(pipeline)
+    text = backbone.text.prompt([PROMPT])
+    assert len(calls) == 3
+    for ([x, t, features], others), sigma in zip(calls, pipeline.scheduler.sigmas, strict=False):
+        assert set(others) <= {"joint_attention_kwargs", "return_dict"}
+        call = {"x": x, "t": t, "cap_feats": features}
+        grid = FAMILY.grid(pipeline.transformer, call)
+        assert (grid.height, grid.width) == (3, 5)
+        ours = FAMILY.inputs(pipeline.transformer, torch.stack(x)[:, :, 0], text, sigma[None], 0.0)
+        assert set(ours) == set(call)
+        torch.testing.assert_close(ours["t"], t, atol=1e-6, rtol=0)
+        for name in ("x", "cap_feats"):
+            assert len(ours[name]) == len(call[name]) == 1
+            assert torch.equal(ours[name][0], call[name][0])
+        cut = FAMILY.cut(pipeline.transformer, call)
+        assert (cut["x"].shape, cut["t"].shape) == ((1, 4, 1, 2, 2), (1,))
+    assert torch.equal(calls[0][0][1], torch.zeros(1))  # noise is 0 to this model, and 1 to us
+
+
+def test_a_trace_leaves_what_is_generated_bit_identical(pipeline, backbone):
+    plain, _ = _generate(pipeline)
+    with GenerationTrace(backbone, WORDS, layers=[0, 2]) as trace:
+        traced, _ = _generate(pipeline)
+    assert torch.equal(plain, traced)
+    assert trace.steps == 3
+    torch.testing.assert_close(trace.maps().sum(dim=1), torch.ones(1, 3, 5))
+
+
+def test_generating_gives_what_the_stock_pipeline_gives(pipeline, backbone):
+    made = generate(backbone, PROMPT, WORDS, height=48, width=80, steps=3, seed=5, layers=[0, 2])
+    stock, _ = _generate(pipeline)
+    expected = (255 * stock[0].permute(1, 2, 0)).round().byte().numpy()
+    assert made.images[0].tobytes() == expected.tobytes()
+    assert made.maps.shape == (1, 3, 48, 80)
+
+
+def test_with_guidance_the_prompts_rows_are_asked(pipeline, backbone):
+    """The mean over the stock steps, each step's call repeated with the prompt alone."""
+    with GenerationTrace(backbone, WORDS, layers=[0, 2]) as trace:
+        _, calls = _generate(pipeline, guidance_scale=4.0, negative_prompt="grass on the red sky")
+    total = torch.zeros(1, 3, 3, 5)
+    stock = [given for given, _ in calls if given]  # without the trace's own calls, whose arguments have names
+    assert len(stock) == 3
+    for x, t, features in stock:
+        assert len(x) == len(features) == 2
+        assert torch.equal(features[0], backbone.text.prompt([PROMPT]).hidden[0])
+        latents = torch.stack(x[:1])[:, :, 0]
+        recording = backbone.record_latents(latents, TextTokens(features[0][None]), 1 - t[:1], layers=[0, 2])
+        total += recording.ask(WORDS).maps() / 3
+    torch.testing.assert_close(trace.maps(), total, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_own_tokens_are_the_words(pipeline):
+    [encoded] = FAMILY.encode_text(pipeline, ["red traffic light"], LENGTH)
+    assert encoded.mask is None
+    assert encoded.own.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
+    [stock], _ = pipeline.encode_prompt("red traffic light", do_classifier_free_guidance=False)
+    assert torch.equal(encoded.hidden, stock)
+    [other] = FAMILY.encode_text(pipeline, ["red traffic grass"], LENGTH)
+    last = HEAD + 2
+    torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])  # a causal encoder: the words before
+    assert not torch.allclose(encoded.hidden[last], other.hidden[last])
+    [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
+    assert int(empty.own.sum()) == 1
+    with pytest.raises(UserError, match=r"'red red .*45 tokens.*at most 40"):
+        FAMILY.encode_text(pipeline, ["cat", "red " * 40], LENGTH)
+
+
+@torch.no_grad()
+def test_clean_latents_are_undone_by_the_pipelines_decoding(pipeline, backbone):
+    picture = torch.rand(1, 3, 48, 80)
+    config = pipeline.vae.config
+    code = pipeline.vae.encode(2 * picture - 1).latent_dist.mode()
+    undone = backbone.encode(picture) / config.scaling_factor + config.shift_factor
+    torch.testing.assert_close(undone, code, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_pictures_are_recorded_and_asked_with_prompts_of_two_lengths(backbone):
+    pictures, prompts = torch.rand(2, 3, 30, 50), ["red traffic light " * 10, "cat"]  # 35 and 6 tokens: 64 and 32
+    recording = backbone.record(pictures, prompt=prompts, timesteps=[0.2, 0.8], layers=[0, 2])
+    maps = recording.ask(WORDS).maps()
+    assert maps.shape == (2, 3, 3, 5)
+    torch.testing.assert_close(recording.select(1).ask(WORDS).maps()[0], maps[1], atol=1e-5, rtol=1e-5)
+    alone = backbone.record(pictures[1:], prompt="cat", timesteps=[0.2, 0.8], layers=[0, 2])
+    torch.testing.assert_close(alone.ask(WORDS).maps()[0], maps[1], atol=1e-5, rtol=1e-5)
+
+
+class Case:
+    """A recording of 3 x 5 (padded) or 4 x 8 tokens (not padded), and what concepts say of it."""
+
+    def __init__(self, height, width, concepts):
+        generator = torch.Generator().manual_seed(7)
+        self.latents = torch.randn(2, 4, 2 * height, 2 * width, generator=generator)
+        self.prompt = TextTokens(torch.randn(2, 7, 24, generator=generator))
+        self.concepts = torch.randn(2, concepts, 24, generator=generator)
+        self.model, self.tokens = lively_transformer(), height * width
+        self.timesteps = torch.tensor([0.3, 0.7])
+
+    @torch.no_grad()
+    def record(self):
+        self.inputs = FAMILY.inputs(self.model, self.latents, self.prompt, self.timesteps, 0.0)
+        attentions = FAMILY.attentions(self.model)
+        streams, _ = record_streams(
+            self.model, attentions, self.inputs, image_tokens=self.tokens, text_first=False, last_layer=2
+        )
+        return streams
+
+    @torch.no_grad()
+    def ask(self, streams):
+        call = FAMILY.cut(self.model, self.inputs)
+        call |= FAMILY.text_inputs(self.model, TextTokens(self.concepts), concepts=True)
+        layout = Layout(self.concepts.shape[1], text_first=False)
+        with FAMILY.asking(self.model, FAMILY.grid(self.model, self.inputs)):
+            return ask_streams(self.model, FAMILY.attentions(self.model), call, streams, layout)
+
+
+@torch.no_grad()
+def one_by_one(case, streams):
+    """Queries, keys and attention outputs of the concepts: the blocks' own parts, no padding, every place (1, 0, 0)."""
+    model = case.model
+    x = model.cap_embedder(case.concepts)
+    places = model.rope_embedder(torch.tensor([[1, 0, 0]]).expand(x.shape[1], -1))
+    for block in model.context_refiner:
+        x = block(x, None, places[None])
+    time = model.t_embedder((1 - case.timesteps) * 1000)
+
+    def turned(y):
+        pairs = torch.view_as_complex(y.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * places[:, None]).flatten(-2).transpose(1, 2)
+
+    said = []
+    for block, image in zip(model.layers, streams, strict=True):
+        scale, gate, scale_mlp, gate_mlp = block.adaLN_modulation(time)[:, None].chunk(4, dim=-1)
+        attention, normed = block.attention, block.attention_norm1(x) * (1 + scale)
+        query, key, value = (
+            project(normed).unflatten(-1, (4, 16)) for project in (attention.to_q, attention.to_k, attention.to_v)
+        )
+        query, key, value = turned(attention.norm_q(query)), turned(attention.norm_k(key)), value.transpose(1, 2)
+        keys, values = torch.cat([image.key, key], dim=2), torch.cat([image.value, value], dim=2)
+        output = written_out(query, keys, values, None, None)
+        said.append((query, key, output))
+        joined = attention.to_out[0](output.transpose(1, 2).flatten(2))
+        x = x + gate.tanh() * block.attention_norm2(joined)
+        x = x + gate_mlp.tanh() * block.ffn_norm2(block.feed_forward(block.ffn_norm1(x) * (1 + scale_mlp)))
+    return said
+
+
+@pytest.mark.parametrize("concepts", [1, 4, 32, 33])
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (4, 8)])
+def test_concepts_say_what_the_blocks_say_one_by_one_without_padding(height, width, concepts):
+    case = Case(height, width, concepts)
+    streams = case.record()
+    for asked, written in zip(case.ask(streams), one_by_one(case, streams), strict=True):
+        for ours, theirs in zip((asked.query, asked.key, asked.output), written, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+def test_padding_attends_in_a_recording_as_in_the_stock_model_and_never_where_concepts_look():
+    case = Case(3, 5, 4)
+    before = case.record()
+    said = case.ask(before)
+    for token in (case.model.x_pad_token, case.model.cap_pad_token):
+        torch.nn.init.constant_(token, 3.0)
+    for ours, theirs in zip(case.ask(before), said, strict=True):
+        assert torch.equal(ours.output, theirs.output)
+    after = case.record()
+    assert not torch.allclose(after[0].output, before[0].output)
+
+
+def test_the_image_is_recorded_behind_its_prompt_and_concepts_stand_at_a_prompts_first_place():
+    case = Case(3, 5, 4)
+    seen = []
+    hooks = [
+        block.attention.register_forward_pre_hook(lambda m, a, k: seen.append(k["freqs_cis"]), with_kwargs=True)
+        for block in (*case.model.context_refiner, *case.model.layers)
+    ]
+    streams = case.record()
+    recorded = len(seen)
+    case.ask(streams)
+    for hook in hooks:
+        hook.remove()
+    refiner, joint = seen[0], seen[recorded - 1]
+    first = case.model.rope_embedder(torch.tensor([[1, 0, 0]]))[0]
+    corner = case.model.rope_embedder(torch.tensor([[33, 2, 4]]))[0]  # 7 tokens of prompt, padded to 32
+    assert torch.equal(joint[:, 14], corner.expand(2, -1))
+    assert torch.equal(joint[:, 32], first.expand(2, -1))
+    assert torch.equal(refiner[:, 0], first.expand(2, -1))
+    asked = seen[recorded:]
+    assert [places.shape[1] for places in asked] == [32, 32, 5, 5, 5]
+    for places in asked:
+        assert torch.equal(places[:, -4:], first.expand(2, 4, -1))
