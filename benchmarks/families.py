@@ -10,12 +10,12 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.in_turn import in_turn
 from ca_seg.backbones.card import find_card
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.registry import FAMILIES, diffusers_class
@@ -96,13 +96,7 @@ def measure(name: str, rounds: int) -> dict[str, float]:
         "ask": lambda: ask(kept),
         "map_run": lambda: ask(record()),
     }
-    times = {run: [] for run in runs}
-    for number in range(rounds + 1):
-        for run, function in runs.items():
-            start = time.perf_counter()
-            function()
-            if number:
-                times[run].append(time.perf_counter() - start)
+    times = in_turn(rounds, runs)
     pairs = [("map_run", "stock_forward"), ("map_run", "record"), ("ask", "record")]
     ratios = {f"{a}/{b}": statistics.median(x / y for x, y in zip(times[a], times[b], strict=True)) for a, b in pairs}
     return ratios | {"blocks": len(attentions), "needed": max(card.layers) + 1}

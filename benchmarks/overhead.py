@@ -18,14 +18,13 @@ import argparse
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import FluxTransformer2DModel
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.in_turn import in_turn
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.flux import Flux
 from ca_seg.concept.ask import Layout, ask_streams
@@ -48,18 +47,6 @@ def model(double: int, single: int, width: int) -> FluxTransformer2DModel:
         pooled_projection_dim=128,
         axes_dims_rope=(8, 28, 28),
     ).eval()
-
-
-def measure(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each run in each round; the runs take turns, so that a slow moment of the machine hits all."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return times
 
 
 @torch.no_grad()
@@ -105,7 +92,7 @@ def main() -> None:
         )
 
     kept = record()
-    times = measure(
+    times = in_turn(
         args.rounds,
         {
             "stock_forward": lambda: transformer(**inputs),

@@ -11,6 +11,7 @@ from ca_seg import load_backbone
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.family import TextTokens
 from ca_seg.backbones.flux import Flux
+from tests.tiny_parts import tiny_autoencoder
 
 TEXT, POOLED = 24, 20
 
@@ -40,19 +41,8 @@ class RandomText:
 
 
 def small_autoencoder() -> AutoencoderKL:
-    torch.manual_seed(1)
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=0.36,
-        shift_factor=0.12,
-    ).eval()
+    """FLUX.1's kind, without the convolutions around the latents."""
+    return tiny_autoencoder(quant_conv=False)
 
 
 def small_backbone(name: str = "flux1-schnell", *, guidance: bool = False) -> Backbone:

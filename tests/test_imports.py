@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -51,10 +53,12 @@ def test_imports_go_one_way():
 
 
 def test_the_vocabulary_needs_no_torch():
-    import subprocess
-    import sys
-
     code = "import sys, ca_seg; ca_seg.Vocabulary.from_names(['cat']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_commands_help_needs_no_torch():
+    code = "import sys, ca_seg.cli.main; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

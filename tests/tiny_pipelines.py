@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     AutoencoderKLCogVideoX,
     ChromaPipeline,
     CogVideoXDDIMScheduler,
@@ -26,6 +25,7 @@ from transformers import (
 
 from ca_seg.backbones.registry import FAMILIES
 from tests.small_models import small_transformer
+from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer
 
 LENGTH = 7
@@ -55,24 +55,16 @@ def _clip(kind, width):
     return kind(config).eval(), tokenizer
 
 
-def _vae():
-    torch.manual_seed(2)
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-        scaling_factor=0.36,
-        shift_factor=0.12,
-    ).eval()
-
-
 def tiny_flux():
     (t5, t5_words), (clip, clip_words) = _t5(), _clip(CLIPTextModel, 20)
     pipeline = FluxPipeline(
-        FlowMatchEulerDiscreteScheduler(), _vae(), clip, clip_words, t5, t5_words, small_transformer(FAMILIES["flux"])
+        FlowMatchEulerDiscreteScheduler(),
+        tiny_autoencoder(),
+        clip,
+        clip_words,
+        t5,
+        t5_words,
+        small_transformer(FAMILIES["flux"]),
     )
     return pipeline, "flux1-schnell", {"guidance_scale": 3.5}
 
@@ -82,7 +74,7 @@ def tiny_sd3():
     (one, one_words), (two, two_words) = _clip(CLIPTextModelWithProjection, 8), _clip(CLIPTextModelWithProjection, 12)
     transformer = small_transformer(FAMILIES["sd3"])
     pipeline = StableDiffusion3Pipeline(
-        transformer, FlowMatchEulerDiscreteScheduler(), _vae(), one, one_words, two, two_words, t5, t5_words
+        transformer, FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), one, one_words, two, two_words, t5, t5_words
     )
     return pipeline, "sd3.5-medium", {"guidance_scale": 4.0}
 
@@ -106,7 +98,7 @@ def tiny_cogvideox():
 def tiny_chroma():
     t5, t5_words = _t5()
     pipeline = ChromaPipeline(
-        FlowMatchEulerDiscreteScheduler(), _vae(), t5, t5_words, small_transformer(FAMILIES["chroma"])
+        FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), t5, t5_words, small_transformer(FAMILIES["chroma"])
     )
     return pipeline, "chroma1-hd", {"guidance_scale": 4.0, "negative_prompt": "grass"}
 
@@ -124,7 +116,7 @@ def tiny_cogview4():
         head_dim=12,
         pad_token_id=0,
     )
-    vae = _vae()
+    vae = tiny_autoencoder()
     vae.register_to_config(shift_factor=0.0)
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75)
     pipeline = CogView4Pipeline(words, GlmModel(config).eval(), vae, small_transformer(FAMILIES["cogview4"]), scheduler)

@@ -7,6 +7,11 @@ import re
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+CHAT = (
+    "{% for m in messages %}<|im_start|> {{ m['role'] }} "
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{{ m['content'][0]['text'] }}{% endif %} <|im_end|> "
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
+)
 WORDS = ["a", "photo", "of", "cat", "dog", "grass", "sky", "traffic", "light", "red", "the", "on", "in"]
 
 

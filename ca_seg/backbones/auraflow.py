@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
+from ca_seg.backbones.family import Encoded, SmallModel, TextTokens
+from ca_seg.backbones.patched_latents import PatchedLatents
 from ca_seg.backbones.tokens import own_tokens
 from ca_seg.concept.grid import Grid
 
 
-class AuraFlow(Family):
+class AuraFlow(PatchedLatents):
     """diffusers' `AuraFlowTransformer2DModel`: AuraFlow 0.1 to 0.3 and finetunes."""
 
     name = "auraflow"
@@ -50,10 +51,6 @@ class AuraFlow(Family):
     def registers(self, transformer: nn.Module) -> int:
         return transformer.register_tokens.shape[1]
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        patch = transformer.config.patch_size
-        return Grid(*(side // patch for side in inputs["hidden_states"].shape[-2:]))
-
     def image_inputs(
         self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
@@ -61,10 +58,6 @@ class AuraFlow(Family):
 
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {"encoder_hidden_states": text.hidden}
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        patch = transformer.config.patch_size
-        return {"hidden_states": torch.zeros_like(inputs["hidden_states"][..., :patch, :patch])}
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         own = own_tokens(pipeline.tokenizer, texts, length)

@@ -14,19 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
-from ca_seg.backbones.flux import pack, places
+from ca_seg.backbones.family import Encoded, SmallModel, TextTokens
+from ca_seg.backbones.flux import PackedLatents
 from ca_seg.backbones.tokens import own_tokens
 from ca_seg.concept.grid import Grid
 
 
-class Chroma(Family):
+class Chroma(PackedLatents):
     """diffusers' `ChromaTransformer2DModel`: Chroma1-HD, Chroma1-Base and finetunes."""
 
     name = "chroma"
     transformer = "ChromaTransformer2DModel"
     pipeline = "ChromaPipeline"
-    block_lists = ("transformer_blocks", "single_transformer_blocks")
     per_call = ("timestep", "joint_attention_kwargs")
     small = SmallModel(
         config={
@@ -47,17 +46,6 @@ class Chroma(Family):
         grid=Grid(3, 5),
     )
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
-        return Grid(last[1] + 1, last[2] + 1)
-
-    def image_inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
-    ) -> dict[str, Any]:
-        tokens = pack(latents)
-        image_places = places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
-        return {"hidden_states": tokens, "img_ids": image_places, "timestep": timesteps}
-
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {"encoder_hidden_states": text.hidden, "txt_ids": text.hidden.new_zeros(text.hidden.shape[1], 3)}
 
@@ -70,10 +58,6 @@ class Chroma(Family):
             return call
         seen = text.mask.to(text.hidden.dtype)
         return call | {"attention_mask": torch.cat([seen, seen.new_ones(call["hidden_states"].shape[:2])], dim=1)}
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        tokens = inputs["hidden_states"]
-        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         own = own_tokens(pipeline.tokenizer, texts, length)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
+from ca_seg.backbones.family import Encoded, SmallModel, TextTokens
+from ca_seg.backbones.patched_latents import PatchedLatents
 from ca_seg.backbones.tokens import shortened
 from ca_seg.concept.grid import Grid
 from ca_seg.errors import UserError
@@ -19,7 +20,7 @@ from ca_seg.errors import UserError
 PIXELS = 8  # of a latent
 
 
-class CogView4(Family):
+class CogView4(PatchedLatents):
     """diffusers' `CogView4Transformer2DModel`."""
 
     name = "cogview4"
@@ -46,10 +47,6 @@ class CogView4(Family):
     def attention(self, block: nn.Module) -> nn.Module:
         return block.attn1  # type: ignore[return-value]
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        patch = transformer.config.patch_size
-        return Grid(*(side // patch for side in inputs["hidden_states"].shape[-2:]))
-
     def image_inputs(
         self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
@@ -64,10 +61,6 @@ class CogView4(Family):
 
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {"encoder_hidden_states": text.hidden}
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        patch = transformer.config.patch_size
-        return {"hidden_states": torch.zeros_like(inputs["hidden_states"][..., :patch, :patch])}
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         """One by one, for the pipeline pads on the left to a multiple of 16; padding attends, as there."""

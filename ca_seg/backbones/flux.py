@@ -32,13 +32,33 @@ def places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1).to(like)
 
 
-class Flux(Family):
+class PackedLatents(Family):
+    """FLUX.1's tokens and their places; in Chroma and Ovis-Image too."""
+
+    block_lists = ("transformer_blocks", "single_transformer_blocks")
+
+    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
+        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
+        return Grid(last[1] + 1, last[2] + 1)
+
+    def image_inputs(
+        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
+    ) -> dict[str, Any]:
+        tokens = pack(latents)
+        image_places = places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
+        return {"hidden_states": tokens, "img_ids": image_places, "timestep": timesteps}
+
+    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        tokens = inputs["hidden_states"]
+        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
+
+
+class Flux(PackedLatents):
     """diffusers' `FluxTransformer2DModel`, in FLUX.1-schnell, FLUX.1-dev, their finetunes, and the shipped mini."""
 
     name = "flux"
     transformer = "FluxTransformer2DModel"
     pipeline = "FluxPipeline"
-    block_lists = ("transformer_blocks", "single_transformer_blocks")
     per_call = ("timestep", "guidance", "joint_attention_kwargs")
     small = SmallModel(
         config={
@@ -59,19 +79,12 @@ class Flux(Family):
         grid=Grid(3, 5),
     )
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
-        return Grid(last[1] + 1, last[2] + 1)
-
     def image_inputs(
         self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
-        tokens = pack(latents)
-        return {
-            "hidden_states": tokens,
-            "img_ids": places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens),
-            "timestep": timesteps,
-            "guidance": torch.full_like(timesteps, guidance) if transformer.config.guidance_embeds else None,
+        image = super().image_inputs(transformer, latents, timesteps, guidance)
+        return image | {
+            "guidance": torch.full_like(timesteps, guidance) if transformer.config.guidance_embeds else None
         }
 
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
@@ -80,10 +93,6 @@ class Flux(Family):
             "pooled_projections": text.pooled,
             "txt_ids": text.hidden.new_zeros(text.hidden.shape[1], 3),
         }
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        tokens = inputs["hidden_states"]
-        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         own = own_tokens(pipeline.tokenizer_2, texts, length)

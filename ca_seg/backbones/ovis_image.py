@@ -15,21 +15,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
-from ca_seg.backbones.flux import pack, places
+from ca_seg.backbones.family import Encoded, SmallModel, TextTokens
+from ca_seg.backbones.flux import PackedLatents
 from ca_seg.backbones.template_tokens import own_by_difference
 from ca_seg.backbones.tokens import shortened
 from ca_seg.concept.grid import Grid
 from ca_seg.errors import UserError
 
 
-class OvisImage(Family):
+class OvisImage(PackedLatents):
     """diffusers' `OvisImageTransformer2DModel`: Ovis-Image-7B."""
 
     name = "ovis-image"
     transformer = "OvisImageTransformer2DModel"
     pipeline = "OvisImagePipeline"
-    block_lists = ("transformer_blocks", "single_transformer_blocks")
     per_call = ("timestep", "joint_attention_kwargs")
     small = SmallModel(
         config={
@@ -48,26 +47,11 @@ class OvisImage(Family):
         grid=Grid(3, 5),
     )
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
-        return Grid(last[1] + 1, last[2] + 1)
-
-    def image_inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
-    ) -> dict[str, Any]:
-        tokens = pack(latents)
-        image_places = places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
-        return {"hidden_states": tokens, "img_ids": image_places, "timestep": timesteps}
-
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         at = text.hidden.new_zeros(text.hidden.shape[1], 3)
         if not concepts:
             at[:, 1:] = torch.arange(len(at)).to(at)[:, None]
         return {"encoder_hidden_states": text.hidden, "txt_ids": at}
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        tokens = inputs["hidden_states"]
-        return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
 
     def token_ids(self, pipeline: Any, text: str) -> torch.Tensor:
         """The ids of a text in the chat template, without padding and without a limit."""

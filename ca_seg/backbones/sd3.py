@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Encoded, Family, SmallModel, TextTokens
+from ca_seg.backbones.family import Encoded, SmallModel, TextTokens
+from ca_seg.backbones.patched_latents import PatchedLatents
 from ca_seg.backbones.tokens import own_tokens
 from ca_seg.concept.grid import Grid
 
 
-class StableDiffusion3(Family):
+class StableDiffusion3(PatchedLatents):
     """diffusers' `SD3Transformer2DModel`: SD3-medium, SD3.5-medium, SD3.5-large, SD3.5-large-turbo."""
 
     name = "sd3"
@@ -49,10 +50,6 @@ class StableDiffusion3(Family):
         grid=Grid(3, 5),
     )
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
-        patch = transformer.config.patch_size
-        return Grid(*(side // patch for side in inputs["hidden_states"].shape[-2:]))
-
     def image_inputs(
         self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
@@ -60,10 +57,6 @@ class StableDiffusion3(Family):
 
     def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {"encoder_hidden_states": text.hidden, "pooled_projections": text.pooled}
-
-    def dummy(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-        patch = transformer.config.patch_size
-        return {"hidden_states": torch.zeros_like(inputs["hidden_states"][..., :patch, :patch])}
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[Encoded]:
         """77 CLIP tokens (two CLIPs side by side, zeros behind), then `length` T5 tokens, as the stock pipeline.

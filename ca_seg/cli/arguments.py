@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,12 +110,3 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     base = content.get("base")
     before = chain((file.parent / base), (*seen, file.resolve())) if base else []
     return [*before, file]
-
-
-def guarded(main: Any) -> int:
-    """Run `main()`: its exit status, or 2 with one line on stderr for an error that the user can mend."""
-    try:
-        return int(main() or 0)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2

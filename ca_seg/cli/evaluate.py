@@ -18,7 +18,8 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.card import find_card
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
-from ca_seg.cli.arguments import Parsed, add_trainer, guarded, new_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.guarded import guarded
 from ca_seg.cli.settings import BackboneSettings, DataSettings
 from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData

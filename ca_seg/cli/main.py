@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ca_seg.cli.arguments import guarded
+from ca_seg.cli.guarded import guarded
 from ca_seg.cli.video_arguments import add_commands
 
 

@@ -12,7 +12,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.cli.arguments import add_trainer, guarded, new_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.arguments import add_trainer, new_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.guarded import guarded
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results

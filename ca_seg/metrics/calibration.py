@@ -21,7 +21,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ca_seg.errors import BadMask, OutOfRange, UserError
-from ca_seg.metrics.label_checks import check_range
+from ca_seg.metrics.label_checks import check_pair, check_range
 
 _UNIT = 2**20  # confidences are summed in whole units: the same in any order and split; room for 8e12 pixels
 _ABOVE = 1e-4  # a sum of shares may round to a little over 1
@@ -70,9 +70,7 @@ class CalibrationError(Metric):
         if not confidence.shape == prediction.shape == target.shape:
             shapes = [tuple(part.shape) for part in (confidence, prediction, target)]
             raise BadMask(f"confidence, prediction and target of shapes {shapes[0]}, {shapes[1]} and {shapes[2]}")
-        for name, labels in (("prediction", prediction), ("target", target)):
-            if labels.is_floating_point() or labels.is_complex():
-                raise BadMask(f"a {name} of type {labels.dtype}", allowed="integers", fix="take the argmax of scores")
+        check_pair(prediction, target)
         counted = target != self.ignore_index
         share, right = confidence.detach()[counted].float(), prediction[counted].long() == target[counted].long()
         if share.numel() == 0:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ca_seg.errors import BadMask, UserError
+from ca_seg.errors import UserError
+from ca_seg.metrics.label_checks import check_classes, check_labels, check_pair
 
 
 class ConfusionMatrix(Metric):
@@ -38,13 +39,7 @@ class ConfusionMatrix(Metric):
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise UserError(f"a confusion matrix of {num_classes} classes", allowed="1 or more")
-        if 0 <= ignore_index < num_classes:
-            raise UserError(
-                f"ignore_index {ignore_index} is also a class, so its pixels would never be counted",
-                allowed=f"a number outside 0 to {num_classes - 1}",
-            )
+        check_classes("a confusion matrix", num_classes, ignore_index)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.add_state("matrix", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -54,28 +49,14 @@ class ConfusionMatrix(Metric):
         Raises BadMask when the shapes differ, and when a label that is counted lies outside 0..K-1. A prediction has
         no void: leaving a pixel out because the model was unsure would raise the score.
         """
-        if prediction.shape != target.shape:
-            raise BadMask(
-                f"a prediction of shape {tuple(prediction.shape)} for a target of shape {tuple(target.shape)}",
-                fix="resize the prediction to the size of the mask before scoring",
-            )
-        for name, labels in (("prediction", prediction), ("target", target)):
-            if labels.is_floating_point() or labels.is_complex():
-                raise BadMask(f"a {name} of type {labels.dtype}", allowed="integers", fix="take the argmax of scores")
+        check_pair(prediction, target)
         counted = target != self.ignore_index
         rows, columns = target[counted].long(), prediction[counted].long()
         if rows.numel() == 0:
             return
-        self._check("target", rows, fix=f"void pixels are {self.ignore_index}; map dataset ids to class indices first")
-        self._check("prediction", columns, fix="a prediction must name a class at every pixel")
+        check_labels(columns, rows, self.num_classes, self.ignore_index)
         size = self.num_classes
         self.matrix += torch.bincount(rows * size + columns, minlength=size * size).view(size, size)
-
-    def _check(self, name: str, labels: Tensor, *, fix: str) -> None:
-        low, high = (int(value) for value in labels.aminmax())
-        if low < 0 or high >= self.num_classes:
-            wrong = low if low < 0 else high
-            raise BadMask(f"the {name} has label {wrong}", allowed=f"0 to {self.num_classes - 1}", fix=fix)
 
     def compute(self) -> Tensor:
         return self.matrix.clone()

@@ -18,12 +18,8 @@ def check_classes(what: str, num_classes: int, ignore_index: int) -> None:
         )
 
 
-def counted_pixels(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Where the target is not void: bool of their shape. Both are integers of one shape; a prediction has no void.
-
-    Raises BadMask when the shapes differ, for labels that are not integers, and when a label that is counted lies
-    outside 0..K-1. What is predicted on void is not looked at.
-    """
+def check_pair(prediction: Tensor, target: Tensor) -> None:
+    """Raises BadMask when the shapes differ, and for labels that are not integers."""
     if prediction.shape != target.shape:
         raise BadMask(
             f"a prediction of shape {tuple(prediction.shape)} for a target of shape {tuple(target.shape)}",
@@ -32,9 +28,24 @@ def counted_pixels(prediction: Tensor, target: Tensor, num_classes: int, ignore_
     for name, labels in (("prediction", prediction), ("target", target)):
         if labels.is_floating_point() or labels.is_complex():
             raise BadMask(f"a {name} of type {labels.dtype}", allowed="integers", fix="take the argmax of scores")
+
+
+def check_labels(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> None:
+    """Raises BadMask when one of the labels, void left out, lies outside 0..K-1."""
+    void = f"void pixels are {ignore_index}; map dataset ids to class indices first"
+    check_range("target", target, num_classes, void)
+    check_range("prediction", prediction, num_classes, "a prediction must name a class at every pixel")
+
+
+def counted_pixels(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """Where the target is not void: bool of their shape. Both are integers of one shape; a prediction has no void.
+
+    Raises BadMask when the shapes differ, for labels that are not integers, and when a label that is counted lies
+    outside 0..K-1. What is predicted on void is not looked at.
+    """
+    check_pair(prediction, target)
     counted = target != ignore_index
-    check_range("target", target[counted], num_classes, f"void pixels are {ignore_index}; map dataset ids to classes")
-    check_range("prediction", prediction[counted], num_classes, "a prediction must name a class at every pixel")
+    check_labels(prediction[counted], target[counted], num_classes, ignore_index)
     return counted
 
 

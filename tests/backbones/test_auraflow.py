@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
-from diffusers import AuraFlowPipeline, AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from diffusers import AuraFlowPipeline, FlowMatchEulerDiscreteScheduler
 from transformers import UMT5Config, UMT5EncoderModel
 
 from ca_seg import Vocabulary
@@ -14,6 +12,8 @@ from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.registry import FAMILIES
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
+from tests.stock_run import stock_run
+from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer
 
 FAMILY = FAMILIES["auraflow"]
@@ -27,17 +27,9 @@ def tiny_auraflow(padding_side="right"):
     words.padding_side = padding_side
     torch.manual_seed(0)
     encoder = UMT5EncoderModel(UMT5Config(vocab_size=40, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-        scaling_factor=0.13025,
-    )
+    vae = tiny_autoencoder(scaling_factor=0.13025, shift_factor=None)
     pipeline = AuraFlowPipeline(
-        words, encoder.eval(), vae.eval(), small_transformer(FAMILY), FlowMatchEulerDiscreteScheduler(shift=1.73)
+        words, encoder.eval(), vae, small_transformer(FAMILY), FlowMatchEulerDiscreteScheduler(shift=1.73)
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -50,16 +42,8 @@ def backbone_with(pipeline):
 
 
 def generate(pipeline, **changes):
-    """Two steps of the stock pipeline, with the arguments of its transformer's calls (some come without a name)."""
-    calls, signature = [], inspect.signature(pipeline.transformer.forward)
-    hook = pipeline.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append(dict(signature.bind(*args, **kwargs).arguments)), with_kwargs=True
-    )
-    settings = {"prompt": PROMPT, "height": 48, "width": 80, "guidance_scale": 4.0, "num_inference_steps": 2}
-    settings |= {"max_sequence_length": LENGTH, "output_type": "pt"} | changes
-    made = pipeline(**settings, generator=torch.Generator().manual_seed(5)).images
-    hook.remove()
-    return made, calls
+    """Two steps of the stock pipeline, with the arguments of its transformer's calls."""
+    return stock_run(pipeline, **{"prompt": PROMPT, "guidance_scale": 4.0, "max_sequence_length": LENGTH} | changes)
 
 
 @torch.no_grad()

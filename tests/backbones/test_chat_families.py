@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
@@ -15,8 +14,6 @@ from diffusers import (
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -30,36 +27,20 @@ from ca_seg.backbones.template_tokens import own_by_difference
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
-from tests.tiny_text import chat_tokenizer
+from tests.stock_run import stock_run
+from tests.tiny_parts import tiny_flux2_autoencoder, tiny_qwen_vl
+from tests.tiny_text import CHAT, chat_tokenizer
 
 LENGTH = 60
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
 TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
-CHAT = (
-    "{% for m in messages %}<|im_start|> {{ m['role'] }} "
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{{ m['content'][0]['text'] }}{% endif %} <|im_end|> "
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
-)
 
 
 def tiny_qwen_image():
     template = QwenImagePipeline(None, None, None, None, None).prompt_template_encode
     words = chat_tokenizer(template.split("{}")[0], 34)
-    torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(words),
-            "hidden_size": 24,
-            "intermediate_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
-        },
-        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 24},
-    )
-    text = Qwen2_5_VLForConditionalGeneration(config).eval()
+    text = tiny_qwen_vl(words, layers=2)
     vae = AutoencoderKLQwenImage(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.7] * 4
     ).eval()
@@ -73,18 +54,8 @@ def _flux2(kind, family, text, **more):
     words.chat_template = CHAT
     torch.manual_seed(0)
     encoder = text(len(words)).eval()
-    vae = AutoencoderKLFlux2(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-    ).eval()
-    vae.bn.running_mean.normal_()
-    vae.bn.running_var.uniform_(0.5, 2.0)
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return kind(scheduler, vae, encoder, words, small_transformer(FAMILIES[family]), **more)
+    return kind(scheduler, tiny_flux2_autoencoder(), encoder, words, small_transformer(FAMILIES[family]), **more)
 
 
 def tiny_flux2():
@@ -107,20 +78,7 @@ def made(request):
 
 
 def _generate(pipeline, settings):
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append(dict(k)), with_kwargs=True)
-    made = pipeline(
-        prompt=PROMPT,
-        height=48,
-        width=80,
-        num_inference_steps=2,
-        max_sequence_length=LENGTH,
-        output_type="pt",
-        generator=torch.Generator().manual_seed(5),
-        **settings,
-    )
-    hook.remove()
-    return made.images, calls
+    return stock_run(pipeline, prompt=PROMPT, max_sequence_length=LENGTH, **settings)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.registry import FAMILIES
 from ca_seg.concept.record import record_streams
 from tests.small_models import random_latents, random_text, small_transformer
+from tests.stock_run import stock_run
 from tests.tiny_pipelines import LENGTH, tiny_chroma
 
 FAMILY = FAMILIES["chroma"]
@@ -21,10 +22,7 @@ def call():
     """A stock call of a prompt of two tokens and an end, padded to seven."""
     pipeline, name, settings = tiny_chroma()
     pipeline.set_progress_bar_config(disable=True)
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append(dict(k)), with_kwargs=True)
-    pipeline("red cat", height=48, width=80, num_inference_steps=1, max_sequence_length=LENGTH, **settings)
-    hook.remove()
+    _, calls = stock_run(pipeline, prompt="red cat", num_inference_steps=1, max_sequence_length=LENGTH, **settings)
     return pipeline, backbone_of(pipeline, name, resolution=48), calls[0]
 
 

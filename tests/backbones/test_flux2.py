@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Pipeline
+from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Pipeline
 from PIL import Image
 from transformers import (
     Mistral3Config,
@@ -22,17 +22,14 @@ from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import random_text, small_transformer
-from tests.tiny_text import chat_tokenizer
+from tests.stock_run import noted_calls
+from tests.tiny_parts import tiny_flux2_autoencoder
+from tests.tiny_text import CHAT, chat_tokenizer
 
 LENGTH = 70
 TEXT = "red traffic light"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
 TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
-CHAT = (
-    "{% for m in messages %}<|im_start|> {{ m['role'] }} "
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{{ m['content'][0]['text'] }}{% endif %} <|im_end|> "
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
-)
 
 
 def _tokenizer(side):
@@ -40,18 +37,6 @@ def _tokenizer(side):
     words.add_special_tokens({"additional_special_tokens": ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]})
     words.chat_template, words.padding_side = CHAT, side
     return words
-
-
-def _vae():
-    torch.manual_seed(1)
-    return AutoencoderKLFlux2(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-    ).eval()
 
 
 def tiny_flux2(side):
@@ -74,7 +59,8 @@ def tiny_flux2(side):
     processor = PixtralProcessor(PixtralImageProcessor(), words, chat_template=CHAT)
     encoder = Mistral3ForConditionalGeneration(config).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return Flux2Pipeline(scheduler, _vae(), encoder, processor, small_transformer(FAMILIES["flux2"])), "flux2-dev"
+    transformer = small_transformer(FAMILIES["flux2"])
+    return Flux2Pipeline(scheduler, tiny_flux2_autoencoder(), encoder, processor, transformer), "flux2-dev"
 
 
 def tiny_klein(side):
@@ -83,7 +69,7 @@ def tiny_klein(side):
     encoder = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), num_hidden_layers=28, **TINY)).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     transformer = small_transformer(FAMILIES["flux2-klein"])
-    return Flux2KleinPipeline(scheduler, _vae(), encoder, words, transformer), "flux2-klein-4b"
+    return Flux2KleinPipeline(scheduler, tiny_flux2_autoencoder(), encoder, words, transformer), "flux2-klein-4b"
 
 
 @pytest.fixture(params=[tiny_flux2, tiny_klein], ids=["flux2", "flux2-klein"])
@@ -93,14 +79,11 @@ def maker(request):
 
 def _own_ids(pipeline, family, text):
     """The ids that the encoder was given where `own` says that the text is."""
-    seen = []
-    hook = pipeline.text_encoder.register_forward_pre_hook(
-        lambda m, a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True
-    )
-    [encoded] = family.encode_text(pipeline, [text], LENGTH)
-    hook.remove()
-    assert seen[0].shape == (1, LENGTH)
-    return seen[0][0][encoded.own].tolist()
+    with noted_calls(pipeline.text_encoder) as seen:
+        [encoded] = family.encode_text(pipeline, [text], LENGTH)
+    ids = seen[0]["input_ids"]
+    assert ids.shape == (1, LENGTH)
+    return ids[0][encoded.own].tolist()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -9,8 +9,6 @@ import torch
 from diffusers import AutoencoderKLHunyuanImage, FlowMatchEulerDiscreteScheduler, HunyuanImagePipeline
 from transformers import (
     ByT5Tokenizer,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     T5Config,
     T5EncoderModel,
 )
@@ -22,6 +20,8 @@ from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
+from tests.stock_run import stock_run
+from tests.tiny_parts import tiny_qwen_vl
 from tests.tiny_text import chat_tokenizer
 
 FAMILY = FAMILIES["hunyuan-image"]
@@ -37,20 +37,7 @@ def template():
 
 def tiny_hunyuan_image():
     words = chat_tokenizer(template().split("{}")[0], 34)
-    torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(words),
-            "hidden_size": 24,
-            "intermediate_size": 32,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
-        },
-        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 24},
-    )
-    qwen = Qwen2_5_VLForConditionalGeneration(config).eval()
+    qwen = tiny_qwen_vl(words, layers=3)
     letters = T5EncoderModel(T5Config(vocab_size=384, d_model=1472, d_kv=8, d_ff=8, num_layers=1, num_heads=2)).eval()
     vae = AutoencoderKLHunyuanImage(
         in_channels=3,
@@ -81,15 +68,8 @@ def backbone_with(pipeline):
 
 def generate(pipeline, **changes):
     """Two steps of the stock pipeline, with the arguments of its transformer's calls."""
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append(dict(kwargs)), with_kwargs=True
-    )
-    settings = {"prompt": PROMPT, "height": 96, "width": 160, "distilled_guidance_scale": 3.0}
-    settings |= {"num_inference_steps": 2, "output_type": "pt"} | changes
-    made = pipeline(**settings, generator=torch.Generator().manual_seed(5)).images
-    hook.remove()
-    return made, calls
+    usual = {"prompt": PROMPT, "height": 96, "width": 160, "distilled_guidance_scale": 3.0}
+    return stock_run(pipeline, **usual | changes)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
+from tests.stock_run import stock_run
 from tests.tiny_text import WORDS, tiny_tokenizer
 
 FAMILY = FAMILIES["hunyuan-video"]
@@ -90,15 +91,8 @@ def backbone_with(pipeline):
 
 def generate(pipeline, **changes):
     """Two steps of the stock pipeline on a clip of 5 frames; with the arguments of its transformer's calls."""
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append(dict(kwargs)), with_kwargs=True
-    )
-    settings = {"prompt": PROMPT, "height": 48, "width": 80, "num_frames": 5, "guidance_scale": 6.0}
-    settings |= {"num_inference_steps": 2, "max_sequence_length": LENGTH, "output_type": "pt"} | changes
-    made = pipeline(**settings, generator=torch.Generator().manual_seed(5)).frames
-    hook.remove()
-    return made, calls
+    usual = {"prompt": PROMPT, "num_frames": 5, "guidance_scale": 6.0, "max_sequence_length": LENGTH}
+    return stock_run(pipeline, **usual | changes)
 
 
 @torch.no_grad()

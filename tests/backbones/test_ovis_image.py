@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, OvisImagePipeline
-from transformers import Qwen3Config, Qwen3Model
+from diffusers import FlowMatchEulerDiscreteScheduler, OvisImagePipeline
+from transformers import Qwen3Model
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.flux import unpack
@@ -15,16 +15,14 @@ from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
-from tests.tiny_text import chat_tokenizer
+from tests.stock_run import noted_calls, stock_run
+from tests.tiny_parts import tiny_autoencoder, tiny_qwen3
+from tests.tiny_text import CHAT, chat_tokenizer
 
 FAMILY = FAMILIES["ovis-image"]
 LENGTH = 14
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
-CHAT = (
-    "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
-)
 
 
 @pytest.fixture
@@ -34,27 +32,12 @@ def pipeline():
     words = chat_tokenizer(head, 40)  # puts start tokens before a text, where it is asked for them
     words.chat_template = CHAT
     torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words),
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=12,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-        scaling_factor=0.36,
-        shift_factor=0.12,
-    )
     made = OvisImagePipeline(
-        FlowMatchEulerDiscreteScheduler(), vae.eval(), Qwen3Model(config).eval(), words, small_transformer(FAMILY)
+        FlowMatchEulerDiscreteScheduler(),
+        tiny_autoencoder(),
+        Qwen3Model(tiny_qwen3(words)).eval(),
+        words,
+        small_transformer(FAMILY),
     )
     # as with the real tokenizer, one token of the template is left before the text
     made.user_prompt_begin_id = len(words(head, add_special_tokens=False)["input_ids"]) - 1
@@ -70,21 +53,9 @@ def backbone(pipeline):
 
 
 def _generate(pipeline, guidance=4.0):
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append(dict(k)), with_kwargs=True)
-    made = pipeline(
-        PROMPT,
-        height=48,
-        width=80,
-        num_inference_steps=2,
-        guidance_scale=guidance,
-        negative_prompt="grass",
-        max_sequence_length=LENGTH,
-        output_type="pt",
-        generator=torch.Generator().manual_seed(5),
+    return stock_run(
+        pipeline, prompt=PROMPT, guidance_scale=guidance, negative_prompt="grass", max_sequence_length=LENGTH
     )
-    hook.remove()
-    return made.images, calls
 
 
 @torch.no_grad()
@@ -132,13 +103,9 @@ def test_generating_gives_what_the_stock_pipeline_gives(pipeline, backbone, guid
 @torch.no_grad()
 @pytest.mark.parametrize("text", ["red traffic light", "cat", "user Describe cat"])
 def test_own_tokens_are_the_words_that_the_encoder_was_given(pipeline, text):
-    seen = []
-    hook = pipeline.text_encoder.register_forward_pre_hook(
-        lambda m, a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True
-    )
-    [encoded] = FAMILY.encode_text(pipeline, [text], LENGTH)
-    hook.remove()
-    given = seen[0][0][pipeline.user_prompt_begin_id :]
+    with noted_calls(pipeline.text_encoder) as seen:
+        [encoded] = FAMILY.encode_text(pipeline, [text], LENGTH)
+    given = seen[0]["input_ids"][0][pipeline.user_prompt_begin_id :]
     expected = pipeline.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert len(seen) == 1  # no negative prompt is encoded along
     assert given[encoded.own].tolist() == expected

@@ -15,6 +15,7 @@ from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.record import record_streams
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UserError
+from tests.stock_run import stock_run
 from tests.tiny_pipelines import LENGTH, MAKERS, tiny_cogvideox, tiny_flux
 
 PROMPT = "a photo of a cat"
@@ -32,24 +33,10 @@ class Run:
         self.pipeline.set_progress_bar_config(disable=True)
         self.backbone = backbone_of(self.pipeline, name, resolution=48)
         self.backbone.text.length = LENGTH
-        self.calls = []
-        hook = self.pipeline.transformer.register_forward_pre_hook(
-            lambda m, a, kwargs: self.calls.append(dict(kwargs)), with_kwargs=True
-        )
         trace = GenerationTrace(self.backbone, WORDS, layers=[0, 2])
         with trace if traced else torch.no_grad():
-            made = self.pipeline(
-                PROMPT,
-                height=48,
-                width=80,
-                num_inference_steps=2,
-                max_sequence_length=LENGTH,
-                output_type="pt",
-                generator=torch.Generator().manual_seed(5),
-                **settings,
-            )
-        hook.remove()
-        self.made, self.trace = made[0], trace
+            made, self.calls = stock_run(self.pipeline, prompt=PROMPT, max_sequence_length=LENGTH, **settings)
+        self.made, self.trace = made, trace
 
 
 @pytest.fixture(params=MAKERS, ids=str)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
+from transformers import Qwen3ForCausalLM
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.family import TextTokens
@@ -18,16 +18,14 @@ from ca_seg.concept.record import record_streams
 from ca_seg.errors import UserError
 from tests.naive_families import written_out
 from tests.small_models import small_transformer
-from tests.tiny_text import chat_tokenizer
+from tests.stock_run import stock_run
+from tests.tiny_parts import tiny_autoencoder, tiny_qwen3
+from tests.tiny_text import CHAT, chat_tokenizer
 
 FAMILY = FAMILIES["z-image"]
 LENGTH = 40
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
-CHAT = (
-    "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|> assistant{% endif %}"
-)
 HEAD, TAIL = 2, 3  # tokens of the template before and behind a text
 
 
@@ -45,29 +43,10 @@ def pipeline():
     words = chat_tokenizer("user", 0)
     words.chat_template = CHAT
     torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words),
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=12,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-        scaling_factor=0.36,
-        shift_factor=0.12,
-    )
     made = ZImagePipeline(
         FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae.eval(),
-        Qwen3ForCausalLM(config).eval(),
+        tiny_autoencoder(),
+        Qwen3ForCausalLM(tiny_qwen3(words)).eval(),
         words,
         lively_transformer(),
     )
@@ -83,20 +62,8 @@ def backbone(pipeline):
 
 
 def _generate(pipeline, **more):
-    calls = []
-    hook = pipeline.transformer.register_forward_pre_hook(lambda m, a, k: calls.append((a, dict(k))), with_kwargs=True)
-    given = {"prompt": PROMPT, "guidance_scale": 0.0} | more
-    made = pipeline(
-        height=48,
-        width=80,
-        num_inference_steps=3,
-        max_sequence_length=LENGTH,
-        output_type="pt",
-        generator=torch.Generator().manual_seed(5),
-        **given,
-    )
-    hook.remove()
-    return made.images, calls
+    usual = {"prompt": PROMPT, "guidance_scale": 0.0, "num_inference_steps": 3, "max_sequence_length": LENGTH}
+    return stock_run(pipeline, **usual | more)
 
 
 @torch.no_grad()
@@ -105,20 +72,21 @@ def test_our_call_is_the_stock_pipelines(pipeline, backbone):
     _, calls = _generate(pipeline)
     text = backbone.text.prompt([PROMPT])
     assert len(calls) == 3
-    for ([x, t, features], others), sigma in zip(calls, pipeline.scheduler.sigmas, strict=False):
-        assert set(others) <= {"joint_attention_kwargs", "return_dict"}
-        call = {"x": x, "t": t, "cap_feats": features}
+    first = calls[0]["t"]
+    for stock, sigma in zip(calls, pipeline.scheduler.sigmas, strict=False):
+        call = {name: stock.pop(name) for name in ("x", "t", "cap_feats")}
+        assert set(stock) <= {"joint_attention_kwargs", "return_dict"}
         grid = FAMILY.grid(pipeline.transformer, call)
         assert (grid.height, grid.width) == (3, 5)
-        ours = FAMILY.inputs(pipeline.transformer, torch.stack(x)[:, :, 0], text, sigma[None], 0.0)
+        ours = FAMILY.inputs(pipeline.transformer, torch.stack(call["x"])[:, :, 0], text, sigma[None], 0.0)
         assert set(ours) == set(call)
-        torch.testing.assert_close(ours["t"], t, atol=1e-6, rtol=0)
+        torch.testing.assert_close(ours["t"], call["t"], atol=1e-6, rtol=0)
         for name in ("x", "cap_feats"):
             assert len(ours[name]) == len(call[name]) == 1
             assert torch.equal(ours[name][0], call[name][0])
         cut = FAMILY.cut(pipeline.transformer, call)
         assert (cut["x"].shape, cut["t"].shape) == ((1, 4, 1, 2, 2), (1,))
-    assert torch.equal(calls[0][0][1], torch.zeros(1))  # noise is 0 to this model, and 1 to us
+    assert torch.equal(first, torch.zeros(1))  # noise is 0 to this model, and 1 to us
 
 
 def test_a_trace_leaves_what_is_generated_bit_identical(pipeline, backbone):
@@ -143,9 +111,10 @@ def test_with_guidance_the_prompts_rows_are_asked(pipeline, backbone):
     with GenerationTrace(backbone, WORDS, layers=[0, 2]) as trace:
         _, calls = _generate(pipeline, guidance_scale=4.0, negative_prompt="grass on the red sky")
     total = torch.zeros(1, 3, 3, 5)
-    stock = [given for given, _ in calls if given]  # without the trace's own calls, whose arguments have names
+    stock = [call for call in calls if isinstance(call["cap_feats"], list)]  # the trace's own have a tensor
     assert len(stock) == 3
-    for x, t, features in stock:
+    for call in stock:
+        x, t, features = call["x"], call["t"], call["cap_feats"]
         assert len(x) == len(features) == 2
         assert torch.equal(features[0], backbone.text.prompt([PROMPT]).hidden[0])
         latents = torch.stack(x[:1])[:, :, 0]

@@ -16,8 +16,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 import ca_seg.evaluation
-from ca_seg.cli.arguments import guarded
 from ca_seg.cli.evaluate import evaluate
+from ca_seg.cli.guarded import guarded
 from ca_seg.cli.main import main
 from ca_seg.cli.train import train
 from ca_seg.shipped import shipped

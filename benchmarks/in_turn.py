@@ -1,0 +1,18 @@
+"""Timing for comparisons: everything that is compared runs side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def in_turn(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Seconds of each run in each round; the runs take turns, so that a slow moment of the machine hits all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                times[name].append(time.perf_counter() - start)
+    return times
