@@ -1,0 +1,43 @@
+"""What a head is: features [B, channels, h, w] to class logits, at the tokens and at the picture's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ca_seg.backbones.pictures import resize_out
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """What a head is built for.
+
+    channels  of the features
+    classes   K
+    maps      how many of the last channels are zero-shot class maps: K, or 0 where the features carry none
+    """
+
+    channels: int
+    classes: int
+    maps: int = 0
+
+
+class Head(nn.Module):
+    """A subclass gives `tokens`, the class logits at its own resolution; they are brought to the picture bilinear.
+
+    Its constructor takes a HeadInput, and its options by keyword, all with defaults.
+    """
+
+    def __init__(self, given: HeadInput) -> None:
+        super().__init__()
+        self.given = given
+
+    def tokens(self, features: torch.Tensor) -> torch.Tensor:
+        """Features [B, channels, h, w] to logits [B, K, h', w'] at the head's resolution (a convolution's: h' = h)."""
+        raise NotImplementedError
+
+    def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Features [B, channels, h, w] to logits [B, K, H, W] of a picture of H x W pixels."""
+        return resize_out(self.tokens(features), *size)
