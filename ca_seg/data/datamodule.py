@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.batches import EpochShuffle, SharedBatches, SizeBatchSampler
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import SkipUnreadable, collate
 from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.data.few_shot import few_shot
 from ca_seg.errors import BadDataset, OutOfRange
 
 
@@ -33,6 +34,7 @@ class SegmentationData(pl.LightningDataModule):
     augment      train on random scaled, cropped, flipped and recoloured views
     crop         side of these views in pixels; null means the short side of the first training picture
     limit        use only the first so many pictures of each part; null means all
+    shots        train on so few pictures that every class is in at least this many; null means all
     seed         of the order of training pictures and of the views
     """
 
@@ -48,6 +50,7 @@ class SegmentationData(pl.LightningDataModule):
         augment: bool = False,
         crop: int | None = None,
         limit: int | None = None,
+        shots: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -57,7 +60,8 @@ class SegmentationData(pl.LightningDataModule):
         self.name, self.root, self.split = name, root, split
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.augment, self.crop, self.limit, self.seed = augment, crop, limit, seed
+        self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
+        self.view: Callable[[SegmentationDataset, bool], Dataset] = _read_all  # what loaders read, and if for training
         self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
         self._open: dict[str | None, SegmentationDataset] = {}
 
@@ -68,31 +72,31 @@ class SegmentationData(pl.LightningDataModule):
             self._open[split] = dataset if self.limit is None else dataset.first(self.limit)
         return self._open[split]
 
-    @property
-    def class_list(self) -> ClassList:
-        return self.dataset(self.split).class_list
-
-    def train_dataloader(self) -> DataLoader:
+    def training_set(self) -> SegmentationDataset:
+        """The part to train on: all of it, or the few pictures of `shots`. Raises BadDataset where none is named."""
         if self.train_split is None:
             raise BadDataset(
                 f"training on the dataset {self.name!r} needs train_split",
                 fix="name a split of its splits.json that is not the one to be tested",
             )
         dataset = self.dataset(self.train_split)
+        return dataset if self.shots is None else dataset.only(few_shot(dataset, self.shots, self.seed))
+
+    @property
+    def class_list(self) -> ClassList:
+        return self.dataset(self.split).class_list
+
+    def train_dataloader(self) -> DataLoader:
+        dataset = self.training_set()
         order = EpochShuffle(len(dataset), self.seed)
         if not self.augment:
-            return self._by_size(dataset, order)
+            return self._shared(self.view(dataset, True), self._batches(dataset, order))
         from ca_seg.data.transforms import Augment, Augmented  # only here: albumentations takes seconds to import
 
         crop = self.crop or min(dataset.size(0))
-        return DataLoader(
-            Augmented(SkipUnreadable(dataset), Augment(crop), self.seed),
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        views = Augmented(SkipUnreadable(dataset), Augment(crop), self.seed)
+        batches = SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=lambda _: (crop, crop))
+        return self._shared(views, batches)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return [] if self.val_split is None else self._in_order(self.val_split)
@@ -106,14 +110,33 @@ class SegmentationData(pl.LightningDataModule):
     def _in_order(self, split: str | None, done: frozenset[str] = frozenset()) -> DataLoader:
         """This process's share of the pictures: every picture is in exactly one."""
         dataset = self.dataset(split)
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self._place()
         stems = dataset.stems
-        return self._by_size(dataset, [i for i in range(rank, len(stems), world) if stems[i] not in done])
+        own = [i for i in range(rank, len(stems), world) if stems[i] not in done]
+        return self._loader(self.view(dataset, False), self._batches(dataset, own))
 
-    def _by_size(self, dataset: SegmentationDataset, order: Sequence[int] | EpochShuffle) -> DataLoader:
+    def _shared(self, items: Dataset, batches: SizeBatchSampler) -> DataLoader:
+        """The batches of a training epoch, shared among the processes."""
+        rank, world = self._place()
+        return self._loader(items, batches if world == 1 else SharedBatches(batches, rank, world))
+
+    def _loader(self, items: Dataset, batches: BatchSampler) -> DataLoader:
         return DataLoader(
-            SkipUnreadable(dataset),
-            batch_sampler=SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size),
+            items,
+            batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=collate,
+            generator=torch.Generator().manual_seed(self.seed),
         )
+
+    def _batches(self, dataset: SegmentationDataset, order: Sequence[int] | EpochShuffle) -> SizeBatchSampler:
+        return SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size)
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _read_all(dataset: SegmentationDataset, training: bool) -> Dataset:
+    """Pictures and masks as they are in their files."""
+    return SkipUnreadable(dataset)

@@ -98,8 +98,12 @@ class SegmentationDataset(Dataset):
         """The same dataset with its first `count` pairs only (all of them when there are fewer)."""
         if count < 1:
             raise OutOfRange(f"a limit of {count} pictures", allowed="1 or more, or none")
+        return self.only(range(min(count, len(self))))
+
+    def only(self, indices: Sequence[int]) -> SegmentationDataset:
+        """The same dataset with these pairs only, in this order."""
         fewer = copy.copy(self)
-        fewer._pairs = self._pairs[:count]
+        fewer._pairs = [self._pairs[index] for index in indices]
         return fewer
 
     def _check_first(self) -> None:
