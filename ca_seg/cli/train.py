@@ -21,7 +21,7 @@ from ca_seg.cli.train_settings import HeadSettings, Keeping, TrainingData
 from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
-from ca_seg.evaluation.learning_curve import write_learning_curve
+from ca_seg.evaluation.learning_curve import logs, write_learning_curve
 from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
@@ -43,6 +43,9 @@ def train(arguments: Sequence[str]) -> int:
     last = out / "last.ckpt"
     if settings.resume and not last.exists():
         raise UserError(f"there is no {last} to resume from", fix="train without --resume first")
+    if not settings.resume:
+        for log in logs(out):
+            shutil.rmtree(log.parent)
     loss = SegmentationLoss(model.losses, model.loss_at)
 
     pl.seed_everything(settings.seed, verbose=False)
@@ -52,7 +55,7 @@ def train(arguments: Sequence[str]) -> int:
     trainer = new_trainer(
         **parsed.trainer | {"use_distributed_sampler": False},  # shares are our own
         callbacks=[best, *_callbacks(keeping)],
-        logger=_loggers(out, keeping),
+        logger=_loggers(out, keeping, settings.resume),
         plugins=[WholeCheckpoint()],
     )
     frozen = open_source(model, vocabulary, str(trainer.strategy.root_device))
@@ -74,7 +77,7 @@ def train(arguments: Sequence[str]) -> int:
         return 0
     figures = {name.removeprefix("val/"): float(value) for name, value in trainer.callback_metrics.items()}
     save_head(probe.result, out / "head")
-    write_learning_curve(out / "log" / "metrics.csv", out / "curve.png")
+    write_learning_curve(logs(out), out / "curve.png")
     results = _results(settings, parsed, probe, figures, time.monotonic() - start)
     write_results(out / "results.json", results)
     print(f"mIoU {results['metrics']['miou']:.4f}; head: {out / 'head'}; curve: {out / 'curve.png'}")
@@ -108,7 +111,7 @@ def _parse(arguments: Sequence[str]) -> Parsed:
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--resume", type=bool, default=False, help="go on from OUT/last.ckpt")
     known.add_argument("--out", type=str, default="out/head")
-    add_trainer(known, accelerator="auto", devices=1, max_epochs=20)
+    add_trainer(known, accelerator="auto", devices=1, max_epochs=20, log_every_n_steps=5)
     return parse(known, arguments)
 
 
@@ -153,9 +156,11 @@ def _callbacks(keeping: Keeping) -> list[Callback]:
     return [LearningRateMonitor("step"), *stop]
 
 
-def _loggers(out: Path, keeping: Keeping) -> list[Logger]:
+def _loggers(out: Path, keeping: Keeping, resume: bool) -> list[Logger]:
+    """A run that goes on writes a log of its own: Lightning would delete the one that is there."""
+    before = logs(out) if resume else []
     board = [TensorBoardLogger(out, name="", version="tensorboard")] if keeping.tensorboard else []
-    return [CSVLogger(out, name="", version="log"), *board]
+    return [CSVLogger(out, name="", version=f"log-{len(before) + 1}"), *board]
 
 
 def _results(

@@ -25,7 +25,7 @@ PLACES = ("picture", "tokens")
 
 
 class SegmentationLoss:
-    """A weighted sum of losses. Raises UnknownName, OutOfRange for a weight, UserError for a loss tokens cannot take."""
+    """A weighted sum of losses. Raises UnknownName, OutOfRange for a weight, UserError for a loss not for tokens."""
 
     def __init__(self, weights: Mapping[str, float], at: str = "picture") -> None:
         if at not in PLACES:
