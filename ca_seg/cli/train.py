@@ -144,6 +144,7 @@ def _head(model: HeadSettings, frozen: FeatureSource, vocabulary: Vocabulary) ->
         phrases=[list(own) for own in vocabulary.phrases],
         channels=frozen.channels,
         maps=frozen.maps,
+        stride=frozen.stride,
         parts=model.parts,
         reading=model.reading().plain(),
         resolution=model.resolution,

@@ -23,7 +23,7 @@ class EfficientNetLite0:
     where the package of the weights is not installed.
     """
 
-    name, maps, channels = "efficientnet-lite0", 0, CHANNELS
+    name, maps, channels, stride = "efficientnet-lite0", 0, CHANNELS, 8
 
     def __init__(self, resolution: int = 128) -> None:
         import timm

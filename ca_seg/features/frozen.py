@@ -1,7 +1,8 @@
 """Features of a frozen backbone: what a head reads of the recorded and asked pictures.
 
-Three parts, side by side in the channels, in this order whatever the order they are named in:
+Four parts, side by side in the channels, in this order whatever the order they are named in:
 
+    pixels     the colours of each token's own pixels                    3 x stride x stride
     outputs    image attention outputs, every channel of the model       timesteps x layers x width
     concepts   their products with every phrase's vector: the design's   timesteps x layers x phrases
                concept-projected features
@@ -18,14 +19,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pixel_unshuffle
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.pictures import resize_in
 from ca_seg.backbones.reading import Reading
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary
 
-PARTS = ("outputs", "concepts", "maps")
+PARTS = ("pixels", "outputs", "concepts", "maps")
 
 
 class FrozenFeatures:
@@ -54,10 +57,16 @@ class FrozenFeatures:
         self.parts = tuple(part for part in PARTS if part in parts)
         self.name = backbone.card.name
         self._times = len(self.reading.timesteps or (backbone.card.timestep,))
+        self.stride = backbone.card.multiple
         self.maps = len(vocabulary.classes) if "maps" in self.parts else 0
         layers = self._times * len(self.reading.layers or backbone.card.layers)
-        widths = {"outputs": self._width, "concepts": lambda: len(vocabulary.concepts)}
-        self.channels = self.maps + sum(layers * widths[part]() for part in self.parts if part != "maps")
+        widths = {
+            "pixels": lambda: 3 * self.stride**2,
+            "outputs": lambda: layers * self._width(),
+            "concepts": lambda: layers * len(vocabulary.concepts),
+            "maps": lambda: self.maps,
+        }
+        self.channels = sum(widths[part]() for part in self.parts)
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Pictures [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
@@ -65,6 +74,7 @@ class FrozenFeatures:
             read = self.reading.record(self.backbone, images, seeds)
             asked = read.ask(self.vocabulary)
             made = {
+                "pixels": lambda: self._pixels(images).to(read.recording.streams[0].output.device),
                 "outputs": lambda: self._outputs(asked),
                 "concepts": lambda: self._concepts(asked, read.space),
                 "maps": lambda: read.maps_of(asked),
@@ -83,6 +93,10 @@ class FrozenFeatures:
 
     def to(self, device: torch.device) -> None:
         self.backbone.to(device)
+
+    def _pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 3 * stride^2, h, w]: the colours of each token's pixels."""
+        return pixel_unshuffle(resize_in(images, self.backbone.card.resolution, self.stride), self.stride)
 
     def _concepts(self, asked: ConceptFeatures, space: str) -> torch.Tensor:
         """[B, timesteps * layers * C, h, w]."""

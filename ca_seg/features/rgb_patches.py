@@ -21,7 +21,7 @@ class RGBPatches:
 
     def __init__(self, resolution: int = 128, patch: int = 8) -> None:
         self.resolution, self.patch = resolution, patch
-        self.channels = 3 * patch**2
+        self.stride, self.channels = patch, 3 * patch**2
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         return pixel_unshuffle(resize_in(images, self.resolution, self.patch), self.patch)

@@ -17,11 +17,13 @@ class HeadInput:
     channels  of the features
     classes   K
     maps      how many of the last channels are zero-shot class maps: K, or 0 where the features carry none
+    stride    pixels of the source's working size that a token stands for, each way
     """
 
     channels: int
     classes: int
     maps: int = 0
+    stride: int = 16
 
 
 class Head(nn.Module):

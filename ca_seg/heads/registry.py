@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ca_seg.heads.convex_upsampling import ConvexUpsamplingHead
 from ca_seg.heads.head import Head
 from ca_seg.heads.linear import LinearHead
 from ca_seg.heads.zero_shot_linear import ZeroShotLinearHead
@@ -9,4 +10,5 @@ from ca_seg.heads.zero_shot_linear import ZeroShotLinearHead
 HEADS: dict[str, type[Head]] = {
     "linear": LinearHead,
     "zero-shot-linear": ZeroShotLinearHead,
+    "convex-upsampling": ConvexUpsamplingHead,
 }

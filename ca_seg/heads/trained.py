@@ -55,7 +55,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
     kind      a name of `HEADS`, built with `options`
     backbone  the name of the source whose features it reads
     classes   names; `phrases` are the words that the backbone is asked for each
-    channels  of the features; the last `maps` of them are zero-shot maps
+    channels  of the features; the last `maps` of them are zero-shot maps; `stride` pixels to a token
     parts     of the features, and `reading` how the backbone is read (both as in `FrozenFeatures`)
     """
 
@@ -68,6 +68,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         phrases: list[list[str]],
         channels: int,
         maps: int = 0,
+        stride: int = 16,
         parts: list[str] | None = None,
         reading: dict[str, Any] | None = None,
         resolution: int | None = None,
@@ -79,7 +80,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         self.kind, self.backbone, self.resolution = kind, backbone, resolution
         self.parts, self.reading = list(parts or []), dict(reading or {})
         self.vocabulary = Vocabulary(tuple(classes), tuple(tuple(own) for own in phrases))
-        self.head = HEADS[kind](HeadInput(channels, len(classes), maps), **(options or {}))
+        self.head = HEADS[kind](HeadInput(channels, len(classes), maps, stride), **(options or {}))
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Features [B, channels, h, w] to logits [B, K, H, W] of a picture of H x W pixels."""

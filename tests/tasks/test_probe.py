@@ -29,7 +29,7 @@ LOSS = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
 class Still:
     """A source whose features are the pictures themselves, scaled."""
 
-    name, channels, maps = "still", 3, 0
+    name, channels, maps, stride = "still", 3, 0, 1
 
     def __call__(self, images, seeds):
         return images
