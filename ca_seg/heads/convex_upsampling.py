@@ -1,4 +1,4 @@
-"""Zero-shot maps brought to the picture's edges: every pixel takes the classes of the tokens around it, in learnt shares.
+"""Zero-shot maps brought to the picture's edges: a pixel takes the classes of the tokens around it, in learnt shares.
 
     tokens around      shares that the net gives         a pixel of the token e
     a b c              w_a ... w_i, sum 1,               p = w_a p_a + ... + w_i p_i
