@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from ca_seg.errors import UserError
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
+def written(path: Path, *, fix: str = "free room, or give another --out") -> Iterator[Path]:
     """Gives a path to write to; afterwards it is renamed to `path`. The folder is made.
 
     Raises UserError naming `path` when it cannot be written (full or read-only disk); what stood there before stays.
@@ -21,9 +23,9 @@ def written(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-        raise UserError(f"{path} cannot be written ({reason})", fix="free room, or give another --out") from problem
+    except (OSError, SafetensorError) as problem:  # the latter is what safetensors makes of a full disk
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise UserError(f"{path} cannot be written ({reason})", fix=fix) from problem
     finally:
         if part.exists():
             part.unlink()

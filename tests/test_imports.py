@@ -14,6 +14,7 @@ LAYERS = (
     ("vocabulary", "shipped", "written"),
     ("concept",),
     ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
+    ("features",),
     ("zoo", "baselines", "heads"),
     ("tasks",),
     ("evaluation",),

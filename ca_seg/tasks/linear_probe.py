@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import resize_out
+from ca_seg.data.seeds import picture_seed
 from ca_seg.heads.linear import LinearHead
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
-from ca_seg.tasks.zero_shot import picture_seed
 from ca_seg.vocabulary import Vocabulary
 
 
