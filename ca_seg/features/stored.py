@@ -19,6 +19,7 @@ import torch
 
 _TOP = 15  # the largest value of a channel lies below 2^15
 _LOWEST = -126  # exponent of the smallest normal float32
+_MOST = 2.0**128 * (1 - 2.0**-11)  # what lies above is rounded down to it, and not up to infinity
 
 
 class Stored(NamedTuple):
@@ -38,6 +39,7 @@ def to_stored(features: torch.Tensor, dtype: str, size: tuple[int, int]) -> Stor
     features = features.detach().to("cpu", torch.float32)
     if dtype == "float32":
         return Stored(features.contiguous().clone(), None, size)
+    features = features.clamp(-_MOST, _MOST)
     exponent = torch.frexp(features.abs().amax(dim=(1, 2))).exponent
     shift = (exponent - _TOP).clamp_min(_LOWEST)
     scale = ((shift + 127).int() << 23).view(torch.float32)  # exactly 2 ** shift
