@@ -30,6 +30,8 @@ from ca_seg.data.collate import Skipped
 from ca_seg.errors import OutOfRange
 from ca_seg.features.cached import CachedSample
 
+_TIE = 1e-6  # of a pixel: a place on the edge of two belongs to the second, whatever rounding says
+
 
 class View(NamedTuple):
     """What is seen: along each side, place p (0..1 of the view) shows place start + p * extent of the picture.
@@ -83,7 +85,9 @@ def see_mask(mask: Tensor, view: View) -> Tensor:
     """A mask [H, W] in a view: each pixel is that of the picture it falls in, and outside the picture void."""
     rows, columns = (_places(side, view, i) for i, side in enumerate(mask.shape))
     outside = ((rows < 0) | (rows >= 1))[:, None] | ((columns < 0) | (columns >= 1))[None]
-    down, right = ((p * side).long().clamp(0, side - 1) for p, side in zip((rows, columns), mask.shape, strict=True))
+    down, right = (
+        (p * side + _TIE).long().clamp(0, side - 1) for p, side in zip((rows, columns), mask.shape, strict=True)
+    )
     return mask[down[:, None], right[None]].masked_fill(outside, IGNORE_INDEX)
 
 
