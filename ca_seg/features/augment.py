@@ -85,9 +85,8 @@ def see_mask(mask: Tensor, view: View) -> Tensor:
     """A mask [H, W] in a view: each pixel is that of the picture it falls in, and outside the picture void."""
     rows, columns = (_places(side, view, i) for i, side in enumerate(mask.shape))
     outside = ((rows < 0) | (rows >= 1))[:, None] | ((columns < 0) | (columns >= 1))[None]
-    down, right = (
-        (p * side + _TIE).long().clamp(0, side - 1) for p, side in zip((rows, columns), mask.shape, strict=True)
-    )
+    down = (rows * len(rows) + _TIE).long().clamp(0, len(rows) - 1)
+    right = (columns * len(columns) + _TIE).long().clamp(0, len(columns) - 1)
     return mask[down[:, None], right[None]].masked_fill(outside, IGNORE_INDEX)
 
 

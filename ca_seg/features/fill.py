@@ -54,6 +54,7 @@ def fill(
     rank: int = 0,
     world: int = 1,
     barrier: Callable[[], object] = lambda: None,
+    verify: bool = True,
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
     shard_pictures: int = SHARD_PICTURES,
@@ -61,28 +62,32 @@ def fill(
     """Verify what is in the cache, and compute what is missing for the pictures of a dataset; their masks are not read.
 
     Every picture gets the noise of `picture_seed(seed, stem)`. With `mirrored`, the source is shown the mirrored
-    picture, and its features are kept beside those of the picture as it is.
+    picture, and its features are kept beside those of the picture as it is. Without `verify` a shard that was damaged
+    on disk is found when its pictures are read, which are then skipped and not computed again.
 
     Process `rank` of `world` does the pictures rank, rank + world, ...; `barrier` waits for the others (Lightning's
     `trainer.strategy.barrier`). When it returns, the cache has what all of them computed. A picture that cannot be
     read, that the source refuses with a UserError or whose features are not finite is skipped and not fatal.
 
-    Raises UserError when the cache cannot be written (what is in it stays good), or when no picture of a share got
-    features; OutOfRange for a share that does not exist.
+    Raises UserError when the cache cannot be written (what is in it stays good), UnusableFeatures when no picture of
+    the dataset got features, OutOfRange for a share that does not exist.
     """
     if not 0 <= rank < world:
         raise OutOfRange(f"process {rank} of {world}", allowed=f"0 to {world - 1}")
     shown = progress and rank == 0
     filled = Filled(picture_keys(dataset, seed, mirrored=mirrored))
-    filled.damaged = cache.verify(rank=rank, world=world, progress=shown)
+    if verify:
+        filled.damaged = cache.verify(rank=rank, world=world, progress=shown)
     barrier()  # a shard that another process found damaged is gone now
     cache.refresh()
     keys = filled.keys
-    missing = [i for i in range(rank, len(keys), world) if keys[i] is None or keys[i] not in cache]
+    work = _Missing(dataset, keys, seed, mirrored)
+    share = range(rank, len(keys), world)
+    filled.skipped += [work.skip(i, work.unreadable(i)) for i in share if keys[i] is None]
+    missing = [i for i in share if keys[i] is not None and keys[i] not in cache]
     if missing:
         cache.check_writable()
         source.to(torch.device(device))
-        work = _Missing(dataset, keys, seed, mirrored)
         shard = _Shard(cache, shard_bytes, shard_pictures)
         with _bar(shown) as bar:
             task = bar.add_task("computing features", total=len(missing))
@@ -172,6 +177,14 @@ class _Missing(Dataset):
         if key != self.keys[index]:  # its features would be kept under the key of what stood there before
             return self.skip(index, "the file was changed while this ran; run it again")
         return index, image.flip(-1) if self.mirrored else image
+
+    def unreadable(self, index: int) -> str:
+        """Why a picture has no key."""
+        try:
+            self.dataset.picture_bytes(index)
+        except UnreadableImage as problem:
+            return str(problem)
+        return "the file was not there when this began; run it again"
 
     def skip(self, index: int, reason: str) -> Skipped:
         return Skipped(str(self.dataset.image_path(index)), reason)

@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ca_seg.errors import UnusableFeatures
 from ca_seg.features.stored import Stored, to_features
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 def write_shard(path: Path, pictures: Mapping[str, Stored], fingerprint: str) -> None:
-    """Raises UserError when it cannot be written; then there is no file."""
+    """Needs as much memory again as the features have. Raises UserError when it cannot be written: there is no file."""
     tensors, about = {}, {}
     for key, stored in pictures.items():
         tensors[key] = stored.values
@@ -54,7 +54,7 @@ def write_shard(path: Path, pictures: Mapping[str, Stored], fingerprint: str) ->
         about[key] = [_checksum(key, stored.size, stored.values.numpy(), scale), *stored.size]
     metadata = {"fingerprint": fingerprint, "pictures": json.dumps(about)}
     with written(path, fix="free room, or give another folder for the cache") as part:
-        save_file(tensors, part, metadata=metadata)
+        part.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it (mode 600)
 
 
 def read_places(path: Path, fingerprint: str) -> dict[str, Place]:

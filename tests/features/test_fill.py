@@ -194,6 +194,32 @@ def test_a_damaged_shard_is_told_in_one_line_removed_and_made_again(tmp_path, da
             break
 
 
+def test_without_verifying_damage_is_found_when_it_is_read(tmp_path, dataset) -> None:
+    cache, filled = run(tmp_path, dataset)
+    (shard,) = cache.folder.glob("*.safetensors")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    now, again = run(tmp_path, dataset, verify=False)
+    assert (again.computed, again.damaged, len(now)) == (0, [], 7)
+    broken = 0
+    for key in filled.keys:
+        try:
+            now.read(key)
+        except UnusableFeatures:
+            broken += 1
+    assert broken == 1
+
+
+def test_others_may_read_what_one_has_written(tmp_path, dataset) -> None:
+    before = os.umask(0o022)
+    try:
+        cache, _ = run(tmp_path, dataset)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in cache.folder.iterdir()} == {0o644}
+
+
 def test_a_shard_of_another_cache_is_not_used(tmp_path, dataset) -> None:
     one, _ = run(tmp_path, dataset, ConvSource(["dog"]))
     two = open_cache(tmp_path)
@@ -291,6 +317,9 @@ def test_a_read_only_disk(tmp_path, dataset, small_disk) -> None:
     remount("ro")
     whole = FeatureCache(place, ConvSource().identity())  # nothing is missing, so nothing needs to be written
     assert run(tmp_path, dataset, cache=whole)[1].computed == 0
+    gone = dataset.image_path(2).rename(tmp_path / "gone")
+    assert len(run(tmp_path, dataset, cache=whole)[1].skipped) == 1  # nothing to be written for it either
+    gone.rename(dataset.image_path(2))
     with pytest.raises(UserError, match="is read-only, and features are missing"):
         run(tmp_path, dataset, cache=whole, seed=8)
     with pytest.raises(UserError, match=r"identity\.json cannot be written \(Read-only file system\)"):

@@ -14,7 +14,7 @@ from ca_seg.features.fill import fill
 from ca_seg.features.identity import FEATURES_VERSION
 
 COUNT = 3
-# of the first scene, seed 0, words cat, grass, sky: mean and standard deviation of grass in the last layer, and of all channels
+# of the first scene, seed 0, cat, grass, sky: mean and standard deviation of grass in the last layer, and of all
 MEASURED = {1: (11.0214, 2.85138, 11.4841, 6.75340)}
 
 
