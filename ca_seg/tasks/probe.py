@@ -14,12 +14,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ca_seg.data.classes import IGNORE_INDEX
+from ca_seg.data.seeds import picture_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import SegmentationLoss
-from ca_seg.tasks.zero_shot import picture_seed
 
 
 class Probe(pl.LightningModule):

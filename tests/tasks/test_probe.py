@@ -102,7 +102,7 @@ def test_before_the_first_step_it_is_the_zero_shot_segmentation():
     probe = Probe(source, head(source, data.class_list.names, kind="zero-shot-linear"), loss=LOSS).eval()
     one = next(iter(data.val_dataloader()))
     seen = probe.trained(probe.features(one), one["mask"].shape[1:]).argmax(dim=1)
-    from ca_seg.tasks.zero_shot import picture_seed
+    from ca_seg.data.seeds import picture_seed
 
     seeds = [picture_seed(0, stem) for stem in one["stem"]]
     maps = source.backbone.maps(one["image"], source.vocabulary, seed=seeds)
