@@ -25,6 +25,7 @@ from ca_seg.evaluation.learning_curve import logs, write_learning_curve
 from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
+from ca_seg.tasks.cached_features import CachedFeatures
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.tasks.probe import Probe
 from ca_seg.tasks.whole_checkpoint import WholeCheckpoint
@@ -39,6 +40,10 @@ def train(arguments: Sequence[str]) -> int:
     out, model, source, keeping = Path(settings.out), settings.model, settings.data, settings.keeping
     for part in (model, source, keeping):
         part.check()
+    if source.augment == "features" and "pixels" in model.parts:
+        raise UserError(
+            "pixels of a token cannot be flipped or scaled with it", fix="leave --data.augment features out"
+        )
     check_pairs(settings.expect)
     last = out / "last.ckpt"
     if settings.resume and not last.exists():
@@ -70,6 +75,12 @@ def train(arguments: Sequence[str]) -> int:
         ema=model.ema,
         seed=settings.seed,
     )
+    if source.cache is not None and source.augment == "pictures":
+        print("--data.augment pictures makes new pictures in every epoch: the cache is not used")
+    elif source.cache is not None:
+        augment = source.augment == "features"
+        kept = CachedFeatures(frozen, source.cache, dtype=source.cache_dtype, augment=augment, seed=settings.seed)
+        trainer.callbacks.append(kept)  # type: ignore[attr-defined]
     trainer.fit(probe, data, ckpt_path=str(last) if settings.resume else None, weights_only=True)
     if keeping.keep == "best":
         trainer.validate(probe, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)

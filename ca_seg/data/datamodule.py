@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +16,22 @@ from ca_seg.data.collate import SkipUnreadable, collate
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.few_shot import few_shot
 from ca_seg.errors import BadDataset, OutOfRange
+
+
+class Items(NamedTuple):
+    """What a loader reads: items by index, the height and width of each, and how they become a batch."""
+
+    dataset: Dataset
+    size: Callable[[int], tuple[int, int]]
+    collate: Callable[[list], Mapping[str, Any]]
+
+
+View = Callable[[SegmentationDataset, EpochShuffle | None], Items]  # the order is that of training, else None
+
+
+def pictures(dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
+    """Pictures and masks as they are in their files."""
+    return Items(SkipUnreadable(dataset), dataset.size, collate)
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -61,7 +78,8 @@ class SegmentationData(pl.LightningDataModule):
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
-        self.view: Callable[[SegmentationDataset, bool], Dataset] = _read_all  # what loaders read, and if for training
+        self.view: View = pictures  # what loaders read of a dataset: its pictures, or their features from a cache
+        self._training: SegmentationDataset | None = None
         self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
         self._open: dict[str | None, SegmentationDataset] = {}
 
@@ -79,8 +97,10 @@ class SegmentationData(pl.LightningDataModule):
                 f"training on the dataset {self.name!r} needs train_split",
                 fix="name a split of its splits.json that is not the one to be tested",
             )
-        dataset = self.dataset(self.train_split)
-        return dataset if self.shots is None else dataset.only(few_shot(dataset, self.shots, self.seed))
+        if self._training is None:
+            whole = self.dataset(self.train_split)
+            self._training = whole if self.shots is None else whole.only(few_shot(whole, self.shots, self.seed))
+        return self._training
 
     @property
     def class_list(self) -> ClassList:
@@ -90,13 +110,12 @@ class SegmentationData(pl.LightningDataModule):
         dataset = self.training_set()
         order = EpochShuffle(len(dataset), self.seed)
         if not self.augment:
-            return self._shared(self.view(dataset, True), self._batches(dataset, order))
+            return self._shared(self.view(dataset, order), order)
         from ca_seg.data.transforms import Augment, Augmented  # only here: albumentations takes seconds to import
 
         crop = self.crop or min(dataset.size(0))
         views = Augmented(SkipUnreadable(dataset), Augment(crop), self.seed)
-        batches = SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=lambda _: (crop, crop))
-        return self._shared(views, batches)
+        return self._shared(Items(views, lambda _: (crop, crop), collate), order)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return [] if self.val_split is None else self._in_order(self.val_split)
@@ -113,30 +132,27 @@ class SegmentationData(pl.LightningDataModule):
         rank, world = self._place()
         stems = dataset.stems
         own = [i for i in range(rank, len(stems), world) if stems[i] not in done]
-        return self._loader(self.view(dataset, False), self._batches(dataset, own))
+        items = self.view(dataset, None)
+        return self._loader(items, self._batches(items, own))
 
-    def _shared(self, items: Dataset, batches: SizeBatchSampler) -> DataLoader:
+    def _shared(self, items: Items, order: EpochShuffle) -> DataLoader:
         """The batches of a training epoch, shared among the processes."""
         rank, world = self._place()
+        batches = self._batches(items, order)
         return self._loader(items, batches if world == 1 else SharedBatches(batches, rank, world))
 
-    def _loader(self, items: Dataset, batches: BatchSampler) -> DataLoader:
+    def _loader(self, items: Items, batches: BatchSampler) -> DataLoader:
         return DataLoader(
-            items,
+            items.dataset,
             batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=items.collate,
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def _batches(self, dataset: SegmentationDataset, order: Sequence[int] | EpochShuffle) -> SizeBatchSampler:
-        return SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size)
+    def _batches(self, items: Items, order: Sequence[int] | EpochShuffle) -> SizeBatchSampler:
+        return SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=items.size)
 
     def _place(self) -> tuple[int, int]:
         """This process's number, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def _read_all(dataset: SegmentationDataset, training: bool) -> Dataset:
-    """Pictures and masks as they are in their files."""
-    return SkipUnreadable(dataset)
