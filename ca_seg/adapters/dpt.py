@@ -1,4 +1,4 @@
-"""Frozen backbones for SMP's DPT, which takes no pyramid: it reads four depths of a transformer and resizes them itself.
+"""Frozen backbones for SMP's DPT, which takes no pyramid: it resizes four depths of a transformer itself.
 
 SMP makes DPT's encoder by timm alone, from any model that has `forward_intermediates`. So a backbone is registered
 there too, as a transformer without a class token, whose blocks are the loaded layers:
@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.models import is_model, model_entrypoint, register_model
+from timm.models import is_model, register_model
 from torch.nn.functional import interpolate
 
 from ca_seg.adapters.frozen import Following, FrozenTokens
 from ca_seg.errors import UserError
 
-__all__ = ["FrozenViT", "register_for_dpt"]
+__all__ = ["FrozenViT", "register_for_dpt"]  # timm adds the names of its models
+_SOURCES: dict[str, Callable[[], FrozenTokens]] = {}  # of each model that timm was told of
 
 
 class FrozenViT(Following):
@@ -51,6 +52,8 @@ class FrozenViT(Following):
 def register_for_dpt(name: str, source: Callable[[], FrozenTokens]) -> str:
     """Make `name` a model of timm; what SMP calls it. timm cuts a name at its first dot, so dots become underscores."""
     own = name.replace(".", "_")
+    if own not in _SOURCES and is_model(own):
+        raise UserError(f"timm has a model {own!r} of its own", fix="register another name")
 
     def make(pretrained: bool = False, in_chans: int = 3, features_only: bool = False, **told: Any) -> FrozenViT:
         if pretrained:
@@ -59,10 +62,10 @@ def register_for_dpt(name: str, source: Callable[[], FrozenTokens]) -> str:
             raise UserError(f"{in_chans} input channels for {name}", allowed="3 (RGB)")
         if features_only:
             raise UserError(f"'tu-{own}' is for DPT alone", fix=f"other architectures take {name!r}")
-        return FrozenViT(source())
+        return FrozenViT(_SOURCES[own]())
 
-    if is_model(own) and model_entrypoint(own).__module__ != __name__:
-        raise UserError(f"timm has a model {own!r} of its own", fix="register another name")
-    make.__name__ = own
-    register_model(make)
+    if own not in _SOURCES:  # timm warns of a name that it is told twice
+        make.__name__ = own
+        register_model(make)
+    _SOURCES[own] = source
     return f"tu-{own}"

@@ -33,8 +33,11 @@ class FrozenTokens:
 
     def __init__(self, backbone: Backbone, vocabulary: Vocabulary | None = None) -> None:
         self.backbone, self.vocabulary = backbone, vocabulary
+        if vocabulary is not None:  # a word that the backbone does not know is told now, not in the first batch
+            backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)
         self.width = self._width() if vocabulary is None else len(vocabulary.concepts)
 
+    @torch.compiler.disable  # recording listens inside the attentions, which a compiled model would pass by
     def __call__(self, pictures: torch.Tensor, layers: Sequence[int] | None = None) -> list[torch.Tensor]:
         """float32 maps of `layers` (default: those of the card), on the pictures' device.
 
@@ -85,10 +88,10 @@ class Following(nn.Module):
 def _checked(pictures: torch.Tensor) -> torch.Tensor:
     """float32 in 0..1."""
     low, high = float(pictures.min()), float(pictures.max())
-    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+    if not (pictures.is_floating_point() and low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         raise OutOfRange(
-            f"pictures with values from {low:.3g} to {high:.3g}",
-            allowed="0 to 1, neither divided by a deviation nor in 0..255",
+            f"pictures of {pictures.dtype} from {low:.3g} to {high:.3g}".replace("torch.", ""),
+            allowed="floats from 0 to 1",
             fix="divide by 255 and leave out Normalize: smp.encoders.get_preprocessing_params says mean 0 and std 1",
         )
     return pictures.detach().float().clamp(0, 1)

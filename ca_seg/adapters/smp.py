@@ -32,9 +32,7 @@ WIDTH = 128  # channels of every map of the pyramid
 NOT_NORMALISED = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 
 
-def register(
-    name: str, *, backbone: str | Backbone, vocabulary: Vocabulary | None = None, width: int = WIDTH
-) -> None:
+def register(name: str, *, backbone: str | Backbone, vocabulary: Vocabulary | None = None, width: int = WIDTH) -> None:
     """Make `name` an encoder of SMP (and "tu-" + `name`, dots as underscores, one of its DPT).
 
     `backbone`: a card's name, loaded anew for each model, or a loaded Backbone (on any device, in any precision, of any
