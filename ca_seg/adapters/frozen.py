@@ -27,8 +27,8 @@ class FrozenTokens:
 
     Without a vocabulary: the image's attention outputs, all channels. With one: their products with each phrase's
     vector (concept-projected features). Either way no channel can drown the others: a few channels of a diffusion
-    transformer are a hundred times larger than the rest (massive activations), so each is divided by its root mean
-    square over the picture's tokens.
+    transformer are far larger than the rest (massive activations), so each is divided by its root mean square over the
+    picture's tokens, before any product.
     """
 
     def __init__(self, backbone: Backbone, vocabulary: Vocabulary | None = None) -> None:

@@ -5,7 +5,7 @@
 The decoders are SMP's own classes in their own sizes (at `width` 64). Two things are changed around them. Batch norms
 inside become group norms (Wu and He 2018): a pooled place in a batch of one has no variance, and PyTorch refuses it in
 training. And the first norm is a batch norm over the features' channels, as in a linear probe: a few channels of a
-transformer are a hundred times larger than the rest.
+transformer are far larger than the rest.
 
 Zero-shot class maps at the end of the features are channels like the others here.
 
