@@ -24,6 +24,7 @@ from ca_seg.errors import UserError
 from ca_seg.evaluation.learning_curve import logs, write_learning_curve
 from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
 from ca_seg.features.source import FeatureSource
+from ca_seg.heads.registry import head_class
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.tasks.cached_features import CachedFeatures
 from ca_seg.tasks.losses import SegmentationLoss
@@ -44,6 +45,7 @@ def train(arguments: Sequence[str]) -> int:
         raise UserError(
             "pixels of a token cannot be flipped or scaled with it", fix="leave --data.augment features out"
         )
+    head_class(model.kind)
     check_pairs(settings.expect)
     last = out / "last.ckpt"
     if settings.resume and not last.exists():

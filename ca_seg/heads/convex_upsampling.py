@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import interpolate, pad, unfold
 
 from ca_seg.backbones.pictures import resize_out
+from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.errors import UserError
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
@@ -39,7 +40,7 @@ class ConvexUpsamplingHead(Head):
                 allowed="one for each class",
                 fix='add maps to the features: --model.parts "[pixels, outputs, maps]"',
             )
-        others = given.channels - given.maps
+        self.others = others = given.channels - given.maps
         self.net = nn.Sequential(
             SyncedBatchNorm2d(others),
             nn.Conv2d(others, width, kernel_size=1),
@@ -52,11 +53,21 @@ class ConvexUpsamplingHead(Head):
         nn.init.zeros_(self.net[-1].bias)
         self.register_buffer("start", bilinear_shares(given.stride).add(OPEN).log(), persistent=False)
 
+    def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Only the classes that the masks show, and all others as one: cross entropy is the same, and far quicker."""
+        present = mask[mask != IGNORE_INDEX].unique()
+        maps = features[:, self.others :]
+        shown = maps[:, present]
+        others = (maps.sum(dim=1, keepdim=True) - shown.sum(dim=1, keepdim=True)).clamp_min(0)
+        place = torch.full((256,), IGNORE_INDEX, device=mask.device)
+        place[present] = torch.arange(len(present), device=mask.device)
+        return torch.cat([features[:, : self.others], shown, others], dim=1), place[mask]
+
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
         """Logits [B, K, h * stride, w * stride]: the logarithms of the shares."""
         stride, (height, width) = self.given.stride, features.shape[-2:]
-        maps = features[:, -self.given.maps :]
-        told = self.net(features[:, : -self.given.maps]).unflatten(1, (9, stride**2))
+        maps = features[:, self.others :]
+        told = self.net(features[:, : self.others]).unflatten(1, (9, stride**2))
         shares = (told + self.start[..., None, None]).softmax(dim=1)  # [B, 9, stride^2, h, w]
         around = unfold(pad(maps, (1, 1, 1, 1), mode="replicate"), 3).unflatten(1, (-1, 9))  # [B, K, 9, h * w]
         mixed = around.permute(0, 3, 1, 2) @ shares.permute(0, 3, 4, 1, 2).flatten(1, 2)  # [B, h * w, K, stride^2]

@@ -36,6 +36,10 @@ class Head(nn.Module):
         super().__init__()
         self.given = given
 
+    def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and mask [B, H, W] as a training step needs them: a head may leave out what no loss would see."""
+        return features, mask
+
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
         """Features [B, channels, h, w] to logits [B, K, h', w'] at the head's resolution (a convolution's: h' = h)."""
         raise NotImplementedError

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from ca_seg.heads.convex_upsampling import ConvexUpsamplingHead
-from ca_seg.heads.head import Head
-from ca_seg.heads.linear import LinearHead
-from ca_seg.heads.zero_shot_linear import ZeroShotLinearHead
+from importlib import import_module
 
-HEADS: dict[str, type[Head]] = {
-    "linear": LinearHead,
-    "zero-shot-linear": ZeroShotLinearHead,
-    "convex-upsampling": ConvexUpsamplingHead,
+from ca_seg.errors import UnknownName
+from ca_seg.heads.head import Head
+
+HEADS = {  # imported when they are wanted: the libraries of some take seconds
+    "linear": "ca_seg.heads.linear:LinearHead",
+    "zero-shot-linear": "ca_seg.heads.zero_shot_linear:ZeroShotLinearHead",
+    "convex-upsampling": "ca_seg.heads.convex_upsampling:ConvexUpsamplingHead",
+    "smp": "ca_seg.heads.smp:SMPHead",
 }
+
+
+def head_class(name: str) -> type[Head]:
+    """Raises UnknownName."""
+    if name not in HEADS:
+        raise UnknownName("head", name, HEADS)
+    module, _, own = HEADS[name].partition(":")
+    return getattr(import_module(module), own)

@@ -35,6 +35,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ca_seg.errors import OutOfRange, UnknownName
+from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
 from ca_seg.heads.pyramid import SimpleFeaturePyramid
 
@@ -92,13 +93,14 @@ DECODERS = {
 class SMPHead(Head):
     """One of `DECODERS` on features [B, channels, h, w] of any grid.
 
-    `stride`: how many pixels a token is taken to be wide (8, 16 or 32; most diffusion transformers have 16). It sets
-    how far the decoder climbs above the tokens, and with it the cost, whatever the pictures measured. `width`: of the
-    pyramid, a multiple of 16; the decoder is as SMP makes it at 64. Raises UnknownName, OutOfRange.
+    `stride`: how many pixels a token is taken to be wide (8, 16 or 32; None: as many as it is). It sets how far the
+    decoder climbs above the tokens, and with it the cost. `width`: of the pyramid, a multiple of 16; the decoder is as
+    SMP makes it at 64. Raises UnknownName, OutOfRange.
     """
 
-    def __init__(self, given: HeadInput, *, decoder: str = "unet", width: int = 64, stride: int = 16) -> None:
+    def __init__(self, given: HeadInput, *, decoder: str = "unet", width: int = 64, stride: int | None = None) -> None:
         super().__init__(given)
+        stride = given.stride if stride is None else stride
         if decoder not in DECODERS:
             raise UnknownName("decoder", decoder, DECODERS)
         if width < 16 or width % 16:
@@ -106,7 +108,7 @@ class SMPHead(Head):
         if stride not in (8, 16, 32):
             raise OutOfRange(f"stride {stride} of a decoder's tokens", allowed="8, 16, 32")
         self.stride, self.kind = stride, DECODERS[decoder]
-        self.norm = nn.BatchNorm2d(given.channels)
+        self.norm = SyncedBatchNorm2d(given.channels)
         strides = [s for s in self.kind.reads if s is not None]
         self.pyramid = SimpleFeaturePyramid(given.channels, stride, strides=strides, width=width)
         built = self.kind.build([0, *(width if s else 0 for s in self.kind.reads)], width)

@@ -23,10 +23,10 @@ from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.reading import Reading
-from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
-from ca_seg.heads.registry import HEADS
+from ca_seg.heads.registry import head_class
 from ca_seg.vocabulary import Vocabulary
 
 CARD = """---
@@ -52,7 +52,7 @@ mask = head.segment(backbone, picture)  # [B, H, W] class indices, of head.vocab
 class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=["image-segmentation"]):
     """`save_pretrained`, `from_pretrained` and `push_to_hub` are the hub's own; `load_head` checks what it finds.
 
-    kind      a name of `HEADS`, built with `options`
+    kind      a name from `registry.py`, built with `options`
     backbone  the name of the source whose features it reads
     classes   names; `phrases` are the words that the backbone is asked for each
     channels  of the features; the last `maps` of them are zero-shot maps; `stride` pixels to a token
@@ -75,12 +75,10 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if kind not in HEADS:
-            raise UnknownName("head", kind, HEADS)
         self.kind, self.backbone, self.resolution = kind, backbone, resolution
         self.parts, self.reading = list(parts or []), dict(reading or {})
         self.vocabulary = Vocabulary(tuple(classes), tuple(tuple(own) for own in phrases))
-        self.head = HEADS[kind](HeadInput(channels, len(classes), maps, stride), **(options or {}))
+        self.head = head_class(kind)(HeadInput(channels, len(classes), maps, stride), **(options or {}))
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Features [B, channels, h, w] to logits [B, K, H, W] of a picture of H x W pixels."""

@@ -79,7 +79,7 @@ class Probe(pl.LightningModule):
         mask = batch["mask"]
         if not batch["stem"] or bool((mask == IGNORE_INDEX).all()):
             return self._nothing()
-        features = self.features(batch)
+        features, mask = self.trained.head.for_training(self.features(batch), mask)
         if self.loss.at == "tokens":
             logits = self.trained.head.tokens(features)
         else:

@@ -9,7 +9,7 @@ import torch
 
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from ca_seg.heads.head import HeadInput
-from ca_seg.heads.registry import HEADS
+from ca_seg.heads.registry import HEADS, head_class
 from ca_seg.heads.trained import TrainedHead, load_head
 
 CLASSES = ["cat", "grass", "sky"]
@@ -109,7 +109,7 @@ def test_unknown_kinds_and_lacking_classes_are_named():
 
 def test_the_zero_shot_start_needs_maps():
     with pytest.raises(UserError, match="maps"):
-        HEADS["zero-shot-linear"](HeadInput(11, 3, 0))
+        head_class("zero-shot-linear")(HeadInput(11, 3, 0))
 
 
 def test_at_step_0_the_shares_are_the_maps():
@@ -117,3 +117,23 @@ def test_at_step_0_the_shares_are_the_maps():
     torch.testing.assert_close(head.head.tokens(given).softmax(dim=1), given[:, -3:], atol=1e-6, rtol=0)
     upsampled = torch.nn.functional.interpolate(given[:, -3:], (40, 56), mode="bilinear", align_corners=False)
     torch.testing.assert_close(head(given, (40, 56)).softmax(dim=1), upsampled, atol=1e-6, rtol=0)
+
+
+def test_upsampling_begins_bilinear_and_trains_on_the_classes_that_are_there():
+    torch.manual_seed(0)
+    head, given = head_class("convex-upsampling")(HeadInput(11, 3, 3, stride=8)).eval(), features()
+    bilinear = torch.nn.functional.interpolate(given[:, -3:], scale_factor=8, mode="bilinear", align_corners=False)
+    shares = head(given, (40, 56)).exp()
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 40, 56), atol=1e-5, rtol=0)
+    assert (shares - bilinear).abs().max() < 0.09  # 9 neighbours, each opened by 0.01
+    torch.nn.init.normal_(head.net[-1].weight)
+    mask = torch.full((2, 40, 56), 2)
+    mask[0, :9], mask[1, 3:] = 255, 0
+    few, renamed = head.for_training(given, mask)
+    assert few.shape[1] == 8 + 3  # two classes that are there, and the rest
+    torch.testing.assert_close(
+        torch.nn.functional.cross_entropy(head(few, (40, 56)), renamed, ignore_index=255),
+        torch.nn.functional.cross_entropy(head(given, (40, 56)), mask, ignore_index=255),
+        atol=1e-5,
+        rtol=1e-5,
+    )
