@@ -131,7 +131,8 @@ class FeatureCache:
         names = [n for n in self._shards.keys() - self._checked if zlib.crc32(n.encode()) % world == rank]
         with ThreadPoolExecutor(THREADS) as threads:
             found = threads.map(self._read_whole, names)
-            shown = track(found, "verifying features", len(names), console=Console(stderr=True), disable=not progress)
+            hidden = not (progress and names)
+            shown = track(found, "verifying features", len(names), console=Console(stderr=True), disable=hidden)
             self._faults |= {name: fault for name, fault in zip(names, shown, strict=True) if fault is not None}
         self._checked |= set(names) - self._faults.keys()
         self._forget(self._faults.keys() & self._shards.keys())

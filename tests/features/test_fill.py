@@ -287,7 +287,12 @@ def test_a_progress_bar_on_the_error_stream(tmp_path, dataset, capfd) -> None:
     fill(open_cache(tmp_path), dataset, ConvSource())
     out, err = capfd.readouterr()
     assert "7/7" in err
+    assert "verifying" not in err
     assert out == ""
+    fill(open_cache(tmp_path), dataset, ConvSource())
+    err = capfd.readouterr().err
+    assert "verifying" in err
+    assert "computing" not in err
 
 
 def test_a_full_disk_is_one_clear_error_and_what_is_there_stays(tmp_path, dataset, small_disk) -> None:
