@@ -1,7 +1,7 @@
 """A frozen diffusion transformer as a detectron2 `Backbone`: one map, or a pyramid on it.
 
-    batch [B, 3, H, W]  ──►  pictures  ──►  frozen features  ──►  "tokens" [B, channels, H / stride, W / stride]
-                                            (no parameters)              └──►  p2, p3, p4, p5 (these learn)
+batch [B, 3, H, W]  ──►  pictures  ──►  frozen features  ──►  "tokens" [B, channels, H / stride, W / stride]
+                                        (no parameters)              └──►  p2, p3, p4, p5 (these learn)
 """
 
 from __future__ import annotations

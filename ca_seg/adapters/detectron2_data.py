@@ -23,7 +23,7 @@ from PIL import Image
 
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.classes import IGNORE_INDEX, ClassList
-from ca_seg.data.collate import Sample, SkipUnreadable, Skipped
+from ca_seg.data.collate import Sample, Skipped, SkipUnreadable
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import BadDataset, UserError
 from ca_seg.visual.palette import colour

@@ -9,7 +9,6 @@ cut off instead: it is exactly 0, and no 8-bit picture is where the mean is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +50,7 @@ class Normalised:
         mean, std = (torch.tensor(v, device=batch.device, dtype=torch.float32) for v in (self.mean, self.std))
         colours = ((batch.float() * std[:, None, None] + mean[:, None, None]) / 255).clamp(0, 1)
         colours = colours.flip(1) if self.order == "BGR" else colours
-        return [
-            own[:, :height, :width] for own, (height, width) in zip(colours, map(_extent, batch != 0), strict=True)
-        ]
+        return [own[:, :height, :width] for own, (height, width) in zip(colours, map(_extent, batch != 0), strict=True)]
 
 
 def _extent(seen: torch.Tensor) -> tuple[int, int]:
