@@ -21,6 +21,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from ca_seg.adapters.detectron2 import add_ca_seg_config, register
 from ca_seg.cli.guarded import guarded
 from ca_seg.data.collate import Skipped
+from ca_seg.errors import UserError
 
 
 class Trainer(DefaultTrainer):
@@ -86,6 +87,8 @@ def run(given: Namespace) -> dict[str, Any]:
 
 def main() -> int:
     given = arguments().parse_args()
+    if not Path(given.config_file).is_file():
+        raise UserError(f"no config file {given.config_file!r}", fix="--config-file recipes/detectron2/mini_scenes.yaml")
     launch(
         run,
         given.num_gpus,
