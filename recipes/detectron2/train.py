@@ -88,7 +88,7 @@ def run(given: Namespace) -> dict[str, Any]:
 def main() -> int:
     given = arguments().parse_args()
     if not Path(given.config_file).is_file():
-        raise UserError(f"no config file {given.config_file!r}", fix="--config-file recipes/detectron2/mini_scenes.yaml")
+        raise UserError(f"no config file {given.config_file!r}", fix="try recipes/detectron2/mini_scenes.yaml")
     launch(
         run,
         given.num_gpus,

@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_tes
 from detectron2.data.detection_utils import read_image
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, SemSegEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
+from detectron2.utils.env import seed_all_rng
 
 from ca_seg.adapters.detectron2 import register
 from recipes.detectron2.train import Trainer
@@ -50,6 +51,7 @@ def trained(tmp_path_factory):
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(classes)
     cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS = 4, 12, (), 2
     cfg.OUTPUT_DIR = str(folder)
+    seed_all_rng(0)
     trainer = Trainer(cfg)
     dit = trainer.model.backbone.net.source.backbone
     before = {name: tensor.clone() for name, tensor in dit.state_dict().items()}
