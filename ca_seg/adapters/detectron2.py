@@ -49,7 +49,7 @@ def add_ca_seg_config(cfg: CfgNode) -> None:
     own.TIMESTEPS = []  # noise levels, 0 (clean) to 1 (noise); several stand side by side
     own.SAMPLES = 0  # noise samples per timestep, averaged
     own.SEED = 0  # of the noise
-    own.PARTS = ["outputs"]  # outputs (of the image), concepts (their products with the words), maps (of the classes)
+    own.PARTS = ["outputs"]  # pixels, outputs (of the image), concepts (their products with the words), maps (of classes)
     own.CONCEPTS = []  # the words for concepts and maps
     own.NORMALISE = "channel"  # against massive activations: none, token or channel
     own.STRIDE = 0  # pixels per cell of the feature map; by default pixels per image token
@@ -84,7 +84,7 @@ def build_ca_seg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FrozenBackbon
     _check_layers(backbone, layers)
     words = Vocabulary.from_names(own.CONCEPTS) if own.CONCEPTS else None
     source = FrozenFeatures(backbone, words, parts=own.PARTS, reading=reading)
-    return FrozenBackbone(source, normalised, stride=own.STRIDE or backbone.card.multiple, seed=own.SEED)
+    return FrozenBackbone(source, normalised, stride=own.STRIDE or source.stride, seed=own.SEED)
 
 
 @BACKBONE_REGISTRY.register()

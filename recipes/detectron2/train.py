@@ -59,7 +59,7 @@ def setup(given: Namespace) -> tuple[CfgNode, list[Skipped]]:
         cfg.DATASETS[key] = (name,)
         skipped += left_out
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(classes)
-    if set(cfg.MODEL.CA_SEG.PARTS) != {"outputs"} and not cfg.MODEL.CA_SEG.CONCEPTS:
+    if {"concepts", "maps"} & set(cfg.MODEL.CA_SEG.PARTS) and not cfg.MODEL.CA_SEG.CONCEPTS:
         cfg.MODEL.CA_SEG.CONCEPTS = list(classes.names)
     cfg.freeze()
     default_setup(cfg, given)

@@ -238,7 +238,7 @@ def test_any_feature_source_serves():
     """Not only the diffusion transformers: what gives features may be a baseline."""
 
     class Brightness:
-        name, channels = "brightness", 1
+        name, channels, maps, stride = "brightness", 1, 0, 2
 
         def __call__(self, images, seeds):
             return images.mean(dim=1, keepdim=True)[:, :, ::2, ::2]
