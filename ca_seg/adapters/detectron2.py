@@ -49,7 +49,7 @@ def add_ca_seg_config(cfg: CfgNode) -> None:
     own.TIMESTEPS = []  # noise levels, 0 (clean) to 1 (noise); several stand side by side
     own.SAMPLES = 0  # noise samples per timestep, averaged
     own.SEED = 0  # of the noise
-    own.PARTS = ["outputs"]  # pixels, outputs (of the image), concepts (their products with the words), maps (of classes)
+    own.PARTS = ["outputs"]  # pixels, outputs (of the image), concepts (products with the words), maps (of classes)
     own.CONCEPTS = []  # the words for concepts and maps
     own.NORMALISE = "channel"  # against massive activations: none, token or channel
     own.STRIDE = 0  # pixels per cell of the feature map; by default pixels per image token
