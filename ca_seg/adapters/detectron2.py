@@ -63,8 +63,9 @@ def build_ca_seg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FrozenBackbon
     """MODEL.CA_SEG as one map, "tokens"; nothing in it learns.
 
     INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD are read here and undone at every batch. The transformer is
-    loaded to MODEL.DEVICE. Raises UnknownName for an unknown backbone, part, normalisation or precision, OutOfRange for
-    layers, timesteps or means (see `Normalised`), and whatever `load_backbone` raises.
+    loaded to MODEL.DEVICE. Raises UnknownName for an unknown backbone, part, normalisation or precision, UserError for
+    a word that the backbone does not know, OutOfRange for layers, timesteps or means (see `Normalised`), and whatever
+    `load_backbone` raises.
     """
     own = cfg.MODEL.CA_SEG
     normalised = Normalised(cfg.INPUT.FORMAT, tuple(cfg.MODEL.PIXEL_MEAN), tuple(cfg.MODEL.PIXEL_STD))
@@ -83,6 +84,8 @@ def build_ca_seg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FrozenBackbon
     )
     _check_layers(backbone, layers)
     words = Vocabulary.from_names(own.CONCEPTS) if own.CONCEPTS else None
+    if words is not None:  # a word that the backbone does not know is told now, not in the first batch
+        backbone.text.concepts(words.concepts, backbone.card.phrase_pooling)
     source = FrozenFeatures(backbone, words, parts=own.PARTS, reading=reading)
     return FrozenBackbone(source, normalised, stride=own.STRIDE or source.stride, seed=own.SEED)
 

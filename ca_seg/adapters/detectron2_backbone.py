@@ -7,6 +7,7 @@ batch [B, 3, H, W]  ──►  pictures  ──►  frozen features  ──►  
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -22,6 +23,13 @@ from ca_seg.features.source import FeatureSource
 TOKENS = "tokens"
 LEVELS = (4, 8, 16, 32)  # strides of p2 .. p5
 SCALES = {8: (2.0, 1.0, 0.5), 16: (4.0, 2.0, 1.0, 0.5)}  # by the stride of the map below; p5 of 8 is p4, every second
+
+
+class Shared(tuple):
+    """What it holds is no submodule, and stays one when a module is deep-copied (an average of weights)."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
+        return self
 
 
 class FrozenBackbone(Backbone):
@@ -42,7 +50,7 @@ class FrozenBackbone(Backbone):
         super().__init__()
         if stride < 1:
             raise OutOfRange(f"a stride of {stride} pixels", allowed="1 or more")
-        self._frozen = (source,)  # a tuple, so that it is no submodule
+        self._frozen = Shared((source,))
         self.normalised, self.stride, self.seed = normalised, stride, seed
         self.channels = source.channels
         self.register_buffer("place", torch.empty(0), persistent=False)  # for its device
@@ -62,6 +70,7 @@ class FrozenBackbone(Backbone):
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {TOKENS: ShapeSpec(channels=self.channels, stride=self.stride)}
 
+    @torch.compiler.disable  # recording listens inside the attentions, which a compiled model would pass by
     @torch.no_grad()
     def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """A normalised batch [B, 3, H, W] to float32 [B, channels, H / stride, W / stride], rounded up."""

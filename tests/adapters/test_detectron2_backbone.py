@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,7 @@ def test_it_is_frozen_and_in_no_checkpoint():
     held = {id(parameter) for parameter in dit.parameters()}
     assert held.isdisjoint(id(parameter) for parameter in model.parameters())
     assert all(name.startswith(("backbone.simfp_", "sem_seg_head.")) for name in model.state_dict())
+    assert copy.deepcopy(model).backbone.net.source is model.backbone.net.source
     plain = build_model(small_config(pyramid=False))
     assert not list(plain.backbone.parameters())
     assert not plain.backbone.state_dict()
@@ -209,6 +212,7 @@ def test_a_picture_of_no_whole_cells_goes_through_the_whole_model(sizes):
         (["MODEL.CA_SEG.BACKBONE", "minni"], UnknownName, "unknown backbone 'minni'.*'mini'"),
         (["MODEL.CA_SEG.PARTS", ["output"]], UnknownName, "part of features 'output'"),
         (["MODEL.CA_SEG.PARTS", ["maps"]], UserError, "'maps' need words"),
+        (["MODEL.CA_SEG.CONCEPTS", ["cat", "xqzzw"]], UserError, "xqzzw"),
         (["MODEL.CA_SEG.NORMALISE", "layer"], UnknownName, "normalisation 'layer'"),
         (["MODEL.CA_SEG.LAYERS", [9]], OutOfRange, r"layers \[9\] of mini.*0 to 5"),
         (["MODEL.CA_SEG.LAYERS", ["2"]], OutOfRange, r"LAYERS \['2'\]"),
