@@ -25,6 +25,8 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import resize_in
 from ca_seg.backbones.reading import Reading
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.record import Stream
+from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary
 
@@ -34,13 +36,15 @@ PARTS = ("pixels", "outputs", "concepts", "maps")
 class FrozenFeatures:
     """A `FeatureSource`: a backbone, read by `reading` for the words of `vocabulary`.
 
-    Raises UnknownName for a part, UserError for no part or for a reading that mirrors pictures (maps only have that).
+    Without a vocabulary nothing is asked, and pixels and stock outputs are all there is. Raises UnknownName for a part,
+    UserError for no part, for a part that needs words where there are none, or for a reading that mirrors pictures
+    (maps only have that).
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        vocabulary: Vocabulary,
+        vocabulary: Vocabulary | None,
         *,
         parts: Sequence[str] = ("concepts",),
         reading: Reading | None = None,
@@ -55,15 +59,18 @@ class FrozenFeatures:
         if self.reading.flip:
             raise UserError("features of mirrored pictures are not averaged", fix="leave flip false")
         self.parts = tuple(part for part in PARTS if part in parts)
+        asking = [part for part in self.parts if part in ("concepts", "maps") or self.reading.image_output != "stock"]
+        if vocabulary is None and asking:
+            raise UserError(f"the features {asking[0]!r} need words", fix="name what to look for")
         self.name = backbone.card.name
         self._times = len(self.reading.timesteps or (backbone.card.timestep,))
         self.stride = backbone.card.multiple
-        self.maps = len(vocabulary.classes) if "maps" in self.parts else 0
+        self.maps = len(vocabulary.classes) if vocabulary and "maps" in self.parts else 0
         layers = self._times * len(self.reading.layers or backbone.card.layers)
         widths = {
             "pixels": lambda: 3 * self.stride**2,
             "outputs": lambda: layers * self._width(),
-            "concepts": lambda: layers * len(vocabulary.concepts),
+            "concepts": lambda: layers * len(vocabulary.concepts) if vocabulary else 0,
             "maps": lambda: self.maps,
         }
         self.channels = sum(widths[part]() for part in self.parts)
@@ -72,17 +79,19 @@ class FrozenFeatures:
         """Pictures [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
         with torch.no_grad():
             read = self.reading.record(self.backbone, images, seeds)
-            asked = read.ask(self.vocabulary)
+            asked = None if self.vocabulary is None else read.ask(self.vocabulary)
+            image = read.recording.streams if asked is None else asked.image
             made = {
                 "pixels": lambda: self._pixels(images).to(read.recording.streams[0].output.device),
-                "outputs": lambda: self._outputs(asked),
+                "outputs": lambda: self._outputs(read.recording, image),
                 "concepts": lambda: self._concepts(asked, read.space),
                 "maps": lambda: read.maps_of(asked),
             }
             return torch.cat([made[part]().float() for part in self.parts], dim=1)
 
     def identity(self) -> dict[str, Any]:
-        words = {"classes": list(self.vocabulary.classes), "phrases": [list(own) for own in self.vocabulary.phrases]}
+        own = self.vocabulary
+        words = own and {"classes": list(own.classes), "phrases": [list(phrases) for phrases in own.phrases]}
         return {
             "backbone": self.name,
             "weights": weights_digest(self.backbone.transformer, self.backbone.autoencoder),
@@ -103,16 +112,16 @@ class FrozenFeatures:
         each = [asked.scores(layer, space=space, normalise=self.reading.normalise) for layer in asked.layers]
         return self._fused(torch.stack(each, dim=1))
 
-    def _outputs(self, asked: ConceptFeatures) -> torch.Tensor:
+    def _outputs(self, recording: Recording, image: Sequence[Stream]) -> torch.Tensor:
         """[B, timesteps * layers * width, h, w], normalised as the reading says."""
         each = []
-        for layer in asked.layers:
-            vectors = asked.image[layer].output.float().transpose(1, 2).flatten(2)  # [draws * B, N, width]
+        for layer in recording.layers:
+            vectors = image[layer].output.float().transpose(1, 2).flatten(2)  # [draws * B, N, width]
             if self.reading.normalise == "token":
                 vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
             elif self.reading.normalise == "channel":
                 vectors = vectors / vectors.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
-            each.append(asked.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (asked.draws, -1)))
+            each.append(recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.draws, -1)))
         return self._fused(torch.stack(each, dim=1))
 
     def _fused(self, stacked: torch.Tensor) -> torch.Tensor:

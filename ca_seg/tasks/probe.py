@@ -106,6 +106,9 @@ class Probe(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
+        if not bool(matrix.sum()):
+            why = next(iter(self.skipped.values()), "every pixel of the masks is void")
+            raise UserError(f"no picture could be scored: {why}", fix="mend the pictures, their masks, or the cache")
         self.log_dict({"val/miou": miou(matrix), "val/pixel_accuracy": pixel_accuracy(matrix)}, prog_bar=True)
         self.confusion.reset()
 

@@ -3,7 +3,7 @@
 python -m recipes.probe.table --dataset scenes --out out/probe
 python -m recipes.probe.table --dataset msrc --root DIR --out out/probe
 
-Linear heads train 20 epochs in batches of 16 at a learning rate of 0.01 (those that begin as the zero-shot map: 0.0003),
+Linear heads train 20 epochs in batches of 16 at a learning rate of 0.01 (0.0003 for those that begin zero-shot),
 cross entropy at the tokens. The settings were chosen on parts that are not reported here.
 """
 

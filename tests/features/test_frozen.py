@@ -96,3 +96,15 @@ def test_patches_are_the_pictures_own_pixels(pictures):
     assert made.shape == (2, 192, 16, 12)
     own = pictures[0, 1, 8:16, 16:24]  # green, token row 1, column 2
     assert torch.equal(made[0, 64:128, 1, 2], own.flatten())
+
+
+def test_outputs_and_pixels_need_no_words(backbone, pictures):
+    parts = ("pixels", "outputs")
+    without, beside = (FrozenFeatures(backbone, words, parts=parts) for words in (None, WORDS))
+    assert without.channels == beside.channels
+    assert torch.equal(without(pictures, SEEDS), beside(pictures, SEEDS))
+    assert json.loads(json.dumps(without.identity()))["vocabulary"] is None
+    with pytest.raises(UserError, match="'concepts' need words"):
+        FrozenFeatures(backbone, None)
+    with pytest.raises(UserError, match="'outputs' need words"):
+        FrozenFeatures(backbone, None, parts=("outputs",), reading=Reading(image_output="concepts"))

@@ -200,3 +200,11 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         with (out / "log-1" / "metrics.csv").open() as file:
             weights[world]["val"] = torch.tensor([float(r["val/miou"]) for r in csv.DictReader(file) if r["val/miou"]])
     torch.testing.assert_close(weights[2], weights[1], atol=2e-4, rtol=1e-3)
+
+
+def test_a_validation_without_a_picture_is_an_error():
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS)
+    probe.skipped["a.png"] = "a.png cannot be read"
+    with pytest.raises(UserError, match=r"no picture could be scored: a\.png cannot be read"):
+        probe.on_validation_epoch_end()
