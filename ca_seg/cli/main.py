@@ -29,6 +29,10 @@ def main() -> int:
         from ca_seg.cli.two_class import run_two_class
 
         return guarded(lambda: run_two_class(arguments[1:]))
+    if arguments[:1] == ["calibrate"]:
+        from ca_seg.cli.calibrate import run_calibration
+
+        return guarded(lambda: run_calibration(arguments[1:]))
     args = _parser().parse_args(arguments)
     return guarded(lambda: args.run(args))
 
@@ -90,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
     commands.add_parser("ablate", help="the paper's ablations: ca-seg ablate --config-file FILE (--help for more)")
     commands.add_parser("two-class", help="the paper's protocol, one object against background words (--help for more)")
+    commands.add_parser("calibrate", help="fit confidence on pictures with masks: ca-seg calibrate (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     return parser
 
