@@ -14,7 +14,7 @@ LAYERS = (
     ("vocabulary", "shipped", "written"),
     ("concept",),
     ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
-    ("zoo", "baselines", "heads"),
+    ("zoo", "baselines", "heads", "review"),
     ("tasks",),
     ("evaluation",),
     ("cli",),
