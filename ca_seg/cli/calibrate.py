@@ -82,9 +82,8 @@ def run_calibration(arguments: Sequence[str]) -> int:
         "versions": versions(),
     }
     lines = {"T = 1": fitted.curves["before"], f"T = {fitted.temperature:.3g}": fitted.curves["after"]}
-    plot = coverage_plot(
-        {name: [point[:0:-1] for point in line] for name, line in lines.items()}, wished=wish.precision
-    )
+    points = {name: [(coverage, precision) for _, precision, coverage in line] for name, line in lines.items()}
+    plot = coverage_plot(points, wished=wish.precision)
     with written(out.with_suffix(".png")) as part:
         plot.save(part, format="PNG")
     with written(out) as part:  # every digit: rounded thresholds would keep other pixels than were counted

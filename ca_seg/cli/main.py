@@ -1,4 +1,4 @@
-"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train | calibrate | review`."""
+"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train ...`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ca_seg.errors import BadMask, OutOfRange, UserError
 from ca_seg.evaluation.results import write_results

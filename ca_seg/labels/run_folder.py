@@ -78,7 +78,9 @@ class RunFolder:
         mask = _pixels(self.mask_path(entry), entry, ("P", "L"))
         strange = mask[(mask >= len(self.classes)) & (mask != 255)]
         if strange.size:
-            raise BadMask(f"{self.mask_path(entry)} has label {strange[0]}", allowed=f"0 to {len(self.classes) - 1}, 255")
+            raise BadMask(
+                f"{self.mask_path(entry)} has label {strange[0]}", allowed=f"0 to {len(self.classes) - 1}, 255"
+            )
         return mask
 
     def confidence(self, entry: Entry) -> np.ndarray:

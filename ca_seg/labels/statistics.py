@@ -1,7 +1,7 @@
 """What a run labelled: how often each class, how large, how sure. Counted picture by picture, in fixed memory.
 
-    entries of the manifest   ──►  pictures, pixels, areas, mean confidences      exact, of the whole run
-    masks and confidence maps ──►  pixels by confidence, in steps of 0.01         of the pictures that were given
+entries of the manifest   ──►  pictures, pixels, areas, mean confidences      exact, of the whole run
+masks and confidence maps ──►  pixels by confidence, in steps of 0.01         of the pictures that were given
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which pictures of a run are worth a look, in one pass over its manifest and memory for the chosen ones alone.
 
-    confidence  least mean confidence of the picture; a pixel without a label counts as 0
-    class       for each class in turn those where it is least sure, so that rare classes come up too
-    area        smallest share of the picture that a class has: specks are often mistakes
+confidence  least mean confidence of the picture; a pixel without a label counts as 0
+class       for each class in turn those where it is least sure, so that rare classes come up too
+area        smallest share of the picture that a class has: specks are often mistakes
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ class Choice:
             raise UnknownName("order", by, ORDERS)
         self.count, self.by = count, by
         self._worst: dict[str, Worst] = {}
-        self._draw, self._sample, self._random, self._seen = [], sample, random.Random(seed), 0
+        self._draw: list[Entry] = []
+        self._sample, self._random, self._seen = sample, random.Random(seed), 0
 
     def add(self, entry: Entry) -> None:
-        """Raises UserError for an entry without confidence, if that is what is wanted."""
+        """Raises UserError for an entry without confidence."""
         self._seen += 1
         if len(self._draw) < self._sample:
             self._draw.append(entry)
@@ -61,8 +62,8 @@ class Choice:
             self._worst.setdefault(name, Worst(self.count)).add(score, entry)
 
     def _scores(self, entry: Entry) -> Iterable[tuple[str, float]]:
-        if self.by != "area" and entry.area.keys() != entry.confidence.keys():
-            raise UserError(f"{entry.key} has no confidence", fix="--by area, or label with a confidence")
+        if entry.area.keys() != entry.confidence.keys():
+            raise UserError(f"{entry.key} was labelled without a confidence", fix="label again, with one")
         if self.by == "confidence":
             return [("", picture_confidence(entry))]
         if self.by == "class":

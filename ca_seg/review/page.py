@@ -76,11 +76,11 @@ class ReviewPage:
                 "name": entry.picture,
                 "small": small,
                 "size": f"{entry.width} x {entry.height}",
-                "confidence": picture_confidence(entry) if entry.confidence else None,
+                "confidence": picture_confidence(entry),
                 "unlabelled": 1 - sum(entry.area.values()) / size,
                 "present": [places[name] for name in entry.area],
                 "chips": [
-                    {"name": name, "index": places[name], "share": area / size, "sure": entry.confidence.get(name)}
+                    {"name": name, "index": places[name], "share": area / size, "sure": entry.confidence[name]}
                     for name, area in largest[:CHIPS]
                 ],
                 "more": max(0, len(largest) - CHIPS),
@@ -99,7 +99,7 @@ class ReviewPage:
         rows = self.statistics.table()
         places = {name: place for place, name in enumerate(self.run.classes)}
         return [
-            row | {"index": places[row["class"]], "colour": "#%02x%02x%02x" % colour(rank)}
+            row | {"index": places[row["class"]], "colour": "#" + bytes(colour(rank)).hex()}
             for rank, row in enumerate(rows)
         ]
 

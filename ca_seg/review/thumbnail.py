@@ -1,7 +1,7 @@
 """One labelled picture, small enough for a page.
 
-    picture     WebP, at most 320 pixels on its long side
-    labels      PNG of the same size: red = class index (255: none), green = confidence in whole percent
+picture     WebP, at most 320 pixels on its long side
+labels      PNG of the same size: red = class index (255: none), green = confidence in whole percent
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def write_about(out: Path, pictures: Path, classes: tuple[str, ...], skipped: li
 
 
 def made_run(
-    folder: Path, count: int, *, names: Mapping[int, str] = {}, threshold: float = 0.0, words: int | None = None  # noqa: B006
+    folder: Path, count: int, *, names: Mapping[int, str] = {}, threshold: float = 0.0, words: int | None = None
 ) -> Path:
     """FOLDER/pictures and FOLDER/run; picture `i` is called `names[i]`, where that is given. Every 20th word, or so."""
     data = open_dataset("scenes").first(count)
