@@ -129,7 +129,7 @@ def _parser() -> ArgumentParser:
     known.add_argument("--precision", type=float, default=0.95, help="wished share of right pixels among those kept")
     known.add_argument("--measure", type=str, default="margin", help="margin, entropy or max_share")
     known.add_argument("--per_class", type=bool, default=False, help="a threshold of each class")
-    known.add_argument("--least_pixels", type=int, default=100, help="of a class that its threshold must rest on")
+    known.add_argument("--least_pixels", type=int, default=100, help="of the sample that a threshold must keep")
     known.add_argument("--pixels", type=int, default=100_000, help="how many pixels the fit looks at, at most")
     known.add_argument("--device", type=str, default="cpu")
     known.add_argument("--seed", type=int, default=0)

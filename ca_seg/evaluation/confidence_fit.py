@@ -32,7 +32,7 @@ class Wish:
     precision: float  # share of the kept pixels that is right
     measure: str = "margin"
     per_class: bool = False
-    least_pixels: int = 100  # of a class's labels in the sample that a threshold must rest on
+    least_pixels: int = 100  # of the sample that a threshold must keep
 
     def __post_init__(self) -> None:
         if not 0 < self.precision <= 1:
@@ -60,8 +60,8 @@ def fit_confidence(
     A `temperature` that is given is not fitted.
 
     Figures are those of this very sample, and so a little better than those of other pictures: most with a threshold
-    of each class. Raises OutOfRange when no threshold gives the precision (with a threshold of each class: for none of
-    them), and UserError when no temperature fits.
+    of each class. Raises OutOfRange when no threshold gives the precision to `least_pixels` pixels (with a threshold of
+    each class: for none of them), and UserError when no temperature fits.
     """
     temperature = sample_temperature(shares, truth) if temperature is None else temperature
     guess, right = shares.argmax(axis=1), shares.argmax(axis=1) == truth
@@ -92,6 +92,12 @@ def fit_confidence(
         thresholds = counts["after"].threshold(wish.precision)
         least = np.full(len(sure), thresholds)
     kept = sure.astype(np.float64) >= least
+    if kept.sum() < wish.least_pixels:
+        raise OutOfRange(
+            f"a precision of {wish.precision:g} is reached by {int(kept.sum())} pixels of the sample alone",
+            allowed=f"{wish.least_pixels} or more",
+            fix="wish for less, or give a larger sample",
+        )
     figures |= {
         "precision": float(right[kept].mean()),
         "coverage": float(kept.mean()),
