@@ -51,11 +51,11 @@ def thumbnail(run: RunFolder, entry: Entry) -> Thumbnail:
     return Thumbnail(
         *size,
         _uri(picture.resize(size, Image.Resampling.LANCZOS), "WEBP", quality=80),
-        _uri(labels.resize(size, Image.Resampling.NEAREST), "PNG", optimize=True),
+        _uri(labels.resize(size, Image.Resampling.NEAREST), "PNG"),
     )
 
 
-def _uri(picture: Image.Image, kind: str, **options: int | bool) -> str:
+def _uri(picture: Image.Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format=kind, **options)
     return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

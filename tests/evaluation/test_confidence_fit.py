@@ -49,11 +49,11 @@ def test_the_temperature_of_two_classes_is_that_of_a_logistic_regression() -> No
     assert found.temperature == pytest.approx(1 / fitted.coef_[0, 0], rel=1e-4)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_the_temperature_and_figures_of_many_classes_against_scipy_and_sklearn(temperature: float) -> None:
+@pytest.mark.parametrize(("temperature", "wished"), [(0.5, 0.97), (2.0, 0.6)])
+def test_the_temperature_and_figures_of_many_classes_against_scipy_and_sklearn(temperature, wished) -> None:
     shares, truth = drawn(8000, 7, temperature)
     names = tuple("abcdefg")
-    found = fit_confidence(shares, truth, names, Wish(0.9, "entropy"))
+    found = fit_confidence(shares, truth, names, Wish(wished, "entropy"))
 
     def loss(t: float) -> float:
         tempered = shares.astype(np.float64) ** (1 / t)
@@ -67,10 +67,10 @@ def test_the_temperature_and_figures_of_many_classes_against_scipy_and_sklearn(t
     sure = MEASURES["entropy"](temper(shares.T[:, :, None], found.temperature))[:, 0]
     right = shares.argmax(1) == truth
     kept = sure.astype(np.float64) >= found.thresholds
-    assert found.figures["precision"] == right[kept].mean() >= 0.9
+    assert found.figures["precision"] == right[kept].mean() >= wished
     assert found.figures["coverage"] == kept.mean()
     lower = sure.astype(np.float64) >= found.thresholds - 1 / 1024
-    assert right[lower].mean() < 0.9  # it is the lowest
+    assert right[lower].mean() < wished  # it is the lowest
     for threshold, precision, coverage in found.curves["after"]:
         own = sure >= threshold
         assert (precision, coverage) == (right[own].mean(), own.mean())
@@ -111,11 +111,11 @@ def test_wishes_that_cannot_be() -> None:
     sure, guess = margin(shares.T[:, :, None])[:, 0], shares.argmax(1)
     best = sure > 0.9
     truth[best] = guess[best]
-    with pytest.raises(OutOfRange, match="a precision of 1 is reached by .* pixels of the sample alone"):
+    with pytest.raises(OutOfRange, match=r"a precision of 1 is reached by .* pixels of the sample alone"):
         fit_confidence(shares, truth, tuple("abcde"), Wish(1.0, least_pixels=int(best.sum()) + 500), temperature=1.0)
     surest = sure > np.floor(sure.max() * 1024) / 1024
     truth[surest] = (guess[surest] + 1) % 5
-    with pytest.raises(OutOfRange, match="no threshold gives a precision of 1: at best"):
+    with pytest.raises(OutOfRange, match=r"no threshold gives a precision of 1\.0: at best"):
         fit_confidence(shares, truth, tuple("abcde"), Wish(1.0), temperature=1.0)
 
 
