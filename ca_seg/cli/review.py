@@ -6,7 +6,7 @@ import argparse
 
 from ca_seg.errors import BadMask, OutOfRange, UserError
 from ca_seg.evaluation.results import write_results
-from ca_seg.labels.run_folder import RunFolder
+from ca_seg.labels.run_reader import LabelRun
 from ca_seg.labels.statistics import LabelStatistics
 from ca_seg.review.choice import Choice
 from ca_seg.review.page import ReviewPage
@@ -21,7 +21,7 @@ def review(args: argparse.Namespace) -> int:
         raise OutOfRange(f"a page of {args.count} pictures", allowed=f"1 to {MOST}")
     if args.sample < 0:
         raise OutOfRange(f"a sample of {args.sample} pictures", allowed="0 or more")
-    run = RunFolder.open(args.run_folder, args.pictures)
+    run = LabelRun.open(args.run_folder, args.pictures)
     skipped = run.skipped()
     choice, statistics = Choice(args.count, args.by, sample=args.sample), LabelStatistics(run.classes)
     for entry in run.entries():

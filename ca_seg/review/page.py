@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ca_seg.errors import BadMask, UnreadableImage, UserError
 from ca_seg.labels.entry import Entry
-from ca_seg.labels.run_folder import RunFolder
+from ca_seg.labels.run_reader import LabelRun
 from ca_seg.labels.statistics import AREAS, LabelStatistics
 from ca_seg.review.choice import picture_confidence
 from ca_seg.review.thumbnail import thumbnail
@@ -34,7 +34,7 @@ CHIPS = 12  # classes of a picture that are named under it
 class ReviewPage:
     """What is written; `failed` lists pictures that could not be shown, once it has been."""
 
-    run: RunFolder
+    run: LabelRun
     statistics: LabelStatistics
     skipped: Sequence[tuple[str, str]] | None
     by: str
@@ -113,11 +113,11 @@ class ReviewPage:
             "areaEdges": list(AREAS),
             "areas": {i: own.areas[i].tolist() for i in there},
             "levels": {i: own.levels[i].tolist() for i in there},
-            "threshold": _number(self.run.about.get("threshold")),
+            "threshold": _number(self.run.settings.get("certainty", {}).get("threshold")),
         }
 
     def _facts(self) -> list[tuple[str, str]]:
-        own, about = self.statistics, self.run.about
+        own = self.statistics
         labelled = int(own.class_pixels.sum()) / max(1, own.pixels)
         used = int((own.class_pictures > 0).sum())
         facts = [
@@ -127,9 +127,9 @@ class ReviewPage:
             ("pictures without any label", f"{own.without_label:,}"),
             ("skipped", "the run is not finished" if self.skipped is None else f"{len(self.skipped):,}"),
         ]
-        for key in ("backbone", "confidence", "threshold"):
-            if isinstance(about.get(key), str | int | float):
-                facts.append((key, str(about[key])))
+        facts += [("backbone", str(self.run.settings.get("model", {}).get("backbone")))]
+        for key, value in self.run.settings.get("certainty", {}).items():
+            facts.append((key, "one of each class" if isinstance(value, dict) else str(value)))
         return [*facts, ("fingerprint", self.run.fingerprint)]
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from ca_seg.data.read import read_image
 from ca_seg.errors import UnreadableImage
 from ca_seg.labels.entry import Entry
-from ca_seg.labels.run_folder import RunFolder
+from ca_seg.labels.run_reader import LabelRun
 from ca_seg.labels.statistics import confidence_level
 
 SIDE = 320
@@ -30,7 +30,7 @@ class Thumbnail:
     labels: str
 
 
-def thumbnail(run: RunFolder, entry: Entry) -> Thumbnail:
+def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
     """Small ones stay as they are. Labels are taken at pixels (nearest) and never mixed.
 
     Raises UnreadableImage and BadMask for files that are missing, broken, or no longer of the label's size.

@@ -22,6 +22,8 @@ from ca_seg.labels.manifest import Manifest
 from ca_seg.labels.registry import FORMATS
 from ca_seg.vocabulary import Vocabulary
 
+FINGERPRINT = "0123456789abcdef" * 2
+
 
 @cache
 def mini() -> Backbone:
@@ -38,26 +40,30 @@ def add_label(out: Path, pictures: Path, label: Label, manifest: Manifest, class
     manifest.add(Entry.of(label, classes, sha256=sha256, outputs=outputs, seconds=0.1))
 
 
-def write_about(out: Path, pictures: Path, classes: tuple[str, ...], skipped: list[list[str]], **more: object) -> None:
+def write_about(
+    out: Path, pictures: Path, classes: tuple[str, ...], skipped: list[list[str]], threshold: float | None = None
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     about = {
-        "classes": list(classes), "phrases": [[name] for name in classes], "pictures": str(pictures),
-        "data": {"name": "pictures"}, "fingerprint": "f" * 32, "formats": ["png"], "confidence": "margin",
-        "threshold": 0.0, "backbone": "mini",
+        "schema": "ca_seg.labels/1", "fingerprint": FINGERPRINT, "classes": list(classes),
+        "phrases": [[name] for name in classes], "pictures": {"name": "pictures", "folder": str(pictures)},
+        "settings": {
+            "model": {"backbone": "mini"},
+            "certainty": {"measure": "margin", "temperature": 1.0, "threshold": threshold},
+        },
     }  # fmt: skip
-    (out / "run.json").write_text(json.dumps(about | more), encoding="utf-8")
-    (out / "summary.json").write_text(json.dumps({"pictures": 0, "skipped": skipped, "seconds": 1}), encoding="utf-8")
+    (out / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    named = [{"picture": picture, "reason": reason} for picture, reason in skipped]
+    (out / "summary.json").write_text(json.dumps({"skipped": named}), encoding="utf-8")
 
 
-def made_run(
-    folder: Path, count: int, *, names: Mapping[int, str] = {}, threshold: float = 0.0, words: int | None = None
-) -> Path:
-    """FOLDER/pictures and FOLDER/run; picture `i` is called `names[i]`, where that is given. Every 20th word, or so."""
+def made_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: float = 0.0) -> Path:
+    """FOLDER/pictures and FOLDER/run; picture `i` is called `names[i]`, where that is given."""
     data = open_dataset("scenes").first(count)
-    classes = data.class_list.names[:words]
+    classes = data.class_list.names
     vocabulary, pictures, out = Vocabulary.from_names(classes), folder / "pictures", folder / "run"
     write_about(out, pictures, classes, [["broken <b>.jpg", "it is no picture"]], threshold=threshold)
-    with Manifest(out / "manifest.jsonl", "f" * 32) as manifest:
+    with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
         for i in range(count):
             sample = data[i]
             name = names.get(i, f"{sample['stem']}.png")

@@ -16,10 +16,10 @@ from ca_seg.errors import BadMask, UserError
 from ca_seg.labels.entry import Entry
 from ca_seg.labels.label import Label
 from ca_seg.labels.manifest import Manifest
-from ca_seg.labels.run_folder import RunFolder
+from ca_seg.labels.run_reader import LabelRun
 from ca_seg.labels.statistics import AREAS, STEPS, LabelStatistics, confidence_level
 from tests.labels.drawn import NAMES, label_of, mask_of
-from tests.labels.made_run import add_label, write_about
+from tests.labels.made_run import FINGERPRINT, add_label, write_about
 
 KINDS = ("blocks", "noise", "ignored", "specks", "one", "rings")
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Label]]:
     folder = tmp_path_factory.mktemp("run")
     labels = []
     write_about(folder / "run", folder / "pictures", NAMES, [["x.jpg", "broken"]])
-    with Manifest(folder / "run" / "manifest.jsonl", "f" * 32) as manifest:
+    with Manifest(folder / "run" / "manifest.jsonl", FINGERPRINT) as manifest:
         for number in range(18):
             mask = mask_of(number, 12 + number, 20, len(NAMES), KINDS[number % 6])
             label = label_of(mask, f"{number % 2}/{number:04d}", ".png")
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Label]]:
 
 def test_statistics_against_loops(made) -> None:
     folder, labels = made
-    run = RunFolder.open(folder)
+    run = LabelRun.open(folder)
     found = LabelStatistics(run.classes)
     for entry in run.entries():
         found.add(entry)
@@ -86,10 +86,10 @@ def test_a_level_is_below_just_where_the_confidence_is() -> None:
 def test_a_run_that_is_not_finished_or_not_whole(made, tmp_path: Path) -> None:
     folder = shutil.copytree(made[0], tmp_path / "run")
     (folder / "summary.json").unlink()
-    run = RunFolder.open(folder)
+    run = LabelRun.open(folder)
     assert run.skipped() is None
     assert run.pictures == made[0].parent / "pictures"
-    assert RunFolder.open(folder, tmp_path).pictures == tmp_path
+    assert LabelRun.open(folder, tmp_path).pictures == tmp_path
     entry = next(run.entries())
     Image.new("L", (3, 4)).save(run.confidence_path(entry))
     with pytest.raises(BadMask, match=r"3 x 4\. Allowed: L, 20 x 12"):
@@ -100,16 +100,25 @@ def test_a_run_that_is_not_finished_or_not_whole(made, tmp_path: Path) -> None:
     Image.new("L", (20, 12), 77).save(run.mask_path(entry))
     with pytest.raises(BadMask, match="has label 77"):
         run.mask(entry)
-    (folder / "run.json").write_text('{"classes": ["cat"], "pictures": "."}')
+    (folder / ".manifests").mkdir()
+    (folder / "manifest.jsonl").rename(folder / ".manifests" / "rank-0.jsonl")
+    assert [e.key for e in run.entries()] == [e.key for e in LabelRun.open(made[0]).entries()]
+    (folder / ".manifests" / "rank-0.jsonl").unlink()
+    with pytest.raises(UserError, match="has no manifest"):
+        next(run.entries())
+    (folder / "summary.json").write_text('{"skipped": [["a", "b"]]}')
+    with pytest.raises(UserError, match="no list of skipped pictures"):
+        run.skipped()
+    (folder / "run.json").write_text('{"classes": ["cat"], "pictures": {}}')
     with pytest.raises(UserError, match="has no 'fingerprint'"):
-        RunFolder.open(folder)
+        LabelRun.open(folder)
     (folder / "run.json").unlink()
     with pytest.raises(UserError, match=r"run\.json cannot be read"):
-        RunFolder.open(folder)
+        LabelRun.open(folder)
 
 
 def test_nothing_outside_the_folder_is_read(made) -> None:
-    run = RunFolder.open(made[0])
+    run = LabelRun.open(made[0])
     bad = Entry("../../secret", "/etc/passwd", 1, 1, "", (), {}, {}, 0)
     for path in (run.mask_path, run.confidence_path, run.picture_path):
         with pytest.raises(UserError, match=r"relative path|has the part"):

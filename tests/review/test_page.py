@@ -19,11 +19,11 @@ from PIL import Image
 
 from ca_seg.cli.main import main
 from ca_seg.labels.manifest import Manifest
-from ca_seg.labels.run_folder import RunFolder
+from ca_seg.labels.run_reader import LabelRun
 from ca_seg.review.thumbnail import SIDE, thumbnail
 from tests.labels.drawn import NAMES as CLASSES
 from tests.labels.drawn import label_of, mask_of
-from tests.labels.made_run import add_label, made_run, write_about
+from tests.labels.made_run import FINGERPRINT, add_label, made_run, write_about
 
 CHROMIUM = shutil.which("chromium")
 NAMES = {1: 'it\'s "<script>alert(1)<|script>" & co.png', 3: "Straße 道/ü #1 50%?.png"}
@@ -93,7 +93,7 @@ def test_the_page_may_lie_elsewhere_and_shows_so_many(run: Path, tmp_path: Path,
 
 
 def test_a_thumbnail_holds_labels_and_confidence_of_single_pixels(run: Path) -> None:
-    own = RunFolder.open(run)
+    own = LabelRun.open(run)
     entry = next(own.entries())
     small = thumbnail(own, entry)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(small.labels.partition(",")[2]))))
@@ -109,9 +109,9 @@ def test_a_thumbnail_is_small_whatever_the_picture(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (900, 700, 3), np.uint8)
     (pictures / "a" / "b").mkdir(parents=True)
     Image.fromarray(noise).save(pictures / label.file_name, format="PNG")
-    with Manifest(out / "manifest.jsonl", "f" * 32) as manifest:
+    with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
         add_label(out, pictures, label, manifest, CLASSES)
-    own = RunFolder.open(out)
+    own = LabelRun.open(out)
     small = thumbnail(own, next(own.entries()))
     assert (small.width, small.height) == (round(SIDE * 7 / 9), SIDE)
     assert len(small.picture) + len(small.labels) < 260_000
@@ -169,7 +169,7 @@ def opened(page: Path, script: str, user: Path, *flags: str) -> tuple[list[str],
 @pytest.fixture
 def counted(run: Path):
     """Masks, confidence levels and classes of the run, by picture."""
-    own = RunFolder.open(run)
+    own = LabelRun.open(run)
     pixels = {e.picture: (own.mask(e), own.confidence(e).astype(int) * 100 // 255) for e in own.entries()}
     return own.classes, pixels
 

@@ -1,10 +1,11 @@
-"""The folder of a labelling run, as it is read again.
+"""The folder of a labelling run, read again.
 
 OUT/run.json              what was asked, and of which pictures
-OUT/manifest.jsonl        a line for each picture that is done
+OUT/manifest.jsonl        a line for each picture that is done, once the run has come to its end
+OUT/.manifests/*.jsonl    the same of each process, until then
 OUT/png/masks/KEY.png     class indices, 255 = ignore
 OUT/confidence/KEY.png    gray, round(confidence * 255)
-OUT/summary.json          at the end: the pictures that were skipped, with reasons
+OUT/summary.json          at the end: "skipped": [{"picture": "b.jpg", "reason": "..."}, ...]
 """
 
 from __future__ import annotations
@@ -27,39 +28,43 @@ HOW = "`ca-seg label` writes one"
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class LabelRun:
     """One run. Raises UserError where a file is missing or broken, BadMask for a mask or map that does not fit."""
 
     folder: Path
     classes: tuple[str, ...]
     pictures: Path  # where the pictures lie
     fingerprint: str
-    about: dict[str, Any]  # all of run.json
+    settings: dict[str, Any]  # what the labels depend on
 
     @classmethod
-    def open(cls, folder: Path, pictures: Path | None = None) -> RunFolder:
+    def open(cls, folder: Path, pictures: Path | None = None) -> LabelRun:
         """The run in `folder`; `pictures` tells where its pictures lie now, if they were moved."""
         about = _read_json(folder / "run.json")
-        for key, kind in (("classes", list), ("pictures", str), ("fingerprint", str)):
+        for key, kind in (("classes", list), ("pictures", dict), ("fingerprint", str), ("settings", dict)):
             if not isinstance(about.get(key), kind):
                 raise UserError(f"{folder / 'run.json'} has no {key!r}", fix=HOW)
-        root = pictures or Path(about["pictures"])
-        root = root.parent if root.is_file() else root  # a list of pictures: they lie beside it
-        return cls(folder, tuple(about["classes"]), root, about["fingerprint"], about)
+        root = pictures or Path(about["pictures"].get("folder", ""))
+        return cls(folder, tuple(about["classes"]), root, about["fingerprint"], about["settings"])
 
     def entries(self) -> Iterator[Entry]:
-        """What is done, line by line."""
-        return read_entries(self.folder / "manifest.jsonl", self.fingerprint)
+        """What is done, line by line. While the run is under way, a picture that changed may come twice."""
+        whole = self.folder / "manifest.jsonl"
+        parts = [whole] if whole.exists() else sorted((self.folder / ".manifests").glob("*.jsonl"))
+        if not parts:
+            raise UserError(f"{self.folder} has no manifest", fix=HOW)
+        for part in parts:
+            yield from read_entries(part, self.fingerprint)
 
     def skipped(self) -> list[tuple[str, str]] | None:
         """Pictures that got no label, with reasons; None when the run has not come to its end."""
         path = self.folder / "summary.json"
         if not path.exists():
             return None
-        pairs = _read_json(path).get("skipped", [])
-        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-            raise UserError(f"{path}: skipped is no list of [picture, reason]")
-        return [(str(picture), str(reason)) for picture, reason in pairs]
+        found = _read_json(path).get("skipped")
+        if not isinstance(found, list) or not all(isinstance(own, dict) for own in found):
+            raise UserError(f"{path} has no list of skipped pictures", fix=HOW)
+        return [(str(own.get("picture")), str(own.get("reason"))) for own in found]
 
     def picture_path(self, entry: Entry) -> Path:
         check_relative(entry.picture, "the picture's name")
