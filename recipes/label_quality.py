@@ -9,7 +9,7 @@ table) and OUT.png (precision against coverage).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ HEAD = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of
 BY_CLASS, SHOWN = "margin, T fitted, by class", "margin, T fitted"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--data", default="scenes")
@@ -42,10 +42,11 @@ def main() -> int:
     parser.add_argument("--report", nargs="+", default=["train"], help="the splits that are reported")
     parser.add_argument("--precision", type=float, default=0.95)
     parser.add_argument("--pixels", type=int, default=100_000, help="pixels to fit on")
+    parser.add_argument("--limit", type=int, help="only the first pictures of each split")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("out/label_quality"))
-    args = parser.parse_args()
-    own = SegmentationData(args.data, args.root, args.fit)
+    args = parser.parse_args(arguments)
+    own = opened(args, args.fit)
     classes = own.class_list.names
     check_apart(args, own)
     record = of_backbone(load_backbone(args.backbone, device=args.device), Reading())
@@ -66,7 +67,7 @@ def main() -> int:
     for split in args.report:
         scored = {name: LabelQuality(len(classes), **settings) for name, settings in made.items()}
         pictures = 0
-        for labelled in reader.read(SegmentationData(args.data, args.root, split).test_dataloader(), args.device):
+        for labelled in reader.read(opened(args, split).test_dataloader(), args.device):
             pictures += 1
             for shares, truth in pixels_of(labelled):
                 for quality in scored.values():
@@ -94,11 +95,15 @@ def main() -> int:
     return 1 if reader.skipped else 0
 
 
+def opened(args: argparse.Namespace, split: str) -> SegmentationData:
+    return SegmentationData(args.data, args.root, split, limit=args.limit)
+
+
 def check_apart(args: argparse.Namespace, own: SegmentationData) -> None:
     """Raises UserError when a picture is both fitted on and reported."""
     fitted = set(own.dataset(args.fit).stems)
     for split in args.report:
-        both = fitted & set(SegmentationData(args.data, args.root, split).dataset(split).stems)
+        both = fitted & set(opened(args, split).dataset(split).stems)
         if both:
             raise UserError(
                 f"{len(both)} pictures are in {args.fit!r} and in {split!r}", fix="report on other pictures"
