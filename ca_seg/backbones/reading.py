@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import Pictures, as_tensor
 from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT
-from ca_seg.concept.features import NORMALISE, SPACES
+from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName
 from ca_seg.vocabulary import Vocabulary
@@ -43,6 +43,15 @@ class Reading:
         ):
             if name is not None and name not in known:
                 raise UnknownName(kind, name, known)
+
+    def plain(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON can hold it; `from_plain` is its inverse."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+    @classmethod
+    def from_plain(cls, told: Mapping[str, Any]) -> Reading:
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
     def record(self, backbone: Backbone, images: Pictures, seeds: Sequence[int]) -> Read:
         recording = backbone.record(
@@ -93,13 +102,18 @@ class Read:
         mirrored = None if self.mirrored is None else self.mirrored.select(picture)
         return Read(self.recording.select(picture), self.reading, self.space, mirrored)
 
+    def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
+        own = self.reading
+        return self.recording.ask(vocabulary, concept_attention=own.concept_attention, image_output=own.image_output)
+
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
+        maps = self.maps_of(self.ask(vocabulary))
+        return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2
+
+    def maps_of(self, features: ConceptFeatures) -> torch.Tensor:
+        """Class maps [B, K, h, w] of what was asked; without the mirrored picture."""
         own = self.reading
-        features = self.recording.ask(
-            vocabulary, concept_attention=own.concept_attention, image_output=own.image_output
-        )
-        maps = features.maps(
+        return features.maps(
             space=self.space, softmax=own.softmax, weights=own.weights, normalise=own.normalise, heads=own.heads
         )
-        return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2

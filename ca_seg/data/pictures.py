@@ -16,7 +16,6 @@ from pathlib import Path, PurePath
 import torch
 
 from ca_seg.data.classes import IGNORE_INDEX, ClassList
-from ca_seg.data.collate import Sample
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
 from ca_seg.errors import BadDataset, UnknownName
@@ -53,10 +52,8 @@ class Pictures(SegmentationDataset):
             raise BadDataset(f"{given} has no picture", allowed=f"one or more of {', '.join(ENDINGS)}")
         super().__init__(folder, None, UNLABELLED, pairs)
 
-    def __getitem__(self, index: int) -> Sample:
-        pair, image = self._pairs[index], self.read_picture(index)
-        void = torch.full(image.shape[1:], IGNORE_INDEX, dtype=torch.int64)
-        return Sample(image=image, mask=void, stem=pair.stem, path=str(pair.image))
+    def mask(self, index: int, height: int, width: int) -> torch.Tensor:
+        return torch.full((height, width), IGNORE_INDEX, dtype=torch.int64)
 
 
 def _pairs(folder: Path, names: Iterable[str]) -> list[Pair]:
