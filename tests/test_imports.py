@@ -15,7 +15,7 @@ LAYERS = (
     ("concept",),
     ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
     ("features",),
-    ("zoo", "baselines", "heads"),
+    ("zoo", "baselines", "heads", "review"),
     ("adapters",),
     ("tasks",),
     ("evaluation",),
