@@ -15,7 +15,7 @@ class LinearHead(Head):
     def __init__(self, given: HeadInput, *, dropout: float = 0.1) -> None:
         super().__init__(given)
         self.layers = nn.Sequential(
-            SyncedBatchNorm2d(given.channels),
+            SyncedBatchNorm2d(given.channels, affine=False),  # what an affine part learns, the convolution can
             nn.Dropout2d(dropout),
             nn.Conv2d(given.channels, given.classes, kernel_size=1),
         )

@@ -33,7 +33,7 @@ class ZeroShotLinearHead(Head):
             )
         self.scale = nn.Parameter(torch.ones(given.classes, 1, 1))
         self.layers = nn.Sequential(
-            SyncedBatchNorm2d(given.channels),
+            SyncedBatchNorm2d(given.channels, affine=False),  # what an affine part learns, the convolution can
             nn.Dropout2d(dropout),
             nn.Conv2d(given.channels, given.classes, kernel_size=1),
         )

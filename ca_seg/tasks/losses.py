@@ -85,11 +85,11 @@ def token_counts(
     across = torch.arange(rows, device=mask.device) * height // rows
     along = torch.arange(columns, device=mask.device) * width // columns
     picture = torch.arange(batch, device=mask.device)[:, None, None]
-    place = ((picture * classes + mask) * height + across[:, None]) * width + along
-    seen = mask != IGNORE_INDEX
-    one_each = None if weight is None else weight[seen].float()
-    counts = torch.bincount(place[seen], weights=one_each, minlength=batch * classes * height * width)
-    return counts.float().view(batch, classes, height, width)
+    kind = mask.clamp(max=classes)  # void is a class of its own, and left out at the end
+    place = ((picture * (classes + 1) + kind) * height + across[:, None]) * width + along
+    each = None if weight is None else weight.flatten().float()
+    counts = torch.bincount(place.flatten(), weights=each, minlength=batch * (classes + 1) * height * width)
+    return counts.float().view(batch, classes + 1, height, width)[:, :-1]
 
 
 def _of_smp(name: str) -> Any:

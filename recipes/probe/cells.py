@@ -12,7 +12,7 @@ from ca_seg.cli.train import train
 from ca_seg.errors import UserError
 
 DATA = {
-    "scenes": ["--data.name", "scenes", "--data.train_split", "train", "--data.val_split", "in_distribution"],
+    "scenes": ["--data.name", "scenes", "--data.train_split", "train", "--data.val_split", "val"],
     "msrc": ["--data.name", "msrc", "--data.train_split", "train", "--data.val_split", "dev"],
 }
 
