@@ -27,6 +27,7 @@ from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
 from ca_seg.heads.registry import head_class
+from ca_seg.shipped import shipped
 from ca_seg.vocabulary import Vocabulary
 
 CARD = """---
@@ -128,12 +129,14 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
 
 
 def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
-    """The head in a folder, or in a repository of the hub, in eval mode.
+    """The head in a folder, one that ships (checkpoints/heads/NAME), or in a repository of the hub, in eval mode.
 
     Raises WeightsUnavailable when it is not there, CorruptWeights when it cannot be read or is of another backbone than
     `backbone` (None: any).
     """
     folder = Path(where)
+    if not folder.exists() and folder.parts[:1] == ("checkpoints",):
+        folder = shipped(*folder.parts)  # those that ship, from any folder
     head = _from_folder(folder) if folder.exists() else _from_hub(str(where))
     if backbone is not None:
         head.check_backbone(backbone)
