@@ -15,8 +15,8 @@ LAYERS = (
     ("concept",),
     ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
     ("features",),
-    ("zoo", "baselines", "heads", "review"),
-    ("adapters",),
+    ("baselines", "heads", "review"),
+    ("adapters", "zoo"),
     ("tasks",),
     ("evaluation",),
     ("cli",),

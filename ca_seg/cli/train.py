@@ -108,6 +108,7 @@ def save_head(head: TrainedHead, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     try:
         head.save_pretrained(part)
+        (part / "model.safetensors").chmod(0o644)  # safetensors lets nobody else read it
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as problem:
