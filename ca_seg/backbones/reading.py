@@ -11,7 +11,7 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.pictures import Pictures, as_tensor
 from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT
-from ca_seg.concept.features import NORMALISE, SPACES
+from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName
 from ca_seg.vocabulary import Vocabulary
@@ -95,11 +95,23 @@ class Read:
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
+        maps = self._maps(self._ask(vocabulary))
+        return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2
+
+    def draws(self, vocabulary: Vocabulary) -> list[torch.Tensor]:
+        """Class maps [B, K, h, w] of each draw (timestep, noise sample) on its own; their mean is `maps`."""
+        features = self._ask(vocabulary)
+        each = [self._maps(features.draw(number)) for number in range(features.draws)]
+        if self.mirrored is None:
+            return each
+        return [(a + b.flip(-1)) / 2 for a, b in zip(each, self.mirrored.draws(vocabulary), strict=True)]
+
+    def _ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
         own = self.reading
-        features = self.recording.ask(
-            vocabulary, concept_attention=own.concept_attention, image_output=own.image_output
-        )
-        maps = features.maps(
+        return self.recording.ask(vocabulary, concept_attention=own.concept_attention, image_output=own.image_output)
+
+    def _maps(self, features: ConceptFeatures) -> torch.Tensor:
+        own = self.reading
+        return features.maps(
             space=self.space, softmax=own.softmax, weights=own.weights, normalise=own.normalise, heads=own.heads
         )
-        return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2

@@ -69,6 +69,14 @@ class SegmentationDataset(Dataset):
         """float32 [3, H, W] in 0..1."""
         return read_image(self._pairs[index].image)
 
+    def read_bytes(self, index: int) -> bytes:
+        """The picture's file as it is. Raises UnreadableImage when it cannot be read."""
+        path = self.image_path(index)
+        try:
+            return path.read_bytes()
+        except OSError as problem:
+            raise UnreadableImage(f"{path} cannot be read ({problem.strerror})") from problem
+
     def read_ids(self, index: int) -> np.ndarray:
         """The numbers of a mask [H, W], as `class_list` knows them."""
         return read_mask(self._pairs[index].mask)

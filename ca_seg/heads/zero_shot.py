@@ -9,6 +9,7 @@ tokens a class is a mixture of its four corners; it cannot win there if its larg
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,16 +38,27 @@ class Segmentation:
             return score, place
         classes = candidates(self.maps)
         few = self.maps[:, classes]
-        rows = max(1, MOST_NUMBERS // (len(few) * len(classes) * self.width))
-        if rows >= self.height:
-            score, place = resize_out(few, self.height, self.width).max(dim=1)
-            return score, classes[place]
-        wide = resize_out(few, few.shape[2], self.width)
-        strips = [
-            _rows(wide, self.height, start, min(start + rows, self.height)).max(dim=1)
-            for start in range(0, self.height, rows)
-        ]
+        strips = [scores.max(dim=1) for _, _, scores in decide(few, self.height, self.width).strips(MOST_NUMBERS)]
         return torch.cat([s.values for s in strips], dim=1), classes[torch.cat([s.indices for s in strips], dim=1)]
+
+    def strips(self, most: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Rows `start` to `stop`, and their scores [B, K, stop - start, W]: up to `most` numbers, or one row."""
+        rows = max(1, most // (len(self.maps) * self.maps.shape[1] * self.width))
+        if rows >= self.height:
+            yield 0, self.height, self.scores
+            return
+        for start in range(0, self.height, rows):
+            stop = min(start + rows, self.height)
+            yield start, stop, self.rows(start, stop)
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        """[B, K, stop - start, W], the scores of some rows."""
+        return _rows(self._wide, self.height, start, stop)
+
+    @cached_property
+    def _wide(self) -> torch.Tensor:
+        """[B, K, h, W]: brought to the picture's width, not yet to its height."""
+        return resize_out(self.maps, self.maps.shape[2], self.width)
 
     @property
     def mask(self) -> torch.Tensor:
@@ -73,11 +85,15 @@ def decide(maps: torch.Tensor, height: int, width: int) -> Segmentation:
     return Segmentation(maps, height, width)
 
 
-def candidates(maps: torch.Tensor) -> torch.Tensor:
-    """The classes, rising, that can have the largest bilinear value somewhere. Maps [B, K, h, w] to [1..K]."""
+def candidates(maps: torch.Tensor, places: int = 1) -> torch.Tensor:
+    """The classes, rising, that can be among the `places` largest bilinear values somewhere.
+
+    Maps [B, K, h, w] to [1..K].
+    """
     edged = pad(maps.float(), (1, 1, 1, 1), mode="replicate")  # outside the outermost tokens their value goes on
     highest, lowest = max_pool2d(edged, 2, stride=1), -max_pool2d(-edged, 2, stride=1)
-    possible = highest >= lowest.amax(dim=1, keepdim=True)
+    least = lowest.topk(min(places, lowest.shape[1]), dim=1).values[:, -1:]
+    possible = highest >= least
     return possible.flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
 
 
