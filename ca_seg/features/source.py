@@ -1,7 +1,7 @@
 """What a head learns on: anything frozen that turns pictures into feature maps.
 
-    pictures [B, 3, H, W] ──►  source (frozen) ──►  features [B, channels, h, w] ──►  head (learns) ──►  logits
-                                                        └── may be kept on disk (`cache.py`)
+pictures [B, 3, H, W] ──►  source (frozen) ──►  features [B, channels, h, w] ──►  head (learns) ──►  logits
+                                                    └── may be kept on disk (`cache.py`)
 """
 
 from __future__ import annotations

@@ -124,4 +124,3 @@ MEASURES: dict[str, Measure] = {"margin": _margin, "entropy": _entropy, "max_sha
 
 def _tiny(scores: Tensor) -> float:
     return torch.finfo(scores.dtype).tiny
-
