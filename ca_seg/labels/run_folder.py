@@ -42,6 +42,7 @@ class RunFolder:
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            self._refuse_strangers()
             lock = filelock.FileLock(self.out / ".lock")
             lock.acquire(timeout=PATIENCE)
         except filelock.Timeout as problem:
@@ -76,14 +77,16 @@ class RunFolder:
         )
         return target
 
+    def _refuse_strangers(self) -> None:
+        if (self.out / "run.json").exists():
+            return
+        strangers = sorted(path.name for path in self.out.iterdir() if path.name not in (".lock", "run.json.part"))
+        if strangers:
+            raise UserError(f"{self.out} is no folder of labels, and holds {strangers[0]!r}", fix="give an empty --out")
+
     def _claim(self, about: Mapping[str, Any]) -> None:
         file = self.out / "run.json"
         if not file.exists():
-            strangers = sorted(p.name for p in self.out.iterdir() if p.name not in (".lock", "run.json.part"))
-            if strangers:
-                raise UserError(
-                    f"{self.out} is no folder of labels, and holds {strangers[0]!r}", fix="give an empty --out"
-                )
             content = {"schema": SCHEMA, "fingerprint": self.fingerprint, **about, "settings": self.settings}
             with written(file) as part:
                 part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -30,8 +30,8 @@ class PseudoLabel(pl.LightningModule):
     """Labels the pictures of `UnlabelledBatch`es; nothing is trained.
 
     `measure` is one of `confident.MEASURES`, "agreement" (of several draws, which what `record` gives must have), or
-    None. `scores` keeps the shares of all classes. With `whole`, maps come in the picture's own size on the way, and a picture for
-    which they would be too large is skipped. `skipped` lists (picture, reason).
+    None. `scores` keeps the shares of all classes. With `whole`, maps come in the picture's own size on the way, and a
+    picture for which they would be too large is skipped. `skipped` lists (picture, reason).
     """
 
     def __init__(
