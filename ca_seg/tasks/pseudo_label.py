@@ -98,8 +98,9 @@ class PseudoLabel(pl.LightningModule):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Mask uint8 [H, W], confidence float32 [H, W] and scores [K, H, W] of one picture."""
         if self.refine is not None:
-            maps = self.refine(maps, picture, recorded)
-            draws = [self.refine(draw, picture, recorded) for draw in draws]
+            maps, *draws = (self.refine(own, picture, recorded) for own in (maps, *draws))
+            if self.measure is not None:
+                maps = maps.clamp_min(0)  # a guided filter overshoots at edges; below 0 nothing wins
         if self.measure == AGREEMENT:
             check_readable(maps)
             mask = decide_with_confidence(maps, *size, measure=None).mask
