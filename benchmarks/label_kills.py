@@ -151,7 +151,12 @@ def main() -> None:
     starts, total = killed(place, place / "killed", args.workers, args.every)
     one, two = tree(place / "whole"), tree(place / "killed")
     differ = [name for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
-    tenth = max(1, len(seen) // 10)
+
+    def around(share: float) -> int | None:
+        """MiB when about this share of the pictures was done; workers end before the last are written."""
+        near = [size for count, size in seen if abs(count / args.pictures - share) <= 0.05]
+        return round(float(np.median(near))) if near else None
+
     found = {
         "pictures": args.pictures,
         "kills": starts - 1,
@@ -159,8 +164,8 @@ def main() -> None:
         "files": len(one),
         "files_that_differ": len(differ),
         "seconds_whole": round(spent, 1),
-        "mib_first_tenth": round(float(np.median([size for _, size in seen[:tenth]]))),
-        "mib_last_tenth": round(float(np.median([size for _, size in seen[-tenth:]]))),
+        "mib_at_a_tenth": around(0.1),
+        "mib_at_nine_tenths": around(0.9),
     }
     (place / "found.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

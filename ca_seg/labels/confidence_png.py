@@ -11,10 +11,12 @@ from ca_seg.labels.label import Label
 from ca_seg.labels.output import Output
 
 FOLDER = "confidence"
+QUICK = 1  # a third of the time of the usual compression, for a third more bytes
 
 
 def write_confidence(output: Output, label: Label) -> list[str]:
     """Write the confidence of one label; gives the file's name, or none for a label without confidence."""
     if label.confidence is None:
         return []
-    return [output.png(f"{FOLDER}/{label.key}.png", np.rint(label.confidence * 255).astype(np.uint8))]
+    gray = np.rint(label.confidence * 255).astype(np.uint8)
+    return [output.png(f"{FOLDER}/{label.key}.png", gray, compression=QUICK)]
