@@ -157,7 +157,7 @@ class Loaded:
         )
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
-        return iter(self._loader)
+        yield from self._loader  # a generator: Lightning asks for an iterator once more than it needs, to look at it
 
     def __len__(self) -> int:
         return len(self.batches)

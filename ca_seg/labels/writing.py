@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ca_seg.errors import UserError
+from ca_seg.errors import BadMask, UserError
 from ca_seg.labels.background import Background
 from ca_seg.labels.confidence import ignore_below
 from ca_seg.labels.confidence_png import write_confidence
@@ -33,16 +33,11 @@ class Found:
 
     key: str
     file_name: str
-    path: str  # for messages
     sha256: str
     mask: np.ndarray  # uint8 [H, W]
     confidence: np.ndarray | None  # float32 [H, W]
     scores: np.ndarray | None  # float [K, H, W]
     seconds: float  # of computing
-
-    @property
-    def bytes(self) -> int:
-        return sum(a.nbytes for a in (self.mask, self.confidence, self.scores) if a is not None)
 
 
 class Writing:
@@ -72,9 +67,12 @@ class Writing:
         """Begin, when the folder is ready for this process."""
         self._manifest = Manifest(manifest, fingerprint, patience=PATIENCE)
 
-    def keep(self, found: Found) -> None:
-        """Write in the background; waits where too much is waiting. Raises the first error of any picture before."""
-        self._background.submit(found.bytes, lambda: self._write(found))
+    def keep(self, path: str, held: int, make: Callable[[], Found]) -> None:
+        """Make and write a label in the background; waits where too many bytes are `held`.
+
+        `path` is for messages. Raises the first error of any picture before.
+        """
+        self._background.submit(held, lambda: self._write(path, make))
 
     def close(self) -> None:
         """Wait until everything is written. Raises the first error."""
@@ -94,23 +92,30 @@ class Writing:
         for writer in self.writers.values():
             writer.close()
 
-    def _write(self, found: Found) -> None:
-        mask = found.mask
-        if self.threshold is not None:
-            assert found.confidence is not None
-            mask = ignore_below(mask, found.confidence, self.threshold)
-        label = Label(found.key, found.file_name, *mask.shape, mask, found.scores, found.confidence)
+    def _write(self, path: str, make: Callable[[], Found]) -> None:
         try:
-            outputs = [f"{name}/{file}" for name, writer in self.writers.items() for file in writer.write(label)]
-            outputs += write_confidence(self._output, label) if self.confidence else []
+            found = make()
+            label, outputs = self._files(found)
         except UserError as problem:
-            if not (isinstance(problem.__cause__, OSError) and problem.__cause__.errno in ONE_PICTURES):
+            of_this_picture = isinstance(problem, BadMask)  # maps that are not finite
+            if isinstance(problem.__cause__, OSError):
+                of_this_picture = problem.__cause__.errno in ONE_PICTURES
+            if not of_this_picture:
                 raise
             with self._one:
-                self.skipped.append((found.path, str(problem)))
+                self.skipped.append((path, str(problem)))
             return
         entry = Entry.of(label, self.classes, sha256=found.sha256, outputs=outputs, seconds=found.seconds)
         with self._one:
             assert self._manifest is not None
             self._manifest.add(entry)
             self.written += 1
+
+    def _files(self, found: Found) -> tuple[Label, list[str]]:
+        mask = found.mask
+        if self.threshold is not None:
+            assert found.confidence is not None
+            mask = ignore_below(mask, found.confidence, self.threshold)
+        label = Label(found.key, found.file_name, *mask.shape, mask, found.scores, found.confidence)
+        outputs = [f"{name}/{file}" for name, writer in self.writers.items() for file in writer.write(label)]
+        return label, outputs + (write_confidence(self._output, label) if self.confidence else [])
