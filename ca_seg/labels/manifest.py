@@ -13,7 +13,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Manifest:
         """
         if entry.key in self._keys:
             raise UserError(f"{entry.key} is in {self.path} already", fix="give the two pictures different names")
-        self._append(asdict(entry))
+        self._append(vars(entry))
         self._keys.add(entry.key)
 
     def close(self) -> None:
