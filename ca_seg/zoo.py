@@ -127,8 +127,8 @@ def _heads() -> Iterator[str]:
     yield "## Trained heads"
     yield ""
     yield (
-        "Heads that ship in `checkpoints/heads/`, each with the config that scores it: `python eval.py --config-file FILE` "
-        "fails when the figure drifts. Figures are mIoU with all classes offered, on the part that the config names."
+        "Heads that ship in `checkpoints/heads/`, each with the config that scores it: `python eval.py --config-file "
+        "FILE` fails when the figure drifts. Figures are mIoU with all classes offered, on the part that is named."
     )
     yield ""
     yield "| head | backbone | kind | reads | parameters | part | mIoU | config |"

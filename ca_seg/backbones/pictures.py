@@ -14,6 +14,7 @@ length is lengthened by its last frame, and the maps of latent frames are shared
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,21 @@ def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Ten
     if tuple(images.shape[-2:]) == size:
         return images
     return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Working:
+    """The working size of one backbone, for whoever prepares pictures beforehand."""
+
+    resolution: int  # of the short side
+    multiple: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Raises UserError for a picture that is too stretched."""
+        return working_size(height, width, self.resolution, self.multiple)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return resize_in(images, self.resolution, self.multiple)
 
 
 def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | None = None) -> torch.Tensor:

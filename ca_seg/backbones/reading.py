@@ -111,6 +111,14 @@ class Read:
         maps = self.maps_of(self.ask(vocabulary))
         return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2
 
+    def draws(self, vocabulary: Vocabulary) -> list[torch.Tensor]:
+        """Class maps [B, K, h, w] of each draw (timestep, noise sample) on its own; their mean is `maps`."""
+        features = self.ask(vocabulary)
+        each = [self.maps_of(features.draw(number)) for number in range(features.draws)]
+        if self.mirrored is None:
+            return each
+        return [(a + b.flip(-1)) / 2 for a, b in zip(each, self.mirrored.draws(vocabulary), strict=True)]
+
     def maps_of(self, features: ConceptFeatures) -> torch.Tensor:
         """Class maps [B, K, h, w] of what was asked; without the mirrored picture."""
         own = self.reading

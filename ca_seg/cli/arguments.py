@@ -95,9 +95,7 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     """`file` after everything it builds on. Raises UserError for a missing or broken file, or a circle."""
     if file.resolve() in seen:
         raise UserError(f"the config {file} builds on itself", fix="remove its `base`")
-    if not file.is_file() and file.parts[:1] == ("configs",):
-        own = shipped("configs") / Path(*file.parts[1:])  # the shipped configs, from any folder
-        file = own if own.is_file() else file
+    file = shipped_config(file)
     if not file.is_file():
         there = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
         allowed = f"{', '.join(near(file.name, there) or there)} in {file.parent}" if there else ""
@@ -111,3 +109,11 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     base = content.get("base")
     before = chain((file.parent / base), (*seen, file.resolve())) if base else []
     return [*before, file]
+
+
+def shipped_config(file: Path) -> Path:
+    """`file`, or where it is not there and begins with configs/, the shipped one: from any folder."""
+    if file.is_file() or file.parts[:1] != ("configs",):
+        return file
+    own = shipped("configs") / Path(*file.parts[1:])
+    return own if own.is_file() else file

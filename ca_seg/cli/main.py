@@ -1,4 +1,4 @@
-"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train ...`."""
+"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train | label ...`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def main() -> int:
         from ca_seg.cli.train import train
 
         return guarded(lambda: train(arguments[1:]))
+    if arguments[:1] == ["label"]:
+        from ca_seg.cli.label import label
+
+        return guarded(lambda: label(arguments[1:]))
     if arguments[:1] == ["ablate"]:
         from ca_seg.cli.ablate import run_ablation
 
@@ -105,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("two-class", help="the paper's protocol, one object against background words (--help for more)")
     commands.add_parser("calibrate", help="fit confidence on pictures with masks: ca-seg calibrate (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
+    commands.add_parser("label", help="label whole datasets: ca-seg label --config-file FILE (--help for more)")
     return parser
 
 

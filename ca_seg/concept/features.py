@@ -18,7 +18,7 @@ before the product, against the massive activations of a few channels:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -103,6 +103,15 @@ class ConceptFeatures:
             total = mean if total is None else total + mean
         assert total is not None
         return total / sum(shares_of)
+
+    def draw(self, number: int) -> ConceptFeatures:
+        """What one draw, 0 to draws - 1, says on its own; no copy."""
+        if not 0 <= number < self.draws:
+            raise OutOfRange(f"draw {number}", allowed=f"0 to {self.draws - 1}")
+        batch = len(self.image[0].key) // self.draws
+        rows = slice(number * batch, (number + 1) * batch)
+        image, concept = (tuple(stream.rows(rows) for stream in own) for own in (self.image, self.concept))
+        return replace(self, draws=1, image=image, concept=concept)
 
     def projected(
         self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"

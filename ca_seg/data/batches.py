@@ -42,7 +42,7 @@ class SizeBatchSampler(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         waiting: dict[tuple[int, int] | None, list[int]] = {}
         for index in self.sampler:
-            size = self._size(index)
+            size = self.size(index)
             batch = waiting.setdefault(size, [])
             batch.append(index)
             if len(batch) == self.batch_size:
@@ -51,12 +51,13 @@ class SizeBatchSampler(BatchSampler):
             yield from waiting.values()
 
     def __len__(self) -> int:
-        count = Counter(self._size(index) for index in self.sampler)
+        count = Counter(self.size(index) for index in self.sampler)
         if self.drop_last:
             return sum(n // self.batch_size for n in count.values())
         return sum(-(-n // self.batch_size) for n in count.values())
 
-    def _size(self, index: int) -> tuple[int, int] | None:
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of a picture; None without a readable head."""
         if index not in self._sizes:
             try:
                 self._sizes[index] = self.size_of(index)

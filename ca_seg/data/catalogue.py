@@ -18,6 +18,7 @@ from ca_seg.data import (
     pictures,
     scenes,
     sem_seg_dicts,
+    shards,
     voc,
 )
 from ca_seg.data.dataset import SegmentationDataset
@@ -27,7 +28,7 @@ from ca_seg.errors import UnknownName
 
 _FILES = (
     folder, scenes, voc, imagenet_segmentation, pascal_context, coco, ade20k, cityscapes, camvid, msrc, pet, davis,
-    pictures, coco_json, sem_seg_dicts, hugging_face,
+    pictures, shards, coco_json, sem_seg_dicts, hugging_face,
 )  # fmt: skip
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 

@@ -111,6 +111,9 @@ class ClassList:
         return ids.astype(np.uint8 if max(self.ids + self.ignore) <= 255 else np.uint16)
 
 
+UNLABELLED = ClassList(("unlabelled",), (0,), (IGNORE_INDEX,))  # of pictures that name no classes
+
+
 def read_classes(path: Path) -> ClassList:
     """The class list in a classes.json. Indices follow the ids in rising order, whatever the order in the file.
 

@@ -8,7 +8,6 @@ The cells are read as files are (`read.py`): any depth, palette and EXIF orienta
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.read import read_image, read_mask, read_size
+from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
 
 HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
@@ -54,23 +53,12 @@ class HuggingFace(SegmentationDataset):
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self._cell(index, "image"))
 
-    def _cell(self, index: int, column: str) -> Cell:
+    def _cell(self, index: int, column: str) -> HeldFile:
         name = f"{column} of {self.image_path(index)}"
         cell = self._table[int(self._pairs[index].stem)][column]
         if cell is None or cell["bytes"] is None:
             raise UnreadableImage(f"{name} is empty, or only a path", fix="write the set again with save_to_disk")
-        return Cell(cell["bytes"], name)
-
-
-class Cell(io.BytesIO):
-    """An open picture that is called by its place in the table, as a file is by its path."""
-
-    def __init__(self, content: bytes, place: str) -> None:
-        super().__init__(content)
-        self.place = place
-
-    def __str__(self) -> str:
-        return self.place
+        return HeldFile(cell["bytes"], name)
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:

@@ -13,21 +13,19 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
-import torch
-
-from ca_seg.data.classes import IGNORE_INDEX, ClassList
-from ca_seg.data.dataset import Pair, SegmentationDataset
+from ca_seg.data.classes import UNLABELLED
+from ca_seg.data.dataset import Pair
 from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.unmasked import Unmasked
 from ca_seg.errors import BadDataset, UnknownName
 
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
 )  # fmt: skip
 HOW = "a folder of pictures, also in sub-folders, or a text file with one path a line, relative to its own folder"
-UNLABELLED = ClassList(("unlabelled",), (0,), (IGNORE_INDEX,))
 
 
-class Pictures(SegmentationDataset):
+class Pictures(Unmasked):
     """The pictures of a folder or list; their masks are void throughout, [H, W] of 255.
 
     A stem is the path in the folder without its ending, with "/". Pictures of a folder come folder by folder in the
@@ -51,9 +49,6 @@ class Pictures(SegmentationDataset):
         if not pairs:
             raise BadDataset(f"{given} has no picture", allowed=f"one or more of {', '.join(ENDINGS)}")
         super().__init__(folder, None, UNLABELLED, pairs)
-
-    def mask(self, index: int, height: int, width: int) -> torch.Tensor:
-        return torch.full((height, width), IGNORE_INDEX, dtype=torch.int64)
 
 
 def _pairs(folder: Path, names: Iterable[str]) -> list[Pair]:

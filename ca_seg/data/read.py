@@ -7,6 +7,7 @@ in the file, and whatever has no numbers (a colour picture) is refused.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,17 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SPREAD = {"L;2": 85, "L;4": 17}  # 2- and 4-bit gray PNG: PIL spreads the values over 0..255
+
+
+class HeldFile(io.BytesIO):
+    """A file that is held in memory, called in messages by its place (in a table, in an archive, on the disk)."""
+
+    def __init__(self, content: bytes, place: Path | str) -> None:
+        super().__init__(content)
+        self.place = str(place)
+
+    def __str__(self) -> str:
+        return self.place
 
 
 def read_image(path: Path | str | BinaryIO) -> torch.Tensor:

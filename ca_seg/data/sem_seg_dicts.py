@@ -2,18 +2,23 @@
 
 DIR/dataset.json     [{"file_name": "images/a.jpg", "sem_seg_file_name": "masks/a.png", "height": 480, "width": 640}]
 DIR/classes.json     {"ignore": [255], "classes": {"0": "cat", ...}}                   (DIR/SPLIT.json for a split)
+
+A stem is the picture's path in the folder that holds all of them, without its ending. Where no dict has a
+"sem_seg_file_name" the pictures are to be labelled: masks are void throughout, and classes.json may be missing.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ca_seg.data.classes import ClassList, read_classes, read_json
+from ca_seg.data.classes import UNLABELLED, ClassList, read_classes, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.unmasked import Unmasked
 from ca_seg.errors import BadDataset, BadMask
 
 HOW = "DIR/dataset.json (or DIR/SPLIT.json), a list of detectron2's dicts, and DIR/classes.json"
@@ -44,25 +49,32 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     content = read_json(file)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise BadDataset(f"{file} is not a list of dicts", fix=HOW)
-    pairs = [_pair(folder, file, entry) for entry in content]
-    shapes = [(entry.get("height"), entry.get("width")) for entry in content]
+    masked = any("sem_seg_file_name" in entry for entry in content)
+    files = [_files(folder, file, entry, masked) for entry in content]
+    together = Path(os.path.commonpath([image.parent for image, _ in files])) if files else folder
+    pairs = [Pair(image.relative_to(together).with_suffix("").as_posix(), image, mask) for image, mask in files]
     if len({pair.stem for pair in pairs}) != len(pairs):
         raise BadDataset(f"{file} has two pictures of one name", fix="rename one of them")
-    return SemSegDicts(folder, split, read_classes(folder / "classes.json"), pairs, shapes)
+    listed = folder / "classes.json"
+    if not masked:
+        return Unmasked(together, split, read_classes(listed) if listed.exists() else UNLABELLED, pairs)
+    shapes = [(entry.get("height"), entry.get("width")) for entry in content]
+    return SemSegDicts(folder, split, read_classes(listed), pairs, shapes)
 
 
-def _pair(folder: Path, file: Path, entry: dict) -> Pair:
+def _files(folder: Path, file: Path, entry: dict, masked: bool) -> tuple[Path, Path]:
+    """The picture and its mask; without masks the picture twice."""
     paths = []
-    for key in ("file_name", "sem_seg_file_name"):
+    for key in ("file_name", "sem_seg_file_name") if masked else ("file_name",):
         if not isinstance(entry.get(key), str):
             raise BadDataset(f"{file} has an entry without {key!r}", fix=HOW)
         path = folder / entry[key]
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if ".." in path.parts or not path.resolve().is_relative_to(folder.resolve()):
             raise BadDataset(f"{file} names {entry[key]!r}", allowed=f"files inside {folder}")
         if not path.is_file():
             raise BadDataset(f"{path} is missing", fix=f"{file} names it")
         paths.append(path)
-    return Pair(paths[0].stem, *paths)
+    return paths[0], paths[-1]
 
 
 ENTRIES = (DatasetEntry("sem-seg-dicts", "detectron2's sem_seg dicts as JSON", HOW, _open),)

@@ -67,6 +67,11 @@ def refine_by(settings: Refinement, classes: tuple[str, ...]) -> Refine | None:
     return refine
 
 
+def sees_pixels(settings: Refinement) -> bool:
+    """Whether a step looks at the picture in its own size, and gives maps of that size."""
+    return any(name in ("guided-filter", "pamr", "superpixels") for name in settings.steps)
+
+
 def _step(name: str, own: Refinement, classes: tuple[str, ...]) -> Refine:
     steps: dict[str, Callable[..., torch.Tensor]] = {
         "absence": lambda maps, picture, recorded: without_absent(

@@ -9,6 +9,7 @@ tokens a class is a mixture of its four corners; it cannot win there if its larg
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,16 +38,45 @@ class Segmentation:
             return score, place
         classes = candidates(self.maps)
         few = self.maps[:, classes]
-        rows = max(1, MOST_NUMBERS // (len(few) * len(classes) * self.width))
-        if rows >= self.height:
-            score, place = resize_out(few, self.height, self.width).max(dim=1)
-            return score, classes[place]
-        wide = resize_out(few, few.shape[2], self.width)
-        strips = [
-            _rows(wide, self.height, start, min(start + rows, self.height)).max(dim=1)
-            for start in range(0, self.height, rows)
-        ]
+        strips = [scores.max(dim=1) for _, _, scores in decide(few, self.height, self.width).strips(MOST_NUMBERS)]
         return torch.cat([s.values for s in strips], dim=1), classes[torch.cat([s.indices for s in strips], dim=1)]
+
+    def strips(self, most: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Rows `start` to `stop`, and their scores [B, K, stop - start, W]: up to `most` numbers, or one row."""
+        rows = max(1, most // (len(self.maps) * self.maps.shape[1] * self.width))
+        if rows >= self.height:
+            yield 0, self.height, self.scores
+            return
+        for start in range(0, self.height, rows):
+            stop = min(start + rows, self.height)
+            yield start, stop, self.rows(start, stop)
+
+    def rows(self, start: int, stop: int, classes: torch.Tensor | None = None) -> torch.Tensor:
+        """[B, K, stop - start, W], the scores of some rows; with `classes` [k] of these alone."""
+        above, last = self.above[start:stop], self.maps.shape[2] - 1
+        top, bottom = int(above[0]), min(int(above[-1]) + 1, last)
+        wide = self._wide[:, :, top : bottom + 1]
+        wide = wide if classes is None else wide[:, classes]
+        share = (self._place[start:stop] - above)[:, None].to(wide)
+        if above[0] == above[-1]:
+            return torch.lerp(wide[:, :, :1], wide[:, :, -1:], share)
+        return torch.lerp(wide[:, :, above - top], wide[:, :, (above + 1).clamp(max=last) - top], share)
+
+    @cached_property
+    def above(self) -> torch.Tensor:
+        """For every row of pixels the row of tokens that it is at or below: int64 [H], rising, in main memory."""
+        return self._place.long()
+
+    @cached_property
+    def _place(self) -> torch.Tensor:
+        """Where every row of pixels lies among the rows of tokens, [H]."""
+        own = self.maps.shape[2]
+        return ((torch.arange(self.height) + 0.5) * own / self.height - 0.5).clamp(0, own - 1)
+
+    @cached_property
+    def _wide(self) -> torch.Tensor:
+        """[B, K, h, W]: brought to the picture's width, not yet to its height."""
+        return resize_out(self.maps, self.maps.shape[2], self.width)
 
     @property
     def mask(self) -> torch.Tensor:
@@ -75,16 +105,15 @@ def decide(maps: torch.Tensor, height: int, width: int) -> Segmentation:
 
 def candidates(maps: torch.Tensor) -> torch.Tensor:
     """The classes, rising, that can have the largest bilinear value somewhere. Maps [B, K, h, w] to [1..K]."""
-    edged = pad(maps.float(), (1, 1, 1, 1), mode="replicate")  # outside the outermost tokens their value goes on
+    return possible_winners(maps).flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
+
+
+def possible_winners(maps: torch.Tensor, places: int = 1) -> torch.Tensor:
+    """Which classes can be among the `places` largest in each cell between four tokens, bool [B, K, h + 1, w + 1].
+
+    The first and last rows and columns of cells are the picture's frame, outside the outermost tokens.
+    """
+    edged = pad(maps.float(), (1, 1, 1, 1), mode="replicate")  # there the outermost tokens' value goes on
     highest, lowest = max_pool2d(edged, 2, stride=1), -max_pool2d(-edged, 2, stride=1)
-    possible = highest >= lowest.amax(dim=1, keepdim=True)
-    return possible.flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
-
-
-def _rows(wide: torch.Tensor, height: int, start: int, stop: int) -> torch.Tensor:
-    """Rows `start` to `stop` of maps [B, K, h, W] brought to `height` rows, bilinear: [B, K, stop - start, W]."""
-    own = wide.shape[2]
-    place = ((torch.arange(start, stop, device=wide.device) + 0.5) * own / height - 0.5).clamp(0, own - 1)
-    above = place.long()
-    share = (place - above)[:, None].to(wide.dtype)
-    return wide[:, :, above] * (1 - share) + wide[:, :, (above + 1).clamp(max=own - 1)] * share
+    least = lowest.topk(min(places, lowest.shape[1]), dim=1).values[:, -1:] if places > 1 else lowest.amax(1, True)
+    return highest >= least

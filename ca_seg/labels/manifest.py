@@ -13,7 +13,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,15 @@ class Manifest:
 
     Opening makes the file with its header, or goes on with one: half a line at its end, as a kill leaves it, is cut
     off. Raises UserError when the file is of another run (its fingerprint differs), is no manifest, or is open in
-    another process.
+    another process and stays so for `patience` seconds.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, *, patience: float = 0) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(f"{self.path}.lock")
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=patience)
         except filelock.Timeout as problem:
             raise UserError(
                 f"{self.path} is being written by another process", fix="give each process its own manifest"
@@ -73,7 +73,7 @@ class Manifest:
         """
         if entry.key in self._keys:
             raise UserError(f"{entry.key} is in {self.path} already", fix="give the two pictures different names")
-        self._append(asdict(entry))
+        self._append(vars(entry))
         self._keys.add(entry.key)
 
     def close(self) -> None:
@@ -116,11 +116,12 @@ def done(paths: Sequence[Path], fingerprint: str) -> dict[str, str]:
     return {entry.key: entry.sha256 for path in paths for entry in read_entries(path, fingerprint)}
 
 
-def merge_manifests(paths: Sequence[Path], target: Path, fingerprint: str) -> int:
+def merge_manifests(paths: Sequence[Path], target: Path, fingerprint: str, *, earlier: Path | None = None) -> int:
     """Join the manifests of the processes of a run into one, sorted by key; gives the number of pictures.
 
-    Memory holds one key and place for each picture, never the entries. Raises UserError when a key is in two of them,
-    for then two processes wrote the same files, and as `read_entries` does.
+    `earlier` is a manifest whose entries give way to those in `paths`: pictures that changed were labelled again. It
+    may be the target. Memory holds one key and place for each picture, never the entries. Raises UserError when a key
+    is in two of `paths`, for then two processes wrote the same files, and as `read_entries` does.
     """
     places: list[tuple[list[str], int, int, int]] = []
     for number, path in enumerate(paths):
@@ -130,6 +131,12 @@ def merge_manifests(paths: Sequence[Path], target: Path, fingerprint: str) -> in
         if one[0] == two[0]:
             where = f"{paths[one[1]]} and {paths[two[1]]}" if one[1] != two[1] else f"{paths[one[1]]} twice"
             raise UserError(f"{'/'.join(one[0])} is in {where}", fix="give every process other pictures")
+    if earlier is not None:
+        newer = {"/".join(place[0]) for place in places}
+        kept = ((entry.key, start, length) for start, length, entry in _lines(earlier, fingerprint))
+        places += [(key_order(key), len(paths), start, length) for key, start, length in kept if key not in newer]
+        places.sort()
+        paths = [*paths, earlier]
     files = [open(path, "rb") for path in paths]  # noqa: SIM115
     try:
         with written(target) as part, open(part, "wb") as merged:

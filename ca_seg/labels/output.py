@@ -67,14 +67,17 @@ class Output:
         """Write JSON as people read it; gives `relative`."""
         return self.text(relative, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
-    def png(self, relative: str, pixels: np.ndarray, palette: bytes | None = None) -> str:
-        """Write uint8 [H, W] (gray, or indices into 256 colours) or [H, W, 3] as a PNG; gives `relative`."""
+    def png(self, relative: str, pixels: np.ndarray, palette: bytes | None = None, *, compression: int = 6) -> str:
+        """Write uint8 [H, W] (gray, or indices into 256 colours) or [H, W, 3] as a PNG; gives `relative`.
+
+        `compression` is zlib's, 1 (quick) to 9.
+        """
         picture = Image.fromarray(pixels)
         if palette is not None:
             picture = Image.frombytes("P", picture.size, pixels.tobytes())
             picture.putpalette(palette)
         with written(self.path(relative)) as part:
-            picture.save(part, format="PNG")
+            picture.save(part, format="PNG", compress_level=compression)
         return relative
 
     def piece(self, label: Label, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,12 @@ from ca_seg.cli.evaluate import evaluate
 from ca_seg.cli.train import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-COMMANDS = {"zero_shot": ("eval.py", evaluate), "linear_probe": ("train.py", train), "heads": ("train.py", train)}
+COMMANDS = {
+    "zero_shot": ("eval.py", evaluate),
+    "trained": ("eval.py", evaluate),
+    "linear_probe": ("train.py", train),
+    "heads": ("train.py", train),
+}
 FILES = [file for folder in COMMANDS for file in sorted((CONFIGS / folder).glob("*.yaml"))]
 
 

@@ -20,6 +20,7 @@ from ca_seg.labels.label_studio import LabelStudio
 from ca_seg.labels.labelme import LabelMe
 from ca_seg.labels.mmseg import MMSeg
 from ca_seg.labels.png import Png
+from ca_seg.labels.registry import FORMATS
 from ca_seg.labels.scores import Scores
 from ca_seg.labels.yolo import Yolo
 from tests.labels.drawn import NAMES, label_of, mask_of, masks
@@ -152,3 +153,9 @@ def test_png_beside_pictures_is_a_dataset_of_ca_seg(tmp_path: Path) -> None:
 def test_mmseg_strips_names_so_they_must_not_end_in_spaces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no space at its ends"):
         MMSeg().open(tmp_path, NAMES).write(label_of(SPLIT, "0001 "))
+
+
+def test_the_docs_list_every_format() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "labels.md").read_text(encoding="utf-8")
+    for name, format in FORMATS.items():
+        assert f"| `{name}` | {format.summary} |" in page

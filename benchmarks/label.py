@@ -1,0 +1,130 @@
+"""What labelling costs beside the backbone: python benchmarks/label.py [--json FILE]
+
+    bare     record + ask + maps on batches that are in memory already
+    label    the same pictures from their files to masks, confidence and manifest on the disk, as `ca-seg label` does it
+
+Both in this process, in turn, on the shipped scenes (or on scenes enlarged to --side pixels). Seconds of `label` run
+from its first batch, when the workers that read have started, to the last file. Set OMP_NUM_THREADS=1 on a small
+machine: what reads and writes then has a core beside the backbone's.
+
+On a machine that others use too, seconds say little: `main_thread` is the ratio of the processor time that the main
+thread takes, and so the ratio of speeds where nothing else wants its core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+
+from benchmarks.in_turn import in_turn
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.pictures import Working
+from ca_seg.backbones.reading import Reading
+from ca_seg.cli.arguments import quiet_lightning
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.to_label import PicturesToLabel, ToLabel
+from ca_seg.labels.registry import FORMATS
+from ca_seg.labels.writing import Writing
+from ca_seg.shipped import shipped
+from ca_seg.tasks.pseudo_label import PseudoLabel
+from ca_seg.tasks.zero_shot import picture_seed
+from ca_seg.vocabulary import Vocabulary
+
+
+class FromFirstBatch(pl.Callback):
+    start = own = 0.0
+
+    def on_predict_batch_start(self, *_: object) -> None:
+        if not self.start:
+            self.start, self.own = time.perf_counter(), time.thread_time()
+
+
+def pictures(count: int, side: int, place: Path) -> Path:
+    """Scenes under new names, as JPEG; 0 pixels: in their own size."""
+    files = sorted(shipped("datasets", "scenes", "images").iterdir())
+    place.mkdir()
+    for number in range(count):
+        scene = Image.open(files[number % len(files)]).convert("RGB")
+        (scene if side == 0 else scene.resize((side, side))).save(place / f"{number:05d}.jpg", quality=92)
+    return place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--side", type=int, default=0)
+    parser.add_argument("--resolution", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    quiet_lightning()
+    backbone, reading = load_backbone("mini", resolution=args.resolution), Reading()
+    words = Vocabulary.from_names(open_dataset("scenes").class_list.names[: args.classes])
+    working = Working(backbone.card.resolution, backbone.card.multiple)
+    spent: list[float] = []
+    main_thread: dict[str, list[float]] = {"bare": [], "label": []}
+    with tempfile.TemporaryDirectory() as given:
+        place = Path(given)
+        dataset = open_dataset("pictures", str(pictures(args.pictures, args.side, place / "in")))
+        ready = ToLabel(dataset, working, done={})
+        plan = ready.plan(8)
+        held = [(made["image"], made["key"]) for made in map(ready.__getitem__, plan)]
+
+        def bare() -> None:
+            begin = time.thread_time()
+            with torch.inference_mode():
+                for images, keys in held:
+                    reading.record(backbone, images, [picture_seed(0, key) for key in keys]).maps(words)
+            main_thread["bare"].append(time.thread_time() - begin)
+
+        def label() -> None:
+            out = place / f"out{len(spent)}"
+            writing = Writing(out, words.classes, {"png": FORMATS["png"]})
+            writing.open(out / "manifest.jsonl", "0" * 32)
+            task = PseudoLabel(lambda images, seeds: reading.record(backbone, images, seeds), words, writing.keep)
+            first = FromFirstBatch()
+            trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[first],
+                                 enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+            data = PicturesToLabel(lambda: ready, batch_size=8, num_workers=args.workers)
+            trainer.predict(task, datamodule=data, return_predictions=False)
+            writing.close()
+            assert writing.written == args.pictures
+            main_thread["label"].append(time.thread_time() - first.own)
+            spent.append(time.perf_counter() - first.start)
+
+        times = in_turn(args.rounds, {"bare": bare, "label": label})
+    labels = spent[-args.rounds :]
+    ratios = [one / two for one, two in zip(times["bare"], labels, strict=True)]
+    found = {
+        "pictures": args.pictures,
+        "classes": args.classes,
+        "side": args.side or 128,
+        "threads": torch.get_num_threads(),
+        "bare_per_second": round(args.pictures / statistics.median(times["bare"]), 2),
+        "label_per_second": round(args.pictures / statistics.median(labels), 2),
+        "label/bare": round(statistics.median(ratios), 3),
+        "main_thread": round(
+            statistics.median(a / b for a, b in zip(main_thread["bare"][1:], main_thread["label"][1:], strict=True)), 3
+        ),
+        "each_round": [round(ratio, 3) for ratio in ratios],
+    }
+    print(json.dumps(found, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

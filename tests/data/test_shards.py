@@ -1,0 +1,108 @@
+"""Tar shards as the webdataset package writes them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from PIL import Image
+
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+
+
+def pixels(number):
+    return np.random.default_rng(number).integers(0, 256, (5 + number, 9, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    with webdataset.ShardWriter(str(tmp_path / "part-%03d.tar"), maxcount=2, verbose=0) as sink:
+        for number in range(5):
+            sink.write({"__key__": f"a/{number:04d}", "png": pixels(number), "txt": "a caption", "seg.png": pixels(9)})
+    return tmp_path
+
+
+def test_pictures_lie_where_webdataset_wrote_them(shards):
+    dataset = open_dataset("webdataset", str(shards))
+    assert dataset.stems == ("part-000/a/0000", "part-000/a/0001", "part-001/a/0002", "part-001/a/0003",
+                             "part-002/a/0004")  # fmt: skip
+    for number in range(5):
+        expected = torch.from_numpy(pixels(number)).permute(2, 0, 1).float() / 255
+        assert torch.equal(dataset[number]["image"], expected)
+        assert dataset.size(number) == (5 + number, 9)
+        assert (dataset[number]["mask"] == 255).all()
+    assert str(dataset.image_path(3)).endswith("part-001.tar/a/0003.png")
+    assert open_dataset("webdataset", str(shards / "part-001.tar")).stems == ("part-001/a/0002", "part-001/a/0003")
+
+
+def test_what_webdataset_reads_is_what_we_read(shards):
+    theirs = webdataset.WebDataset(str(shards / "part-001.tar"), shardshuffle=False).decode("torchrgb")
+    dataset = open_dataset("webdataset", str(shards / "part-001.tar"))
+    for number, sample in enumerate(theirs):
+        assert torch.equal(sample["png"], dataset[number]["image"])
+        assert f"part-001/{sample['__key__']}" == dataset.stems[number]
+
+
+def add(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def png():
+    file = io.BytesIO()
+    Image.fromarray(pixels(0)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a.png", "a.jpg"], "two pictures of the key 'a'"),
+        (["../a.png"], "stay in their folder"),
+        (["/a.png"], "stay in their folder"),
+        (["a.txt", "b.seg.png"], "has no picture"),
+    ],
+)
+def test_members_that_cannot_be_used(tmp_path, names, said):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in names:
+            add(tar, name, png())
+    with pytest.raises(BadDataset, match=said):
+        open_dataset("webdataset", str(tmp_path))
+
+
+def test_shards_that_cannot_be_used(tmp_path, shards):
+    with pytest.raises(BadDataset, match="no shard"):
+        open_dataset("webdataset", str(tmp_path / "nowhere"))
+    whole = (shards / "part-000.tar").read_bytes()
+    cut = tmp_path / "cut.tar"
+    for length in (600, 1700):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(BadDataset, match=r"cut\.tar"):
+            open_dataset("webdataset", str(cut))
+    with tarfile.open(tmp_path / "packed.tar", "w:gz") as tar:
+        add(tar, "a.png", png())
+    with pytest.raises(BadDataset, match="not compressed"):
+        open_dataset("webdataset", str(tmp_path / "packed.tar"))
+    with pytest.raises(UnknownName, match="split"):
+        open_dataset("webdataset", str(shards), "train")
+
+
+def test_one_broken_member_and_a_shard_that_shrank(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, content in (("a.png", png()), ("b.png", b"no picture"), ("c.png", png())):
+            add(tar, name, content)
+    dataset = open_dataset("webdataset", str(tmp_path))
+    with pytest.raises(UnreadableImage, match=r"x\.tar/b\.png is not a picture"):
+        dataset[1]
+    with pytest.raises(UnreadableImage, match=r"b\.png"):
+        dataset.size(1)
+    (tmp_path / "x.tar").write_bytes((tmp_path / "x.tar").read_bytes()[:2000])
+    with pytest.raises(UnreadableImage, match="cut short"):
+        dataset[2]
