@@ -142,7 +142,7 @@ def _heads() -> Iterator[str]:
             head.kind,
             ", ".join(head.parts),
             f"{sum(p.numel() for p in head.parameters()):,}",
-            ", ".join(told["data"]["splits"]),
+            told["data"]["splits"][0],
             f"{100 * told['expect'][FIGURE][0]:.1f}",
             f"`configs/trained/{file.name}`",
         )

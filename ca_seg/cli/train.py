@@ -133,7 +133,7 @@ def _data(source: TrainingData, seed: int) -> SegmentationData:
     return SegmentationData(
         source.name,
         source.root,
-        source.val_split,
+        source.train_split if source.val_name else source.val_split,
         source.train_split,
         source.val_split,
         source.batch_size,
@@ -141,6 +141,8 @@ def _data(source: TrainingData, seed: int) -> SegmentationData:
         source.augment == "pictures",
         limit=source.limit,
         shots=source.shots,
+        val_name=source.val_name,
+        val_root=source.val_root,
         seed=seed,
     )
 

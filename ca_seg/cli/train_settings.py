@@ -56,6 +56,8 @@ class TrainingData:
         root: the folder, for datasets that do not ship
         train_split: the part to train on
         val_split: the part to score on
+        val_name: the dataset to score on, where it is another one (with labels that were made: their truth)
+        val_root: its folder
         batch_size: pictures per batch and process
         num_workers: processes that read pictures
         cache: a folder to keep features in; null computes them every time
@@ -69,6 +71,8 @@ class TrainingData:
     root: str | None = None
     train_split: str | None = None
     val_split: str | None = None
+    val_name: str | None = None
+    val_root: str | None = None
     batch_size: int = 16
     num_workers: int = 0
     cache: str | None = None
@@ -82,7 +86,7 @@ class TrainingData:
             raise UnknownName("augmentation", self.augment, AUGMENT)
         if self.augment == "features" and self.cache is None:
             raise UserError("--data.augment features works on kept features", fix="give --data.cache FOLDER")
-        if self.train_split is None or self.val_split is None:
+        if self.val_name is None and (self.train_split is None or self.val_split is None):
             fix = "--data.train_split NAME --data.val_split NAME"
             raise UserError("train_split and val_split must both be given", fix=fix)
 

@@ -12,6 +12,7 @@ from ca_seg.data import (
     folder,
     hugging_face,
     imagenet_segmentation,
+    labelled,
     msrc,
     pascal_context,
     pet,
@@ -28,7 +29,7 @@ from ca_seg.errors import UnknownName
 
 _FILES = (
     folder, scenes, voc, imagenet_segmentation, pascal_context, coco, ade20k, cityscapes, camvid, msrc, pet, davis,
-    pictures, shards, coco_json, sem_seg_dicts, hugging_face,
+    labelled, pictures, shards, coco_json, sem_seg_dicts, hugging_face,
 )  # fmt: skip
 DATASETS: dict[str, DatasetEntry] = {entry.name: entry for file in _FILES for entry in file.ENTRIES}
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import NotRequired
 
 from ca_seg.errors import BadDataset, BadMask, UnreadableImage
 
@@ -24,6 +25,7 @@ class Sample(TypedDict):
     mask: Tensor  # int64 [H, W], class indices, 255 is void
     stem: str  # the name of the picture in its dataset
     path: str  # of the picture
+    weight: NotRequired[Tensor]  # float32 [H, W], how much each pixel counts in training
 
 
 class Skipped(NamedTuple):
@@ -39,6 +41,7 @@ class Batch(TypedDict):
     stem: list[str]
     path: list[str]
     skipped: list[Skipped]
+    weight: NotRequired[Tensor]  # float32 [B, H, W], where the samples have one
 
 
 class SkipUnreadable(Dataset):
@@ -72,13 +75,16 @@ def collate(items: Sequence[Sample | Skipped]) -> Batch:
             f"pictures of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
             fix="use batch size 1, or batches by size",
         )
-    return Batch(
+    batch = Batch(
         image=torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, 3, 0, 0),
         mask=torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
         stem=[s["stem"] for s in samples],
         path=[s["path"] for s in samples],
         skipped=skipped,
     )
+    if samples and "weight" in samples[0]:
+        batch["weight"] = torch.stack([s["weight"] for s in samples])
+    return batch
 
 
 def _size(shape: tuple[int, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -51,6 +52,8 @@ class SegmentationData(pl.LightningDataModule):
     augment      train on random scaled, cropped, flipped and recoloured views
     crop         side of these views in pixels; null means the short side of the first training picture
     limit        use only the first so many pictures of each part; null means all
+    val_name     the dataset to validate on where it is another one, such as the truth beside labels that were made
+    val_root     its folder
     shots        train on so few pictures that every class is in at least this many; null means all
     seed         of the order of training pictures and of the views
     """
@@ -68,6 +71,8 @@ class SegmentationData(pl.LightningDataModule):
         crop: int | None = None,
         limit: int | None = None,
         shots: int | None = None,
+        val_name: str | None = None,
+        val_root: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -79,6 +84,8 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
         self.view: View = pictures  # what loaders read of a dataset: its pictures, or their features from a cache
+        self.val_name, self.val_root = val_name, val_root
+        self._validation: SegmentationDataset | None = None
         self._training: SegmentationDataset | None = None
         self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
         self._open: dict[str | None, SegmentationDataset] = {}
@@ -102,6 +109,22 @@ class SegmentationData(pl.LightningDataModule):
             self._training = whole if self.shots is None else whole.only(few_shot(whole, self.shots, self.seed))
         return self._training
 
+    def validation_set(self) -> SegmentationDataset:
+        """The part to validate on. Raises BadDataset where another dataset has other classes."""
+        if self.val_name is None and self.val_root is None:
+            return self.dataset(self.val_split)
+        if self._validation is None:
+            whole = open_dataset(self.val_name or self.name, self.val_root, self.val_split)
+            own, names = self.training_set().class_list.names, whole.class_list.names
+            if names != own:
+                odd = next((a, b) for a, b in zip_longest(own, names) if a != b)
+                raise BadDataset(
+                    f"{self.val_name or self.name} has other classes than {self.name}: {odd[1]!r} for {odd[0]!r}",
+                    allowed="the same names in the same order",
+                )
+            self._validation = whole if self.limit is None else whole.first(self.limit)
+        return self._validation
+
     @property
     def class_list(self) -> ClassList:
         return self.dataset(self.split).class_list
@@ -118,17 +141,17 @@ class SegmentationData(pl.LightningDataModule):
         return self._shared(Items(views, lambda _: (crop, crop), collate), order)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        return [] if self.val_split is None else self._in_order(self.val_split)
+        nothing = self.val_split is None and self.val_name is None and self.val_root is None
+        return [] if nothing else self._in_order(self.validation_set())
 
     def test_dataloader(self) -> DataLoader:
-        return self._in_order(self.split, self.done)
+        return self._in_order(self.dataset(self.split), self.done)
 
     def predict_dataloader(self) -> DataLoader:
-        return self._in_order(self.split)
+        return self._in_order(self.dataset(self.split))
 
-    def _in_order(self, split: str | None, done: frozenset[str] = frozenset()) -> DataLoader:
+    def _in_order(self, dataset: SegmentationDataset, done: frozenset[str] = frozenset()) -> DataLoader:
         """This process's share of the pictures: every picture is in exactly one."""
-        dataset = self.dataset(split)
         rank, world = self._place()
         stems = dataset.stems
         own = [i for i in range(rank, len(stems), world) if stems[i] not in done]

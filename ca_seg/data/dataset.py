@@ -50,8 +50,9 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         pair, image = self._pairs[index], self.read_picture(index)
-        mask = self.mask(index, image.shape[1], image.shape[2])
-        return Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+        mask, weight = self.mask(index, image.shape[1], image.shape[2]), self.weight(index)
+        sample = Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+        return sample if weight is None else sample | {"weight": weight}
 
     def mask(self, index: int, height: int, width: int) -> Tensor:
         """The mask alone of a picture of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
@@ -67,6 +68,10 @@ class SegmentationDataset(Dataset):
             return torch.from_numpy(self.class_list.to_index(ids))
         except BadMask as error:
             raise BadMask(f"{pair.mask}: {error.what}", allowed=error.allowed, fix=error.fix) from error
+
+    def weight(self, index: int) -> Tensor | None:
+        """float32 [H, W], how much each pixel counts in training; None: all alike."""
+        return None
 
     def read_picture(self, index: int) -> Tensor:
         """float32 [3, H, W] in 0..1."""

@@ -37,16 +37,23 @@ class Augment:
                 A.RandomCrop(crop, crop),
                 A.HorizontalFlip(p=0.5),
                 A.ColorJitter(brightness=near, contrast=near, saturation=near, hue=(-0.05, 0.05), p=0.8),
-            ]
+            ],
+            additional_targets={"weight": "mask"},
         )
 
     def __call__(self, image: Tensor, mask: Tensor, draw: int) -> tuple[Tensor, Tensor]:
         """float [3, H, W] in 0..1 and int64 [H, W] to [3, crop, crop] and [crop, crop]."""
+        seen, labels, _ = self.weighted(image, mask, torch.ones(mask.shape), draw)
+        return seen, labels
+
+    def weighted(self, image: Tensor, mask: Tensor, weight: Tensor, draw: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The same with a float32 weight [H, W], which moves with its pixels; outside the picture it means nothing."""
         self.pipeline.set_random_seed(draw)
         pixels, labels = image.permute(1, 2, 0).contiguous().numpy(), mask.numpy().astype(np.uint8)
-        view = self.pipeline(image=pixels, mask=labels)
+        view = self.pipeline(image=pixels, mask=labels, weight=weight.numpy())
         colours = torch.from_numpy(np.ascontiguousarray(view["image"])).permute(2, 0, 1).contiguous()
-        return colours.clamp(0, 1), torch.from_numpy(view["mask"].astype(np.int64))
+        counts = torch.from_numpy(np.ascontiguousarray(view["weight"]))
+        return colours.clamp(0, 1), torch.from_numpy(view["mask"].astype(np.int64)), counts
 
 
 class Augmented(Dataset):
@@ -67,8 +74,13 @@ class Augmented(Dataset):
         item = self.dataset[index]
         if isinstance(item, Skipped):
             return item
-        image, mask = self.augment(item["image"], item["mask"], self._draw())
-        return Sample(image=image, mask=mask, stem=item["stem"], path=item["path"])
+        seen = Sample(image=item["image"], mask=item["mask"], stem=item["stem"], path=item["path"])
+        if "weight" not in item:
+            seen["image"], seen["mask"] = self.augment(item["image"], item["mask"], self._draw())
+            return seen
+        moved = self.augment.weighted(item["image"], item["mask"], item["weight"], self._draw())
+        seen["image"], seen["mask"], seen["weight"] = moved
+        return seen
 
     def _draw(self) -> int:
         worker = get_worker_info()

@@ -127,5 +127,7 @@ class AugmentedFeatures(Dataset):
         item = self.samples[index]
         if isinstance(item, Skipped):
             return item
-        features, mask = self.augment(item["features"], item["mask"], epoch=self.order.epoch, stem=item["stem"])
-        return CachedSample(features=features, mask=mask, stem=item["stem"], path=item["path"])
+        h, w = item["features"].shape[1:]
+        view = self.augment.view(h, w, epoch=self.order.epoch, stem=item["stem"])
+        seen = item | {"features": see_features(item["features"], view), "mask": see_mask(item["mask"], view)}
+        return seen | {"weight": see_mask(item["weight"], view)} if "weight" in item else seen

@@ -13,6 +13,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import NotRequired
 
 from ca_seg.data.collate import Skipped
 from ca_seg.data.dataset import SegmentationDataset
@@ -26,6 +27,7 @@ class CachedSample(TypedDict):
     mask: Tensor  # int64 [H, W], class indices, 255 is void
     stem: str  # the name of the picture in its dataset
     path: str  # of the picture
+    weight: NotRequired[Tensor]  # float32 [H, W], how much each pixel counts
 
 
 class CachedBatch(TypedDict):
@@ -34,6 +36,7 @@ class CachedBatch(TypedDict):
     stem: list[str]
     path: list[str]
     skipped: list[Skipped]
+    weight: NotRequired[Tensor]  # float32 [B, H, W], where the samples have one
 
 
 class CachedSamples(Dataset):
@@ -68,12 +71,15 @@ class CachedSamples(Dataset):
             return Skipped(str(path), f"{path} cannot be read")
         try:
             mask = self.dataset.mask(index, *self.cache.size(key))
-            features = self.cache.read(key)
+            features, weight = self.cache.read(key), self.dataset.weight(index)
         except (BadMask, UnreadableImage, UnusableFeatures) as problem:
             return Skipped(str(path), str(problem))
-        return CachedSample(
-            features=features, mask=mask.flip(-1) if self.mirrored else mask, stem=self.stems[index], path=str(path)
-        )
+        sample = CachedSample(features=features, mask=mask, stem=self.stems[index], path=str(path))
+        if weight is not None:
+            sample["weight"] = weight
+        if self.mirrored:
+            sample |= {name: sample[name].flip(-1) for name in ("mask", "weight") if name in sample}
+        return sample
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of a picture, for `SizeBatchSampler`. Raises UnreadableImage for one without features."""
@@ -93,10 +99,13 @@ def collate_cached(items: Sequence[CachedSample | Skipped]) -> CachedBatch:
             f"pictures of {len(sizes)} sizes in one batch: {', '.join(s['path'] for s in samples[:3])} ...",
             fix="use batch size 1, or batches by size",
         )
-    return CachedBatch(
+    batch = CachedBatch(
         features=torch.stack([s["features"] for s in samples]) if samples else torch.empty(0, 0, 0, 0),
         mask=torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
         stem=[s["stem"] for s in samples],
         path=[s["path"] for s in samples],
         skipped=skipped,
     )
+    if samples and "weight" in samples[0]:
+        batch["weight"] = torch.stack([s["weight"] for s in samples])
+    return batch

@@ -36,7 +36,7 @@ class CachedFeatures(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, module: Probe, stage: str) -> None:  # type: ignore[override]
         data: SegmentationData = trainer.datamodule  # type: ignore[attr-defined]
-        for dataset in (data.training_set(), data.dataset(data.val_split)):
+        for dataset in (data.training_set(), data.validation_set()):
             if dataset in self._keys:
                 continue
             with torch.random.fork_rng(devices=[]):  # training is the same whether anything had to be computed or not

@@ -166,7 +166,7 @@ CLASSES = {
     "voc20": 20, "voc21": 21, "pascal-context59": 59, "pascal-context60": 60, "ade20k": 150, "cityscapes": 19,
     "coco-stuff": 171, "coco-object": 81, "camvid": 11, "davis": 2, "pet": 2, "imagenet-segmentation": 2,
 }  # fmt: skip
-OWN = {"folder", "scenes", "pictures", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
+OWN = {"labelled", "folder", "scenes", "pictures", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
 WITH_FILES = [name for name in BUILT if name != "imagenet-segmentation"]
 
 
