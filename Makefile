@@ -7,13 +7,15 @@ READY := $(VENV)/.installed
 CHECKS := $(VENV)/.installed-checks
 OUT ?= out/zero_shot/mini_scenes
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test checks lint types bench clean
 
 demo: $(READY)
 	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)
 
 test: lint types
 	$(VENV)/bin/python -m pytest
+
+checks: $(CHECKS)
 
 lint: $(CHECKS)
 	$(VENV)/bin/ruff check .

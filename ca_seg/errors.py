@@ -65,6 +65,10 @@ class CorruptWeights(UserError):
     """Weights that are there but are not what the card says (checksum, names, shapes)."""
 
 
+class UnusableFeatures(UserError):
+    """Features that are not in a cache, or not as they were written."""
+
+
 def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The `count` known names most like `name`, by spelling; empty when none is close."""
     return difflib.get_close_matches(name.lower(), list(known), n=count, cutoff=0.6)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +15,10 @@ from ca_seg.backbones.card import Card, card_names, find_card
 from ca_seg.backbones.plan import GIB, Plan, plan
 from ca_seg.backbones.profiles import PROFILES
 from ca_seg.backbones.registry import FAMILIES, unavailable
+from ca_seg.heads.trained import load_head
+from ca_seg.shipped import shipped
+
+FIGURE = "metrics/full-vocabulary/miou"
 
 
 def print_zoo(console: Console) -> None:
@@ -112,6 +118,35 @@ def _page() -> Iterator[str]:
         plans = [plan(name, precision=precision) for precision in PROFILES]
         maps = [_gib(p.transformer_bytes + p.autoencoder_bytes + p.recording_bytes) for p in plans]
         yield f"| `{name}` | {' | '.join(maps)} | {_gib(sum(plan(name).text.values()))} |"
+    yield ""
+    yield from _heads()
+
+
+def _heads() -> Iterator[str]:
+    """The heads that ship, from the configs that score them."""
+    yield "## Trained heads"
+    yield ""
+    yield (
+        "Heads that ship in `checkpoints/heads/`, each with the config that scores it: `python eval.py --config-file "
+        "FILE` fails when the figure drifts. Figures are mIoU with all classes offered, on the part that is named."
+    )
+    yield ""
+    yield "| head | backbone | kind | reads | parameters | part | mIoU | config |"
+    yield "|---|---|---|---|---:|---|---:|---|"
+    for file in sorted(shipped("configs", "trained").glob("*.yaml")):
+        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+        head = load_head(told["model"]["head"])
+        cells = (
+            f"`{Path(told['model']['head']).name}`",
+            f"`{head.backbone}`",
+            head.kind,
+            ", ".join(head.parts),
+            f"{sum(p.numel() for p in head.parameters()):,}",
+            ", ".join(told["data"]["splits"]),
+            f"{100 * told['expect'][FIGURE][0]:.1f}",
+            f"`configs/trained/{file.name}`",
+        )
+        yield f"| {' | '.join(cells)} |"
 
 
 def _where(card: Card) -> str:

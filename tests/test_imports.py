@@ -14,7 +14,9 @@ LAYERS = (
     ("vocabulary", "shipped", "written"),
     ("concept",),
     ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
-    ("zoo", "baselines", "heads"),
+    ("features",),
+    ("baselines", "heads", "review"),
+    ("adapters", "zoo"),
     ("tasks",),
     ("evaluation",),
     ("cli",),

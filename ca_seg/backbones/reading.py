@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,15 @@ class Reading:
         ):
             if name is not None and name not in known:
                 raise UnknownName(kind, name, known)
+
+    def plain(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON can hold it; `from_plain` is its inverse."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+    @classmethod
+    def from_plain(cls, told: Mapping[str, Any]) -> Reading:
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
     def record(self, backbone: Backbone, images: Pictures, seeds: Sequence[int]) -> Read:
         recording = backbone.record(
@@ -93,24 +102,25 @@ class Read:
         mirrored = None if self.mirrored is None else self.mirrored.select(picture)
         return Read(self.recording.select(picture), self.reading, self.space, mirrored)
 
+    def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
+        own = self.reading
+        return self.recording.ask(vocabulary, concept_attention=own.concept_attention, image_output=own.image_output)
+
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
-        maps = self._maps(self._ask(vocabulary))
+        maps = self.maps_of(self.ask(vocabulary))
         return maps if self.mirrored is None else (maps + self.mirrored.maps(vocabulary).flip(-1)) / 2
 
     def draws(self, vocabulary: Vocabulary) -> list[torch.Tensor]:
         """Class maps [B, K, h, w] of each draw (timestep, noise sample) on its own; their mean is `maps`."""
-        features = self._ask(vocabulary)
-        each = [self._maps(features.draw(number)) for number in range(features.draws)]
+        features = self.ask(vocabulary)
+        each = [self.maps_of(features.draw(number)) for number in range(features.draws)]
         if self.mirrored is None:
             return each
         return [(a + b.flip(-1)) / 2 for a, b in zip(each, self.mirrored.draws(vocabulary), strict=True)]
 
-    def _ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
-        own = self.reading
-        return self.recording.ask(vocabulary, concept_attention=own.concept_attention, image_output=own.image_output)
-
-    def _maps(self, features: ConceptFeatures) -> torch.Tensor:
+    def maps_of(self, features: ConceptFeatures) -> torch.Tensor:
+        """Class maps [B, K, h, w] of what was asked; without the mirrored picture."""
         own = self.reading
         return features.maps(
             space=self.space, softmax=own.softmax, weights=own.weights, normalise=own.normalise, heads=own.heads

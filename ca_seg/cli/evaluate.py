@@ -20,7 +20,7 @@ from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
 from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.guarded import guarded
-from ca_seg.cli.settings import BackboneSettings, DataSettings
+from ca_seg.cli.settings import DataSettings, MethodSettings
 from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.evaluation.gallery import GALLERY, galleries, middle
@@ -50,6 +50,8 @@ from ca_seg.evaluation.results import (
 from ca_seg.evaluation.run import Cell, score
 from ca_seg.evaluation.several_views import record_views
 from ca_seg.evaluation.table import print_results
+from ca_seg.evaluation.trained_head import of_head
+from ca_seg.heads.trained import load_head
 from ca_seg.tasks.zero_shot import Record
 
 ALL = "all"
@@ -61,8 +63,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     parsed = _parse(arguments)
     settings = parsed.settings
     out, console, start = Path(settings.out), Console(), time.monotonic()
-    main: BackboneSettings = settings.model
+    main: MethodSettings = settings.model
+    main.check()
     find_card(main.backbone)
+    head = load_head(main.head, backbone=main.backbone) if main.head else None
+    own = main.backbone if head is None else f"{main.backbone} + {head.kind}"
     check_methods(settings.compare)
     check_pairs(settings.expect)
     quiet_lightning()
@@ -86,18 +91,24 @@ def evaluate(arguments: Sequence[str]) -> int:
     shown = ()
     synonyms = dataset_words(settings.data.name).synonyms | (main.synonyms or {})
     refine = refine_by(settings.refine, data[splits[0] or ALL].class_list.names)
-    rows = [main.backbone, *([REFINED] if refine and settings.unrefined else []), *settings.compare]
+    if head is not None:
+        head.places_of(data[splits[0] or ALL].class_list.names)  # before anything is computed
+    rows = [own, *([REFINED] if refine and settings.unrefined else []), *settings.compare]
     for name in rows:
         reading, record = Reading(), None
         if name in (main.backbone, REFINED):
             reading = main.reading(queries="attention" in settings.refine.steps)
         if name not in TRIVIAL or name == RANDOM_WEIGHTS:
-            backbone = _backbone(main, name, device)
-            used[name] = reading.resolved(backbone) | (
-                {"refine": settings.refine.steps} if name == main.backbone else {}
-            )
+            learnt = head if name in (own, REFINED) else None
+            if learnt is not None:
+                reading = Reading.from_plain(learnt.reading)
+            backbone = _backbone(main, main.backbone if learnt else name, device)
+            used[name] = reading.resolved(backbone) | ({"refine": settings.refine.steps} if name == own else {})
             views = main.views() if name in (main.backbone, REFINED) else None
-            record = of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
+            if learnt is not None:
+                record = of_head(learnt, backbone)
+            else:
+                record = of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
         cells[name] = {}
         for split, part in data.items():
             console.print(f"{name} on {split}", style="dim")
@@ -110,18 +121,18 @@ def evaluate(arguments: Sequence[str]) -> int:
                 seed=settings.seed,
                 synonyms=synonyms,
                 template=main.template,
-                refine=refine if name == main.backbone else None,
-                calibrated=reading.softmax and not (refine and name == main.backbone),
+                refine=refine if name == own else None,
+                calibrated=reading.softmax and not (refine and name == own),
                 progress=progress,
-                keep=writer if name == main.backbone else None,
+                keep=writer if name == own else None,
             )
-        if name == main.backbone and settings.report and first:
+        if name == own and settings.report and first:
             shown = galleries(cells[name], data, record, settings.seed, device)
         backbone = record = method = None  # before the next is loaded
 
     if not first:
         return 0
-    results = _results(settings, parsed.given, cells, data, used, time.monotonic() - start)
+    results = _results(own, settings, parsed.given, cells, data, used, time.monotonic() - start)
     write_results(out / "results.json", results)  # before anything that may fail: hours may have gone into it
     if settings.data.limit is None:
         results["expect"] = check_expected(settings.expect, results)
@@ -145,7 +156,7 @@ def _without_backbone(name: str, part: SegmentationData) -> Record:
     return trivial(name, lambda: class_pixels(dataset))
 
 
-def _backbone(main: BackboneSettings, name: str, device: str) -> Backbone:
+def _backbone(main: MethodSettings, name: str, device: str) -> Backbone:
     """The evaluated backbone as its settings say; another one, or fresh weights, as its card says."""
     if name in (main.backbone, REFINED):
         return main.load(device)
@@ -158,7 +169,7 @@ def _backbone(main: BackboneSettings, name: str, device: str) -> Backbone:
 
 def _parse(arguments: Sequence[str]) -> Parsed:
     known = parser("Zero-shot segmentation of a dataset, scored under both protocols.")
-    known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
+    known.add_argument("--model", type=MethodSettings, default=MethodSettings())
     known.add_argument("--data", type=DataSettings, default=DataSettings())
     known.add_argument("--refine", type=Refinement, default=Refinement())
     known.add_argument("--unrefined", type=bool, default=True, help="with refinement, a row without it too")
@@ -184,6 +195,7 @@ def _data(settings: DataSettings, split: str | None) -> SegmentationData:
 
 
 def _results(
+    own: str,
     settings: Namespace,
     given: dict[str, Any],
     cells: dict[str, dict[str, Cell]],
@@ -191,7 +203,7 @@ def _results(
     used: dict[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
-    own, first = settings.model.backbone, next(iter(data))
+    first = next(iter(data))
     head, row = cells[own][first], cells[own]
     dataset = data[first].dataset(data[first].split)
     scored, spent = sum(c.run for c in row.values()), sum(c.seconds for c in row.values())

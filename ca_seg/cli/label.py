@@ -21,7 +21,7 @@ from ca_seg.backbones.card import find_card
 from ca_seg.backbones.pictures import Working
 from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.label_settings import CONFIDENCE, Certainty, LabelData, certainty, formats_of, words
-from ca_seg.cli.settings import BackboneSettings
+from ca_seg.cli.settings import MethodSettings
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.to_label import PicturesToLabel, ToLabel
@@ -30,7 +30,10 @@ from ca_seg.evaluation.methods import of_backbone
 from ca_seg.evaluation.refinement import Refinement, refine_by, sees_pixels
 from ca_seg.evaluation.results import versions, write_results
 from ca_seg.evaluation.several_views import record_views
+from ca_seg.evaluation.trained_head import of_head
+from ca_seg.features.frozen import weights_digest
 from ca_seg.heads.confident import AGREEMENT
+from ca_seg.heads.trained import TrainedHead, load_head
 from ca_seg.labels.registry import FORMATS
 from ca_seg.labels.run_folder import RunFolder
 from ca_seg.labels.summary import summarise
@@ -47,7 +50,8 @@ def label(arguments: Sequence[str]) -> int:
     """Label the pictures; 0 when every one was labelled (now or in a run before), 1 when some were skipped."""
     parsed, start = _parse(arguments), time.monotonic()
     settings = parsed.settings
-    model: BackboneSettings = settings.model
+    model: MethodSettings = settings.model
+    model.check()
     card = find_card(model.backbone)
     dataset = open_dataset(settings.data.name, settings.data.root, settings.data.split)
     dataset = dataset if settings.data.limit is None else dataset.first(settings.data.limit)
@@ -56,9 +60,12 @@ def label(arguments: Sequence[str]) -> int:
         settings.confidence, settings.temperature, settings.threshold, settings.calibration, model.backbone, vocabulary
     )
     _check_reading(model, sure)
+    head = load_head(model.head, backbone=model.backbone) if model.head else None
+    if head is not None:
+        head.places_of(vocabulary.classes)
     formats = formats_of(settings.formats, settings.format_options)
     refine = refine_by(settings.refine, vocabulary.classes)
-    whole = sees_pixels(settings.refine) or model.views() is not None
+    whole = sees_pixels(settings.refine) or model.views() is not None or head is not None
     working = Working(model.resolution or card.resolution, card.multiple)
 
     quiet_lightning()
@@ -69,7 +76,7 @@ def label(arguments: Sequence[str]) -> int:
     )
     first = trainer.is_global_zero
     console = Console(quiet=not first)
-    folder = RunFolder(Path(settings.out), _depends_on(parsed.given, vocabulary, sure))
+    folder = RunFolder(Path(settings.out), _depends_on(parsed.given, vocabulary, sure, head))
     writing = Writing(
         folder.out,
         vocabulary.classes,
@@ -91,7 +98,7 @@ def label(arguments: Sequence[str]) -> int:
         backbone = model.load(str(trainer.strategy.root_device))
         backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)  # words that it lacks: before the run
         task = PseudoLabel(
-            _record(backbone, model, "attention" in settings.refine.steps),
+            _record(backbone, model, head, "attention" in settings.refine.steps),
             vocabulary,
             writing.keep,
             measure=sure.measure,
@@ -115,8 +122,10 @@ def label(arguments: Sequence[str]) -> int:
             lock.release()
 
 
-def _record(backbone: Backbone, model: BackboneSettings, queries: bool) -> Record:
-    """What gives the class maps: the zero-shot reading of a backbone."""
+def _record(backbone: Backbone, model: MethodSettings, head: TrainedHead | None, queries: bool) -> Record:
+    """What gives the class maps: the zero-shot reading of a backbone, or a head trained on it."""
+    if head is not None:
+        return of_head(head, backbone)
     reading, views = model.reading(queries=queries), model.views()
     return of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
 
@@ -147,12 +156,14 @@ def _finish(
     return 1 if skipped else 0
 
 
-def _check_reading(model: BackboneSettings, sure: Certainty) -> None:
+def _check_reading(model: MethodSettings, sure: Certainty) -> None:
     """Raises UserError for maps that the confidence cannot be read from."""
     if sure.measure is not None and not model.softmax:
         raise UserError("raw products have no confidence", fix="--model.softmax true, or --confidence none")
     if sure.measure != AGREEMENT:
         return
+    if model.head:
+        raise UserError("a head has no draws that could agree", fix="take another --confidence")
     if model.views() is not None:
         raise UserError("windows and scales have no draws that could agree", fix="take another --confidence")
     card = find_card(model.backbone)
@@ -160,13 +171,16 @@ def _check_reading(model: BackboneSettings, sure: Certainty) -> None:
         raise UserError("one draw agrees with itself", fix='--model.samples 4, or --model.timesteps "[0.1, 0.2, 0.3]"')
 
 
-def _depends_on(given: dict[str, Any], vocabulary: Vocabulary, sure: Certainty) -> dict[str, Any]:
+def _depends_on(
+    given: dict[str, Any], vocabulary: Vocabulary, sure: Certainty, head: TrainedHead | None
+) -> dict[str, Any]:
     """All that the labels depend on beside the pictures."""
     model = {key: value for key, value in given["model"].items() if key not in ("template", "synonyms")}
     data = given["data"]
     return {
         "ca_seg": versions()["ca_seg"],
         "model": model,
+        "head": None if head is None else weights_digest(head),
         "vocabulary": dict(zip(vocabulary.classes, map(list, vocabulary.phrases), strict=True)),
         "refine": given["refine"],
         "certainty": asdict(sure),
@@ -208,7 +222,7 @@ def _patient(trainer: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(arguments: Sequence[str]) -> Parsed:
     known = parser("Label pictures that have no masks. The same command again goes on where it was stopped.")
-    known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
+    known.add_argument("--model", type=MethodSettings, default=MethodSettings())
     known.add_argument("--data", type=LabelData, default=LabelData())
     known.add_argument("--vocabulary", type=str | None, default=None, help="a YAML file of classes and their words")
     known.add_argument("--refine", type=Refinement, default=Refinement())

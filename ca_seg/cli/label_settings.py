@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,14 +17,13 @@ from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.vocabulary_file import read_vocabulary
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.heads.confident import AGREEMENT, MEASURES, check_temperature
-from ca_seg.labels.entry import fingerprint_of
+from ca_seg.labels.calibration import NEVER, read_calibration, vocabulary_fingerprint
 from ca_seg.labels.label import LabelFormat
 from ca_seg.labels.registry import FORMATS
 from ca_seg.vocabulary import Vocabulary
 
 NO_MEASURE = "none"
 CONFIDENCE = (*MEASURES, AGREEMENT, NO_MEASURE)
-NEVER = 1.01  # a threshold above every confidence: a class that is not to be labelled
 
 
 @dataclass
@@ -107,29 +105,17 @@ def certainty(
 
 
 def _calibrated(file: Path, backbone: str, words: Vocabulary) -> Certainty:
-    """A calibration.json: temperature, measure, and threshold or thresholds {class: number}."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UserError(f"{file} is no calibration ({problem})", fix="`ca-seg calibrate` writes one") from problem
-    if not isinstance(content, dict) or not ({"temperature", "threshold", "thresholds"} & set(content)):
-        raise UserError(f"{file} is no calibration", allowed="temperature, and threshold or thresholds")
-    own = {"classes": list(words.classes), "phrases": [list(phrases) for phrases in words.phrases]}
-    for what, of, mine in (
-        ("backbone", content.get("backbone", backbone), backbone),
-        ("vocabulary", content.get("vocabulary", fingerprint_of(own)), fingerprint_of(own)),
+    """What `ca-seg calibrate` found. Raises UserError for a calibration of another backbone or other words."""
+    found = read_calibration(file)
+    for what, of, own in (
+        ("backbone", found.backbone, backbone),
+        ("vocabulary", found.vocabulary, vocabulary_fingerprint(words.classes, words.phrases)),
     ):
-        if of != mine:
-            raise UserError(f"{file} was made for the {what} {of!r}, this is {mine!r}", fix="calibrate again")
-    threshold = content.get("thresholds") or content.get("threshold")
-    temperature, measure = content.get("temperature", 1.0), content.get("measure", "margin")
-    try:
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-            raise UserError(f"the temperature is {temperature!r}", allowed="a number")
-        found = certainty(measure, float(temperature), threshold, None, backbone, words)
-    except UserError as problem:
-        raise UserError(f"{file}: {problem.what}", allowed=problem.allowed, fix=problem.fix) from problem
-    return found
+        if of != own:
+            raise UserError(f"{file} was made for the {what} {of!r}, this is {own!r}", fix="calibrate again")
+    thresholds = dict(found.thresholds) if isinstance(found.thresholds, Mapping) else found.thresholds
+    _check_threshold(thresholds, words.classes)
+    return Certainty(found.measure, found.temperature, thresholds)
 
 
 def _check_threshold(threshold: Any, classes: Sequence[str]) -> None:

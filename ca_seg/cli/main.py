@@ -1,4 +1,4 @@
-"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train | label`."""
+"""`ca-seg segment | video | video-eval | zoo | data | eval | two-class | compare | ablate | train | label ...`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def main() -> int:
         from ca_seg.cli.two_class import run_two_class
 
         return guarded(lambda: run_two_class(arguments[1:]))
+    if arguments[:1] == ["calibrate"]:
+        from ca_seg.cli.calibrate import run_calibration
+
+        return guarded(lambda: run_calibration(arguments[1:]))
     args = _parser().parse_args(arguments)
     return guarded(lambda: args.run(args))
 
@@ -91,12 +95,28 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--seed", type=int, default=0)
     compared.set_defaults(run=_compare)
 
+    seen = commands.add_parser("review", help="a page of the least certain labels of a run, and its statistics")
+    seen.add_argument("run_folder", type=Path, metavar="OUT", help="the folder that `ca-seg label` wrote")
+    seen.add_argument("--count", type=int, default=100, help="pictures on the page")
+    seen.add_argument("--by", default="confidence", help="confidence, class or area: which pictures are worth a look")
+    seen.add_argument("--sample", type=int, default=500, help="pictures whose pixels are counted by confidence")
+    seen.add_argument("--pictures", type=Path, help="where the pictures lie now, if they were moved")
+    seen.add_argument("--out", type=Path, help="the page (default: OUT/review.html)")
+    seen.set_defaults(run=_review)
+
     commands.add_parser("eval", help="zero-shot evaluation: ca-seg eval --config-file FILE (--help for more)")
     commands.add_parser("ablate", help="the paper's ablations: ca-seg ablate --config-file FILE (--help for more)")
     commands.add_parser("two-class", help="the paper's protocol, one object against background words (--help for more)")
+    commands.add_parser("calibrate", help="fit confidence on pictures with masks: ca-seg calibrate (--help for more)")
     commands.add_parser("train", help="train a head: ca-seg train --config-file FILE (--help for more)")
     commands.add_parser("label", help="label whole datasets: ca-seg label --config-file FILE (--help for more)")
     return parser
+
+
+def _review(args: argparse.Namespace) -> int:
+    from ca_seg.cli.review import review
+
+    return review(args)
 
 
 def _compare(args: argparse.Namespace) -> int:

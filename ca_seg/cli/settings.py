@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.reading import Reading
+from ca_seg.errors import UserError
 from ca_seg.refine.views import Views
 
 
@@ -100,6 +101,23 @@ class BackboneSettings:
             phrase_pooling=self.phrase_pooling,
             last_layer=max(self.layers) if self.layers else None,
         )
+
+
+@dataclass
+class MethodSettings(BackboneSettings):
+    """The evaluated method: a backbone's zero-shot maps, or a head trained on its features.
+
+    Args:
+        head: a folder that train.py wrote (OUT/head), one of checkpoints/heads, or a repository of the hub
+    """
+
+    head: str | None = None
+
+    def check(self) -> None:
+        """Raises UserError for what maps have and heads do not."""
+        for name in ("flip", "window", "scales", "layers", "timesteps", "space"):
+            if self.head and getattr(self, name):
+                raise UserError(f"--model.{name} beside --model.head", fix="a head is read as it was trained")
 
 
 @dataclass

@@ -66,6 +66,32 @@ class SizeBatchSampler(BatchSampler):
         return self._sizes[index]
 
 
+class SharedBatches(BatchSampler):
+    """The share of one of `world` processes in the batches of a training epoch, equally many for each.
+
+        batches   0  1  2  3  4        two processes   rank 0: 0 2 4     rank 1: 1 3 0
+
+    A process that has no batch left takes one from the beginning, for all must take the same number of steps.
+    """
+
+    def __init__(self, batches: SizeBatchSampler, rank: int, world: int) -> None:
+        super().__init__(batches.sampler, batches.batch_size, batches.drop_last)
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first, last = [], -1
+        for last, batch in enumerate(self.batches):
+            if last < self.world:
+                first.append(batch)
+            if last % self.world == self.rank:
+                yield batch
+        if self.rank > last % self.world:
+            yield first[self.rank % len(first)]
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // self.world)
+
+
 class EpochShuffle(Sampler[int]):
     """All indices in an order that follows from (seed, epoch) alone, so that a resumed run goes on as it would have.
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.batches import EpochShuffle, SharedBatches, SizeBatchSampler
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import SkipUnreadable, collate
 from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.data.few_shot import few_shot
 from ca_seg.errors import BadDataset, OutOfRange
+
+
+class Items(NamedTuple):
+    """What a loader reads: items by index, the height and width of each, and how they become a batch."""
+
+    dataset: Dataset
+    size: Callable[[int], tuple[int, int]]
+    collate: Callable[[list], Mapping[str, Any]]
+
+
+View = Callable[[SegmentationDataset, EpochShuffle | None], Items]  # the order is that of training, else None
+
+
+def pictures(dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
+    """Pictures and masks as they are in their files."""
+    return Items(SkipUnreadable(dataset), dataset.size, collate)
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -33,6 +51,7 @@ class SegmentationData(pl.LightningDataModule):
     augment      train on random scaled, cropped, flipped and recoloured views
     crop         side of these views in pixels; null means the short side of the first training picture
     limit        use only the first so many pictures of each part; null means all
+    shots        train on so few pictures that every class is in at least this many; null means all
     seed         of the order of training pictures and of the views
     """
 
@@ -48,6 +67,7 @@ class SegmentationData(pl.LightningDataModule):
         augment: bool = False,
         crop: int | None = None,
         limit: int | None = None,
+        shots: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -57,7 +77,9 @@ class SegmentationData(pl.LightningDataModule):
         self.name, self.root, self.split = name, root, split
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.augment, self.crop, self.limit, self.seed = augment, crop, limit, seed
+        self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
+        self.view: View = pictures  # what loaders read of a dataset: its pictures, or their features from a cache
+        self._training: SegmentationDataset | None = None
         self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
         self._open: dict[str | None, SegmentationDataset] = {}
 
@@ -68,31 +90,32 @@ class SegmentationData(pl.LightningDataModule):
             self._open[split] = dataset if self.limit is None else dataset.first(self.limit)
         return self._open[split]
 
-    @property
-    def class_list(self) -> ClassList:
-        return self.dataset(self.split).class_list
-
-    def train_dataloader(self) -> DataLoader:
+    def training_set(self) -> SegmentationDataset:
+        """The part to train on: all of it, or the few pictures of `shots`. Raises BadDataset where none is named."""
         if self.train_split is None:
             raise BadDataset(
                 f"training on the dataset {self.name!r} needs train_split",
                 fix="name a split of its splits.json that is not the one to be tested",
             )
-        dataset = self.dataset(self.train_split)
+        if self._training is None:
+            whole = self.dataset(self.train_split)
+            self._training = whole if self.shots is None else whole.only(few_shot(whole, self.shots, self.seed))
+        return self._training
+
+    @property
+    def class_list(self) -> ClassList:
+        return self.dataset(self.split).class_list
+
+    def train_dataloader(self) -> DataLoader:
+        dataset = self.training_set()
         order = EpochShuffle(len(dataset), self.seed)
         if not self.augment:
-            return self._by_size(dataset, order)
+            return self._shared(self.view(dataset, order), order)
         from ca_seg.data.transforms import Augment, Augmented  # only here: albumentations takes seconds to import
 
         crop = self.crop or min(dataset.size(0))
-        return DataLoader(
-            Augmented(SkipUnreadable(dataset), Augment(crop), self.seed),
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        views = Augmented(SkipUnreadable(dataset), Augment(crop), self.seed)
+        return self._shared(Items(views, lambda _: (crop, crop), collate), order)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return [] if self.val_split is None else self._in_order(self.val_split)
@@ -106,14 +129,30 @@ class SegmentationData(pl.LightningDataModule):
     def _in_order(self, split: str | None, done: frozenset[str] = frozenset()) -> DataLoader:
         """This process's share of the pictures: every picture is in exactly one."""
         dataset = self.dataset(split)
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self._place()
         stems = dataset.stems
-        return self._by_size(dataset, [i for i in range(rank, len(stems), world) if stems[i] not in done])
+        own = [i for i in range(rank, len(stems), world) if stems[i] not in done]
+        items = self.view(dataset, None)
+        return self._loader(items, self._batches(items, own))
 
-    def _by_size(self, dataset: SegmentationDataset, order: Sequence[int] | EpochShuffle) -> DataLoader:
+    def _shared(self, items: Items, order: EpochShuffle) -> DataLoader:
+        """The batches of a training epoch, shared among the processes."""
+        rank, world = self._place()
+        batches = self._batches(items, order)
+        return self._loader(items, batches if world == 1 else SharedBatches(batches, rank, world))
+
+    def _loader(self, items: Items, batches: BatchSampler) -> DataLoader:
         return DataLoader(
-            SkipUnreadable(dataset),
-            batch_sampler=SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=dataset.size),
+            items.dataset,
+            batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=items.collate,
+            generator=torch.Generator().manual_seed(self.seed),
         )
+
+    def _batches(self, items: Items, order: Sequence[int] | EpochShuffle) -> SizeBatchSampler:
+        return SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=items.size)
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

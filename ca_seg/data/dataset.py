@@ -49,9 +49,13 @@ class SegmentationDataset(Dataset):
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        pair = self._pairs[index]
-        image, ids = self.read_picture(index), self.read_ids(index)
-        height, width = image.shape[1:]
+        pair, image = self._pairs[index], self.read_picture(index)
+        mask = self.mask(index, image.shape[1], image.shape[2])
+        return Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+
+    def mask(self, index: int, height: int, width: int) -> Tensor:
+        """The mask alone of a picture of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
+        pair, ids = self._pairs[index], self.read_ids(index)
         if ids.shape != (height, width):
             on_its_side = ids.shape == (width, height)
             raise BadMask(
@@ -60,22 +64,20 @@ class SegmentationDataset(Dataset):
                 fix="it lies on its side; if EXIF turns the picture, turn the mask too" if on_its_side else "",
             )
         try:
-            mask = torch.from_numpy(self.class_list.to_index(ids))
+            return torch.from_numpy(self.class_list.to_index(ids))
         except BadMask as error:
             raise BadMask(f"{pair.mask}: {error.what}", allowed=error.allowed, fix=error.fix) from error
-        return Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
 
     def read_picture(self, index: int) -> Tensor:
         """float32 [3, H, W] in 0..1."""
         return read_image(self._pairs[index].image)
 
-    def read_bytes(self, index: int) -> bytes:
-        """The picture's file as it is. Raises UnreadableImage when it cannot be read."""
-        path = self.image_path(index)
+    def picture_bytes(self, index: int) -> bytes:
+        """What `read_picture` decodes, to tell pictures apart by. Raises UnreadableImage where there is none."""
         try:
-            return path.read_bytes()
+            return self._pairs[index].image.read_bytes()
         except OSError as problem:
-            raise UnreadableImage(f"{path} cannot be read ({problem.strerror})") from problem
+            raise UnreadableImage(f"{self._pairs[index].image} cannot be read ({problem.strerror})") from problem
 
     def read_ids(self, index: int) -> np.ndarray:
         """The numbers of a mask [H, W], as `class_list` knows them."""
@@ -106,8 +108,12 @@ class SegmentationDataset(Dataset):
         """The same dataset with its first `count` pairs only (all of them when there are fewer)."""
         if count < 1:
             raise OutOfRange(f"a limit of {count} pictures", allowed="1 or more, or none")
+        return self.only(range(min(count, len(self))))
+
+    def only(self, indices: Sequence[int]) -> SegmentationDataset:
+        """The same dataset with these pairs only, in this order."""
         fewer = copy.copy(self)
-        fewer._pairs = self._pairs[:count]
+        fewer._pairs = [self._pairs[index] for index in indices]
         return fewer
 
     def _check_first(self) -> None:

@@ -44,6 +44,9 @@ class HuggingFace(SegmentationDataset):
     def read_picture(self, index: int) -> torch.Tensor:
         return read_image(self._cell(index, "image"))
 
+    def picture_bytes(self, index: int) -> bytes:
+        return self._cell(index, "image").getvalue()
+
     def read_ids(self, index: int) -> np.ndarray:
         return read_mask(self._cell(index, self._mask))
 

@@ -53,16 +53,16 @@ class Shards(Unmasked):
         super().__init__(given if given.is_dir() else given.parent, None, UNLABELLED, pairs)
 
     def read_picture(self, index: int) -> Tensor:
-        return read_image(HeldFile(self.read_bytes(index), self.image_path(index)))
+        return read_image(HeldFile(self.picture_bytes(index), self.image_path(index)))
 
     def size(self, index: int) -> tuple[int, int]:
         name = self.image_path(index)
         try:
             return read_size(HeldFile(self._slice(index, HEAD), name))
         except UnreadableImage:  # a head as long as this is rare
-            return read_size(HeldFile(self.read_bytes(index), name))
+            return read_size(HeldFile(self.picture_bytes(index), name))
 
-    def read_bytes(self, index: int) -> bytes:
+    def picture_bytes(self, index: int) -> bytes:
         return self._slice(index)
 
     def _slice(self, index: int, most: int | None = None) -> bytes:

@@ -78,7 +78,7 @@ class ToLabel(Dataset):
         skipped: list[Skipped] = []
         for index in batch:
             try:
-                content = self.dataset.read_bytes(index)
+                content = self.dataset.picture_bytes(index)
             except UnreadableImage as problem:
                 skipped.append(Skipped(self._name(index), str(problem)))
             else:

@@ -14,5 +14,8 @@ class Unmasked(SegmentationDataset):
 
     def __getitem__(self, index: int) -> Sample:
         pair, image = self._pairs[index], self.read_picture(index)
-        void = torch.full(image.shape[1:], IGNORE_INDEX, dtype=torch.int64)
-        return Sample(image=image, mask=void, stem=pair.stem, path=str(pair.image))
+        mask = self.mask(index, image.shape[1], image.shape[2])
+        return Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+
+    def mask(self, index: int, height: int, width: int) -> torch.Tensor:
+        return torch.full((height, width), IGNORE_INDEX, dtype=torch.int64)

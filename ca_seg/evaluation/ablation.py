@@ -19,9 +19,9 @@ from ca_seg.backbones.load import at_resolution
 from ca_seg.concept.ask import CONCEPT_ATTENTION
 from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
+from ca_seg.data.seeds import picture_seed
 from ca_seg.heads.zero_shot import decide
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
-from ca_seg.tasks.zero_shot import picture_seed
 from ca_seg.vocabulary import Vocabulary
 
 

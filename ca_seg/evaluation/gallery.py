@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.seeds import picture_seed
 from ca_seg.evaluation.run import Cell
 from ca_seg.heads.zero_shot import decide
-from ca_seg.tasks.zero_shot import Record, picture_seed
+from ca_seg.tasks.zero_shot import Record
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.plots import confusion_plot

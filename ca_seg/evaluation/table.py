@@ -16,7 +16,7 @@ FIGURES = {"miou": "mIoU", "pixel_accuracy": "acc", "map": "mAP"}
 
 def results_table(results: Mapping[str, Any]) -> Table:
     """One row per method and split, three figures per protocol; everything in percent."""
-    title = f"zero-shot segmentation of {results['dataset']['name']} (%)"
+    title = f"segmentation of {results['dataset']['name']} (%)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("method", overflow="fold")
     table.add_column("split", overflow="fold")

@@ -17,6 +17,8 @@ class FeatureSource(Protocol):
 
     name: str  # of the backbone or baseline: "mini", "rgb-patches"
     channels: int
+    maps: int  # how many of the last channels are zero-shot class maps
+    stride: int  # pixels of the working size that a token stands for
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         """Pictures [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""

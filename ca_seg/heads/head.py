@@ -17,11 +17,13 @@ class HeadInput:
     channels  of the features
     classes   K
     maps      how many of the last channels are zero-shot class maps: K, or 0 where the features carry none
+    stride    pixels of the source's working size that a token stands for, each way
     """
 
     channels: int
     classes: int
     maps: int = 0
+    stride: int = 16
 
 
 class Head(nn.Module):
@@ -33,6 +35,10 @@ class Head(nn.Module):
     def __init__(self, given: HeadInput) -> None:
         super().__init__()
         self.given = given
+
+    def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and mask [B, H, W] as a training step needs them: a head may leave out what no loss would see."""
+        return features, mask
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
         """Features [B, channels, h, w] to logits [B, K, h', w'] at the head's resolution (a convolution's: h' = h)."""

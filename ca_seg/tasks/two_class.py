@@ -17,11 +17,12 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import interpolate
 
+from ca_seg.data.seeds import picture_seed
 from ca_seg.errors import UserError
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.confusion import ConfusionMatrix
 from ca_seg.metrics.paper import two_class_scores
-from ca_seg.tasks.zero_shot import Record, picture_seed
+from ca_seg.tasks.zero_shot import Record
 from ca_seg.vocabulary import Vocabulary
 
 DECISIONS = ("threshold", "argmax")

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torchmetrics import Metric
 
+from ca_seg.data.seeds import picture_seed
 from ca_seg.heads.zero_shot import decide
 from ca_seg.tasks.scores import ProtocolScores, all_of, picture_miou
 from ca_seg.vocabulary import Vocabulary
@@ -152,11 +153,3 @@ class ZeroShot(pl.LightningModule):
             }
             for t, p in pairs
         ]
-
-
-def picture_seed(seed: int, stem: str) -> int:
-    """A picture's noise depends on its name and the run's seed, not on its place in a batch."""
-    value = seed
-    for character in stem:
-        value = (value * 1_000_003 + ord(character)) % (2**31)
-    return value

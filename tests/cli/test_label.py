@@ -1,4 +1,4 @@
-"""Labelling whole folders, as a user types it: in one process, in two, killed, and to a full disk."""
+"""Labelling whole folders, as a user types it: in one process, in two, killed, to a full disk, by a head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from PIL import Image
 
 from ca_seg.backbones.load import load_backbone
 from ca_seg.data.read import read_image
+from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.heads.trained import TrainedHead
 from ca_seg.heads.zero_shot import decide
+from ca_seg.labels.calibration import SCHEMA
 from ca_seg.labels.confidence import margin
 from ca_seg.labels.entry import fingerprint_of
 from ca_seg.tasks.zero_shot import picture_seed
@@ -159,8 +162,10 @@ def test_refinement_agreement_temperature_and_calibration(place):
     assert list(manifest(place, "fine")) == list(manifest(place, "plain"))
     words = {"classes": list(NAMES), "phrases": [[name] for name in NAMES]}
     file = place / "calibration.json"
-    fitted = {"temperature": 0.5, "measure": "margin", "thresholds": {"cat": 1.01}, "backbone": "mini"}
-    file.write_text(json.dumps(fitted | {"vocabulary": fingerprint_of(words)}))
+    thresholds = dict.fromkeys(NAMES, 0.0) | {"cat": 1.01}
+    fitted = {"schema": SCHEMA, "temperature": 0.5, "measure": "margin", "thresholds": thresholds, "backbone": "mini"}
+    fitted |= {"vocabulary": fingerprint_of(words), "figures": {}}
+    file.write_text(json.dumps(fitted))
     assert run(place, "sure", calibration=file) == 0
     for key, entry in manifest(place, "plain").items():
         plain, sure = (
@@ -172,3 +177,32 @@ def test_refinement_agreement_temperature_and_calibration(place):
         assert tempered == {name: area for name, area in entry["area"].items() if name != "cat"}
     file.write_text(json.dumps(fitted | {"backbone": "mini-plain"}))
     assert run(place, "other", calibration=file) == 2
+
+
+def test_a_trained_head_labels_as_it_segments(place):
+    """Labels of a head are its own segmentation; one for other words is refused, and other weights are another run."""
+    backbone = load_backbone("mini", resolution=32)
+    source = FrozenFeatures(backbone, Vocabulary.from_names(NAMES))
+    torch.manual_seed(0)
+    head = TrainedHead(
+        kind="linear",
+        backbone="mini",
+        classes=list(NAMES),
+        phrases=[[name] for name in NAMES],
+        channels=source.channels,
+        parts=["concepts"],
+        stride=source.stride,
+    )
+    head.save_pretrained(place / "head")
+    given = {"model.head": place / "head"}
+    assert run(place, **given) == 0
+    for key, entry in manifest(place).items():
+        expected = head.segment(backbone, read_image(place / "in" / entry["picture"])[None], seed=picture_seed(0, key))
+        written = np.asarray(Image.open(place / "out" / "png" / "masks" / f"{key}.png"))
+        assert (written == expected[0].numpy()).mean() > 0.999  # rounding on ties
+    with torch.no_grad():
+        head.head.layers[2].bias += 1
+    head.save_pretrained(place / "head")
+    assert run(place, **given) == 2
+    (place / "words.yaml").write_text("classes: [cat, dog]\n")
+    assert run(place, "other", **given) == 2

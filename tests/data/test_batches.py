@@ -12,7 +12,7 @@ from lightning_fabric.utilities.apply_func import move_data_to_device
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.batches import EpochShuffle, SharedBatches, SizeBatchSampler
 from ca_seg.data.collate import Skipped, SkipUnreadable, collate
 from ca_seg.data.folder import FolderDataset
 from ca_seg.errors import BadDataset, OutOfRange, UnreadableImage
@@ -121,3 +121,20 @@ def test_a_bad_mask_is_skipped_too(make_folder) -> None:
     assert batch["stem"] == ["p0", "p2"]
     assert batch["skipped"][0].path == str(root / "images" / "p1.png")
     assert "masks/p1.png: the mask has label 3" in batch["skipped"][0].reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 4), st.integers(1, 5))
+def test_processes_share_the_batches_and_take_equally_many(count, batch_size, world) -> None:
+    def whole() -> SizeBatchSampler:
+        return SizeBatchSampler(EpochShuffle(count, 0), batch_size, False, lambda index: (index % 2 + 1, 8))
+
+    every = list(whole())
+    shares = [SharedBatches(whole(), rank, world) for rank in range(world)]
+    taken = [list(share) for share in shares]
+    assert {len(own) for own in taken} == {len(share) for share in shares} == {-(-len(every) // world)}
+    in_order = [batch for step in zip(*taken, strict=True) for batch in step]
+    assert in_order[: len(every)] == every
+    assert all(batch in every[:world] for batch in in_order[len(every) :])
+    shares[0].sampler.set_epoch(1)  # as Lightning does
+    assert count < 6 or list(shares[0]) != taken[0]

@@ -209,6 +209,8 @@ def test_the_pictures_of_the_matlab_file_are_upright(tmp_path):
     with h5py.File(tmp_path / "gtsegs_ijcv.mat") as file:
         colours = file.attrs["picture1"]
     assert torch.equal((255 * dataset[1]["image"]).round().byte(), torch.from_numpy(colours).permute(2, 0, 1))
+    assert len({dataset.picture_bytes(index) for index in range(len(dataset))}) == len(dataset)
+    assert dataset.picture_bytes(1).endswith(colours.transpose(2, 1, 0).tobytes())
 
 
 @pytest.mark.usefixtures("miniature")

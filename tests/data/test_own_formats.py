@@ -96,6 +96,7 @@ def test_a_hugging_face_set(table):
         np.testing.assert_allclose(dataset[index]["image"].permute(1, 2, 0) - expected, 0, atol=1e-6)
         assert (dataset[index]["mask"].numpy() == IDS).all()
         assert dataset.size(index) == SIZE
+    assert dataset.picture_bytes(2) == png(deep)["bytes"]
 
 
 def test_a_broken_cell_costs_its_picture(table):
@@ -108,6 +109,8 @@ def test_a_broken_cell_costs_its_picture(table):
         dataset[2]
     with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
         dataset[3]
+    with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
+        dataset.picture_bytes(3)
 
 
 def test_sets_that_do_not_fit_are_refused(table, tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import torch
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.cli.ablate import run_ablation
 from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.seeds import picture_seed
 from ca_seg.evaluation.ablation import Grid, Tables, ablate
 from ca_seg.heads.zero_shot import decide
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
-from ca_seg.tasks.zero_shot import picture_seed
 
 COUNT = 3
 

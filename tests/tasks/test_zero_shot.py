@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, confusion_matrix
 from ca_seg.baselines.colour_clusters import ColourClusters
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot, picture_seed
+from ca_seg.data.seeds import picture_seed
+from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot
 from ca_seg.vocabulary import Vocabulary
 
 NAMES = ("cat", "dog", "grass")

@@ -1,0 +1,151 @@
+"""What an epoch from the feature cache costs, against computing: python benchmarks/feature_cache.py [--json FILE]
+
+    computing        the shipped mini, 4 layers x 166 words = 664 channels of 16 x 16 tokens, batches of 8
+    reading          one epoch from the cache with the masks, float16, 0 workers; 1 worker; with FeatureAugment
+    verifying        every byte of the cache, once
+    opening          headers of 20,000 pictures (small ones), and memory for each
+
+Milliseconds a picture, one thread, medians of rounds in which they take turns: by the clock, and of the processor's
+time in this process (not a worker's), which other work on the machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from operator import truediv
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.in_turn import in_turn
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.collate import SkipUnreadable, collate
+from ca_seg.features.augment import AugmentedFeatures, FeatureAugment
+from ca_seg.features.cache import FeatureCache
+from ca_seg.features.cached import CachedSamples, collate_cached
+from ca_seg.features.fill import fill
+from ca_seg.features.stored import to_stored
+
+MANY = 20_000
+
+
+class Mini:
+    """The concept-projected features of the shipped backbone."""
+
+    name = "mini"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.backbone, self.vocabulary = load_backbone("mini"), Vocabulary.from_names(words)
+        self.channels = len(self.backbone.card.layers) * len(words)
+
+    def __call__(self, images, seeds):
+        return self.backbone.record(images, seed=list(seeds)).ask(self.vocabulary).projected()
+
+    def identity(self):
+        return {"backbone": "mini", "vocabulary": list(self.vocabulary.classes)}
+
+    def to(self, device):
+        self.backbone.to(device)
+
+
+def opening(place: Path) -> dict[str, float]:
+    """Seconds and bytes a picture of opening a cache of many small pictures, in shards of 500."""
+    identity = {"backbone": "none"}
+    cache, small = FeatureCache(place, identity), torch.zeros(2, 2, 2)
+    for start in range(0, MANY, 500):
+        cache.store({f"{i:064x}": to_stored(small, "float16", (16, 16)) for i in range(start, start + 500)})
+    start = time.perf_counter()
+    FeatureCache(place, identity)
+    seconds = time.perf_counter() - start
+    tracemalloc.start()
+    kept = FeatureCache(place, identity)
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return {"opening_us": 1e6 * seconds / len(kept), "held_bytes": size / len(kept)}
+
+
+def both_clocks(run: Callable[[], object], kept: list[float]) -> Callable[[], None]:
+    """`run`, which also notes its seconds of the processor."""
+
+    def timed() -> None:
+        start = time.process_time()
+        run()
+        kept.append(time.process_time() - start)
+
+    return timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = open_dataset("scenes", None, None)
+    source, count = Mini(dataset.class_list.names), len(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        cache = FeatureCache(place / "cache", source.identity())
+        filled = fill(cache, dataset, source, progress=False)
+        samples, order = CachedSamples(dataset, cache, keys=filled.keys), EpochShuffle(count, 0)
+        augmented = AugmentedFeatures(samples, FeatureAugment(), order)
+        batches = SizeBatchSampler(order, 8, False, samples.size)
+        pictures = DataLoader(SkipUnreadable(dataset), batch_sampler=batches, collate_fn=collate)
+
+        def epoch(data, workers):
+            loader = DataLoader(
+                data,
+                batch_sampler=batches,
+                collate_fn=collate_cached,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+            )
+            return lambda: sum(len(batch["stem"]) for batch in loader)
+
+        @torch.no_grad()
+        def compute():
+            for batch in pictures:
+                source(batch["image"], [0] * len(batch["stem"]))
+
+        runs = {
+            "computing": compute,
+            "reading": epoch(samples, 0),
+            "reading, 1 worker": epoch(samples, 1),
+            "reading, augmented": epoch(augmented, 0),
+            "verifying": lambda: FeatureCache(place / "cache", source.identity()).verify(),
+        }
+        cpu: dict[str, list[float]] = {name: [] for name in runs}
+        times = in_turn(args.rounds, {name: both_clocks(run, cpu[name]) for name, run in runs.items()})
+        size = sum(file.stat().st_size for file in cache.folder.glob("*.safetensors"))
+        found = {name: 1000 * statistics.median(each) / count for name, each in times.items()}
+        ratios = {
+            f"computing / {name}": statistics.median(map(truediv, times["computing"], times[name]))
+            for name in runs
+            if name.startswith("reading")
+        }
+        many = opening(place / "many")
+    own = {name: 1000 * statistics.median(each[1:]) / count for name, each in cpu.items()}
+    for name, value in found.items():
+        print(f"{name:32} {value:8.3f} ms a picture, {own[name]:8.3f} of the processor")
+    for name, value in ratios.items():
+        print(f"{name:32} {value:8.1f}")
+    print(f"{'a picture on disk':32} {size / count / 2**10:8.0f} KiB")
+    print(f"{'opening, headers alone':32} {many['opening_us']:8.1f} us a picture, held {many['held_bytes']:.0f} bytes")
+    if args.json:
+        content = {"ms": found, "cpu_ms": own, "ratios": ratios, "bytes": size / count} | many
+        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Frozen backbones as parts of other libraries."""

@@ -1,0 +1,146 @@
+"""The review page: one HTML file that opens from disk, with thumbnails inside and links to the files beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from ca_seg.errors import BadMask, UnreadableImage, UserError
+from ca_seg.labels.entry import Entry
+from ca_seg.labels.run_reader import LabelRun
+from ca_seg.labels.statistics import AREAS, LabelStatistics
+from ca_seg.review.choice import picture_confidence
+from ca_seg.review.thumbnail import thumbnail
+from ca_seg.visual.palette import colour
+from ca_seg.written import written
+
+LEADS = {
+    "confidence": "the least certain first; a pixel without a label counts as 0",
+    "class": "for each class in turn, where it is least certain",
+    "area": "the smallest area of a class first",
+}
+CHIPS = 12  # classes of a picture that are named under it
+
+
+@dataclass
+class ReviewPage:
+    """What is written; `failed` lists pictures that could not be shown, once it has been."""
+
+    run: LabelRun
+    statistics: LabelStatistics
+    skipped: Sequence[tuple[str, str]] | None
+    by: str
+    shown: int = 0
+    failed: list[tuple[str, str]] | None = None
+
+    def write(self, path: Path, entries: Sequence[Entry]) -> int:
+        """Write the page, picture by picture; gives its size in bytes."""
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string((files("ca_seg.review") / "review.html.j2").read_text(encoding="utf-8"))
+        self.shown, self.failed = 0, []
+        parts = template.generate(
+            title=f"Labels of {self.run.folder.resolve().name}",
+            lead=LEADS[self.by],
+            facts=self._facts(),
+            statistics=self.statistics.as_json(self.skipped),
+            classes=self._classes(),
+            cards=self._cards(path, entries),
+            data=self._data(),
+            failed=self.failed,
+        )
+        with written(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(parts)
+        return path.stat().st_size
+
+    def _cards(self, page: Path, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+        assert self.failed is not None
+        places = {name: place for place, name in enumerate(self.run.classes)}
+        for entry in entries:
+            try:
+                small = thumbnail(self.run, entry)
+            except (UnreadableImage, BadMask) as problem:
+                self.failed.append((entry.picture, str(problem)))
+                continue
+            size = entry.height * entry.width
+            largest = sorted(entry.area.items(), key=lambda item: (-item[1], item[0]))
+            self.shown += 1
+            yield {
+                "name": entry.picture,
+                "small": small,
+                "size": f"{entry.width} x {entry.height}",
+                "confidence": picture_confidence(entry),
+                "unlabelled": 1 - sum(entry.area.values()) / size,
+                "present": [places[name] for name in entry.area],
+                "chips": [
+                    {"name": name, "index": places[name], "share": area / size, "sure": entry.confidence[name]}
+                    for name, area in largest[:CHIPS]
+                ],
+                "more": max(0, len(largest) - CHIPS),
+                "links": [
+                    (what, _link(page, target))
+                    for what, target in (
+                        ("picture", self.run.picture_path(entry)),
+                        ("mask", self.run.mask_path(entry)),
+                        ("confidence map", self.run.confidence_path(entry)),
+                    )
+                ],
+            }
+
+    def _classes(self) -> list[dict[str, Any]]:
+        """Rows of the table with their colour; the most frequent classes have the colours that differ most."""
+        rows = self.statistics.table()
+        places = {name: place for place, name in enumerate(self.run.classes)}
+        return [
+            row | {"index": places[row["class"]], "colour": "#" + bytes(colour(rank)).hex()}
+            for rank, row in enumerate(rows)
+        ]
+
+    def _data(self) -> dict[str, Any]:
+        """What the script computes with. Histograms by index of the class, only of those that were labelled."""
+        own = self.statistics
+        there = np.flatnonzero(own.class_pictures).tolist()
+        return {
+            "names": list(self.run.classes),
+            "colours": {row["index"]: row["colour"] for row in self._classes()},
+            "areaEdges": list(AREAS),
+            "areas": {i: own.areas[i].tolist() for i in there},
+            "levels": {i: own.levels[i].tolist() for i in there},
+            "threshold": _number(self.run.settings.get("certainty", {}).get("threshold")),
+        }
+
+    def _facts(self) -> list[tuple[str, str]]:
+        own = self.statistics
+        labelled = int(own.class_pixels.sum()) / max(1, own.pixels)
+        used = int((own.class_pictures > 0).sum())
+        facts = [
+            ("pictures", f"{own.pictures:,} labelled"),
+            ("classes", f"{used} of {len(own.classes)} occur"),
+            ("pixels with a label", f"{100 * labelled:.1f} %"),
+            ("pictures without any label", f"{own.without_label:,}"),
+            ("skipped", "the run is not finished" if self.skipped is None else f"{len(self.skipped):,}"),
+        ]
+        facts += [("backbone", str(self.run.settings.get("model", {}).get("backbone")))]
+        for key, value in self.run.settings.get("certainty", {}).items():
+            facts.append((key, "one of each class" if isinstance(value, dict) else str(value)))
+        return [*facts, ("fingerprint", self.run.fingerprint)]
+
+
+def _number(value: object) -> float:
+    """The run's threshold for the slider; 0 where each class has its own, or there is none."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
+
+
+def _link(page: Path, target: Path) -> str:
+    """From the page to a file, as a URL. Raises UserError where no relative path leads there (another drive)."""
+    try:
+        return quote(Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix())
+    except ValueError as problem:
+        raise UserError(f"no path leads from {page} to {target}", fix="write the page on the same drive") from problem

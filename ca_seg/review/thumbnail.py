@@ -1,0 +1,61 @@
+"""One labelled picture, small enough for a page.
+
+picture     WebP, at most 320 pixels on its long side
+labels      PNG of the same size: red = class index (255: none), green = confidence in whole percent
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ca_seg.data.read import read_image
+from ca_seg.errors import UnreadableImage
+from ca_seg.labels.entry import Entry
+from ca_seg.labels.run_reader import LabelRun
+from ca_seg.labels.statistics import confidence_level
+
+SIDE = 320
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    width: int
+    height: int
+    picture: str  # data URIs
+    labels: str
+
+
+def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
+    """Small ones stay as they are. Labels are taken at pixels (nearest) and never mixed.
+
+    Raises UnreadableImage and BadMask for files that are missing, broken, or no longer of the label's size.
+    """
+    path = run.picture_path(entry)
+    pixels = read_image(path)
+    if tuple(pixels.shape[1:]) != (entry.height, entry.width):
+        raise UnreadableImage(
+            f"{path} is {pixels.shape[2]} x {pixels.shape[1]} pixels, and was {entry.width} x {entry.height} when it "
+            "was labelled",
+            fix="label it again",
+        )
+    mask, sure = run.mask(entry), confidence_level(run.confidence(entry))
+    scale = min(1.0, SIDE / max(entry.height, entry.width))
+    size = max(1, round(entry.width * scale)), max(1, round(entry.height * scale))
+    picture = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    labels = Image.fromarray(np.stack([mask, sure, np.zeros_like(mask)], axis=-1))
+    return Thumbnail(
+        *size,
+        _uri(picture.resize(size, Image.Resampling.LANCZOS), "WEBP", quality=80),
+        _uri(labels.resize(size, Image.Resampling.NEAREST), "PNG"),
+    )
+
+
+def _uri(picture: Image.Image, kind: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, **options)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,104 @@
+"""Train and score with detectron2: `python -m recipes.detectron2.train --config-file FILE [KEY VALUE ...]`.
+
+The flags are those of detectron2's own tools/train_net.py, and four that name a dataset of ca_seg's catalogue. Nothing
+here is special to ca_seg but `add_ca_seg_config`, which adds the keys, and `register`, which names the dataset.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup, launch
+from detectron2.evaluation import SemSegEvaluator, verify_results
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
+
+from ca_seg.adapters.detectron2 import add_ca_seg_config, register
+from ca_seg.cli.guarded import guarded
+from ca_seg.data.collate import Skipped
+from ca_seg.errors import UserError
+
+
+class Trainer(DefaultTrainer):
+    """detectron2's trainer, told how to score, and without TensorBoard, which need not be installed."""
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegEvaluator:
+        return SemSegEvaluator(dataset_name, output_dir=os.path.join(cfg.OUTPUT_DIR, "inference"))
+
+    def build_writers(self) -> list[EventWriter]:
+        return [CommonMetricPrinter(self.max_iter), JSONWriter(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"))]
+
+
+def arguments() -> ArgumentParser:
+    parser = default_argument_parser()
+    parser.add_argument("--dataset", default="scenes", help="a name from `ca-seg data list`")
+    parser.add_argument("--root", help="its folder, for datasets that do not ship")
+    parser.add_argument("--train-split", default="train")
+    parser.add_argument("--test-split", default="val")
+    parser.add_argument("--cache", help="where masks go as class indices (default: OUTPUT_DIR/data)")
+    return parser
+
+
+def setup(given: Namespace) -> tuple[CfgNode, list[Skipped]]:
+    """The whole config, with both splits registered, and the pictures that were left out."""
+    cfg = get_cfg()
+    add_ca_seg_config(cfg)
+    cfg.merge_from_file(given.config_file)
+    cfg.merge_from_list(given.opts)
+    cache = Path(given.cache or os.path.join(cfg.OUTPUT_DIR, "data"))
+    skipped = []
+    for key, split in (("TRAIN", given.train_split), ("TEST", given.test_split)):
+        name = f"{given.dataset}_{split}"
+        classes, left_out = register(name, given.dataset, given.root, split, cache=cache / name)
+        cfg.DATASETS[key] = (name,)
+        skipped += left_out
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(classes)
+    if {"concepts", "maps"} & set(cfg.MODEL.CA_SEG.PARTS) and not cfg.MODEL.CA_SEG.CONCEPTS:
+        cfg.MODEL.CA_SEG.CONCEPTS = list(classes.names)
+    cfg.freeze()
+    default_setup(cfg, given)
+    return cfg, skipped
+
+
+def run(given: Namespace) -> dict[str, Any]:
+    """What one process does: train unless `--eval-only`, score, and check TEST.EXPECTED_RESULTS."""
+    cfg, skipped = setup(given)
+    if given.eval_only:
+        model = Trainer.build_model(cfg)
+        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=given.resume)
+        results = Trainer.test(cfg, model)
+        verify_results(cfg, results)
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=given.resume)
+        results = trainer.train()
+    for path, reason in skipped:
+        print(f"left out: {path}: {reason}", file=sys.stderr)
+    if skipped:
+        sys.exit(1)
+    return results
+
+
+def main() -> int:
+    given = arguments().parse_args()
+    if not Path(given.config_file).is_file():
+        raise UserError(f"no config file {given.config_file!r}", fix="try recipes/detectron2/mini_scenes.yaml")
+    launch(
+        run,
+        given.num_gpus,
+        num_machines=given.num_machines,
+        machine_rank=given.machine_rank,
+        dist_url=given.dist_url,
+        args=(given,),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

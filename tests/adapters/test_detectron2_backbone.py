@@ -1,0 +1,257 @@
+"""The frozen backbone inside detectron2's own SemanticSegmentor: its features are ca_seg's own."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.shipped import shipped
+from tests.small_detectron2 import HALF, IMAGENET, WHY, small_config
+
+pytest.importorskip("detectron2", reason=WHY)
+
+from detectron2.data import DatasetMapper
+from detectron2.modeling import build_model
+
+from ca_seg.adapters.detectron2_backbone import FrozenBackbone, laid_over
+from ca_seg.adapters.normalised import Normalised
+
+SCENES = sorted((shipped("datasets", "scenes") / "images").iterdir())[:2]
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_backbone("mini")
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory) -> list:
+    """A scene, and pieces of another: 128 x 128, 128 x 96, 100 x 128 (height x width), with a black border."""
+    folder = tmp_path_factory.mktemp("sizes")
+    files = [SCENES[0]]
+    for height, width in ((128, 96), (100, 128)):
+        pixels = np.array(Image.open(SCENES[1]).convert("RGB"))[:height, :width].copy()
+        pixels[-8:] = 0
+        files.append(folder / f"{height}x{width}.png")
+        Image.fromarray(pixels).save(files[-1])
+    return files
+
+
+def seen_by(model, cfg, files) -> dict[str, torch.Tensor]:
+    """What the backbone gives inside the whole model, fed by detectron2's own reader and mapper."""
+    mapper = DatasetMapper(cfg, is_train=False)
+    found: list = []
+    hook = model.backbone.register_forward_hook(lambda module, inputs, output: found.append(output))
+    with torch.no_grad():
+        model([mapper({"file_name": str(file)}) for file in files])
+    hook.remove()
+    return found[0]
+
+
+def config_of_sizes(order: str, colours) -> object:
+    cfg = small_config(order, colours, pyramid=False)
+    cfg.INPUT.MIN_SIZE_TEST = 0  # pictures as they are
+    return cfg
+
+
+def naive(backbone, file, layers=(1, 2)) -> torch.Tensor:
+    """Image attention outputs of the RGB file [1, channels, h, w], every channel divided by its root mean square."""
+    recording = backbone.record(Image.open(file).convert("RGB"), layers=layers)
+    channels = []
+    for layer in layers:
+        output = recording.streams[layer].output[0]  # [heads, N, d]
+        for head in output:
+            for channel in head.T:
+                channels.append(channel / (channel**2).mean().sqrt())
+    return torch.stack(channels).unflatten(1, (recording.grid.height, recording.grid.width))[None]
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("colours", [IMAGENET, HALF], ids=["imagenet", "half"])
+def test_features_are_those_of_the_rgb_picture(mini, order, colours):
+    cfg = small_config(order, colours, pyramid=False)
+    found = seen_by(build_model(cfg).eval(), cfg, SCENES)["tokens"]
+    for own, file in zip(found, SCENES, strict=True):
+        torch.testing.assert_close(own[None], naive(mini, file), atol=1e-5, rtol=1e-5)
+
+
+def test_swapped_channels_would_be_seen(mini, tmp_path):
+    """The comparison above can fail: the same scene with red and blue exchanged has other features."""
+    Image.fromarray(np.array(Image.open(SCENES[0]).convert("RGB"))[:, :, ::-1]).save(tmp_path / "swapped.png")
+    assert (naive(mini, tmp_path / "swapped.png") - naive(mini, SCENES[0])).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_a_pictures_features_do_not_depend_on_its_batch(mini, sizes, order):
+    cfg = config_of_sizes(order, IMAGENET)
+    model = build_model(cfg).eval()
+    together = seen_by(model, cfg, sizes)["tokens"]
+    assert together.shape[2:] == (16, 16)
+    for own, file, (rows, columns) in zip(together, sizes, ((16, 16), (16, 12), (13, 16)), strict=True):
+        alone = seen_by(model, cfg, [file])["tokens"][0]
+        torch.testing.assert_close(own[:, :rows, :columns], alone[:, :rows, :columns], atol=1e-5, rtol=1e-5)
+        assert not own[:, rows:].any()
+        assert not own[:, :, columns:].any()
+    for own, file, size, tokens in (
+        (together[1], sizes[1], (128, 96), (21, 16)),
+        (together[2], sizes[2], (100, 128), (16, 20)),
+    ):
+        expected = naive(mini, file)  # tokens of the short side scaled to the card's 128 pixels
+        assert expected.shape[2:] == tokens
+        laid = laid_over(expected, *size, 8)[0]
+        torch.testing.assert_close(own[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
+
+
+def test_tokens_are_laid_over_the_picture():
+    features = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    height, width, stride = 37, 61, 8
+    found = laid_over(features, height, width, stride)
+    assert found.shape == (2, 3, 5, 8)
+    for row in range(5):
+        for column in range(8):
+            y = min(max(min((row + 0.5) * stride, height) / height * 5 - 0.5, 0), 4)
+            x = min(max(min((column + 0.5) * stride, width) / width * 7 - 0.5, 0), 6)
+            top, left = int(y), int(x)
+            low, right = min(top + 1, 4), min(left + 1, 6)
+            above = features[:, :, top, left] * (1 - x + left) + features[:, :, top, right] * (x - left)
+            below = features[:, :, low, left] * (1 - x + left) + features[:, :, low, right] * (x - left)
+            torch.testing.assert_close(found[:, :, row, column], above * (1 - y + top) + below * (y - top))
+    assert laid_over(features, 40, 56, 8) is features
+
+
+def test_projected_features_of_words(mini):
+    cfg = small_config(pyramid=False)
+    cfg.MODEL.CA_SEG.merge_from_list(
+        ["PARTS", ["concepts"], "CONCEPTS", ["cat", "grass", "sky"], "NORMALISE", "none", "LAYERS", []]
+    )
+    model = build_model(cfg).eval()
+    found = seen_by(model, cfg, SCENES[:1])["tokens"]
+    words = Vocabulary.from_names(["cat", "grass", "sky"])
+    expected = mini.record(Image.open(SCENES[0]).convert("RGB")).ask(words).projected()
+    assert model.backbone.output_shape()["tokens"].channels == expected.shape[1] == found.shape[1]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_it_is_frozen_and_in_no_checkpoint():
+    model = build_model(small_config()).train()
+    dit = model.backbone.net.source.backbone
+    assert not dit.training
+    assert not any(parameter.requires_grad for parameter in dit.parameters())
+    held = {id(parameter) for parameter in dit.parameters()}
+    assert held.isdisjoint(id(parameter) for parameter in model.parameters())
+    assert all(name.startswith(("backbone.simfp_", "sem_seg_head.")) for name in model.state_dict())
+    assert copy.deepcopy(model).backbone.net.source is model.backbone.net.source
+    plain = build_model(small_config(pyramid=False))
+    assert not list(plain.backbone.parameters())
+    assert not plain.backbone.state_dict()
+
+
+def test_it_follows_its_model_to_a_device_and_keeps_its_types():
+    net = build_model(small_config(pyramid=False)).backbone
+    dit = net.source.backbone
+    net.to(torch.float64)
+    assert dit.dtype == torch.float32
+    net.to("meta")
+    assert dit.device.type == "meta"
+
+
+def test_features_are_the_same_every_time_also_under_autocast():
+    cfg = small_config(pyramid=False)
+    net = build_model(cfg).backbone
+    batch = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    first = net(batch)["tokens"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net(batch)["tokens"], first)
+    torch.testing.assert_close(net(batch[1:])["tokens"], first[1:], atol=1e-5, rtol=1e-5)
+    assert not first.requires_grad
+    cfg.MODEL.CA_SEG.SEED = 1
+    assert not torch.allclose(build_model(cfg).backbone(batch)["tokens"], first, atol=1e-3)
+
+
+def test_shapes_are_what_output_shape_says():
+    model = build_model(small_config())
+    features = model.backbone(torch.randn(1, 3, 128, 192))
+    shapes = model.backbone.output_shape()
+    assert list(features) == list(shapes) == ["p2", "p3", "p4", "p5"]
+    for name, stride in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32)):
+        assert shapes[name].stride == stride
+        assert features[name].shape == (1, shapes[name].channels, 128 // stride, 192 // stride)
+    assert model.backbone.size_divisibility == model.backbone.padding_constraints["size_divisibility"] == 32
+    assert model.backbone.net.size_divisibility == model.backbone.net.padding_constraints["size_divisibility"] == 8
+
+
+def test_a_stride_of_16_gives_the_same_levels():
+    cfg = small_config()
+    cfg.MODEL.CA_SEG.STRIDE = 16
+    backbone = build_model(cfg).backbone
+    features = backbone(torch.randn(1, 3, 128, 128))
+    assert {name: map.shape[-1] for name, map in features.items()} == {"p2": 32, "p3": 16, "p4": 8, "p5": 4}
+
+
+def test_a_picture_of_no_whole_cells_goes_through_the_whole_model(sizes):
+    cfg = config_of_sizes("BGR", IMAGENET)
+    for pyramid in (False, True):
+        if pyramid:
+            cfg = small_config()
+            cfg.INPUT.MIN_SIZE_TEST = 0
+        model = build_model(cfg).eval()
+        with torch.no_grad():
+            scores = model([DatasetMapper(cfg, is_train=False)({"file_name": str(sizes[2])})])[0]["sem_seg"]
+        assert scores.shape == (54, 100, 128)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        (["MODEL.CA_SEG.BACKBONE", "minni"], UnknownName, "unknown backbone 'minni'.*'mini'"),
+        (["MODEL.CA_SEG.PARTS", ["output"]], UnknownName, "part of features 'output'"),
+        (["MODEL.CA_SEG.PARTS", ["maps"]], UserError, "'maps' need words"),
+        (["MODEL.CA_SEG.CONCEPTS", ["cat", "xqzzw"]], UserError, "xqzzw"),
+        (["MODEL.CA_SEG.NORMALISE", "layer"], UnknownName, "normalisation 'layer'"),
+        (["MODEL.CA_SEG.LAYERS", [9]], OutOfRange, r"layers \[9\] of mini.*0 to 5"),
+        (["MODEL.CA_SEG.LAYERS", ["2"]], OutOfRange, r"LAYERS \['2'\]"),
+        (["MODEL.CA_SEG.TIMESTEPS", [1.5]], OutOfRange, "timestep 1.5"),
+        (["MODEL.CA_SEG.STRIDE", 4], OutOfRange, "stride 4.*8, 16"),
+        (["MODEL.CA_SEG.STRIDE", -8], OutOfRange, "stride of -8"),
+        (["INPUT.FORMAT", "L"], UnknownName, "order of channels 'L'"),
+        (["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]], OutOfRange, "means"),
+    ],
+)
+def test_wrong_keys_are_named(change, kind, says):
+    cfg = small_config()
+    cfg.merge_from_list(change)
+    with pytest.raises(kind, match=says):
+        build_model(cfg)
+
+
+def test_keys_are_typed_and_known():
+    cfg = small_config()
+    with pytest.raises(ValueError, match="Type mismatch"):
+        cfg.merge_from_list(["MODEL.CA_SEG.LAYERS", "two"])
+    with pytest.raises((KeyError, AssertionError), match="LAYER"):
+        cfg.merge_from_list(["MODEL.CA_SEG.LAYER", [2]])
+
+
+def test_any_feature_source_serves():
+    """Not only the diffusion transformers: what gives features may be a baseline."""
+
+    class Brightness:
+        name, channels, maps, stride = "brightness", 1, 0, 2
+
+        def __call__(self, images, seeds):
+            return images.mean(dim=1, keepdim=True)[:, :, ::2, ::2]
+
+        def identity(self):
+            return {"name": self.name}
+
+        def to(self, device):
+            pass
+
+    net = FrozenBackbone(Brightness(), Normalised("BGR", *IMAGENET), stride=2)
+    assert net(torch.randn(2, 3, 6, 8))["tokens"].shape == (2, 1, 3, 4)

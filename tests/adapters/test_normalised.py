@@ -1,0 +1,50 @@
+"""Normalisation and padding of a trainer's batch are undone exactly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ca_seg.adapters.normalised import Normalised
+from ca_seg.errors import OutOfRange, UnknownName
+
+MEAN, STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+
+
+def batch_of(pictures: list[torch.Tensor], mean, std, order: str, height: int, width: int) -> torch.Tensor:
+    """As detectron2 does it, one number at a time: uint8 RGB [3, h, w] each to one padded batch."""
+    batch = torch.zeros(len(pictures), 3, height, width)
+    for own, picture in zip(batch, pictures, strict=True):
+        for place, channel in enumerate((0, 1, 2) if order == "RGB" else (2, 1, 0)):
+            colours = (picture[channel].float() - mean[place]) / std[place]
+            own[place, : picture.shape[1], : picture.shape[2]] = colours
+    return batch
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((127.5, 0.0, 3.0), (1.0, 2.0, 255.0))])
+def test_pictures_come_back_with_their_own_sizes_and_black_borders(order, mean, std):
+    generator = torch.Generator().manual_seed(0)
+    pictures = [
+        torch.randint(0, 256, (3, h, w), generator=generator, dtype=torch.uint8) for h, w in ((5, 7), (8, 4), (8, 9))
+    ]
+    pictures[0][:, -2:] = 0  # black below, which with a mean of 0 comes near to padding
+    pictures[1][:, :, -1] = 0
+    found = Normalised(order, mean, std).pictures(batch_of(pictures, mean, std, order, 8, 16))
+    for back, picture in zip(found, pictures, strict=True):
+        torch.testing.assert_close(back, picture / 255, atol=1e-6, rtol=0)
+
+
+def test_a_picture_of_the_mean_alone_is_a_whole_picture():
+    assert Normalised("RGB", MEAN, STD).pictures(torch.zeros(1, 3, 4, 6))[0].shape == (3, 4, 6)
+
+
+def test_what_cannot_be_undone_is_refused():
+    with pytest.raises(UnknownName, match=r"order of channels 'YUV-BT\.601'.*RGB, BGR"):
+        Normalised("YUV-BT.601", MEAN, STD)
+    with pytest.raises(OutOfRange, match=r"means \[0\.0, 0\.0, 0\.0\].*not whole"):
+        Normalised("RGB", (0.0, 0.0, 0.0), STD)
+    with pytest.raises(OutOfRange, match=r"4 means"):
+        Normalised("RGB", (*MEAN, 1.0), STD)
+    with pytest.raises(OutOfRange, match=r"above 0"):
+        Normalised("RGB", MEAN, (1.0, 0.0, 1.0))

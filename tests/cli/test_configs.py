@@ -1,0 +1,29 @@
+"""Every shipped config is understood by its command, and says how it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ca_seg.cli.evaluate import evaluate
+from ca_seg.cli.train import train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COMMANDS = {
+    "zero_shot": ("eval.py", evaluate),
+    "trained": ("eval.py", evaluate),
+    "linear_probe": ("train.py", train),
+    "heads": ("train.py", train),
+}
+FILES = [file for folder in COMMANDS for file in sorted((CONFIGS / folder).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_a_config_is_understood(file, capsys):
+    script, command = COMMANDS[file.parent.name]
+    with pytest.raises(SystemExit) as ended:
+        command(["--config-file", str(file), "--print_config"])
+    assert ended.value.code == 0
+    assert "backbone:" in capsys.readouterr().out
+    assert f"python {script} --config-file configs/{file.parent.name}/{file.name}" in file.read_text()

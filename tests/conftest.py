@@ -1,0 +1,23 @@
+"""File systems that are full or read-only."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A file system of one megabyte, and a function that mounts it again with options ("ro", "rw")."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    if mount.returncode:
+        pytest.skip(f"no file system can be mounted here ({mount.stderr.strip()})")
+    try:
+        yield place, lambda how: subprocess.run(["mount", "-o", f"remount,{how}", place], check=True)  # type: ignore[misc]
+    finally:
+        subprocess.run(["umount", place], check=True)

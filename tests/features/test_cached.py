@@ -1,0 +1,191 @@
+"""Training from a cache: the same samples, no picture decoded, nothing damaged trained on, memory flat."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
+from ca_seg.data.collate import Skipped
+from ca_seg.data.folder import FolderDataset
+from ca_seg.data.pictures import Pictures
+from ca_seg.data.seeds import picture_seed
+from ca_seg.errors import BadDataset, UnreadableImage
+from ca_seg.features.cache import FeatureCache
+from ca_seg.features.cached import CachedSamples, collate_cached
+from ca_seg.features.fill import fill
+from tests.features.small_source import ConvSource, folder_of
+
+ROOT = Path(__file__).parents[2]
+SIZES = [(6, 8), (10, 4), (6, 8), (6, 8), (10, 4), (6, 8)]
+
+
+@pytest.fixture
+def given(tmp_path):
+    dataset = FolderDataset(folder_of(tmp_path / "set", SIZES), None)
+    cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype="float32")
+    return dataset, cache, fill(cache, dataset, ConvSource(), progress=False, shard_pictures=2)
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(
+        torch.equal(one[k], two[k]) if isinstance(one[k], torch.Tensor) else one[k] == two[k] for k in one
+    )
+
+
+def test_samples_are_those_of_the_dataset_without_reading_a_picture(given, monkeypatch) -> None:
+    dataset, cache, filled = given
+    expected = []
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        seed = picture_seed(0, sample["stem"])
+        features = ConvSource()(sample.pop("image")[None], [seed])[0]
+        expected.append(sample | {"features": features})
+    without_keys = CachedSamples(dataset, cache)
+    monkeypatch.setattr("ca_seg.data.dataset.read_image", None)
+    monkeypatch.setattr("ca_seg.data.dataset.read_size", None)
+    for samples in (CachedSamples(dataset, cache, keys=filled.keys), without_keys):
+        assert len(samples) == 6
+        assert all(same(samples[index], expected[index]) for index in range(6))
+        assert [samples.size(index) for index in range(6)] == SIZES
+    with pytest.raises(ValueError, match="6 keys for 2 pictures"):
+        CachedSamples(dataset.first(2), cache, keys=filled.keys)
+
+
+def test_workers_give_the_same_batches(given) -> None:
+    dataset, cache, filled = given
+    samples = CachedSamples(dataset, cache, keys=filled.keys)
+    batches = SizeBatchSampler(EpochShuffle(6, 0), 3, False, samples.size)
+    alone = list(DataLoader(samples, batch_sampler=batches, collate_fn=collate_cached))
+    workers = DataLoader(samples, batch_sampler=batches, collate_fn=collate_cached, num_workers=2)
+    for one, two in zip(alone, workers, strict=True):
+        assert same(one, two)
+    sent = pickle.loads(pickle.dumps(samples))  # how a worker that is not forked gets it
+    assert same(sent[1], samples[1])
+    assert sorted(stem for batch in alone for stem in batch["stem"]) == list(dataset.stems)
+    assert {tuple(batch["features"].shape[1:]) for batch in alone} == {(3, 3, 4), (3, 5, 2)}
+    assert {tuple(batch["mask"].shape[1:]) for batch in alone} == {(6, 8), (10, 4)}
+
+
+def test_mirrored_samples(given) -> None:
+    dataset, cache, _ = given
+    filled = fill(cache, dataset, ConvSource(), mirrored=True, progress=False)
+    sample = CachedSamples(dataset, cache, mirrored=True, keys=filled.keys)[1]
+    whole = dataset[1]
+    seed = picture_seed(0, whole["stem"])
+    assert torch.equal(sample["mask"], whole["mask"].flip(1))
+    assert torch.equal(sample["features"], ConvSource()(whole["image"].flip(-1)[None], [seed])[0])
+    assert isinstance(CachedSamples(dataset, cache, mirrored=True, seed=5)[1], Skipped)
+
+
+def test_what_cannot_be_used_is_skipped_and_told(given) -> None:
+    dataset, cache, _ = given
+    Image.new("L", (3, 3)).save(dataset.mask_path(0))
+    dataset.mask_path(1).unlink()
+    Image.new("RGB", (8, 6)).save(dataset.image_path(2))  # another picture: its features are not there
+    dataset.image_path(3).unlink()
+    samples = CachedSamples(dataset, cache)
+    found = [samples[index] for index in range(6)]
+    assert [isinstance(item, Skipped) for item in found] == [True] * 4 + [False] * 2
+    reasons = ["3 x 3 pixels, its picture is 8 x 6", "is missing", "no features of the picture", "cannot be read"]
+    assert all(reason in item.reason for reason, item in zip(reasons, found, strict=False))
+    assert [item.path for item in found[:4]] == [str(dataset.image_path(index)) for index in range(4)]
+    for index in (2, 3):
+        with pytest.raises(UnreadableImage):
+            samples.size(index)
+    batch = collate_cached([found[0], found[4]])
+    assert (batch["skipped"], batch["stem"], len(batch["features"])) == ([found[0]], ["p0004"], 1)
+    assert len(collate_cached(found[:4])["features"]) == 0
+    with pytest.raises(BadDataset, match=r"2 sizes in one batch: .*p0004"):
+        collate_cached(found)
+    loader = DataLoader(
+        samples, batch_sampler=SizeBatchSampler(range(6), 4, False, samples.size), collate_fn=collate_cached
+    )
+    assert sum(len(batch["skipped"]) for batch in loader) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_bit_that_flips_after_opening_is_never_given(tmp_path, dtype) -> None:
+    """Every bit of the values and scales of a cache that was verified and is open."""
+    dataset = FolderDataset(folder_of(tmp_path / "set", [(2, 4), (2, 4)]), None)
+    cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype=dtype)
+    filled = fill(cache, dataset, ConvSource(), progress=False)
+    samples = CachedSamples(dataset, cache, keys=filled.keys)
+    truth = [samples[index]["features"] for index in range(2)]
+    (path,) = cache.folder.glob("*.safetensors")
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    with open(path, "r+b", buffering=0) as file:
+        for place in range(start, len(whole)):
+            for bit in range(8):
+                file.seek(place)
+                file.write(bytes([whole[place] ^ (1 << bit)]))
+                found = [samples[index] for index in range(2)]
+                skipped = [item for item in found if isinstance(item, Skipped)]
+                assert len(skipped) == 1
+                assert f"features in {path} are damaged" in skipped[0].reason
+                for item, features in zip(found, truth, strict=True):
+                    assert isinstance(item, Skipped) or torch.equal(item["features"], features)
+            file.seek(place)
+            file.write(whole[place : place + 1])
+
+
+def test_a_shard_that_is_cut_or_removed_while_it_is_open_is_skipped(given) -> None:
+    dataset, cache, filled = given
+    samples = CachedSamples(dataset, cache, keys=filled.keys)
+    paths = [cache.folder / cache._where[key] for key in filled.keys]
+    os.truncate(paths[0], 500)
+    gone = next(path for path in paths if path != paths[0])
+    gone.unlink()
+    for index, path in enumerate(paths):
+        assert isinstance(samples[index], Skipped) == (path in (paths[0], gone))
+    cache.refresh()
+    assert len(cache) == 4
+
+
+def test_pictures_without_masks_have_void_ones(given) -> None:
+    dataset, cache, _ = given
+    pictures = Pictures(dataset.root / "images")
+    sample = CachedSamples(pictures, cache)[1]
+    assert same(sample, {"features": sample["features"], "mask": torch.full((10, 4), 255), "stem": "p0001",
+                         "path": str(pictures.image_path(1))})  # fmt: skip
+
+
+MEMORY = """
+import sys
+import numpy as np, torch
+from ca_seg.features.cache import FeatureCache
+from ca_seg.features.stored import to_stored
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+cache = FeatureCache(sys.argv[1], {"backbone": "x"})
+features = torch.randn(64, 64, 64)
+for shard in range(8):
+    cache.store({f"{shard}-{i}": to_stored(features, "float16", (64, 64)) for i in range(16)})
+cache.read("0-0")
+before, most = resident(), 0
+for shard in range(8):
+    for i in range(16):
+        cache.read(f"{shard}-{i}")
+        most = max(most, resident())
+assert cache.verify() == [] and FeatureCache(sys.argv[1], {"backbone": "x"}).verify() == []
+print(most - before, resident() - before)
+"""
+
+
+def test_memory_does_not_grow_with_what_is_read(tmp_path) -> None:
+    """64 MiB of features: reading and verifying them all keeps none of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    grown = json.loads("[" + done.stdout.replace(" ", ",") + "]")
+    assert max(grown) < 8 * 2**20

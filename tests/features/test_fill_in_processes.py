@@ -1,0 +1,88 @@
+"""Real processes on one cache: killed at any moment, side by side, as ranks, and where a file cannot grow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from ca_seg.data.folder import FolderDataset
+from ca_seg.features.cache import FeatureCache
+from ca_seg.features.fill import fill
+from tests.features.filling import SHARD
+from tests.features.small_source import ConvSource, folder_of
+
+ROOT = Path(__file__).parents[2]
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The dataset, and its features by key from a fill that nothing interrupted."""
+    place = tmp_path_factory.mktemp("whole")
+    data = folder_of(place / "set", [(6, 8) if number % 3 else (10, 4) for number in range(COUNT)])
+    cache, source = FeatureCache(place / "cache", ConvSource().identity(), dtype="float32"), ConvSource()
+    filled = fill(cache, FolderDataset(data, None), source, progress=False)
+    return data, {key: cache.read(key) for key in filled.keys}
+
+
+def run(tmp_path, data, how, *more):
+    command = [sys.executable, "-m", "tests.features.filling", how, data, tmp_path / "cache", tmp_path / "log", *more]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    log = tmp_path / "log"
+    return told, Counter(log.read_text().split()) if log.exists() else Counter()
+
+
+def check(tmp_path, features):
+    """Every shard is whole and all features are those of the uninterrupted fill; gives the cache."""
+    cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype="float32", read_only=True)
+    assert cache.verify() == []
+    assert len(cache) == len(features)
+    assert all(torch.equal(cache.read(key), own) for key, own in features.items())
+    return cache
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kill_9_at_random_moments(tmp_path, whole, seed) -> None:
+    data, features = whole
+    (told,), computed = run(tmp_path, data, "kills", seed)
+    assert told["last"] == 0
+    assert told["killed"] >= 4
+    cache = check(tmp_path, features)
+    assert len(computed) == COUNT
+    assert computed.total() <= COUNT + told["killed"] * (SHARD + 2)  # the unfinished shard, and the batch in hand
+    assert sum(len(places) for places in cache._shards.values()) == COUNT  # nothing is stored twice
+
+
+def test_two_that_know_nothing_of_each_other(tmp_path, whole) -> None:
+    data, features = whole
+    (told,), computed = run(tmp_path, data, "two")
+    assert told == [0, 0]
+    check(tmp_path, features)
+    assert len(computed) == COUNT
+    assert max(computed.values()) <= 2
+    assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_two_ranks_compute_each_picture_once(tmp_path, whole) -> None:
+    data, features = whole
+    (told,), computed = run(tmp_path, data, "ranks")
+    assert told == [0, 0]
+    check(tmp_path, features)
+    assert set(computed.values()) == {1}
+
+
+def test_a_file_that_cannot_grow_is_one_clear_error(tmp_path, whole) -> None:
+    data, _ = whole
+    told, _ = run(tmp_path, data, "limit")
+    assert told[1] == 3
+    assert "cannot be written (" in told[0]
+    assert told[0].endswith("Free room, or give another folder for the cache.")
+    assert not list((tmp_path / "cache").rglob("*.part"))
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))

@@ -1,0 +1,95 @@
+"""Which caches are the same, and how one that is missing says in what it differs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ca_seg.errors import UnknownName, UnusableFeatures
+from ca_seg.features import identity as module
+from ca_seg.features.cache import FeatureCache
+from ca_seg.features.identity import cache_identity, differences, fingerprint
+
+SOURCE = {"backbone": "mini", "vocabulary": ["cat", "dog"], "reading": {"timesteps": [0.5], "space": None}}
+
+
+def test_the_fingerprint_follows_every_part(monkeypatch) -> None:
+    base = cache_identity(SOURCE, "float16")
+    assert fingerprint(base) == fingerprint(dict(reversed(base.items())))
+    assert cache_identity(SOURCE | {"vocabulary": ("cat", "dog")}, "float16") == base  # JSON has no tuples
+    others = [cache_identity(SOURCE | {"vocabulary": ["dog", "cat"]}, "float16"), cache_identity(SOURCE, "float32")]
+    for name, value in (("__version__", "9"), ("FEATURES_VERSION", 9), ("FORMAT", 9)):
+        with monkeypatch.context() as changed:
+            changed.setattr(module, name, value)
+            others.append(cache_identity(SOURCE, "float16"))
+    for library in ("torch", "diffusers", "transformers"):
+        with monkeypatch.context() as changed:
+            changed.setattr(module, "version", lambda name, library=library: "9" if name == library else "1")
+            others.append(cache_identity(SOURCE, "float16"))
+    assert len({fingerprint(one) for one in [base, *others]}) == 9
+
+
+def test_the_build_of_a_library_does_not_count(monkeypatch) -> None:
+    monkeypatch.setattr(module, "version", lambda name: "2.14.1")
+    plain = cache_identity(SOURCE, "float16")
+    monkeypatch.setattr(module, "version", lambda name: "2.14.1+cu130")
+    assert cache_identity(SOURCE, "float16") == plain
+
+
+def test_differences_are_named() -> None:
+    there = cache_identity(SOURCE | {"vocabulary": ["cat"]}, "float16")
+    assert differences(cache_identity(SOURCE, "float16"), there) == ["vocabulary: cat, dog | there: cat"]
+    found = differences(cache_identity(SOURCE | {"reading": {"timesteps": [0.3]}, "flip": True}, "float32"), there)
+    assert found == [
+        "dtype: float32 | there: float16",
+        "flip: true | there: not given",
+        "reading.space: not given | there: null",
+        "reading.timesteps: 0.3 | there: 0.5",
+        "vocabulary: cat, dog | there: cat",
+    ]
+
+
+def test_long_values_are_cut_to_where_they_differ() -> None:
+    words = [f"word {number}" for number in range(500)]
+    changed = [*words[:300], "sofa", *words[301:]]
+    (text,) = differences({"vocabulary": words}, {"vocabulary": changed})
+    assert len(text) < 200
+    assert "… 300, word 301" in text or "word 300, word 301" in text
+    assert "sofa" in text
+    (text,) = differences({"vocabulary": words}, {"vocabulary": words[:-1]})
+    assert "499" in text.split("|")[0]
+    assert "499" not in text.split("|")[1]
+
+
+def test_a_missing_cache_says_what_differs(tmp_path) -> None:
+    with pytest.raises(UnusableFeatures, match="holds no feature cache"):
+        FeatureCache(tmp_path, SOURCE, read_only=True)
+    with pytest.raises(UnusableFeatures, match="holds no feature cache"):
+        FeatureCache(tmp_path / "nowhere", SOURCE, read_only=True)
+    one = FeatureCache(tmp_path, SOURCE | {"vocabulary": ["cat"]})
+    two = FeatureCache(tmp_path, {"backbone": "other"}, dtype="float32")
+    assert one.folder != two.folder
+    assert json.loads((one.folder / "identity.json").read_text())["source"]["vocabulary"] == ["cat"]
+    with pytest.raises(UnusableFeatures, match=r"vocabulary: cat, dog \| there: cat \(1 more differ as well\)\.$"):
+        FeatureCache(tmp_path, SOURCE, read_only=True)
+    assert not list(tmp_path.rglob("*.part"))
+    FeatureCache(tmp_path, {"backbone": "other"}, dtype="float32", read_only=True)
+
+
+def test_a_damaged_identity_is_written_again(tmp_path) -> None:
+    file = FeatureCache(tmp_path, SOURCE).folder / "identity.json"
+    good = file.read_bytes()
+    for bad in (b"", b"{", b"[]", good.replace(b"dog", b"dig")):
+        file.write_bytes(bad)
+        FeatureCache(tmp_path, SOURCE, read_only=True)
+        assert file.read_bytes() == bad
+        FeatureCache(tmp_path, SOURCE)
+        assert file.read_bytes() == good
+
+
+def test_another_type_is_refused(tmp_path) -> None:
+    with pytest.raises(UnknownName, match="dtype of a feature cache 'bfloat16'"):
+        FeatureCache(tmp_path, SOURCE, dtype="bfloat16")
+    with pytest.raises(TypeError):
+        FeatureCache(tmp_path, {"backbone": object()})

@@ -1,0 +1,81 @@
+"""One file of a cache: read by safetensors itself, and damaged in every bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ca_seg.errors import UnusableFeatures
+from ca_seg.features.shard import features_of, read_arrays, read_places, write_shard
+from ca_seg.features.stored import to_stored
+
+SIZES = {"a" * 8: (2, 3, 1), "b" * 8: (2, 2, 4)}
+
+
+def pictures(dtype: str):
+    rng = np.random.default_rng(0)
+    truth = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in SIZES.items()}
+    return truth, {key: to_stored(x, dtype, (16 * x.shape[1], 16 * x.shape[2])) for key, x in truth.items()}
+
+
+def read_all(path, fingerprint="f0"):
+    with open(path, "rb", buffering=0) as file:
+        places = read_places(path, fingerprint)
+        return {key: features_of(*read_arrays(file, path, key, place)) for key, place in places.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_safetensors_reads_the_same(tmp_path, dtype) -> None:
+    path, (truth, stored) = tmp_path / "s.safetensors", pictures(dtype)
+    write_shard(path, stored, "f0")
+    theirs, ours = load_file(path), read_all(path)
+    assert ours.keys() == truth.keys()
+    for key, features in truth.items():
+        scale = theirs[f"{key}.scale"][:, None, None] if dtype == "float16" else 1.0
+        assert torch.equal(ours[key], theirs[key].float() * scale)
+        torch.testing.assert_close(ours[key], features, rtol=2**-10, atol=0)
+        assert read_places(path, "f0")[key].size == (16 * features.shape[1], 16 * features.shape[2])
+    if dtype == "float32":
+        assert all(torch.equal(ours[key], truth[key]) for key in truth)
+
+
+def test_a_flipped_bit_anywhere_is_found(tmp_path) -> None:
+    """Every bit of one file: its length, the JSON of its header, scales, values."""
+    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    write_shard(path, stored, "f0")
+    whole = path.read_bytes()
+    with open(path, "r+b", buffering=0) as file:
+        for place, byte in enumerate(whole):
+            for bit in range(8):
+                file.seek(place)
+                file.write(bytes([byte ^ (1 << bit)]))
+                with pytest.raises(UnusableFeatures, match=r"s\.safetensors"):
+                    read_all(path)
+            file.seek(place)
+            file.write(bytes([byte]))
+    assert path.read_bytes() == whole
+    read_all(path)
+
+
+def test_a_shard_cut_anywhere_or_too_long_is_found_by_its_header(tmp_path) -> None:
+    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    write_shard(path, stored, "f0")
+    whole = path.read_bytes()
+    for wrong in [
+        *(whole[:cut] for cut in range(len(whole))),
+        whole + b"\0",
+        b"\xff" * 100,
+        b"\x02" + b"\0" * 7 + b"{}",
+    ]:
+        path.write_bytes(wrong)
+        with pytest.raises(UnusableFeatures, match="no whole shard"):
+            read_places(path, "f0")
+
+
+def test_a_shard_of_another_cache_is_found(tmp_path) -> None:
+    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    write_shard(path, stored, "f0")
+    with pytest.raises(UnusableFeatures, match="of another cache"):
+        read_places(path, "f1")

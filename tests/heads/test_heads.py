@@ -1,0 +1,139 @@
+"""The contract of every head: it holds for one because it is in the registry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+from ca_seg.heads.head import HeadInput
+from ca_seg.heads.registry import HEADS, head_class
+from ca_seg.heads.trained import TrainedHead, load_head
+
+CLASSES = ["cat", "grass", "sky"]
+
+
+def trained(kind: str, **more) -> TrainedHead:
+    torch.manual_seed(0)
+    return TrainedHead(
+        kind=kind,
+        backbone="mini",
+        classes=CLASSES,
+        phrases=[["cat", "kitten"], ["grass"], ["sky"]],
+        channels=11,
+        maps=3,
+        parts=["concepts", "maps"],
+        **more,
+    )
+
+
+def features(height: int = 5, width: int = 7, batch: int = 2) -> torch.Tensor:
+    made = torch.randn(batch, 11, height, width, generator=torch.Generator().manual_seed(1))
+    made[:, -3:] = made[:, -3:].softmax(dim=1)
+    return made
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("size", [(40, 56), (33, 57), (5, 7)])
+def test_logits_are_of_the_pictures_size_whatever_its_shape(kind, size):
+    logits = trained(kind).eval()(features(), size)
+    assert logits.shape == (2, 3, *size)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_picture_does_not_depend_on_its_batch(kind):
+    head, both = trained(kind).eval(), features()
+    alone = torch.cat([head(both[:1], (20, 28)), head(both[1:], (20, 28))])
+    torch.testing.assert_close(head(both, (20, 28)), alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_weight_learns(kind):
+    head, size = trained(kind).train(), (20, 28)
+    mask = torch.randint(0, 3, (2, *size), generator=torch.Generator().manual_seed(2))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.01)
+    losses = []
+    for _ in range(8):
+        loss = torch.nn.functional.cross_entropy(head(features(), size), mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    assert all(p.grad is not None for p in head.parameters())
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_saved_and_loaded_it_says_the_same(kind, tmp_path):
+    head = trained(kind, reading={"layers": [1, 2], "timesteps": [0.1, 0.3]}).eval()
+    head.save_pretrained(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    again = load_head(tmp_path, backbone="mini")
+    assert torch.equal(again(features(), (40, 56)), head(features(), (40, 56)))
+    assert again.vocabulary.phrases == (("cat", "kitten"), ("grass",), ("sky",))
+    assert again.reading == {"layers": [1, 2], "timesteps": [0.1, 0.3]}
+    assert torch.equal(TrainedHead.from_pretrained(tmp_path).eval()(features(), (9, 9)), head(features(), (9, 9)))
+
+
+def test_what_cannot_be_loaded_is_said(tmp_path):
+    trained("linear").save_pretrained(tmp_path)
+    with pytest.raises(CorruptWeights, match="'mini', not on 'flux1-dev'"):
+        load_head(tmp_path, backbone="flux1-dev")
+    (tmp_path / "model.safetensors").write_bytes(b"12345678")
+    with pytest.raises(CorruptWeights, match="cannot be read"):
+        load_head(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsUnavailable, match=r"model\.safetensors"):
+        load_head(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"channels": 12}, {"shape": 1}, {"classes": ["cat", "cat", "sky"]}])
+def test_a_config_that_does_not_fit_is_said(change, tmp_path):
+    trained("linear").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CorruptWeights, match="cannot be read"):
+        load_head(tmp_path)
+
+
+def test_unknown_kinds_and_lacking_classes_are_named():
+    with pytest.raises(UnknownName, match="did you mean 'linear'"):
+        trained("linaer")
+    with pytest.raises(UserError, match=r"1 of the 2 classes: dog"):
+        trained("linear").places_of(["cat", "dog"])
+    assert trained("linear").places_of(["sky", "cat"]) == [2, 0]
+
+
+def test_the_zero_shot_start_needs_maps():
+    with pytest.raises(UserError, match="maps"):
+        head_class("zero-shot-linear")(HeadInput(11, 3, 0))
+
+
+def test_at_step_0_the_shares_are_the_maps():
+    head, given = trained("zero-shot-linear").train(), features()
+    torch.testing.assert_close(head.head.tokens(given).softmax(dim=1), given[:, -3:], atol=1e-6, rtol=0)
+    upsampled = torch.nn.functional.interpolate(given[:, -3:], (40, 56), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(head(given, (40, 56)).softmax(dim=1), upsampled, atol=1e-6, rtol=0)
+
+
+def test_upsampling_begins_bilinear_and_trains_on_the_classes_that_are_there():
+    torch.manual_seed(0)
+    head, given = head_class("convex-upsampling")(HeadInput(11, 3, 3, stride=8)).eval(), features()
+    bilinear = torch.nn.functional.interpolate(given[:, -3:], scale_factor=8, mode="bilinear", align_corners=False)
+    shares = head(given, (40, 56)).exp()
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 40, 56), atol=1e-5, rtol=0)
+    assert (shares - bilinear).abs().max() < 0.09  # 9 neighbours, each opened by 0.01
+    torch.nn.init.normal_(head.net[-1].weight)
+    mask = torch.full((2, 40, 56), 2)
+    mask[0, :9], mask[1, 3:] = 255, 0
+    few, renamed = head.for_training(given, mask)
+    assert few.shape[1] == 8 + 3  # two classes that are there, and the rest
+    torch.testing.assert_close(
+        torch.nn.functional.cross_entropy(head(few, (40, 56)), renamed, ignore_index=255),
+        torch.nn.functional.cross_entropy(head(given, (40, 56)), mask, ignore_index=255),
+        atol=1e-5,
+        rtol=1e-5,
+    )

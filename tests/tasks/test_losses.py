@@ -1,0 +1,85 @@
+"""Losses against loops over pixels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.tasks.losses import LOSSES, SegmentationLoss, token_counts
+
+
+@pytest.fixture
+def case():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 3, 5, generator=generator)
+    mask = torch.randint(0, 4, (2, 13, 16), generator=generator)
+    mask[torch.rand(mask.shape, generator=generator) < 0.2] = 255
+    return logits, mask, torch.rand(mask.shape, generator=generator)
+
+
+def test_tokens_are_the_nearest_picture(case):
+    logits, mask, weight = case
+    total = counted = 0.0
+    for b in range(2):
+        for y in range(13):
+            for x in range(16):
+                if mask[b, y, x] == 255:
+                    continue
+                shares = logits[b, :, y * 3 // 13, x * 5 // 16].softmax(dim=0)
+                total -= float(weight[b, y, x]) * math.log(shares[mask[b, y, x]])
+                counted += float(weight[b, y, x])
+    loss = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
+    assert float(loss(logits, mask, weight)) == pytest.approx(total / counted, rel=1e-5)
+
+
+def test_counts_are_whole_pixels(case):
+    _, mask, _ = case
+    counts = token_counts(mask, 4, 3, 5)
+    assert counts.sum() == (mask != 255).sum()
+    assert counts[1, 2, 0, 0] == (mask[1, :5, :4] == 2).sum()
+
+
+def test_weights_count_pixels(case):
+    logits, mask, weight = case
+    full = torch.nn.functional.interpolate(logits, (13, 16), mode="bilinear")
+    each = torch.nn.functional.cross_entropy(full, mask, ignore_index=255, reduction="none")
+    kept = mask != 255
+    loss = SegmentationLoss({"cross-entropy": 1.0})
+    expected = (each * weight)[kept].sum() / weight[kept].sum()
+    torch.testing.assert_close(loss(full, mask, weight), expected)
+    torch.testing.assert_close(loss(full, mask), each[kept].mean())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_prefers_the_truth_and_does_not_see_void(name, case):
+    _, mask, _ = case
+    loss = SegmentationLoss({name: 1.0})
+    truth = torch.nn.functional.one_hot(mask.where(mask != 255, 0), 4).permute(0, 3, 1, 2) * 40.0 - 20
+    wrong = truth.roll(1, dims=1)
+    assert float(loss(truth, mask)) < 0.05 < float(loss(wrong, mask))
+    noised = truth.where((mask != 255)[:, None], torch.randn(truth.shape))
+    torch.testing.assert_close(loss(noised, mask), loss(truth, mask))
+
+
+def test_losses_add_up(case):
+    logits, mask, _ = case
+    full = torch.nn.functional.interpolate(logits, (13, 16), mode="bilinear")
+    both = SegmentationLoss({"cross-entropy": 0.5, "dice": 2.0})(full, mask)
+    one, two = (SegmentationLoss({name: 1.0})(full, mask) for name in ("cross-entropy", "dice"))
+    torch.testing.assert_close(both, 0.5 * one + 2 * two)
+
+
+def test_wrong_losses_are_named(case):
+    with pytest.raises(UnknownName, match="did you mean 'dice'"):
+        SegmentationLoss({"dise": 1.0})
+    with pytest.raises(OutOfRange, match="-1"):
+        SegmentationLoss({"dice": -1.0})
+    with pytest.raises(UserError, match="no loss"):
+        SegmentationLoss({})
+    with pytest.raises(UserError, match="cross-entropy alone"):
+        SegmentationLoss({"dice": 1.0}, "tokens")
+    with pytest.raises(UserError, match="weights of pixels"):
+        SegmentationLoss({"dice": 1.0})(*case)

@@ -1,0 +1,210 @@
+"""Training a head: only the head learns, and only the head is kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.heads.trained import TrainedHead
+from ca_seg.tasks.losses import SegmentationLoss
+from ca_seg.tasks.probe import Probe
+
+ROOT = Path(__file__).parents[2]
+QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+LOSS = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
+
+
+class Still:
+    """A source whose features are the pictures themselves, scaled."""
+
+    name, channels, maps, stride = "still", 3, 0, 1
+
+    def __call__(self, images, seeds):
+        return images
+
+    def identity(self):
+        return {"backbone": self.name}
+
+    def to(self, device):
+        """Nothing to move."""
+
+
+def head(source, classes=("a", "b", "c"), **more) -> TrainedHead:
+    torch.manual_seed(0)
+    return TrainedHead(
+        kind=more.pop("kind", "linear"),
+        backbone=source.name,
+        classes=list(classes),
+        phrases=[[c] for c in classes],
+        channels=source.channels,
+        maps=source.maps,
+        **more,
+    )
+
+
+def batch(number: int, size: int = 4) -> dict:
+    generator = torch.Generator().manual_seed(number)
+    image = torch.rand(size, 3, 6, 6, generator=generator)
+    names = [f"{number}-{i}" for i in range(size)]
+    return {"image": image, "mask": image.argmax(dim=1), "stem": names, "path": names, "skipped": []}
+
+
+def loader(count: int = 4) -> DataLoader:
+    return DataLoader([batch(n) for n in range(count)], batch_size=None)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    data = SegmentationData("scenes", None, "val", "train", "val", batch_size=4, limit=8)
+    backbone = load_backbone("mini")
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    source = FrozenFeatures(backbone, Vocabulary.from_names(data.class_list.names))
+    probe = Probe(source, head(source, data.class_list.names), loss=LOSS, lr=0.01)
+    first = probe.trained.head.layers[2].weight.detach().clone()
+    trainer = pl.Trainer(max_epochs=2, enable_checkpointing=False, **QUIET)
+    trainer.fit(probe, data)
+    return probe, before, first, trainer
+
+
+def test_the_backbone_is_untouched_and_in_eval_mode(trained):
+    probe, before, _, _ = trained
+    probe.train()
+    backbone = probe.source.backbone
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_only_the_head_has_parameters_and_is_in_the_checkpoint(trained):
+    probe, _, first, trainer = trained
+    assert {name.split(".")[0] for name in probe.state_dict()} == {"trained"}
+    assert {name.split(".")[0] for name, _ in probe.named_parameters()} == {"trained"}
+    assert not torch.equal(probe.trained.head.layers[2].weight, first)
+    assert 0 <= float(trainer.callback_metrics["val/miou"]) <= 1
+
+
+def test_before_the_first_step_it_is_the_zero_shot_segmentation():
+    data = SegmentationData("scenes", None, "val", "train", "val", batch_size=4, limit=4)
+    source = FrozenFeatures(load_backbone("mini"), Vocabulary.from_names(data.class_list.names), parts=("maps",))
+    probe = Probe(source, head(source, data.class_list.names, kind="zero-shot-linear"), loss=LOSS).eval()
+    one = next(iter(data.val_dataloader()))
+    seen = probe.trained(probe.features(one), one["mask"].shape[1:]).argmax(dim=1)
+    from ca_seg.data.seeds import picture_seed
+
+    seeds = [picture_seed(0, stem) for stem in one["stem"]]
+    maps = source.backbone.maps(one["image"], source.vocabulary, seed=seeds)
+    assert torch.equal(seen, maps.argmax(dim=1))
+
+
+def test_features_of_the_batch_are_taken_as_they_are():
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS)
+    kept = torch.rand(4, 3, 6, 6)
+    assert probe.features(batch(0) | {"features": kept}) is kept
+
+
+def test_an_all_void_batch_is_passed_over(trained):
+    void = batch(0) | {"mask": torch.full((4, 6, 6), 255)}
+    assert trained[0].training_step(void, 0) is None
+
+
+def test_a_loss_that_is_no_number_names_the_picture(trained):
+    probe = trained[0]
+    broken = batch(0) | {"features": torch.zeros(4, probe.source.channels, 6, 6)}
+    broken["features"][2] = float("nan")
+    with pytest.raises(UserError, match="features of 0-2 are not finite"):
+        probe.training_step(broken, 0)
+    assert all(p.isfinite().all() for p in probe.trained.parameters())
+
+
+def test_a_broken_head_is_not_saved_over_a_good_one(tmp_path):
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS, lr=0.1)
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, **QUIET)
+    trainer.fit(probe, loader())
+    trainer.save_checkpoint(tmp_path / "good.ckpt")
+    with torch.no_grad():
+        probe.trained.head.layers[2].bias[0] = float("inf")
+    with pytest.raises(UserError, match="not finite"):
+        trainer.save_checkpoint(tmp_path / "good.ckpt")
+    assert (
+        torch.load(tmp_path / "good.ckpt", weights_only=True)["state_dict"]["trained.head.layers.2.bias"]
+        .isfinite()
+        .all()
+    )
+
+
+def test_the_average_of_the_weights_is_what_is_kept():
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS, lr=0.1, ema=0.9)
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            seen.append(module.trained.head.layers[2].weight.detach().clone())
+
+    pl.Trainer(max_epochs=1, enable_checkpointing=False, callbacks=[Watch()], **QUIET).fit(probe, loader(6))
+    expected = seen[0]
+    for weight in seen[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    torch.testing.assert_close(probe.result.head.layers[2].weight, expected)
+    assert probe.result is not probe.trained
+    with pytest.raises(OutOfRange):
+        Probe(source, head(source), loss=LOSS, ema=1.0)
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine():
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS, lr=1.0, warmup_steps=3)
+    shares = [probe._share(step, 11) for step in range(12)]
+    assert shares[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert shares[7] == pytest.approx(0.5)
+    assert shares[11] == pytest.approx(0.0)
+    trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)
+    with pytest.raises(OutOfRange, match="warm-up"):
+        trainer.fit(Probe(source, head(source), loss=LOSS, warmup_steps=99), loader())
+
+
+def test_two_processes_learn_what_one_learns(tmp_path):
+    """gloo, 2 x 4 pictures a step against 1 x 8 pictures a step."""
+    weights = {}
+    for world, size in ((1, 8), (2, 4)):
+        out = tmp_path / str(world)
+        command = [
+            *(sys.executable, "train.py", "--config-file", "configs/linear_probe/mini_scenes.yaml"),
+            *("--data.limit", "16", "--data.batch_size", str(size), "--trainer.max_epochs", "2"),
+            *("--trainer.accelerator", "cpu", "--trainer.devices", str(world), "--out", str(out)),
+            *("--trainer.enable_progress_bar", "false", "--keeping.tensorboard", "false"),
+            *("--model.options", "{dropout: 0.0}", "--model.loss_at", "tokens"),
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        kept = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
+        weights[world] = {k: v for k, v in kept.items() if v.is_floating_point()}
+        assert all(k.startswith("trained.") for k in kept)
+        with (out / "log-1" / "metrics.csv").open() as file:
+            weights[world]["val"] = torch.tensor([float(r["val/miou"]) for r in csv.DictReader(file) if r["val/miou"]])
+    torch.testing.assert_close(weights[2], weights[1], atol=2e-4, rtol=1e-3)
+
+
+def test_a_validation_without_a_picture_is_an_error():
+    source = Still()
+    probe = Probe(source, head(source), loss=LOSS)
+    probe.skipped["a.png"] = "a.png cannot be read"
+    with pytest.raises(UserError, match=r"no picture could be scored: a\.png cannot be read"):
+        probe.on_validation_epoch_end()
