@@ -1,0 +1,150 @@
+"""Labelling all sorts of pictures and names, and what a user may get wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from tests.cli.labelling import manifest, picture, run, summary
+
+
+def test_all_sorts_of_pictures(place):
+    folder = place / "in"
+    for path in folder.rglob("*.png"):
+        path.unlink()
+    plain = picture(0, size=(40, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain.save(folder / "turned.jpg", exif=exif)
+    plain.convert("CMYK").save(folder / "cmyk.jpg")
+    plain.convert("L").save(folder / "gray.png")
+    Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    plain.save(folder / "moving.gif", save_all=True, append_images=[picture(1, size=(40, 60))])
+    Image.new("RGB", (1, 1), "red").save(folder / "one.png")
+    Image.new("RGB", (2000, 20000), "blue").save(folder / "tall.png")
+    Image.new("RGB", (40, 800)).save(folder / "stretched.png")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "empty.png").write_bytes(b"")
+    plain.save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-300])
+    plain.save(folder / "back\\slash.png")
+    plain.save(os.fsencode(folder) + b"/bad\xff.png", format="PNG")
+    assert run(place, formats="[png, coco, yolo]") == 1
+    sizes = {key: (entry["height"], entry["width"]) for key, entry in manifest(place).items()}
+    assert sizes == {
+        "cmyk": (40, 60), "deep": (40, 60), "gray": (40, 60), "moving": (40, 60), "one": (1, 1), "tall": (20000, 2000),
+        "turned": (60, 40),
+    }  # fmt: skip
+    for key, (height, width) in sizes.items():
+        with Image.open(place / "out" / "png" / "masks" / f"{key}.png") as mask:
+            assert mask.size == (width, height)
+    reasons = {Path(s["picture"]).name: s["reason"] for s in summary(place)["skipped"]}
+    assert sorted(reasons) == ["back\\slash.png", "bad\\udcff.png", "cut.jpg", "empty.png", "stretched.png", "text.jpg"]
+    assert "1 : 16" in reasons["stretched.png"]
+    assert "not a picture" in reasons["text.jpg"]
+
+
+def test_names_that_no_file_system_takes_cost_that_picture(place):
+    """One is too long; d.jpg's label d.png would be a file where another's label needs a folder."""
+    picture(0).save(place / "in" / ("n" * 245 + ".png"))
+    (place / "in" / "d.png").rename(place / "in" / "d.jpg")
+    (place / "in" / "d.png").mkdir()
+    picture(0).save(place / "in" / "d.png" / "y.png")
+    assert run(place) == 1
+    reasons = {Path(skip["picture"]).name[:3]: skip["reason"] for skip in summary(place)["skipped"]}
+    assert "Allowed: up to 240" in reasons.pop("nnn")
+    assert len(reasons) == 1
+    assert set(reasons) < {"d.j", "y.p"}
+    assert len(manifest(place)) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocabulary": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
+        ({"formats": "[pgn]"}, "'png'"),
+        ({"formats": "[]"}, "no format"),
+        ({"formats": "[png, png]"}, "twice"),
+        ({"format_options": '{"yolo": {}}'}, "format_options"),
+        ({"formats": "[coco]", "format_options": '{"coco": {"pre": "part"}}'}, "'per'"),
+        ({"formats": "[coco]", "format_options": '{"coco": {"per": 3}}'}, "coco.per is 3"),
+        ({"formats": "[yolo]", "format_options": '{"yolo": {"left_out": ["dog"]}}'}, "unknown class in left_out 'dog'"),
+        ({"confidence": "margn"}, "'margin'"),
+        ({"confidence": "agreement"}, "agrees with itself"),
+        ({"confidence": "none", "threshold": 0.3}, "no confidence to compare"),
+        ({"model.softmax": "false"}, "raw products have no confidence"),
+        ({"temperature": 0}, "temperature of 0"),
+        ({"threshold": 1.5}, "0 to 1.01"),
+        ({"threshold": '{"dog": 0.2}'}, "unknown class in threshold 'dog'"),
+        ({"calibration": "nowhere.json"}, "nowhere.json is no calibration"),
+        ({"calibration": "nowhere.json", "temperature": 2}, "one or the other"),
+        ({"data.root": "nowhere"}, "nowhere"),
+        ({"data.name": "picture"}, "'pictures'"),
+        ({"refine.steps": "[parm]"}, "'pamr'"),
+        ({"writers": 0}, "0 threads"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_line(place, changes, said, capsys):
+    assert run(place, **changes) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert said in error
+    assert "\n" not in error
+    assert not (place / "out" / "manifest.jsonl").exists()
+
+
+def test_words_that_the_backbone_lacks_are_named_before_the_run(place, capsys):
+    (place / "words.yaml").write_text("classes: [cat, zebr]\n")
+    assert run(place) == 2
+    assert "zebra" in capsys.readouterr().err
+    assert run(place, vocabulary="null") == 2
+    assert "--vocabulary FILE" in capsys.readouterr().err
+
+
+def test_a_changed_vocabulary_is_named(place, capsys):
+    assert run(place) == 0
+    (place / "words.yaml").write_text("classes: [cat, grass, sky, {name: water, synonyms: [sand]}]\n")
+    assert run(place) == 2
+    assert 'vocabulary.water was ["water"], is now ["water", "sand"]' in capsys.readouterr().err
+
+
+def test_other_kinds_of_input(place):
+    folder = place / "coco"
+    for part in ("a", "b"):
+        (folder / "images" / part).mkdir(parents=True)
+        picture(3).save(folder / "images" / part / "1.png")
+    images = [{"id": i, "file_name": f"{p}/1.png", "height": 40, "width": 56} for i, p in enumerate("ab")]
+    categories = [{"id": 7, "name": "sky"}, {"id": 3, "name": "cat"}]
+    content = {"images": images, "categories": categories, "annotations": []}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    kind = {"data.name": "coco-json", "data.root": folder, "vocabulary": "null"}
+    assert run(place, "from-coco", **kind) == 0
+    assert list(manifest(place, "from-coco")) == ["a/1", "b/1"]
+    assert list(summary(place, "from-coco")["classes"]) == ["cat", "sky"]
+
+    dicts = [{"file_name": f"images/{p}/1.png", "height": 40, "width": 56} for p in "ab"]
+    (folder / "dataset.json").write_text(json.dumps(dicts))
+    assert run(place, "from-dicts", **{"data.name": "sem-seg-dicts", "data.root": folder}) == 0
+    assert list(manifest(place, "from-dicts")) == ["a/1", "b/1"]
+
+    (place / "shards").mkdir()
+    with webdataset.ShardWriter(str(place / "shards" / "%03d.tar"), maxcount=2, verbose=0) as sink:
+        for number in range(3):
+            sink.write({"__key__": f"p{number}", "png": np.asarray(picture(number))})
+    assert run(place, "from-shards", **{"data.name": "webdataset", "data.root": place / "shards"}) == 0
+    assert list(manifest(place, "from-shards")) == ["000/p0", "000/p1", "001/p2"]
+    assert (place / "from-shards" / "png" / "masks" / "001" / "p2.png").is_file()
+
+    (place / "in" / "list.txt").write_text("e.png\na/1.png\n")
+    assert run(place, "from-list", **{"data.root": place / "in" / "list.txt"}) == 0
+    assert list(manifest(place, "from-list")) == ["a/1", "e"]
+    assert run(place, "from-folder") == 0
+    for key in ("a/1", "e"):
+        one, two = (place / out / "png" / "masks" / f"{key}.png" for out in ("from-list", "from-folder"))
+        assert np.mean(np.asarray(Image.open(one)) == np.asarray(Image.open(two))) > 0.999
