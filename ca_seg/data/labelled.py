@@ -45,6 +45,8 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     if split not in (None, "all", WEIGHTED):
         raise UnknownName("split", split, ("all", WEIGHTED), fix="all, or weighted by confidence")
     folder = Path(root)
+    if not (folder / "run.json").is_file():
+        raise BadDataset(f"{folder} holds no labels: there is no run.json", fix=HOW)
     pictures = _pictures(folder)
     pairs = []
     try:
@@ -57,8 +59,9 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise BadDataset(f"{folder / 'manifest.jsonl'} is no whole manifest ({problem})", fix=HOW) from problem
     for pair in pairs:
-        if not pair.image.resolve().is_relative_to(pictures.resolve()):
-            raise BadDataset(f"the manifest names {pair.image}", allowed=f"pictures inside {pictures}")
+        for file, place in ((pair.image, pictures), (pair.mask, folder)):
+            if not file.resolve().is_relative_to(place.resolve()):
+                raise BadDataset(f"the manifest names {file}", allowed=f"files inside {place}")
     kind = Weighted if split == WEIGHTED else SegmentationDataset
     return kind(folder, split, read_classes(folder / "png" / "classes.json"), pairs)
 

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=TEST, default="scenes")
     parser.add_argument("--root")
     parser.add_argument("--out", type=Path, default=Path("out/student"))
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     args = parser.parse_args()

@@ -1,0 +1,117 @@
+"""What `ca-seg label` wrote is read as a dataset, with confidence as a weight of each pixel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ca_seg.cli.label import label
+from ca_seg.cli.train import train
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.collate import collate
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.transforms import Augment, Augmented
+from ca_seg.errors import BadDataset, BadMask, UnknownName, UserError
+
+QUIET = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """Six shipped scenes, labelled by the command itself."""
+    out = tmp_path_factory.mktemp("labels") / "run"
+    given = ["--data.name", "scenes", "--data.split", "train", "--data.limit", "6", "--threshold", "0.1"]
+    assert label([*given, *QUIET, "--out", str(out)]) == 0
+    return out
+
+
+def test_samples_are_the_pictures_and_the_masks_that_were_written(labels):
+    dataset, scenes = open_dataset("labelled", str(labels), "all"), open_dataset("scenes", None, "train")
+    assert dataset.stems == scenes.stems[:6]
+    assert dataset.class_list.names == scenes.class_list.names
+    void = 0
+    for index, stem in enumerate(dataset.stems):
+        sample = dataset[index]
+        written = np.asarray(Image.open(labels / "png" / "masks" / f"{stem}.png"))
+        assert torch.equal(sample["image"], scenes[index]["image"])
+        assert np.array_equal(sample["mask"].numpy(), written)
+        assert "weight" not in sample
+        void += int((written == 255).sum())
+    assert void > 0
+
+
+def test_weights_are_the_confidence_and_move_with_their_pixels(labels):
+    dataset = open_dataset("labelled", str(labels), "weighted")
+    sample = dataset[2]
+    gray = np.asarray(Image.open(labels / "confidence" / f"{sample['stem']}.png"))
+    assert np.allclose(sample["weight"].numpy() * 255, gray, atol=1e-3)
+    batch = collate([dataset[0], dataset[1]])
+    assert batch["weight"].shape == batch["mask"].shape
+    # the index of a pixel as its label and as its weight: after any view they are still the same
+    mask = torch.arange(128 * 128).view(128, 128) % 250
+    image, labelled, weight = Augment(96).weighted(sample["image"], mask, mask.float(), 7)
+    assert image.shape == (3, 96, 96)
+    assert torch.equal(labelled.float(), weight)
+    assert torch.equal(Augment(96)(sample["image"], mask, 7)[1], labelled)
+    moved = Augmented(dataset, Augment(64), 0)[0]
+    assert moved["weight"].shape == moved["mask"].shape == (64, 64)
+
+
+def test_what_is_missing_is_said(labels, tmp_path):
+    with pytest.raises(UnknownName, match="weighted"):
+        open_dataset("labelled", str(labels), "train")
+    with pytest.raises(BadDataset, match="ca-seg label"):
+        open_dataset("labelled", str(tmp_path), None)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"pictures": {"folder": str(tmp_path / "photos")}}))
+    (run / "png").mkdir()
+    (run / "png" / "classes.json").write_bytes((labels / "png" / "classes.json").read_bytes())
+    (run / "manifest.jsonl").write_text('{"manifest": 1, "fingerprint": "x"}\n{"key": "a", "picture": "../a.png"}\n')
+    with pytest.raises(BadDataset, match=r"\.\./a\.png"):
+        open_dataset("labelled", str(run), None)
+    weighted = open_dataset("labelled", str(labels), "weighted")
+    weighted._confidence = tmp_path
+    with pytest.raises(BadMask, match="save_confidence"):
+        weighted[0]
+
+
+def test_a_head_learns_from_labels_and_is_scored_on_the_truth(labels, tmp_path):
+    given = [
+        *("--data.name", "labelled", "--data.root", str(labels), "--data.train_split", "weighted"),
+        *("--data.val_name", "scenes", "--data.val_split", "val", "--data.limit", "6", "--data.batch_size", "3"),
+        *("--data.cache", str(tmp_path / "cache"), "--model.loss_at", "tokens", "--keeping.tensorboard", "false"),
+        *("--trainer.max_epochs", "1", *QUIET, "--out", str(tmp_path / "out")),
+    ]
+    assert train(given) == 0
+    truth = open_dataset("scenes", None, "val")
+    data = SegmentationData(
+        "labelled", str(labels), train_split="weighted", val_split="val", val_name="scenes", limit=6
+    )
+    assert data.validation_set().stems == truth.stems[:6]
+    assert next(iter(data.train_dataloader()))["weight"].max() <= 1
+    with pytest.raises(BadDataset, match="other classes than labelled"):
+        SegmentationData(
+            "labelled", str(labels), train_split="all", val_name="labelled", val_root=str(other(labels, tmp_path))
+        ).validation_set()
+    with pytest.raises(UserError):
+        train([*given, "--data.val_name", "nowhere"])
+
+
+def other(labels, tmp_path):
+    """The same labels under other names."""
+    run = tmp_path / "other"
+    run.mkdir()
+    for name in ("run.json", "manifest.jsonl"):
+        (run / name).write_bytes((labels / name).read_bytes())
+    (run / "png").mkdir()
+    shutil.copytree(labels / "png" / "masks", run / "png" / "masks")
+    classes = json.loads((labels / "png" / "classes.json").read_text())
+    classes["classes"]["3"] = "something else"
+    (run / "png" / "classes.json").write_text(json.dumps(classes))
+    return run

@@ -1,0 +1,78 @@
+"""A student learns from labels; a table that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from recipes.student import table as table_module
+from recipes.student.student import Student, train_student
+from recipes.student.table import Table
+
+
+def test_a_student_gives_logits_of_any_size():
+    student = Student(5).eval()
+    for size in ((128, 128), (213, 320), (50, 31)):
+        assert student(torch.rand(1, 3, *size)).shape == (1, 5, *size)
+
+
+def test_void_batches_teach_nothing():
+    student = Student(5)
+    batch = {"image": torch.rand(2, 3, 64, 64), "mask": torch.full((2, 64, 64), 255)}
+    assert student.training_step(batch, 0) is None
+    batch["mask"][0, :32] = 1
+    assert student.training_step(batch, 0).isfinite()
+    assert student.training_step(batch | {"weight": torch.zeros(2, 64, 64)}, 0) is None
+
+
+@pytest.mark.parametrize("row", ["weighted", "tags", "truth"])
+def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
+    small = {"labels": 4}
+
+    def few(name, root, split, out, threshold=None):
+        return MADE[row](name, root, split, out, threshold, small["labels"])
+
+    monkeypatch.setattr(table_module, "by_command", few)
+    monkeypatch.setattr(table_module, "with_tags", few)
+    data = Table("scenes", None, tmp_path, 1).data(row, 0)
+    data.limit = 4
+    figures = train_student(data, epochs=1, seed=0)[1]
+    assert 0 <= figures["miou"] <= 1
+
+
+def _command(name, root, split, out, threshold, limit):
+    from ca_seg.cli.label import label
+
+    given = ["--data.name", name, "--data.split", split, "--data.limit", str(limit), "--out", str(out)]
+    assert label([*given, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]) == 0
+
+
+def _tags(name, root, split, out, threshold, limit):
+    from ca_seg.data import catalogue
+    from recipes.student import labels
+
+    whole = catalogue.open_dataset(name, root, split).first(limit)
+    labels.open_dataset, before = (lambda *_: whole), labels.open_dataset
+    try:
+        labels.with_tags(name, root, split, out)
+    finally:
+        labels.open_dataset = before
+
+
+MADE = {"weighted": _command, "tags": _tags, "truth": None}
+
+
+def test_a_table_keeps_what_it_has(tmp_path):
+    table, calls = Table("scenes", None, tmp_path, 1), []
+
+    def made():
+        calls.append(1)
+        return {"miou": 0.5, "pixel_accuracy": 0.7}
+
+    assert table._kept("truth-0", made) == table._kept("truth-0", made) == {"miou": 0.5, "pixel_accuracy": 0.7}
+    assert len(calls) == 1
+    both = {"full-vocabulary": {"miou": 0.1}, "oracle-presence": {"miou": 0.4}}
+    (tmp_path / "scenes" / "teacher-tags.json").write_text(json.dumps(both))
+    assert table._kept("teacher-tags", made) == {"miou": 0.4}
