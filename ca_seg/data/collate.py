@@ -10,7 +10,7 @@ So one broken file in a run of thousands costs that file and not the run, and is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -66,22 +66,27 @@ class SkipUnreadable(Dataset):
 
 def collate(items: Sequence[Sample | Skipped]) -> Batch:
     """Items to one batch. Raises BadDataset when the pictures are not of one size (see `SizeBatchSampler`)."""
+    return batch_of(items, "image", torch.empty(0, 3, 0, 0))  # type: ignore[return-value]
+
+
+def batch_of(items: Sequence[Any], content: str, nothing: Tensor) -> dict[str, Any]:
+    """The samples stacked, by their `content` ("image", "features") and masks; `nothing` stands where there is none."""
     skipped = [item for item in items if isinstance(item, Skipped)]
     samples = [item for item in items if not isinstance(item, Skipped)]
-    sizes = {tuple(sample["image"].shape[-2:]): sample["path"] for sample in samples}
+    sizes = {(tuple(s["mask"].shape), tuple(s[content].shape[1:])): s["path"] for s in samples}
     if len(sizes) > 1:
-        (one, first), (two, second) = list(sizes.items())[:2]
+        ((one, _), first), ((two, _), second) = list(sizes.items())[:2]
         raise BadDataset(
             f"pictures of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
             fix="use batch size 1, or batches by size",
         )
-    batch = Batch(
-        image=torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, 3, 0, 0),
-        mask=torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
-        stem=[s["stem"] for s in samples],
-        path=[s["path"] for s in samples],
-        skipped=skipped,
-    )
+    batch = {
+        content: torch.stack([s[content] for s in samples]) if samples else nothing,
+        "mask": torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
+        "stem": [s["stem"] for s in samples],
+        "path": [s["path"] for s in samples],
+        "skipped": skipped,
+    }
     if samples and "weight" in samples[0]:
         batch["weight"] = torch.stack([s["weight"] for s in samples])
     return batch

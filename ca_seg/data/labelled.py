@@ -25,7 +25,10 @@ WEIGHTED = "weighted"
 
 
 class Weighted(SegmentationDataset):
-    """Samples that carry a weight for each pixel: the label's confidence, 0..1. Raises BadMask where it is missing."""
+    """Samples that carry a weight for each pixel: the label's confidence, 0..1.
+
+    Raises BadMask where it is missing, or of another size than the mask.
+    """
 
     def __init__(self, root: Path, split: str | None, class_list: ClassList, pairs: list[Pair]) -> None:
         self._confidence = root / "confidence"
@@ -36,7 +39,10 @@ class Weighted(SegmentationDataset):
         file = self._confidence / f"{self._pairs[index].stem}.png"
         if not file.is_file():
             raise BadMask(f"{file} is missing", fix="label with --save_confidence true")
-        return torch.from_numpy(read_mask(file)).float() / 255
+        gray, size = read_mask(file), self.size(index)
+        if gray.shape != size:
+            raise BadMask(f"{file} is {gray.shape[1]} x {gray.shape[0]} pixels", allowed=f"{size[1]} x {size[0]}")
+        return torch.from_numpy(gray).float() / 255
 
 
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
@@ -51,7 +57,8 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     pairs = []
     try:
         with (folder / "manifest.jsonl").open(encoding="utf-8") as file:
-            next(file, None)  # the header
+            if "manifest" not in json.loads(next(file, "{}")):
+                raise ValueError("its first line is no header")
             for line in file:
                 entry = json.loads(line)
                 mask = folder / "png" / "masks" / f"{entry['key']}.png"

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import NotRequired
 
-from ca_seg.data.collate import Skipped
+from ca_seg.data.collate import Skipped, batch_of
 from ca_seg.data.dataset import SegmentationDataset
-from ca_seg.errors import BadDataset, BadMask, UnreadableImage, UnusableFeatures
+from ca_seg.errors import BadMask, UnreadableImage, UnusableFeatures
 from ca_seg.features.cache import FeatureCache
 from ca_seg.features.keys import picture_keys
 
@@ -91,21 +91,4 @@ class CachedSamples(Dataset):
 
 def collate_cached(items: Sequence[CachedSample | Skipped]) -> CachedBatch:
     """Items to one batch. Raises BadDataset when the pictures are not of one size (see `SizeBatchSampler`)."""
-    skipped = [item for item in items if isinstance(item, Skipped)]
-    samples = [item for item in items if not isinstance(item, Skipped)]
-    sizes = {(tuple(s["mask"].shape), tuple(s["features"].shape[1:])) for s in samples}
-    if len(sizes) > 1:
-        raise BadDataset(
-            f"pictures of {len(sizes)} sizes in one batch: {', '.join(s['path'] for s in samples[:3])} ...",
-            fix="use batch size 1, or batches by size",
-        )
-    batch = CachedBatch(
-        features=torch.stack([s["features"] for s in samples]) if samples else torch.empty(0, 0, 0, 0),
-        mask=torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
-        stem=[s["stem"] for s in samples],
-        path=[s["path"] for s in samples],
-        skipped=skipped,
-    )
-    if samples and "weight" in samples[0]:
-        batch["weight"] = torch.stack([s["weight"] for s in samples])
-    return batch
+    return batch_of(items, "features", torch.empty(0, 0, 0, 0))  # type: ignore[return-value]

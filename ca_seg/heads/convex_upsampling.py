@@ -18,7 +18,6 @@ from torch.nn.functional import interpolate, pad, unfold
 
 from ca_seg.backbones.pictures import resize_out
 from ca_seg.data.classes import IGNORE_INDEX
-from ca_seg.errors import UserError
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
 
@@ -34,12 +33,7 @@ class ConvexUpsamplingHead(Head):
 
     def __init__(self, given: HeadInput, *, width: int = 64) -> None:
         super().__init__(given)
-        if given.maps != given.classes:
-            raise UserError(
-                f"the head 'convex-upsampling' for {given.classes} classes was given {given.maps} zero-shot maps",
-                allowed="one for each class",
-                fix='add maps to the features: --model.parts "[pixels, outputs, maps]"',
-            )
+        given.check_maps("convex-upsampling")
         self.others = others = given.channels - given.maps
         self.net = nn.Sequential(
             SyncedBatchNorm2d(others),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.pictures import resize_out
+from ca_seg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class HeadInput:
     classes: int
     maps: int = 0
     stride: int = 16
+
+    def check_maps(self, head: str) -> None:
+        """For heads that begin as the zero-shot map. Raises UserError where the features carry none."""
+        if self.maps != self.classes:
+            raise UserError(
+                f"the head {head!r} for {self.classes} classes was given {self.maps} zero-shot maps",
+                allowed="one for each class",
+                fix='add maps to the features: --model.parts "[concepts, maps]"',
+            )
 
 
 class Head(nn.Module):

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.pictures import resize_out
-from ca_seg.errors import UserError
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
 
@@ -25,12 +24,7 @@ class ZeroShotLinearHead(Head):
 
     def __init__(self, given: HeadInput, *, dropout: float = 0.1) -> None:
         super().__init__(given)
-        if given.maps != given.classes:
-            raise UserError(
-                f"the head 'zero-shot-linear' for {given.classes} classes was given {given.maps} zero-shot maps",
-                allowed="one for each class",
-                fix='add maps to the features: --model.parts "[concepts, maps]"',
-            )
+        given.check_maps("zero-shot-linear")
         self.scale = nn.Parameter(torch.ones(given.classes, 1, 1))
         self.layers = nn.Sequential(
             SyncedBatchNorm2d(given.channels, affine=False),  # what an affine part learns, the convolution can

@@ -13,6 +13,7 @@ from segmentation_models_pytorch.base import SegmentationHead
 from ca_seg.backbones.pictures import resize_out
 from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.datamodule import SegmentationData
+from ca_seg.errors import UserError
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import token_cross_entropy
 
@@ -32,6 +33,7 @@ class Student(pl.LightningModule):
         self.network.segmentation_head = SegmentationHead(CHANNELS[-1], classes, kernel_size=1)  # 3 x 3 costs 9 times
         self.confusion = ConfusionMatrix(classes)
         self.lr = lr
+        self.skipped: dict[str, str] = {}  # why, by path
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Pictures [B, 3, H, W] in 0..1, of any size, to logits [B, K, H, W]."""
@@ -46,18 +48,24 @@ class Student(pl.LightningModule):
         return self.network(torch.nn.functional.pad(small, edge, mode="replicate"))[..., :height, :width]
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
+        self._note(batch)
         mask = batch["mask"]
         weight = batch.get("weight")
         counts = mask != IGNORE_INDEX if weight is None else (mask != IGNORE_INDEX) & (weight > 0)
         return token_cross_entropy(self.halved(batch["image"]), mask, weight) if bool(counts.any()) else None
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        self.confusion.update(self(batch["image"]).argmax(dim=1), batch["mask"])
+        self._note(batch)
+        if batch["stem"]:
+            self.confusion.update(self(batch["image"]).argmax(dim=1), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
         self.log_dict({"miou": miou(matrix), "pixel_accuracy": pixel_accuracy(matrix)})
         self.confusion.reset()
+
+    def _note(self, batch: dict[str, Any]) -> None:
+        self.skipped.update({skipped.path: skipped.reason for skipped in batch["skipped"]})
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=1e-2)
@@ -67,7 +75,10 @@ class Student(pl.LightningModule):
 
 
 def train_student(data: SegmentationData, *, epochs: int, seed: int, accelerator: str = "cpu") -> tuple[Student, dict]:
-    """A trained student and its figures on the validation part of `data`, scored once at the end."""
+    """A trained student and its figures on the validation part of `data`, scored once at the end.
+
+    Raises UserError when a picture could not be used: students of one table must learn from the same pictures.
+    """
     pl.seed_everything(seed, verbose=False)
     student = Student(len(data.training_set().class_list))
     trainer = pl.Trainer(
@@ -81,4 +92,7 @@ def train_student(data: SegmentationData, *, epochs: int, seed: int, accelerator
         enable_model_summary=False,
     )
     trainer.fit(student, data)
+    if student.skipped:
+        path, reason = next(iter(student.skipped.items()))
+        raise UserError(f"{len(student.skipped)} pictures could not be used, the first {path}: {reason}")
     return student.eval(), {name: float(trainer.callback_metrics[name]) for name in ("miou", "pixel_accuracy")}

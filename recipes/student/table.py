@@ -17,6 +17,7 @@ from statistics import mean, stdev
 from ca_seg.cli.evaluate import evaluate
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
+from ca_seg.written import written
 from recipes.student.labels import by_command, with_tags
 from recipes.student.student import train_student
 
@@ -42,14 +43,17 @@ class Table:
     def row(self, name: str, seeds: list[int]) -> list[dict[str, float]]:
         if name.startswith("teacher"):
             return [self._kept(name, self._teachers)]
-        return [self._kept(f"{name}-{seed}", lambda seed=seed: self._student(name, seed)) for seed in seeds]
+        return [
+            self._kept(f"{name}-{seed}-{self.epochs}-epochs", lambda seed=seed: self._student(name, seed))
+            for seed in seeds
+        ]
 
     def _kept(self, name: str, made: Callable[[], dict[str, float]]) -> dict[str, float]:
         file = self.out / f"{name}.json"
         if not file.exists():
             figures = made()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+            with written(file) as part:
+                part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
         found = json.loads(file.read_text(encoding="utf-8"))
         return found.get("oracle-presence" if name == "teacher-tags" else "full-vocabulary", found)
 
@@ -72,10 +76,11 @@ class Table:
         folder = self.out / "labels" / ("labels" if name == "weighted" else name)
         test |= {"val_name": self.dataset, "val_root": self.root}
         if name == "tags":
-            if not (folder / "classes.json").exists():
+            if not (folder / "splits.json").exists():
                 with_tags(self.dataset, self.root, "train", folder)
                 splits = {"train": [p.stem for p in sorted((folder / "images").iterdir())]}
-                (folder / "splits.json").write_text(json.dumps(splits) + "\n", encoding="utf-8")
+                with written(folder / "splits.json") as part:
+                    part.write_text(json.dumps(splits) + "\n", encoding="utf-8")
             return SegmentationData("folder", str(folder), train_split="train", **test)
         by_command(self.dataset, self.root, "train", folder, THRESHOLD if name == "sure" else None)
         split = "weighted" if name == "weighted" else "all"

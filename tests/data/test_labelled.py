@@ -72,11 +72,17 @@ def test_what_is_missing_is_said(labels, tmp_path):
     (run / "run.json").write_text(json.dumps({"pictures": {"folder": str(tmp_path / "photos")}}))
     (run / "png").mkdir()
     (run / "png" / "classes.json").write_bytes((labels / "png" / "classes.json").read_bytes())
+    (run / "manifest.jsonl").write_text('{"key": "a", "picture": "a.png"}\n')
+    with pytest.raises(BadDataset, match="no header"):
+        open_dataset("labelled", str(run), None)
     (run / "manifest.jsonl").write_text('{"manifest": 1, "fingerprint": "x"}\n{"key": "a", "picture": "../a.png"}\n')
     with pytest.raises(BadDataset, match=r"\.\./a\.png"):
         open_dataset("labelled", str(run), None)
     weighted = open_dataset("labelled", str(labels), "weighted")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / f"{weighted.stems[1]}.png")
     weighted._confidence = tmp_path
+    with pytest.raises(BadMask, match="9 x 9 pixels"):
+        weighted[1]
     with pytest.raises(BadMask, match="save_confidence"):
         weighted[0]
 

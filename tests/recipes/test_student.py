@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ca_seg.errors import UserError
 from recipes.student import table as table_module
 from recipes.student.student import Student, train_student
 from recipes.student.table import Table
@@ -20,7 +22,7 @@ def test_a_student_gives_logits_of_any_size():
 
 def test_void_batches_teach_nothing():
     student = Student(5)
-    batch = {"image": torch.rand(2, 3, 64, 64), "mask": torch.full((2, 64, 64), 255)}
+    batch = {"image": torch.rand(2, 3, 64, 64), "mask": torch.full((2, 64, 64), 255), "skipped": []}
     assert student.training_step(batch, 0) is None
     batch["mask"][0, :32] = 1
     assert student.training_step(batch, 0).isfinite()
@@ -76,3 +78,12 @@ def test_a_table_keeps_what_it_has(tmp_path):
     both = {"full-vocabulary": {"miou": 0.1}, "oracle-presence": {"miou": 0.4}}
     (tmp_path / "scenes" / "teacher-tags.json").write_text(json.dumps(both))
     assert table._kept("teacher-tags", made) == {"miou": 0.4}
+
+
+def test_a_picture_that_cannot_be_used_is_not_passed_over(tmp_path):
+    data = Table("scenes", None, tmp_path, 1).data("truth", 0)
+    data.limit, data.batch_size = 2, 1
+    pair = data.training_set()._pairs[1]
+    data.training_set()._pairs[1] = replace(pair, mask=tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"1 pictures could not be used, the first .*scene"):
+        train_student(data, epochs=1, seed=0)
