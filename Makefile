@@ -25,6 +25,7 @@ types: $(CHECKS)
 
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/overhead.py
+	$(VENV)/bin/python benchmarks/probe.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

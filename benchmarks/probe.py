@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.in_turn import in_turn
@@ -53,9 +54,6 @@ class Epochs:
             self.data.val_split = "val"
             trainer = pl.Trainer(accelerator="cpu", max_steps=1, enable_model_summary=False, callbacks=[kept], **quiet)
             trainer.fit(self.probe, self.data)  # fills the cache
-        self.optimizer = self.probe.trained.parameters()
-        import torch
-
         self.optimizer = torch.optim.AdamW(self.probe.trained.parameters(), lr=0.01)
         self.waited = self.took = 0.0
 
