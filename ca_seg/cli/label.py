@@ -34,6 +34,7 @@ from ca_seg.evaluation.trained_head import of_head
 from ca_seg.features.frozen import weights_digest
 from ca_seg.heads.confident import AGREEMENT
 from ca_seg.heads.trained import TrainedHead, load_head
+from ca_seg.labels.background import threads_beside
 from ca_seg.labels.registry import FORMATS
 from ca_seg.labels.run_folder import RunFolder
 from ca_seg.labels.summary import summarise
@@ -74,7 +75,7 @@ def label(arguments: Sequence[str]) -> int:
         **_patient(parsed.trainer)
         | {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # shares are our own
     )
-    first = trainer.is_global_zero
+    first, device = trainer.is_global_zero, trainer.strategy.root_device
     console = Console(quiet=not first)
     folder = RunFolder(Path(settings.out), _depends_on(parsed.given, vocabulary, sure, head))
     writing = Writing(
@@ -83,7 +84,7 @@ def label(arguments: Sequence[str]) -> int:
         formats,
         threshold=sure.of_classes(vocabulary.classes),
         confidence=settings.save_confidence and sure.measure is not None,
-        threads=settings.writers,
+        threads=threads_beside(device.type) if settings.writers is None else settings.writers,
     )
     ready = ToLabel(dataset, working, done={}, whole=whole)
 
@@ -95,7 +96,7 @@ def label(arguments: Sequence[str]) -> int:
 
     lock = folder.begin(_about(parsed, dataset, vocabulary)) if first else None
     try:
-        backbone = model.load(str(trainer.strategy.root_device))
+        backbone = model.load(str(device))
         backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)  # words that it lacks: before the run
         task = PseudoLabel(
             _record(backbone, model, head, "attention" in settings.refine.steps),
@@ -238,7 +239,7 @@ def _parse(arguments: Sequence[str]) -> Parsed:
     known.add_argument("--formats", type=list[str], default=["png"], help=", ".join(FORMATS))
     known.add_argument("--format_options", type=dict[str, Any], default={}, help="yolo: {left_out: [background]}")
     known.add_argument("--save_confidence", type=bool, default=True, help="write OUT/confidence/KEY.png")
-    known.add_argument("--writers", type=int, default=4, help="threads that encode and write")
+    known.add_argument("--writers", type=int | None, default=None, help="threads that encode and write (default: 1..4)")
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--out", type=str, default="out/labels")
     add_trainer(known, accelerator="auto", devices=1)

@@ -29,6 +29,7 @@ from ca_seg.heads.zero_shot import decide, possible_winners
 AGREEMENT = "agreement"
 ROOM = 2**24  # scores of a strip
 COARSE = 4  # pixels from token to token from which on strips between rows of tokens are worth it
+SMALL_PLANE = 2**12  # pixels below which a step for each class costs more than passing over all classes three times
 WORTH_CUTTING = 2**20  # scores of a picture, likewise
 
 
@@ -119,7 +120,11 @@ class Best:
 
 
 def _two_best(scores: Tensor) -> Best:
-    """Of scores [K, rows, W]; of equal ones the first. Plane by plane, several times faster than `topk`."""
+    """Of scores [K, rows, W]; of equal ones the first. Both ways are several times faster than `topk`."""
+    if scores.device.type != "cpu" or scores[0].numel() < SMALL_PLANE:
+        first, number = scores.max(dim=0)
+        second = scores.scatter(0, number[None], -1.0).amax(dim=0)
+        return Best(first, number.to(torch.uint8), second)
     first, second = scores[0].clone(), torch.full_like(scores[0], -1)
     place = torch.zeros(first.shape, dtype=torch.uint8, device=first.device)
     for number in range(1, len(scores)):

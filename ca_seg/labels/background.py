@@ -6,6 +6,7 @@ predict ──► submit(size, work) ──► at most `room` bytes ──► th
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from ca_seg.errors import OutOfRange
 
 ROOM = 2**28  # bytes of labels that wait to be written
+MOST_THREADS = 4
+
+
+def threads_beside(device: str) -> int:
+    """How many threads write beside a backbone on "cuda", "cpu" ...
+
+    Threads take turns at Python's lock, and each that waits for it holds up the backbone. On a CPU they also take its
+    cores, so there is one for every four of them.
+    """
+    return MOST_THREADS if device != "cpu" else max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 4))
 
 
 class Background:
@@ -21,7 +32,7 @@ class Background:
     After the first error nothing more is begun. A context manager: leaving it waits for all that was submitted.
     """
 
-    def __init__(self, threads: int = 4, room: int = ROOM) -> None:
+    def __init__(self, threads: int = 1, room: int = ROOM) -> None:
         if threads < 1:
             raise OutOfRange(f"{threads} threads to write with", allowed="1 or more")
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")

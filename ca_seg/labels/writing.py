@@ -54,7 +54,7 @@ class Writing:
         *,
         threshold: float | np.ndarray | None = None,
         confidence: bool = True,
-        threads: int = 4,
+        threads: int = 1,
     ) -> None:
         self.out, self.classes, self.threshold, self.confidence = out, tuple(classes), threshold, confidence
         self.writers = {name: format.open(out / name, classes) for name, format in formats.items()}

@@ -83,6 +83,20 @@ def test_pixels_without_any_score_are_not_sure():
         assert sure[:, 2:].eq(1).all()
 
 
+@pytest.mark.parametrize("side", [8, 80])  # all classes at once, and plane by plane
+def test_of_equal_scores_the_first_class_wins_and_the_margin_is_nothing(side):
+    maps = torch.full((1, 5, side, side), 0.1)
+    maps[0, 2], maps[0, 4] = 0.4, 0.4
+    assert (side * side < confident.SMALL_PLANE) == (side == 8)
+    found = decide_with_confidence(maps, side, side)
+    assert (found.mask == 2).all()
+    assert (found.confidence == 0).all()
+    maps[0, 1] = 0.3
+    maps[0, 4] = 0.2
+    found = decide_with_confidence(maps, side, side)
+    torch.testing.assert_close(found.confidence, torch.full((side, side), 0.1 / 1.1))
+
+
 def test_agreement_is_the_share_of_draws_that_say_the_same():
     draws = [maps_of(3, seed=seed) for seed in range(4)]
     mask = decide(sum(draws) / 4, 9, 11).mask[0].to(torch.uint8)

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.labels.background import Background
+from ca_seg.labels import background
+from ca_seg.labels.background import Background, threads_beside
 
 
 def test_everything_is_done_by_the_end():
@@ -76,3 +77,10 @@ def test_the_first_error_comes_up_and_nothing_more_is_begun():
 def test_no_thread_is_refused():
     with pytest.raises(OutOfRange, match="threads"):
         Background(0)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 2), (64, 4), (None, 1)])
+def test_threads_leave_the_cores_to_a_backbone_on_them(monkeypatch, cores, threads):
+    monkeypatch.setattr(background.os, "cpu_count", lambda: cores)
+    assert threads_beside("cpu") == threads
+    assert threads_beside("cuda") == 4
