@@ -34,6 +34,7 @@ from ca_seg.backbones.reading import Reading
 from ca_seg.cli.arguments import quiet_lightning
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.to_label import PicturesToLabel, ToLabel
+from ca_seg.labels.label_files import LabelFiles
 from ca_seg.labels.registry import FORMATS
 from ca_seg.labels.writing import Writing
 from ca_seg.shipped import shipped
@@ -92,7 +93,7 @@ def main() -> None:
 
         def label() -> None:
             out = place / f"out{len(spent)}"
-            writing = Writing(out, words.classes, {"png": FORMATS["png"]})
+            writing = Writing(LabelFiles(out, words.classes, {"png": FORMATS["png"]}))
             writing.open(out / "manifest.jsonl", "0" * 32)
             task = PseudoLabel(lambda images, seeds: reading.record(backbone, images, seeds), words, writing.keep)
             first = FromFirstBatch()

@@ -1,149 +1,103 @@
 """`ca-seg label --config-file FILE [--key.sub value ...] --out DIR`: labels for whole datasets.
 
 The same command again goes on where a run was stopped, in any number of processes.
+
+settings ──► Labelling ──┬──► Lightning: this process, or several     ──┬──► assembled, merged, summed up
+                         └──► Ray Data: `--ray.actors`, label_ray.py  ──┘
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import ArgumentParser
 from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
-from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.card import find_card
-from ca_seg.backbones.pictures import Working
-from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
-from ca_seg.cli.label_settings import CONFIDENCE, Certainty, LabelData, certainty, formats_of, words
+from ca_seg.cli.arguments import add_trainer, new_trainer, parse, parser, quiet_lightning
+from ca_seg.cli.label_ray import RaySettings, label_by_ray
+from ca_seg.cli.label_settings import CONFIDENCE, LabelData
+from ca_seg.cli.labelling import Labelling
 from ca_seg.cli.settings import MethodSettings
-from ca_seg.data.catalogue import open_dataset
-from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.to_label import PicturesToLabel, ToLabel
 from ca_seg.errors import UserError
-from ca_seg.evaluation.methods import of_backbone
-from ca_seg.evaluation.refinement import Refinement, refine_by, sees_pixels
-from ca_seg.evaluation.results import versions, write_results
-from ca_seg.evaluation.several_views import record_views
-from ca_seg.evaluation.trained_head import of_head
-from ca_seg.features.frozen import weights_digest
-from ca_seg.heads.confident import AGREEMENT
-from ca_seg.heads.trained import TrainedHead, load_head
+from ca_seg.evaluation.refinement import Refinement
+from ca_seg.evaluation.results import write_results
 from ca_seg.labels.background import threads_beside
 from ca_seg.labels.registry import FORMATS
 from ca_seg.labels.run_folder import RunFolder
 from ca_seg.labels.summary import summarise
 from ca_seg.labels.writing import Writing
-from ca_seg.tasks.pseudo_label import PseudoLabel
 from ca_seg.tasks.scores import all_of
-from ca_seg.tasks.zero_shot import Record
-from ca_seg.vocabulary import Vocabulary
 
 LONGEST_WAIT = timedelta(days=2)  # of a process for the slowest of the others, at the end
 
 
 def label(arguments: Sequence[str]) -> int:
     """Label the pictures; 0 when every one was labelled (now or in a run before), 1 when some were skipped."""
-    parsed, start = _parse(arguments), time.monotonic()
+    known, start = _parser(), time.monotonic()
+    parsed = parse(known, arguments)
     settings = parsed.settings
-    model: MethodSettings = settings.model
-    model.check()
-    card = find_card(model.backbone)
-    dataset = open_dataset(settings.data.name, settings.data.root, settings.data.split)
-    dataset = dataset if settings.data.limit is None else dataset.first(settings.data.limit)
-    vocabulary = words(settings.vocabulary, model, settings.data, dataset)
-    sure = certainty(
-        settings.confidence, settings.temperature, settings.threshold, settings.calibration, model.backbone, vocabulary
-    )
-    _check_reading(model, sure)
-    head = load_head(model.head, backbone=model.backbone) if model.head else None
-    if head is not None:
-        head.places_of(vocabulary.classes)
-    formats = formats_of(settings.formats, settings.format_options)
-    refine = refine_by(settings.refine, vocabulary.classes)
-    whole = sees_pixels(settings.refine) or model.views() is not None or head is not None
-    working = Working(model.resolution or card.resolution, card.multiple)
-
+    by_ray = settings.ray.actors > 0
+    if by_ray:
+        _refuse_beside_ray(parsed.given, known.get_defaults())
+    labelling = Labelling.of(settings)
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
-    trainer = new_trainer(
-        **_patient(parsed.trainer)
-        | {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # shares are our own
-    )
-    first, device = trainer.is_global_zero, trainer.strategy.root_device
-    console = Console(quiet=not first)
-    folder = RunFolder(Path(settings.out), _depends_on(parsed.given, vocabulary, sure, head))
-    writing = Writing(
-        folder.out,
-        vocabulary.classes,
-        formats,
-        threshold=sure.of_classes(vocabulary.classes),
-        confidence=settings.save_confidence and sure.measure is not None,
-        threads=threads_beside(device.type) if settings.writers is None else settings.writers,
-    )
-    ready = ToLabel(dataset, working, done={}, whole=whole)
-
-    def pictures() -> ToLabel:
-        """Called when all processes have started: the first has prepared the folder by then."""
-        writing.open(folder.part(trainer.global_rank), folder.fingerprint)
-        ready.done = folder.done()
-        return ready
-
-    lock = folder.begin(_about(parsed, dataset, vocabulary)) if first else None
+    trainer = None if by_ray else _trainer(parsed.trainer)
+    first = trainer is None or trainer.is_global_zero
+    folder = RunFolder(Path(settings.out), labelling.depends_on(parsed.given))
+    lock = folder.begin(labelling.about(parsed)) if first else None
     try:
-        backbone = model.load(str(device))
-        backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)  # words that it lacks: before the run
-        task = PseudoLabel(
-            _record(backbone, model, head, "attention" in settings.refine.steps),
-            vocabulary,
-            writing.keep,
-            measure=sure.measure,
-            temperature=sure.temperature,
-            scores=any(format.needs_scores for format in formats.values()),
-            refine=refine,
-            whole=whole,
-            seed=settings.seed,
-        )
-        data = PicturesToLabel(pictures, batch_size=settings.data.batch_size, num_workers=settings.data.num_workers)
-        trainer.predict(task, datamodule=data, return_predictions=False)
-        writing.close()
-        skipped = sorted(pair for part in all_of(task.skipped + writing.skipped) for pair in part)
-        labelled = sum(all_of(writing.written))
-        if not first:
-            return 0
-        return _finish(folder, writing, vocabulary, labelled, skipped, time.monotonic() - start, console)
+        if trainer is None:
+            labelled, skipped = label_by_ray(labelling, folder, settings.ray, settings.data.batch_size)
+        else:
+            labelled, skipped = _label_by_lightning(labelling, folder, trainer, settings.data, settings.writers)
+        if first:
+            _finish(folder, labelling, labelled, skipped, time.monotonic() - start)
+        return 1 if skipped and first else 0
     finally:
-        writing.abandon()
         if lock is not None:
             lock.release()
 
 
-def _record(backbone: Backbone, model: MethodSettings, head: TrainedHead | None, queries: bool) -> Record:
-    """What gives the class maps: the zero-shot reading of a backbone, or a head trained on it."""
-    if head is not None:
-        return of_head(head, backbone)
-    reading, views = model.reading(queries=queries), model.views()
-    return of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
+def _label_by_lightning(
+    labelling: Labelling, folder: RunFolder, trainer: pl.Trainer, data: LabelData, threads: int | None
+) -> tuple[int, list[tuple[str, str]]]:
+    """How many all processes labelled, and (picture, reason) of those they skipped."""
+    device = trainer.strategy.root_device
+    writing = Writing(labelling.files, threads=threads_beside(device.type) if threads is None else threads)
+
+    def pictures() -> ToLabel:
+        """Called when all processes have started: the first has prepared the folder by then."""
+        writing.open(folder.part(trainer.global_rank), folder.fingerprint)
+        return labelling.pictures(folder.done())
+
+    try:
+        task = labelling.task(str(device), writing.keep)
+        batches = PicturesToLabel(pictures, batch_size=data.batch_size, num_workers=data.num_workers)
+        trainer.predict(task, datamodule=batches, return_predictions=False)
+        writing.close()
+    finally:
+        writing.abandon()
+    skipped = sorted(pair for part in all_of(task.skipped + writing.skipped) for pair in part)
+    return sum(all_of(writing.written)), skipped
 
 
 def _finish(
-    folder: RunFolder,
-    writing: Writing,
-    vocabulary: Vocabulary,
-    labelled: int,
-    skipped: list[tuple[str, str]],
-    seconds: float,
-    console: Console,
-) -> int:
-    writing.assemble()
+    folder: RunFolder, labelling: Labelling, labelled: int, skipped: list[tuple[str, str]], seconds: float
+) -> None:
+    labelling.files.assemble()
     manifest = folder.finish()
-    summary = summarise(manifest, vocabulary.classes, labelled=labelled, skipped=skipped, seconds=seconds)
+    classes = labelling.vocabulary.classes
+    summary = summarise(manifest, classes, labelled=labelled, skipped=skipped, seconds=seconds)
     write_results(folder.out / "summary.json", summary)
+    console = Console()
     for picture, reason in skipped[:10]:
         console.print(f"skipped: {picture}: {reason}", soft_wrap=True, markup=False, highlight=False)
     if len(skipped) > 10:
@@ -154,63 +108,13 @@ def _finish(
         markup=False,
         highlight=False,
     )
-    return 1 if skipped else 0
 
 
-def _check_reading(model: MethodSettings, sure: Certainty) -> None:
-    """Raises UserError for maps that the confidence cannot be read from."""
-    if sure.measure is not None and not model.softmax:
-        raise UserError("raw products have no confidence", fix="--model.softmax true, or --confidence none")
-    if sure.measure != AGREEMENT:
-        return
-    if model.head:
-        raise UserError("a head has no draws that could agree", fix="take another --confidence")
-    if model.views() is not None:
-        raise UserError("windows and scales have no draws that could agree", fix="take another --confidence")
-    card = find_card(model.backbone)
-    if (model.samples or card.samples) * len(model.timesteps or [card.timestep]) < 2:
-        raise UserError("one draw agrees with itself", fix='--model.samples 4, or --model.timesteps "[0.1, 0.2, 0.3]"')
-
-
-def _depends_on(
-    given: dict[str, Any], vocabulary: Vocabulary, sure: Certainty, head: TrainedHead | None
-) -> dict[str, Any]:
-    """All that the labels depend on beside the pictures."""
-    model = {key: value for key, value in given["model"].items() if key not in ("template", "synonyms")}
-    data = given["data"]
-    return {
-        "ca_seg": versions()["ca_seg"],
-        "model": model,
-        "head": None if head is None else weights_digest(head),
-        "vocabulary": dict(zip(vocabulary.classes, map(list, vocabulary.phrases), strict=True)),
-        "refine": given["refine"],
-        "certainty": asdict(sure),
-        "formats": given["formats"],
-        "format_options": given["format_options"],
-        "save_confidence": given["save_confidence"],
-        "data": {"name": data["name"], "root": data["root"], "split": data["split"]},
-        "seed": given["seed"],
-    }
-
-
-def _about(parsed: Parsed, dataset: SegmentationDataset, vocabulary: Vocabulary) -> dict[str, Any]:
-    """For readers of run.json: the classes in their order, and where the pictures lie."""
-    name = dataset.stems[0] + dataset.image_path(0).suffix
-    background = vocabulary.background
-    return {
-        "classes": list(vocabulary.classes),
-        "phrases": [list(own) for own in vocabulary.phrases],
-        "background": None if background is None else vocabulary.classes[background],
-        "formats": parsed.given["formats"],
-        "pictures": {
-            **{key: parsed.given["data"][key] for key in ("name", "root", "split")},
-            "folder": str(dataset.image_path(0)).removesuffix(name).rstrip("/"),
-            "count": len(dataset),
-        },
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "config": parsed.given,
-    }
+def _trainer(given: dict[str, Any]) -> pl.Trainer:
+    return new_trainer(
+        **_patient(given)
+        | {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # shares are our own
+    )
 
 
 def _patient(trainer: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +125,19 @@ def _patient(trainer: dict[str, Any]) -> dict[str, Any]:
     return trainer | {"strategy": DDPStrategy(timeout=LONGEST_WAIT, process_group_backend="gloo")}
 
 
-def _parse(arguments: Sequence[str]) -> Parsed:
+def _refuse_beside_ray(given: dict[str, Any], defaults: Any) -> None:
+    """Raises UserError for settings that Ray would not look at."""
+    unused = {f"trainer.{key}": (value, defaults[f"trainer.{key}"]) for key, value in given["trainer"].items()}
+    unused |= {key: (given[key], defaults[key]) for key in ("writers",)}
+    unused |= {"data.num_workers": (given["data"]["num_workers"], defaults["data"].num_workers)}
+    for name, (value, default) in unused.items():
+        if value != default:
+            raise UserError(
+                f"--{name} beside --ray.actors", fix="leave it out; --ray.readers, --ray.writers, --ray.gpus"
+            )
+
+
+def _parser() -> ArgumentParser:
     known = parser("Label pictures that have no masks. The same command again goes on where it was stopped.")
     known.add_argument("--model", type=MethodSettings, default=MethodSettings())
     known.add_argument("--data", type=LabelData, default=LabelData())
@@ -240,7 +156,8 @@ def _parse(arguments: Sequence[str]) -> Parsed:
     known.add_argument("--format_options", type=dict[str, Any], default={}, help="yolo: {left_out: [background]}")
     known.add_argument("--save_confidence", type=bool, default=True, help="write OUT/confidence/KEY.png")
     known.add_argument("--writers", type=int | None, default=None, help="threads that encode and write (default: 1..4)")
+    known.add_argument("--ray", type=RaySettings, default=RaySettings())
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--out", type=str, default="out/labels")
     add_trainer(known, accelerator="auto", devices=1)
-    return parse(known, arguments)
+    return known

@@ -21,7 +21,7 @@ from ca_seg.errors import UserError
 from ca_seg.heads.confident import AGREEMENT, agreement, check_readable, decide_with_confidence, tempered
 from ca_seg.heads.zero_shot import decide
 from ca_seg.labels.keys import check_relative
-from ca_seg.labels.writing import Found
+from ca_seg.labels.label_files import Found
 from ca_seg.tasks.zero_shot import Record, Refine, picture_seed
 from ca_seg.vocabulary import Vocabulary
 

@@ -1,0 +1,171 @@
+"""What one labelling run is: its pictures, words, model and files, put together from the settings and checked.
+
+A `Labelling` can be pickled, and says in every process the same; what is large is loaded by `task` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.card import find_card
+from ca_seg.backbones.pictures import Working
+from ca_seg.cli.arguments import Parsed
+from ca_seg.cli.label_settings import Certainty, certainty, formats_of, words
+from ca_seg.cli.settings import MethodSettings
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.data.to_label import ToLabel
+from ca_seg.errors import UserError
+from ca_seg.evaluation.methods import of_backbone
+from ca_seg.evaluation.refinement import Refinement, refine_by, sees_pixels
+from ca_seg.evaluation.results import versions
+from ca_seg.evaluation.several_views import record_views
+from ca_seg.evaluation.trained_head import of_head
+from ca_seg.features.frozen import weights_digest
+from ca_seg.heads.confident import AGREEMENT
+from ca_seg.heads.trained import TrainedHead, load_head
+from ca_seg.labels.label_files import LabelFiles
+from ca_seg.tasks.pseudo_label import Keep, PseudoLabel
+from ca_seg.tasks.zero_shot import Record
+from ca_seg.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Everything that the labels depend on, and where they go."""
+
+    model: MethodSettings
+    dataset: SegmentationDataset
+    vocabulary: Vocabulary
+    sure: Certainty
+    refinement: Refinement
+    files: LabelFiles
+    scores: bool  # a format wants the shares of all classes
+    head: str | None  # digest of the head's weights
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Any) -> Labelling:
+        """From the settings of `ca-seg label`. Raises UserError for those that do not fit."""
+        model: MethodSettings = settings.model
+        model.check()
+        dataset = open_dataset(settings.data.name, settings.data.root, settings.data.split)
+        dataset = dataset if settings.data.limit is None else dataset.first(settings.data.limit)
+        vocabulary = words(settings.vocabulary, model, settings.data, dataset)
+        given = (settings.confidence, settings.temperature, settings.threshold, settings.calibration)
+        sure = certainty(*given, model.backbone, vocabulary)
+        _check_reading(model, sure)
+        head = load_head(model.head, backbone=model.backbone) if model.head else None
+        if head is not None:
+            head.places_of(vocabulary.classes)
+        formats = formats_of(settings.formats, settings.format_options)
+        refine_by(settings.refine, vocabulary.classes)
+        files = LabelFiles(
+            Path(settings.out),
+            vocabulary.classes,
+            formats,
+            threshold=sure.of_classes(vocabulary.classes),
+            confidence=settings.save_confidence and sure.measure is not None,
+        )
+        return cls(
+            model,
+            dataset,
+            vocabulary,
+            sure,
+            settings.refine,
+            files,
+            any(format.needs_scores for format in formats.values()),
+            None if head is None else weights_digest(head),
+            settings.seed,
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether pictures stay in their own size on the way."""
+        return sees_pixels(self.refinement) or self.model.views() is not None or self.head is not None
+
+    def pictures(self, done: dict[str, str]) -> ToLabel:
+        """The pictures, of which `done` (key -> SHA-256) have labels."""
+        card = find_card(self.model.backbone)
+        working = Working(self.model.resolution or card.resolution, card.multiple)
+        return ToLabel(self.dataset, working, done=done, whole=self.whole)
+
+    def task(self, device: str, keep: Keep) -> PseudoLabel:
+        """Load the backbone onto a device. Raises UserError, also for words that it lacks."""
+        backbone = self.model.load(device)
+        backbone.text.concepts(self.vocabulary.concepts, backbone.card.phrase_pooling)
+        return PseudoLabel(
+            self._record(backbone),
+            self.vocabulary,
+            keep,
+            measure=self.sure.measure,
+            temperature=self.sure.temperature,
+            scores=self.scores,
+            refine=refine_by(self.refinement, self.vocabulary.classes),
+            whole=self.whole,
+            seed=self.seed,
+        )
+
+    def depends_on(self, given: dict[str, Any]) -> dict[str, Any]:
+        """All that the labels depend on beside the pictures; `given` are the settings as plain values."""
+        model = {key: value for key, value in given["model"].items() if key not in ("template", "synonyms")}
+        data = given["data"]
+        return {
+            "ca_seg": versions()["ca_seg"],
+            "model": model,
+            "head": self.head,
+            "vocabulary": dict(zip(self.vocabulary.classes, map(list, self.vocabulary.phrases), strict=True)),
+            "refine": given["refine"],
+            "certainty": asdict(self.sure),
+            "formats": given["formats"],
+            "format_options": given["format_options"],
+            "save_confidence": given["save_confidence"],
+            "data": {"name": data["name"], "root": data["root"], "split": data["split"]},
+            "seed": given["seed"],
+        }
+
+    def about(self, parsed: Parsed) -> dict[str, Any]:
+        """For readers of run.json: the classes in their order, and where the pictures lie."""
+        dataset, background = self.dataset, self.vocabulary.background
+        name = dataset.stems[0] + dataset.image_path(0).suffix
+        return {
+            "classes": list(self.vocabulary.classes),
+            "phrases": [list(own) for own in self.vocabulary.phrases],
+            "background": None if background is None else self.vocabulary.classes[background],
+            "formats": parsed.given["formats"],
+            "pictures": {
+                **{key: parsed.given["data"][key] for key in ("name", "root", "split")},
+                "folder": str(dataset.image_path(0)).removesuffix(name).rstrip("/"),
+                "count": len(dataset),
+            },
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "config": parsed.given,
+        }
+
+    def _record(self, backbone: Backbone) -> Record:
+        """What gives the class maps: the zero-shot reading of a backbone, or a head trained on it."""
+        if self.model.head is not None:
+            head: TrainedHead = load_head(self.model.head, backbone=self.model.backbone)
+            return of_head(head, backbone)
+        reading, views = self.model.reading(queries="attention" in self.refinement.steps), self.model.views()
+        return of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
+
+
+def _check_reading(model: MethodSettings, sure: Certainty) -> None:
+    """Raises UserError for maps that the confidence cannot be read from."""
+    if sure.measure is not None and not model.softmax:
+        raise UserError("raw products have no confidence", fix="--model.softmax true, or --confidence none")
+    if sure.measure != AGREEMENT:
+        return
+    if model.head:
+        raise UserError("a head has no draws that could agree", fix="take another --confidence")
+    if model.views() is not None:
+        raise UserError("windows and scales have no draws that could agree", fix="take another --confidence")
+    card = find_card(model.backbone)
+    if (model.samples or card.samples) * len(model.timesteps or [card.timestep]) < 2:
+        raise UserError("one draw agrees with itself", fix='--model.samples 4, or --model.timesteps "[0.1, 0.2, 0.3]"')
