@@ -10,6 +10,7 @@ the same files, and no second line. All nodes must see the pictures and the outp
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import pickle
@@ -176,23 +177,23 @@ def _ray(settings: RaySettings) -> Iterator[Any]:
     try:
         import ray.data
     except ImportError as problem:
-        raise UserError(
-            f"--ray.actors needs Ray Data ({problem})", fix="install it: pip install 'ca-seg[ray]'"
-        ) from problem
+        fix = "install it: pip install 'ca-seg[ray]'"
+        raise UserError(f"--ray.actors needs Ray Data ({problem})", fix=fix) from problem
     needed = settings.actors * settings.cpus + (settings.readers + settings.writers) * BESIDE
-    own = {"num_cpus": max(os.cpu_count() or 1, math.ceil(needed)), "include_dashboard": False}
+    begun_here = settings.address is None
     try:
         ray.init(
-            address=settings.address or "local",
+            settings.address or "local",
+            num_cpus=max(os.cpu_count() or 1, math.ceil(needed)) if begun_here else None,
+            include_dashboard=False if begun_here else None,
             logging_level="error",
             log_to_driver=False,
-            **({} if settings.address else own),
         )
     except (ConnectionError, RuntimeError, ValueError) as problem:
         reason = (str(problem).splitlines() or [repr(problem)])[0]
         raise UserError(f"Ray at {settings.address or 'this machine'} cannot be reached ({reason})") from problem
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # as with Lightning: no hints beside the results
+    ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
     finally:

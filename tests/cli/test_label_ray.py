@@ -67,3 +67,10 @@ def test_ray_is_an_extra(place, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     assert run(place, **RAY) == 2
     assert "pip install 'ca-seg[ray]'" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_one_line(place, monkeypatch, capfd):
+    with_ray()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert run(place, **(RAY | {"ray.address": "auto"})) == 2
+    assert "error: Ray at auto cannot be reached" in capfd.readouterr().err
