@@ -43,6 +43,7 @@ def label(arguments: Sequence[str]) -> int:
     known, start = _parser(), time.monotonic()
     parsed = parse(known, arguments)
     settings = parsed.settings
+    settings.ray.check()
     by_ray = settings.ray.actors > 0
     if by_ray:
         _refuse_beside_ray(parsed.given, known.get_defaults())
@@ -50,14 +51,15 @@ def label(arguments: Sequence[str]) -> int:
     quiet_lightning()
     pl.seed_everything(settings.seed, verbose=False)
     trainer = None if by_ray else _trainer(parsed.trainer)
+    writing = None if trainer is None else _writing(labelling, trainer, settings.writers)
     first = trainer is None or trainer.is_global_zero
     folder = RunFolder(Path(settings.out), labelling.depends_on(parsed.given))
     lock = folder.begin(labelling.about(parsed)) if first else None
     try:
-        if trainer is None:
+        if trainer is None or writing is None:
             labelled, skipped = label_by_ray(labelling, folder, settings.ray, settings.data.batch_size)
         else:
-            labelled, skipped = _label_by_lightning(labelling, folder, trainer, settings.data, settings.writers)
+            labelled, skipped = _label_by_lightning(labelling, folder, trainer, writing, settings.data)
         if first:
             _finish(folder, labelling, labelled, skipped, time.monotonic() - start)
         return 1 if skipped and first else 0
@@ -67,11 +69,9 @@ def label(arguments: Sequence[str]) -> int:
 
 
 def _label_by_lightning(
-    labelling: Labelling, folder: RunFolder, trainer: pl.Trainer, data: LabelData, threads: int | None
+    labelling: Labelling, folder: RunFolder, trainer: pl.Trainer, writing: Writing, data: LabelData
 ) -> tuple[int, list[tuple[str, str]]]:
     """How many all processes labelled, and (picture, reason) of those they skipped."""
-    device = trainer.strategy.root_device
-    writing = Writing(labelling.files, threads=threads_beside(device.type) if threads is None else threads)
 
     def pictures() -> ToLabel:
         """Called when all processes have started: the first has prepared the folder by then."""
@@ -79,7 +79,7 @@ def _label_by_lightning(
         return labelling.pictures(folder.done())
 
     try:
-        task = labelling.task(str(device), writing.keep)
+        task = labelling.task(str(trainer.strategy.root_device), writing.keep)
         batches = PicturesToLabel(pictures, batch_size=data.batch_size, num_workers=data.num_workers)
         trainer.predict(task, datamodule=batches, return_predictions=False)
         writing.close()
@@ -87,6 +87,11 @@ def _label_by_lightning(
         writing.abandon()
     skipped = sorted(pair for part in all_of(task.skipped + writing.skipped) for pair in part)
     return sum(all_of(writing.written)), skipped
+
+
+def _writing(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> Writing:
+    beside = threads_beside(trainer.strategy.root_device.type)
+    return Writing(labelling.files, threads=beside if threads is None else threads)
 
 
 def _finish(
@@ -127,14 +132,11 @@ def _patient(trainer: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_beside_ray(given: dict[str, Any], defaults: Any) -> None:
     """Raises UserError for settings that Ray would not look at."""
-    unused = {f"trainer.{key}": (value, defaults[f"trainer.{key}"]) for key, value in given["trainer"].items()}
-    unused |= {key: (given[key], defaults[key]) for key in ("writers",)}
-    unused |= {"data.num_workers": (given["data"]["num_workers"], defaults["data"].num_workers)}
-    for name, (value, default) in unused.items():
-        if value != default:
-            raise UserError(
-                f"--{name} beside --ray.actors", fix="leave it out; --ray.readers, --ray.writers, --ray.gpus"
-            )
+    changed = [f"trainer.{key}" for key, value in given["trainer"].items() if value != defaults[f"trainer.{key}"]]
+    changed += ["writers"] if given["writers"] != defaults["writers"] else []
+    changed += ["data.num_workers"] if given["data"]["num_workers"] != LabelData().num_workers else []
+    for name in changed:
+        raise UserError(f"--{name} beside --ray.actors", fix="leave it out; --ray.readers, --ray.writers, --ray.gpus")
 
 
 def _parser() -> ArgumentParser:

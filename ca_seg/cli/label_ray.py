@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from typing import Any
 import torch
 
 from ca_seg.cli.labelling import Labelling
+from ca_seg.data.to_label import ToLabel
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.labels.entry import Entry
-from ca_seg.labels.label_files import Found, is_one_pictures
+from ca_seg.labels.label_files import Found, LabelFiles, is_one_pictures
 from ca_seg.labels.manifest import Manifest
 from ca_seg.labels.run_folder import PATIENCE, RunFolder
 from ca_seg.tasks.pseudo_label import PseudoLabel
@@ -55,9 +57,9 @@ class RaySettings:
 
     def check(self) -> None:
         """Raises OutOfRange."""
-        for name in ("cpus", "readers", "writers"):
-            if getattr(self, name) < 1:
-                raise OutOfRange(f"--ray.{name} {getattr(self, name)}", allowed="1 or more")
+        for name, lowest in (("actors", 0), ("cpus", 1), ("readers", 1), ("writers", 1)):
+            if getattr(self, name) < lowest:
+                raise OutOfRange(f"--ray.{name} {getattr(self, name)}", allowed=f"{lowest} or more")
         if not 0 <= self.gpus < math.inf:
             raise OutOfRange(f"--ray.gpus {self.gpus}", allowed="0 or more")
 
@@ -77,21 +79,19 @@ def label_by_ray(
     """How many pictures were labelled, and (picture, reason) of those that were skipped."""
     if batch_size < 1:
         raise OutOfRange(f"batch size {batch_size}", allowed="1 or more")
-    settings.check()
     pictures = labelling.pictures(folder.done())
     batches = [{"batch": batch} for batch in pictures.plan(batch_size)]
     labelled, skipped = 0, list[tuple[str, str]]()
+    place, device = os.getcwd(), "cuda" if settings.gpus else "cpu"
     with Manifest(folder.part(0), folder.fingerprint, patience=PATIENCE) as manifest, _ray(settings) as ray:
-        given = {"labelling": labelling, "done": pictures.done, "device": "cuda" if settings.gpus else "cpu"}
-        given["threads"], given["place"] = settings.cpus, os.getcwd()
         rows = ray.data.from_items(batches, override_num_blocks=min(len(batches), MOST_BLOCKS))
-        for stage, count, cpus, gpus in (
-            (Read, settings.readers, BESIDE, 0),
-            (Ask, settings.actors, settings.cpus, settings.gpus),
-            (Write, settings.writers, BESIDE, 0),
+        for stage, given, count, cpus, gpus in (
+            (Read, (place, pictures), settings.readers, BESIDE, 0),
+            (Ask, (place, labelling, device, settings.cpus), settings.actors, settings.cpus, settings.gpus),
+            (Write, (place, labelling.files), settings.writers, BESIDE, 0),
         ):
             pool = ray.data.ActorPoolStrategy(size=count)
-            rows = rows.flat_map(stage, fn_constructor_kwargs=given, compute=pool, num_cpus=cpus, num_gpus=gpus)
+            rows = rows.flat_map(stage, fn_constructor_args=given, compute=pool, num_cpus=cpus, num_gpus=gpus)
         for row in rows.iter_rows():
             content = pickle.loads(row["content"])
             if row["kind"] == ENDED:
@@ -104,13 +104,10 @@ def label_by_ray(
     return labelled, sorted(skipped)
 
 
-class Stage:
+class Stage(ABC):
     """One step of every row, in an actor: an error of the user ends the run as a row, for Ray wraps what is raised."""
 
-    def __init__(self, labelling: Labelling, done: dict[str, str], device: str, threads: int, place: str) -> None:
-        self.labelling, self.done, self.device = labelling, done, device
-        self.pictures = labelling.pictures(done)
-        torch.set_num_threads(threads)
+    def __init__(self, place: str) -> None:
         os.chdir(place)  # paths in the settings may be relative
 
     def __call__(self, row: Row) -> list[Row]:
@@ -121,12 +118,17 @@ class Stage:
         except UserError as problem:
             return [_row(ENDED, "", str(problem))]
 
+    @abstractmethod
     def step(self, row: Row) -> list[Row]:
-        raise NotImplementedError
+        """What comes of a row of the stage before. Raises UserError for what ends the run."""
 
 
 class Read(Stage):
     """A batch of indices to an `UnlabelledBatch`."""
+
+    def __init__(self, place: str, pictures: ToLabel) -> None:
+        super().__init__(place)
+        self.pictures = pictures
 
     def step(self, row: Row) -> list[Row]:
         return [_row(BATCH, "", self.pictures[list(map(int, row["batch"]))])]
@@ -135,30 +137,37 @@ class Read(Stage):
 class Ask(Stage):
     """An `UnlabelledBatch` to a `Found` of every picture that is wanted."""
 
-    task: PseudoLabel | None = None
+    def __init__(self, place: str, labelling: Labelling, device: str, threads: int) -> None:
+        super().__init__(place)
+        torch.set_num_threads(threads)
+        self.labelling, self.device = labelling, device
+        self.task: PseudoLabel | None = None  # made by the first step: what is wrong with it is said in a row
+        self.rows: list[Row] = []
 
     def step(self, row: Row) -> list[Row]:
-        rows: list[Row] = []
-
-        def keep(path: str, held: int, make: Callable[[], Found]) -> None:
-            rows.append(_attempt(FOUND, path, make))
-
         if self.task is None:
-            self.task = self.labelling.task(self.device, keep)
-        self.task.keep, self.task.skipped = keep, []
+            self.task = self.labelling.task(self.device, self._keep)
+        self.rows, self.task.skipped = [], []
         batch = pickle.loads(row["content"])
         batch["image"] = batch["image"].to(self.device)
         with torch.inference_mode():
             self.task.predict_step(batch, 0)
-        return rows + [_row(SKIPPED, path, reason) for path, reason in self.task.skipped]
+        return self.rows + [_row(SKIPPED, path, reason) for path, reason in self.task.skipped]
+
+    def _keep(self, path: str, held: int, make: Callable[[], Found]) -> None:
+        self.rows.append(_attempt(FOUND, path, make))
 
 
 class Write(Stage):
     """A `Found` to its files and its `Entry`."""
 
+    def __init__(self, place: str, files: LabelFiles) -> None:
+        super().__init__(place)
+        self.files = files
+
     def step(self, row: Row) -> list[Row]:
         found = pickle.loads(row["content"])
-        return [_attempt(ENTRY, row["path"], lambda: self.labelling.files.write(found))]
+        return [_attempt(ENTRY, row["path"], lambda: self.files.write(found))]
 
 
 def _attempt(kind: str, path: str, make: Callable[[], Found | Entry]) -> Row:

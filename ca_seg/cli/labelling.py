@@ -45,7 +45,7 @@ class Labelling:
     refinement: Refinement
     files: LabelFiles
     scores: bool  # a format wants the shares of all classes
-    head: str | None  # digest of the head's weights
+    head: TrainedHead | None
     seed: int
 
     @classmethod
@@ -71,7 +71,7 @@ class Labelling:
             threshold=sure.of_classes(vocabulary.classes),
             confidence=settings.save_confidence and sure.measure is not None,
         )
-        return cls(
+        made = cls(
             model,
             dataset,
             vocabulary,
@@ -79,9 +79,11 @@ class Labelling:
             settings.refine,
             files,
             any(format.needs_scores for format in formats.values()),
-            None if head is None else weights_digest(head),
+            head,
             settings.seed,
         )
+        made.pictures({})  # pictures that are no files are refused before anything is written
+        return made
 
     @property
     def whole(self) -> bool:
@@ -117,7 +119,7 @@ class Labelling:
         return {
             "ca_seg": versions()["ca_seg"],
             "model": model,
-            "head": self.head,
+            "head": None if self.head is None else weights_digest(self.head),
             "vocabulary": dict(zip(self.vocabulary.classes, map(list, self.vocabulary.phrases), strict=True)),
             "refine": given["refine"],
             "certainty": asdict(self.sure),
@@ -149,9 +151,8 @@ class Labelling:
 
     def _record(self, backbone: Backbone) -> Record:
         """What gives the class maps: the zero-shot reading of a backbone, or a head trained on it."""
-        if self.model.head is not None:
-            head: TrainedHead = load_head(self.model.head, backbone=self.model.backbone)
-            return of_head(head, backbone)
+        if self.head is not None:
+            return of_head(self.head, backbone)
         reading, views = self.model.reading(queries="attention" in self.refinement.steps), self.model.views()
         return of_backbone(backbone, reading) if views is None else record_views(backbone, reading, views)
 
