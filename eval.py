@@ -2,7 +2,7 @@
 
 import sys
 
-from ca_seg.cli.evaluate import main
+from ca_seg.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["eval", *sys.argv[1:]]))

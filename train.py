@@ -2,7 +2,7 @@
 
 import sys
 
-from ca_seg.cli.train import main
+from ca_seg.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

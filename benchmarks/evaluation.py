@@ -2,9 +2,9 @@
 
     share     seconds of reading, deciding, counting and writing / seconds in the backbone (the shipped one, a very
               small model: with a larger one the share is smaller by as much)
-    memory    peak of a run on 2,000 pictures / peak on 200;   time    seconds per picture, the same
+    memory    peak of a run on 2,000 images / peak on 200;     time    seconds per image, the same
 
-Pictures are the shipped scenes under new names. Each size is one process of its own.
+Images are the shipped scenes under new names. Each size is one process of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def folder_of(count: int, place: Path) -> Path:
-    """A dataset folder of `count` pictures, hard links to the shipped scenes."""
+    """A dataset folder of `count` images, hard links to the shipped scenes."""
     scenes = ROOT / "datasets" / "scenes"
     for part in ("images", "masks"):
         (place / part).mkdir(parents=True)
@@ -43,18 +43,18 @@ def run(folder: Path) -> dict[str, float]:
     import pytorch_lightning as pl
 
     from ca_seg.backbones.load import load_backbone
-    from ca_seg.backbones.reading import Reading
+    from ca_seg.backbones.readout import ReadoutConfig
     from ca_seg.data.datamodule import SegmentationData
     from ca_seg.evaluation.run import score
 
-    backbone, reading, spent = load_backbone("mini"), Reading(), [0.0]
+    backbone, readout, spent = load_backbone("mini"), ReadoutConfig(), [0.0]
 
     class Timed:
         def __init__(self, inner):
             self.inner = inner
 
-        def select(self, picture):
-            return Timed(self.inner.select(picture))
+        def select(self, image):
+            return Timed(self.inner.select(image))
 
         def maps(self, vocabulary):
             start = time.perf_counter()
@@ -64,7 +64,7 @@ def run(folder: Path) -> dict[str, float]:
 
     def record(images, seeds):
         start = time.perf_counter()
-        made = Timed(reading.record(backbone, images, seeds))
+        made = Timed(readout.record(backbone, images, seeds))
         spent[0] += time.perf_counter() - start
         return made
 
@@ -80,7 +80,7 @@ def run(folder: Path) -> dict[str, float]:
     cell = score(trainer, record, data, seed=0)
     total = time.perf_counter() - start
     return {
-        "pictures": cell.task.scored,
+        "images": cell.task.scored,
         "seconds": total,
         "backbone": spent[0],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -106,11 +106,11 @@ def main() -> None:
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print({k: round(v, 3) for k, v in found[-1].items()}, flush=True)
     few, many = found
-    each = [f["seconds"] / f["pictures"] for f in found]
+    each = [f["seconds"] / f["images"] for f in found]
     ratios = {
         "beside_backbone/backbone": (many["seconds"] - many["backbone"]) / many["backbone"],
         "peak_many/peak_few": many["peak_mb"] / few["peak_mb"],
-        "seconds_per_picture_many/few": each[1] / each[0],
+        "seconds_per_image_many/few": each[1] / each[0],
     }
     for name, value in ratios.items():
         print(f"{name:32} {value:.3f}")

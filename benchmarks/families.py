@@ -16,9 +16,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.in_turn import in_turn
-from ca_seg.backbones.card import find_card
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.registry import FAMILIES, diffusers_class
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES, diffusers_class
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 

@@ -3,9 +3,9 @@
     computing        the shipped mini, 4 layers x 166 words = 664 channels of 16 x 16 tokens, batches of 8
     reading          one epoch from the cache with the masks, float16, 0 workers; 1 worker; with FeatureAugment
     verifying        every byte of the cache, once
-    opening          headers of 20,000 pictures (small ones), and memory for each
+    opening          headers of 20,000 images (small ones), and memory for each
 
-Milliseconds a picture, one thread, medians of rounds in which they take turns: by the clock, and of the processor's
+Milliseconds an image, one thread, medians of rounds in which they take turns: by the clock, and of the processor's
 time in this process (not a worker's), which other work on the machine disturbs less.
 """
 
@@ -60,7 +60,7 @@ class Mini:
 
 
 def opening(place: Path) -> dict[str, float]:
-    """Seconds and bytes a picture of opening a cache of many small pictures, in shards of 500."""
+    """Seconds and bytes an image of opening a cache of many small images, in shards of 500."""
     identity = {"backbone": "none"}
     cache, small = FeatureCache(place, identity), torch.zeros(2, 2, 2)
     for start in range(0, MANY, 500):
@@ -101,7 +101,7 @@ def main() -> None:
         samples, order = CachedSamples(dataset, cache, keys=filled.keys), EpochShuffle(count, 0)
         augmented = AugmentedFeatures(samples, FeatureAugment(), order)
         batches = SizeBatchSampler(order, 8, False, samples.size)
-        pictures = DataLoader(SkipUnreadable(dataset), batch_sampler=batches, collate_fn=collate)
+        images = DataLoader(SkipUnreadable(dataset), batch_sampler=batches, collate_fn=collate)
 
         def epoch(data, workers):
             loader = DataLoader(
@@ -111,12 +111,12 @@ def main() -> None:
                 num_workers=workers,
                 persistent_workers=workers > 0,
             )
-            return lambda: sum(len(batch["stem"]) for batch in loader)
+            return lambda: sum(len(batch["image_id"]) for batch in loader)
 
         @torch.no_grad()
         def compute():
-            for batch in pictures:
-                source(batch["image"], [0] * len(batch["stem"]))
+            for batch in images:
+                source(batch["image"], [0] * len(batch["image_id"]))
 
         runs = {
             "computing": compute,
@@ -137,11 +137,11 @@ def main() -> None:
         many = opening(place / "many")
     own = {name: 1000 * statistics.median(each[1:]) / count for name, each in cpu.items()}
     for name, value in found.items():
-        print(f"{name:32} {value:8.3f} ms a picture, {own[name]:8.3f} of the processor")
+        print(f"{name:32} {value:8.3f} ms an image, {own[name]:8.3f} of the processor")
     for name, value in ratios.items():
         print(f"{name:32} {value:8.1f}")
-    print(f"{'a picture on disk':32} {size / count / 2**10:8.0f} KiB")
-    print(f"{'opening, headers alone':32} {many['opening_us']:8.1f} us a picture, held {many['held_bytes']:.0f} bytes")
+    print(f"{'an image on disk':32} {size / count / 2**10:8.0f} KiB")
+    print(f"{'opening, headers alone':32} {many['opening_us']:8.1f} us an image, held {many['held_bytes']:.0f} bytes")
     if args.json:
         content = {"ms": found, "cpu_ms": own, "ratios": ratios, "bytes": size / count} | many
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """What labelling costs beside the backbone: python benchmarks/label.py [--json FILE]
 
     bare     record + ask + maps on batches that are in memory already
-    label    the same pictures from their files to masks, confidence and manifest on the disk, as `ca-seg label` does it
+    label    the same images from their files to masks, confidence and manifest on the disk, as `ca-seg label` does it
 
 Both in this process, in turn, on the shipped scenes (or on scenes enlarged to --side pixels). Seconds of `label` run
 from its first batch, when the workers that read have started, to the last file. Set OMP_NUM_THREADS=1 on a small
@@ -28,18 +28,18 @@ import torch
 from PIL import Image
 
 from benchmarks.in_turn import in_turn
+from ca_seg.backbones.images import WorkingSize
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.pictures import Working
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.cli.arguments import quiet_lightning
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.data.to_label import PicturesToLabel, ToLabel
-from ca_seg.labels.label_files import LabelFiles
-from ca_seg.labels.registry import FORMATS
-from ca_seg.labels.writing import Writing
-from ca_seg.shipped import shipped
-from ca_seg.tasks.pseudo_label import PseudoLabel
-from ca_seg.tasks.zero_shot import picture_seed
+from ca_seg.labelling.data import ImagesToLabel, ToLabel
+from ca_seg.labelling.label_files import LabelFiles
+from ca_seg.labelling.registry import FORMATS
+from ca_seg.labelling.task import PseudoLabel
+from ca_seg.labelling.writing import Writing
+from ca_seg.resources import resource_path
+from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
 
 
@@ -51,9 +51,9 @@ class FromFirstBatch(pl.Callback):
             self.start, self.own = time.perf_counter(), time.thread_time()
 
 
-def pictures(count: int, side: int, place: Path) -> Path:
+def images(count: int, side: int, place: Path) -> Path:
     """Scenes under new names, as JPEG; 0 pixels: in their own size."""
-    files = sorted(shipped("datasets", "scenes", "images").iterdir())
+    files = sorted(resource_path("datasets", "scenes", "images").iterdir())
     place.mkdir()
     for number in range(count):
         scene = Image.open(files[number % len(files)]).convert("RGB")
@@ -63,7 +63,7 @@ def pictures(count: int, side: int, place: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=240)
+    parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--side", type=int, default=0)
@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     quiet_lightning()
-    backbone, reading = load_backbone("mini", resolution=args.resolution), Reading()
+    backbone, readout = load_backbone("mini", resolution=args.resolution), ReadoutConfig()
     words = Vocabulary.from_names(open_dataset("scenes").class_list.names[: args.classes])
-    working = Working(backbone.card.resolution, backbone.card.multiple)
+    working = WorkingSize(backbone.card.resolution, backbone.card.multiple)
     spent: list[float] = []
     main_thread: dict[str, list[float]] = {"bare": [], "label": []}
     with tempfile.TemporaryDirectory() as given:
         place = Path(given)
-        dataset = open_dataset("pictures", str(pictures(args.pictures, args.side, place / "in")))
+        dataset = open_dataset("images", str(images(args.images, args.side, place / "in")))
         ready = ToLabel(dataset, working, done={})
         plan = ready.plan(8)
         held = [(made["image"], made["key"]) for made in map(ready.__getitem__, plan)]
@@ -88,21 +88,21 @@ def main() -> None:
             begin = time.thread_time()
             with torch.inference_mode():
                 for images, keys in held:
-                    reading.record(backbone, images, [picture_seed(0, key) for key in keys]).maps(words)
+                    readout.record(backbone, images, [image_seed(0, key) for key in keys]).maps(words)
             main_thread["bare"].append(time.thread_time() - begin)
 
         def label() -> None:
             out = place / f"out{len(spent)}"
             writing = Writing(LabelFiles(out, words.classes, {"png": FORMATS["png"]}))
             writing.open(out / "manifest.jsonl", "0" * 32)
-            task = PseudoLabel(lambda images, seeds: reading.record(backbone, images, seeds), words, writing.keep)
+            task = PseudoLabel(lambda images, seeds: readout.record(backbone, images, seeds), words, writing.keep)
             first = FromFirstBatch()
             trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[first],
                                  enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
-            data = PicturesToLabel(lambda: ready, batch_size=8, num_workers=args.workers)
+            data = ImagesToLabel(lambda: ready, batch_size=8, num_workers=args.workers)
             trainer.predict(task, datamodule=data, return_predictions=False)
             writing.close()
-            assert writing.written == args.pictures
+            assert writing.written == args.images
             main_thread["label"].append(time.thread_time() - first.own)
             spent.append(time.perf_counter() - first.start)
 
@@ -110,12 +110,12 @@ def main() -> None:
     labels = spent[-args.rounds :]
     ratios = [one / two for one, two in zip(times["bare"], labels, strict=True)]
     found = {
-        "pictures": args.pictures,
+        "images": args.images,
         "classes": args.classes,
         "side": args.side or 128,
         "threads": torch.get_num_threads(),
-        "bare_per_second": round(args.pictures / statistics.median(times["bare"]), 2),
-        "label_per_second": round(args.pictures / statistics.median(labels), 2),
+        "bare_per_second": round(args.images / statistics.median(times["bare"]), 2),
+        "label_per_second": round(args.images / statistics.median(labels), 2),
         "label/bare": round(statistics.median(ratios), 3),
         "main_thread": round(
             statistics.median(a / b for a, b in zip(main_thread["bare"][1:], main_thread["label"][1:], strict=True)), 3

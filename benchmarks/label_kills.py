@@ -1,10 +1,10 @@
-"""Is anything lost when labelling is killed, and does memory grow? python benchmarks/label_kills.py [--pictures 10000]
+"""Is anything lost when labelling is killed, and does memory grow? python benchmarks/label_kills.py [--images 10000]
 
-    whole     all pictures labelled in one run, its resident memory (all processes) plotted over the pictures done
-    killed    the same with a SIGKILL to all its processes whenever about --every pictures more are done, started again
+    whole     all images labelled in one run, its resident memory (all processes) plotted over the images done
+    killed    the same with a SIGKILL to all its processes whenever about --every images more are done, started again
               until it ends
 
-Counted: pictures in the manifest, entries written over all starts (one each, or something was done twice), and whether
+Counted: images in the manifest, entries written over all starts (one each, or something was done twice), and whether
 every file and every manifest line but its `seconds` is the same in both folders.
 """
 
@@ -30,8 +30,8 @@ SIZES = ((40, 56), (48, 48), (64, 40), (33, 47))  # height, width
 WORDS = "classes: [cat, grass, sky, water, house, car]\n"
 
 
-def pictures(count: int, place: Path) -> None:
-    """Blocks of colour, 1,000 pictures a folder."""
+def images(count: int, place: Path) -> None:
+    """Blocks of colour, 1,000 images a folder."""
     rng = np.random.default_rng(0)
     for number in range(count):
         folder = place / f"{number // 1000:03d}"
@@ -43,7 +43,7 @@ def pictures(count: int, place: Path) -> None:
 
 def start(place: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
     command = [
-        *(sys.executable, "-m", "ca_seg", "label", "--data.root", str(place / "pictures")),
+        *(sys.executable, "-m", "ca_seg", "label", "--data.root", str(place / "images")),
         *("--vocabulary", str(place / "words.yaml"), "--formats", "[png, coco]", "--out", str(out)),
         *("--model.resolution", "32", "--data.batch_size", "16", "--data.num_workers", str(workers)),
         *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
@@ -52,7 +52,7 @@ def start(place: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=sink, start_new_session=True)
 
 
-def written(out: Path, former: bytes = b"") -> tuple[int, bytes]:
+def atomic_write(out: Path, former: bytes = b"") -> tuple[int, bytes]:
     """Entries that the running process has written, and its manifest; none while that is still the `former` one's."""
     try:
         content = (out / ".manifests" / "rank-0.jsonl").read_bytes()
@@ -77,11 +77,11 @@ def resident(session: int) -> float:
 
 
 def whole(place: Path, out: Path, workers: int) -> list[tuple[int, float]]:
-    """One run to its end; pictures done and MiB, every second."""
+    """One run to its end; images done and MiB, every second."""
     run, seen = start(place, out, workers, place / "whole.log"), []
     while run.poll() is None:
         time.sleep(1)
-        count, size = written(out)[0], resident(run.pid)
+        count, size = atomic_write(out)[0], resident(run.pid)
         if count and size and run.poll() is None:
             seen.append((count, size))
     if run.returncode:
@@ -93,15 +93,15 @@ def killed(place: Path, out: Path, workers: int, every: int) -> tuple[int, int]:
     """Starts, and entries written over all of them."""
     rng, starts, total, former = random.Random(0), 0, 0, b""
     while True:
-        run, wish = start(place, out, workers, place / "killed.log"), rng.randint(every // 2, every * 3 // 2)
+        run, target = start(place, out, workers, place / "killed.log"), rng.randint(every // 2, every * 3 // 2)
         starts += 1
-        while run.poll() is None and written(out, former)[0] < wish:
+        while run.poll() is None and atomic_write(out, former)[0] < target:
             time.sleep(0.02)
         ended = run.poll()
         if ended is None:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-        count, former = written(out, former)
+        count, former = atomic_write(out, former)
         total += count
         print(f"start {starts}: {total} written so far", flush=True)
         if ended == 0:
@@ -129,36 +129,36 @@ def plot(seen: list[tuple[int, float]], file: Path) -> None:
     from ca_seg.visual.plots import lines_plot
 
     points = {"all processes": [(float(count), size) for count, size in seen]}
-    lines_plot("Resident memory of ca-seg label", "pictures done", "MiB", points).save(file)
+    lines_plot("Resident memory of ca-seg label", "images done", "MiB", points).save(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=10_000)
-    parser.add_argument("--every", type=int, default=300, help="pictures between kills")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--every", type=int, default=300, help="images between kills")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--place", type=Path, default=Path("out/label_kills"))
     args = parser.parse_args()
     place: Path = args.place
     place.mkdir(parents=True)
-    pictures(args.pictures, place / "pictures")
+    images(args.images, place / "images")
     (place / "words.yaml").write_text(WORDS)
     begin = time.monotonic()
     seen = whole(place, place / "whole", args.workers)
     spent = time.monotonic() - begin
     plot(seen, place / "memory.png")
-    print(f"whole run: {args.pictures} pictures in {spent:.0f} s", flush=True)
+    print(f"whole run: {args.images} images in {spent:.0f} s", flush=True)
     starts, total = killed(place, place / "killed", args.workers, args.every)
     one, two = tree(place / "whole"), tree(place / "killed")
     differ = [name for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
 
     def around(share: float) -> int | None:
-        """MiB when about this share of the pictures was done; workers end before the last are written."""
-        near = [size for count, size in seen if abs(count / args.pictures - share) <= 0.05]
+        """MiB when about this share of the images was done; workers end before the last are written."""
+        near = [size for count, size in seen if abs(count / args.images - share) <= 0.05]
         return round(float(np.median(near))) if near else None
 
     found = {
-        "pictures": args.pictures,
+        "images": args.images,
         "kills": starts - 1,
         "entries_written": total,
         "files": len(one),
@@ -169,7 +169,7 @@ def main() -> None:
     }
     (place / "found.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
-    if differ or total != args.pictures:
+    if differ or total != args.images:
         raise SystemExit(f"not the same: {sorted(differ)[:10]}")
 
 

@@ -2,7 +2,7 @@
 
     stock_forward   the whole transformer, as a pipeline step runs it
     record          the pass that keeps the image stream, cut after the last wanted double block
-    ask             21 concepts on a recorded picture
+    ask             21 concepts on a recorded image
     map_run         record + ask
     naive           image, prompt and concepts side by side; in each block a second, full attention whose image rows are
                     thrown away (how the method's reference implementation works), through all blocks
@@ -25,8 +25,8 @@ from diffusers import FluxTransformer2DModel
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.in_turn import in_turn
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.flux import Flux
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from tests.naive_flux import naive_flux

@@ -26,13 +26,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.in_turn import in_turn
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.tasks.cached_features import CachedFeatures
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.tasks.probe import Probe
+from ca_seg.vocabulary import IGNORE_INDEX
 
 TARGET, MOST_WAIT = 20.0, 0.10
 

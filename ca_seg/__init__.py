@@ -2,11 +2,11 @@
 
     import ca_seg
     backbone = ca_seg.load_backbone("mini")
-    maps = backbone.maps(picture, ca_seg.Vocabulary.from_names(["cat", "grass"]))        # [1, 2, H, W]
+    maps = backbone.maps(image, ca_seg.Vocabulary.from_names(["cat", "grass"]))          # [1, 2, H, W]
 
-or step by step, asking one recorded picture as often as one likes:
+or step by step, asking one recorded image as often as one likes:
 
-    recording = backbone.record(picture)
+    recording = backbone.record(image)
     features = recording.ask(ca_seg.Vocabulary.from_names(["cat", "grass"]))
     features.maps(space="output")                                                        # [1, 2, h, w]
 """

@@ -26,11 +26,11 @@ def _ended(text: str) -> str:
 
 
 class UnreadableImage(UserError):
-    """A picture file that is missing, truncated, or not a picture."""
+    """An image file that is missing, truncated, or not an image."""
 
 
 class BadMask(UserError):
-    """A mask of another size than its picture, or with a label outside the class list."""
+    """A mask of another size than its image, or with a label outside the class list."""
 
 
 class BadDataset(UserError):
@@ -42,7 +42,7 @@ class UnknownName(UserError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         known = list(known)
-        close = near(name, known)
+        close = close_matches(name, known)
         if close:
             allowed = "did you mean " + " or ".join(repr(c) for c in close) + "?"
         elif len(known) <= 40:
@@ -50,7 +50,7 @@ class UnknownName(UserError):
         else:
             allowed = f"one of {len(known)} names"
         super().__init__(f"unknown {kind} {name!r}", allowed=allowed, fix=fix)
-        self.near = close
+        self.close_matches = close
 
 
 class OutOfRange(UserError):
@@ -69,6 +69,6 @@ class UnusableFeatures(UserError):
     """Features that are not in a cache, or not as they were written."""
 
 
-def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+def close_matches(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The `count` known names most like `name`, by spelling; empty when none is close."""
     return difflib.get_close_matches(name.lower(), list(known), n=count, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""What is asked of a picture: classes, and the phrases that stand for each.
+"""What is asked of an image: classes, and the phrases that stand for each.
 
 A class may have several phrases (synonyms, or several words for the background). Every phrase becomes one concept:
 
@@ -18,6 +18,8 @@ from ca_seg.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+IGNORE_INDEX = 255  # void: the pixels of a mask that belong to no class and are never scored
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -30,7 +32,6 @@ class Vocabulary:
     classes: tuple[str, ...]
     phrases: tuple[tuple[str, ...], ...]
     background: int | None = None
-    ignore_index: int = 255
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -55,7 +56,6 @@ class Vocabulary:
         synonyms: Mapping[str, Iterable[str]] | None = None,
         background: str | None = None,
         template: str = "{}",
-        ignore_index: int = 255,
     ) -> Vocabulary:
         """One class per name, asked by its own name, then by its synonyms, each put into `template`."""
         names, synonyms = tuple(names), synonyms or {}
@@ -67,7 +67,7 @@ class Vocabulary:
         if "{}" not in template:
             raise UserError(f"the template {template!r} has no place for the word", fix="write {} where it goes")
         phrases = tuple(tuple(template.format(p) for p in (name, *synonyms.get(name, ()))) for name in names)
-        return cls(names, phrases, None if background is None else names.index(background), ignore_index)
+        return cls(names, phrases, None if background is None else names.index(background))
 
     @property
     def concepts(self) -> tuple[str, ...]:

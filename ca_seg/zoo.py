@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ca_seg.backbones.card import Card, card_names, find_card
-from ca_seg.backbones.plan import GIB, Plan, plan
-from ca_seg.backbones.profiles import PROFILES
-from ca_seg.backbones.registry import FAMILIES, unavailable
+from ca_seg.backbones.families.registry import FAMILIES, unavailable
+from ca_seg.backbones.loading.card import Card, card_names, find_card
+from ca_seg.backbones.loading.plan import GIB, Plan, plan
+from ca_seg.backbones.loading.profiles import PROFILES
 from ca_seg.heads.trained import load_head
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 
 FIGURE = "metrics/full-vocabulary/miou"
 
@@ -60,7 +60,7 @@ def print_plan(made: Plan, console: Console) -> None:
     )
     table.add_row("maps", "autoencoder", _gib(made.autoencoder_bytes))
     table.add_row(
-        "maps", f"recording of one picture of {made.resolution} x {made.resolution}", _gib(made.recording_bytes)
+        "maps", f"recording of one image of {made.resolution} x {made.resolution}", _gib(made.recording_bytes)
     )
     console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
     console.print(table)
@@ -81,7 +81,7 @@ def _page() -> Iterator[str]:
     yield "# Model zoo"
     yield ""
     yield (
-        "Made from the cards by `ca-seg zoo page --out MODEL_ZOO.md`; edit `ca_seg/backbones/cards/` and run it again. "
+        "Made from the cards by `ca-seg zoo page --out MODEL_ZOO.md`; edit `ca_seg/backbones/loading/cards/` and run it again. "
         "`ca-seg zoo show NAME` prints all of a card, `ca-seg zoo plan NAME` what memory it would take."
     )
     yield ""
@@ -106,7 +106,7 @@ def _page() -> Iterator[str]:
     yield "## Memory plans"
     yield ""
     yield (
-        "GiB of transformer blocks up to the last wanted layer + autoencoder + recording of one picture, computed from "
+        "GiB of transformer blocks up to the last wanted layer + autoencoder + recording of one image, computed from "
         "the published architecture; activations come on top. None of these was measured."
     )
     yield ""
@@ -133,7 +133,7 @@ def _heads() -> Iterator[str]:
     yield ""
     yield "| head | backbone | kind | reads | parameters | part | mIoU | config |"
     yield "|---|---|---|---|---:|---|---:|---|"
-    for file in sorted(shipped("configs", "trained").glob("*.yaml")):
+    for file in sorted(resource_path("configs", "trained").glob("*.yaml")):
         told = yaml.safe_load(file.read_text(encoding="utf-8"))
         head = load_head(told["model"]["head"])
         cells = (

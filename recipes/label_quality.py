@@ -1,4 +1,4 @@
-"""How good pseudo-labels are on pictures with masks, before and after their confidence is fitted on other pictures.
+"""How good pseudo-labels are on images with masks, before and after their confidence is fitted on other images.
 
     python -m recipes.label_quality --data scenes --fit val --report train --out out/label_quality
 
@@ -13,21 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ca_seg.atomic import atomic_write
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.cli.guarded import guarded
+from ca_seg.confidence.fit import TargetPrecision, fit_confidence
+from ca_seg.confidence.label_quality import LabelQuality
+from ca_seg.confidence.numpy_measures import MEASURES
+from ca_seg.confidence.pixel_sample import PixelSample, SharesReader, pixels_of
 from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
-from ca_seg.evaluation.confidence_fit import Wish, fit_confidence
-from ca_seg.evaluation.label_quality import LabelQuality
-from ca_seg.evaluation.methods import of_backbone
-from ca_seg.evaluation.pixel_sample import PixelSample, SharesReader, pixels_of
-from ca_seg.evaluation.results import write_results
-from ca_seg.labels.confidence import MEASURES
+from ca_seg.json_file import write_json
+from ca_seg.predictors.registry import of_backbone
 from ca_seg.visual.plots import coverage_plot
 from ca_seg.vocabulary import Vocabulary
-from ca_seg.written import written
 
 HEAD = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of kept", "classes kept")
 BY_CLASS, SHOWN = "margin, T fitted, by class", "margin, T fitted"
@@ -42,14 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", nargs="+", default=["train"], help="the splits that are reported")
     parser.add_argument("--precision", type=float, default=0.95)
     parser.add_argument("--pixels", type=int, default=100_000, help="pixels to fit on")
-    parser.add_argument("--limit", type=int, help="only the first pictures of each split")
+    parser.add_argument("--limit", type=int, help="only the first images of each split")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("out/label_quality"))
     args = parser.parse_args(arguments)
     own = opened(args, args.fit)
     classes = own.class_list.names
     check_apart(args, own)
-    record = of_backbone(load_backbone(args.backbone, device=args.device), Reading())
+    record = of_backbone(load_backbone(args.backbone, device=args.device), ReadoutConfig())
     vocabulary = Vocabulary.from_names(classes, synonyms=dataset_words(args.data).synonyms)
     reader = SharesReader(record, vocabulary)
     sample = PixelSample(len(classes), len(own.dataset(args.fit)), args.pixels)
@@ -59,35 +59,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = {
         "backbone": args.backbone,
         "data": args.data,
-        "fit": {"split": args.fit, "pictures": sample.pictures, "pixels": len(sample.truth)},
+        "fit": {"split": args.fit, "images": sample.images, "pixels": len(sample.ground_truth)},
         "precision_wished": args.precision,
         "report": {},
     }
     tables = []
     for split in args.report:
         scored = {name: LabelQuality(len(classes), **settings) for name, settings in made.items()}
-        pictures = 0
+        images = 0
         for labelled in reader.read(opened(args, split).test_dataloader(), args.device):
-            pictures += 1
-            for shares, truth in pixels_of(labelled):
+            images += 1
+            for shares, ground_truth in pixels_of(labelled):
                 for quality in scored.values():
-                    quality.update(shares, truth)
+                    quality.update(shares, ground_truth)
         results["report"][split] = {
-            "pictures": pictures,
+            "images": images,
             "figures": {name: quality.figures() for name, quality in scored.items()},
             "curves": {name: [vars(point) for point in quality.points()] for name, quality in scored.items()},
         }
-        tables += [table(split, pictures, made, scored), f"{SHOWN}:\n", steps(scored[SHOWN])]
+        tables += [table(split, images, made, scored), f"{SHOWN}:\n", steps(scored[SHOWN])]
         plot = coverage_plot(
             {name: scored[name].curve() for name in scored if name != BY_CLASS},
             wished=args.precision,
             title=f"{args.backbone} on {args.data}, {split}",
         )
-        with written(args.out.with_name(f"{args.out.name}_{split}.png")) as part:
+        with atomic_write(args.out.with_name(f"{args.out.name}_{split}.png")) as part:
             plot.save(part, format="PNG")
     results["skipped"] = [list(pair) for pair in reader.skipped]
-    write_results(args.out.with_suffix(".json"), results)
-    with written(args.out.with_suffix(".md")) as part:
+    write_json(args.out.with_suffix(".json"), results)
+    with atomic_write(args.out.with_suffix(".md")) as part:
         part.write_text("\n".join(tables), encoding="utf-8")
     print("\n".join(tables))
     for path, reason in reader.skipped:
@@ -100,35 +100,33 @@ def opened(args: argparse.Namespace, split: str) -> SegmentationData:
 
 
 def check_apart(args: argparse.Namespace, own: SegmentationData) -> None:
-    """Raises UserError when a picture is both fitted on and reported."""
-    fitted = set(own.dataset(args.fit).stems)
+    """Raises UserError when an image is both fitted on and reported."""
+    fitted = set(own.dataset(args.fit).image_ids)
     for split in args.report:
-        both = fitted & set(opened(args, split).dataset(split).stems)
+        both = fitted & set(opened(args, split).dataset(split).image_ids)
         if both:
-            raise UserError(
-                f"{len(both)} pictures are in {args.fit!r} and in {split!r}", fix="report on other pictures"
-            )
+            raise UserError(f"{len(both)} images are in {args.fit!r} and in {split!r}", fix="report on other images")
 
 
 def candidates(sample: PixelSample, classes: tuple[str, ...], precision: float) -> dict[str, dict[str, Any]]:
     """Settings of LabelQuality by name: the shares as they come, each measure at the fitted temperature, by class."""
     wishes = {
-        "margin, T = 1": (Wish(precision), 1.0),
-        **{f"{measure}, T fitted": (Wish(precision, measure), None) for measure in MEASURES},
-        BY_CLASS: (Wish(precision, per_class=True), None),
+        "margin, T = 1": (TargetPrecision(precision), 1.0),
+        **{f"{measure}, T fitted": (TargetPrecision(precision, measure), None) for measure in MEASURES},
+        BY_CLASS: (TargetPrecision(precision, per_class=True), None),
     }
     made: dict[str, dict[str, Any]] = {}
-    for name, (wish, temperature) in wishes.items():
-        fitted = fit_confidence(sample.shares, sample.truth, classes, wish, temperature=temperature)
+    for name, (target, temperature) in wishes.items():
+        fitted = fit_confidence(sample.shares, sample.ground_truth, classes, target, temperature=temperature)
         one = fitted.thresholds
         least = [one[name] for name in classes] if isinstance(one, dict) else [one] * len(classes)
-        made[name] = {"temperature": fitted.temperature, "measure": wish.measure, "thresholds": least}
+        made[name] = {"temperature": fitted.temperature, "measure": target.measure, "thresholds": least}
     return made
 
 
-def table(split: str, pictures: int, made: Mapping[str, Any], scored: Mapping[str, LabelQuality]) -> str:
+def table(split: str, images: int, made: Mapping[str, Any], scored: Mapping[str, LabelQuality]) -> str:
     """One split as a table in Markdown, in percent."""
-    lines = [f"`{split}`, {pictures} pictures", "", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    lines = [f"`{split}`, {images} images", "", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
     first = next(iter(scored.values())).figures()
     cells = ["everything kept", "1", "0", _percent(first["ece"], 2)]
     cells += [_percent(first["accuracy"]), "100.0", _percent(first["miou"]), str(first["classes"])]

@@ -1,6 +1,6 @@
 """The method written down slowly, twice, for any family; shares no code with record and ask.
 
-`side_by_side` is the paper's picture: one pass of the stock model over [prompt, concepts, image] with a mask that says
+`side_by_side` is the paper's image: one pass of the stock model over [prompt, concepts, image] with a mask that says
 who sees whom. It needs text that has no inner order (concepts behind a prompt stand at the prompt's later places).
 
 `long_way` holds for every family: the stock model is run on the prompt and every block's image input is noted; then it
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Family, TextTokens
+from ca_seg.backbones.families.base import Family, TextTokens
 
 SDPA = torch.nn.functional.scaled_dot_product_attention
 

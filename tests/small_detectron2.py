@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 
 WHY = "detectron2 is not installed (docs/detectron2.md says how)"
 IMAGENET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
@@ -15,12 +15,12 @@ HALF = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
 def few_scenes(folder: Path, count: int) -> Path:
     """The first `count` validation scenes as a dataset folder of their own."""
-    scenes = shipped("datasets", "scenes")
-    stems = json.loads((scenes / "splits.json").read_text())["val"][:count]
+    scenes = resource_path("datasets", "scenes")
+    image_ids = json.loads((scenes / "splits.json").read_text())["val"][:count]
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
-        for stem in stems:
-            shutil.copy(scenes / part / f"{stem}.png", folder / part)
+        for image_id in image_ids:
+            shutil.copy(scenes / part / f"{image_id}.png", folder / part)
     shutil.copy(scenes / "classes.json", folder)
     return folder
 
@@ -29,7 +29,7 @@ def small_config(order: str = "BGR", colours: tuple = IMAGENET, *, pyramid: bool
     """SemanticSegmentor with SemSegFPNHead on mini, at 128 pixels on a CPU."""
     from detectron2.config import get_cfg
 
-    from ca_seg.adapters.detectron2 import add_ca_seg_config
+    from ca_seg.adapters.detectron2.config import add_ca_seg_config
 
     cfg = get_cfg()
     add_ca_seg_config(cfg)

@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from ca_seg import load_backbone
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.flux import Flux
 from tests.tiny_parts import tiny_autoencoder
 
 TEXT, POOLED = 24, 20
@@ -46,7 +46,7 @@ def small_autoencoder() -> AutoencoderKL:
 
 
 def small_backbone(name: str = "flux1-schnell", *, guidance: bool = False) -> Backbone:
-    """The card of `name` around small random parts; 48 x 80 pictures give 3 x 5 tokens."""
+    """The card of `name` around small random parts; 48 x 80 images give 3 x 5 tokens."""
     return load_backbone(
         name,
         transformer=small_flux(guidance=guidance),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import Family, TextTokens
-from ca_seg.backbones.registry import diffusers_class
+from ca_seg.backbones.families.base import Family, TextTokens
+from ca_seg.backbones.families.registry import diffusers_class
 
 PROMPT = 7
 

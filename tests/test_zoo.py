@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ca_seg.backbones.card import card_names, find_card
-from ca_seg.backbones.plan import GIB, plan
+from ca_seg.backbones.loading.card import card_names, find_card
+from ca_seg.backbones.loading.plan import GIB, plan
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
 

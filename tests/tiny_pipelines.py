@@ -23,7 +23,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.registry import FAMILIES
 from tests.small_models import small_transformer
 from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer

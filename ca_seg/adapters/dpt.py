@@ -18,17 +18,17 @@ import torch
 from timm.models import is_model, register_model
 from torch.nn.functional import interpolate
 
-from ca_seg.adapters.frozen import Following, FrozenTokens
+from ca_seg.adapters.frozen import FollowsDevice, FrozenTokens
 from ca_seg.errors import UserError
 
 __all__ = ["FrozenViT", "register_for_dpt"]  # timm adds the names of its models
 _SOURCES: dict[str, Callable[[], FrozenTokens]] = {}  # of each model that timm was told of
 
 
-class FrozenViT(Following):
+class FrozenViT(FollowsDevice):
     """What timm gives SMP's DPT: the maps of chosen layers [B, width, H / stride, W / stride], nothing to learn.
 
-    `stride` is the card's pixels per token. Maps of a picture that the backbone sees at another size are brought to
+    `stride` is the card's pixels per token. Maps of an image that the backbone sees at another size are brought to
     that stride, bilinear.
     """
 

@@ -1,9 +1,9 @@
 """A frozen backbone as an encoder of segmentation_models_pytorch: SMP's contract, on a trainable pyramid.
 
-    picture [B, 3, H, W] ──► frozen tokens [B, layers * width, h, w] ──► pyramid (learns) ──► H / 2, H / 4 ... H / 32
+    image [B, 3, H, W]   ──► frozen tokens [B, layers * width, h, w] ──► pyramid (learns) ──► H / 2, H / 4 ... H / 32
 
-The backbone sees a picture at its card's resolution, whatever its size, so a token need not be `card.multiple` pixels
-of it wide. The pyramid's maps are therefore brought to what SMP expects, bilinear; a picture of the card's own
+The backbone sees an image at its card's resolution, whatever its size, so a token need not be `card.multiple` pixels
+of it wide. The pyramid's maps are therefore brought to what SMP expects, bilinear; an image of the card's own
 resolution needs no such step.
 """
 
@@ -14,17 +14,17 @@ from math import ceil
 import torch
 from torch.nn.functional import interpolate
 
-from ca_seg.adapters.frozen import Following, FrozenTokens
+from ca_seg.adapters.frozen import FollowsDevice, FrozenTokens
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.heads.pyramid import SimpleFeaturePyramid
 
 DEEPEST = 5
 
 
-class FrozenEncoder(Following):
+class FrozenEncoder(FollowsDevice):
     """What `smp.encoders.get_encoder` makes for a registered name.
 
-    Gives [picture, maps ...]: 1 + `depth` tensors, map i of [B, width, ceil(H / s), ceil(W / s)] for s = 2 ** i, no
+    Gives [image, maps ...]: 1 + `depth` tensors, map i of [B, width, ceil(H / s), ceil(W / s)] for s = 2 ** i, no
     coarser than `output_stride`. Raises OutOfRange for a depth or an output stride that SMP does not know.
     """
 
@@ -43,7 +43,7 @@ class FrozenEncoder(Following):
 
     @property
     def output_stride(self) -> int:
-        """Of the last map. SMP refuses pictures whose sides it does not divide."""
+        """Of the last map. SMP refuses images whose sides it does not divide."""
         return self._strides[-1]
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
@@ -52,7 +52,7 @@ class FrozenEncoder(Following):
             raise UserError(
                 f"{in_channels} input channels for {self.frozen.backbone.card.name}",
                 allowed="3 (RGB): the autoencoder is frozen",
-                fix="turn the pictures into RGB first",
+                fix="turn the images into RGB first",
             )
 
     def make_dilated(self, output_stride: int) -> None:

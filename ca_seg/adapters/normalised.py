@@ -1,10 +1,10 @@
-"""Batches as a trainer normalises and pads them, back to pictures as a backbone records them.
+"""Batches as a trainer normalises and pads them, back to images as a backbone records them.
 
-    picture, RGB or BGR, 0..255  ──►  (x - mean) / std  ──►  zeros below and to the right, to the batch's size
+    image, RGB or BGR, 0..255    ──►  (x - mean) / std  ──►  zeros below and to the right, to the batch's size
     RGB, 0..1, its own size      ◄──────────────────── undone here ────────────────────────────────┘
 
-Padding would be seen by every image token, so that a picture's features would depend on what shares its batch. It is
-cut off instead: it is exactly 0, and no 8-bit picture is where the mean is not a whole number.
+Padding would be seen by every image token, so that an image's features would depend on what shares its batch. It is
+cut off instead: it is exactly 0, and no 8-bit image is where the mean is not a whole number.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ORDERS = ("RGB", "BGR")
 
 @dataclass(frozen=True)
 class Normalised:
-    """How a trainer changed its pictures: the order of their channels, and mean and deviation of each in that order.
+    """How a trainer changed its images: the order of their channels, and mean and deviation of each in that order.
 
     Raises UnknownName for another order; OutOfRange for other than three numbers, a deviation of 0 or less, or means
-    that are all whole, as [0, 0, 0]: a black border of a picture could then not be told from padding.
+    that are all whole, as [0, 0, 0]: a black border of an image could then not be told from padding.
     """
 
     order: str
@@ -45,8 +45,8 @@ class Normalised:
                 fix="[127.5, 127.5, 127.5] serves",
             )
 
-    def pictures(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """A batch [B, 3, H, W] to B pictures, float32 [3, h, w] in 0..1, RGB, without their padding."""
+    def images(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """A batch [B, 3, H, W] to B images, float32 [3, h, w] in 0..1, RGB, without their padding."""
         mean, std = (torch.tensor(v, device=batch.device, dtype=torch.float32) for v in (self.mean, self.std))
         colours = ((batch.float() * std[:, None, None] + mean[:, None, None]) / 255).clamp(0, 1)
         colours = colours.flip(1) if self.order == "BGR" else colours

@@ -7,7 +7,7 @@
     smp.create_model("dpt", encoder_name="tu-ca-mini", encoder_weights=None, decoder_readout="ignore", classes=21)
 
 `ca-<card>` for each card, loaded when a model is built. `encoder_weights` is None: the frozen weights are the card's.
-Pictures go in as RGB in 0..1, not normalised; `smp.encoders.get_preprocessing_params` says so for these names.
+Images go in as RGB in 0..1, not normalised; `smp.encoders.get_preprocessing_params` says so for these names.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ca_seg.adapters.dpt import register_for_dpt
 from ca_seg.adapters.encoder import DEEPEST, FrozenEncoder, check_shape
 from ca_seg.adapters.frozen import FrozenTokens
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.card import card_names
 from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.loading.card import card_names
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Vocabulary
 

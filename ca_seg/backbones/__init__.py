@@ -1,0 +1,1 @@
+"""Frozen diffusion transformers that record images and answer words."""

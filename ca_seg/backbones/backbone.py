@@ -1,4 +1,4 @@
-"""A frozen diffusion transformer that records pictures."""
+"""A frozen diffusion transformer that records images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.card import Card, check_timestep
-from ca_seg.backbones.family import Family, TextTokens
-from ca_seg.backbones.pictures import Pictures, as_tensor, resize_in, resize_out
-from ca_seg.backbones.text import TextEncoder
+from ca_seg.backbones.families.base import Family, TextTokens
+from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
+from ca_seg.backbones.loading.card import Card, check_timestep
+from ca_seg.backbones.text.encoder import TextEncoder
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
@@ -23,7 +23,7 @@ MORE = "a backbone holds the blocks up to the card's last layer unless load_back
 
 
 class Backbone(nn.Module):
-    """Transformer, autoencoder and text side of one card: pictures in, recordings out.
+    """Transformer, autoencoder and text side of one card: images in, recordings out.
 
     Always frozen: no parameter asks for a gradient, and `.train()` leaves it in eval mode.
     """
@@ -64,14 +64,14 @@ class Backbone(nn.Module):
         return next(dtype for dtype in weights if dtype.is_floating_point and dtype.itemsize > 1)
 
     @torch.no_grad()
-    def encode(self, images: Pictures) -> torch.Tensor:
-        """Pictures (see `pictures.py`) to clean latents [B, c, h, w] at the card's resolution.
+    def encode(self, images: Images) -> torch.Tensor:
+        """Images (see `images.py`) to clean latents [B, c, h, w] at the card's resolution.
 
-        Video families: [B, c, frames, h, w], a picture being a video of one frame; a clip is [B, 3, F, H, W].
+        Video families: [B, c, frames, h, w], an image being a video of one frame; a clip is [B, 3, F, H, W].
         """
         batch = as_tensor(images)
         if batch.ndim == 5 and not self.family.video:
-            raise UserError(f"{self.card.name} takes pictures, not videos", fix="give [B, 3, H, W]")
+            raise UserError(f"{self.card.name} takes images, not videos", fix="give [B, 3, H, W]")
         batch = resize_in(batch, self.card.resolution, self.card.multiple)
         if self.family.video and batch.ndim == 4:
             batch = batch[:, :, None]
@@ -80,20 +80,20 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def record(
         self,
-        images: Pictures,
+        images: Images,
         *,
         prompt: str | Sequence[str] = "",
         timesteps: float | Sequence[float] | None = None,
-        samples: int | None = None,
+        noise_samples: int | None = None,
         layers: Sequence[int] | None = None,
         seed: int | Sequence[int] = 0,
         queries: bool = False,
         stop_early: bool = True,
     ) -> Recording:
-        """Run the pictures once, noised to each timestep with each of `samples` noises, all in one batch.
+        """Run the images once, noised to each timestep with each of `noise_samples` noises, all in one batch.
 
         `None` means: as the card says. `layers` are those that maps will read; the pass is cut after the last.
-        `seed` fixes the noise: one number, or one per picture, so that a picture's noise does not depend on its batch.
+        `seed` fixes the noise: one number, or one per image, so that an image's noise does not depend on its batch.
         `queries` keeps the image's queries too.
         """
         layers = self.card.layers if layers is None else tuple(layers)
@@ -103,22 +103,22 @@ class Backbone(nn.Module):
         times = [self.card.timestep] if timesteps is None else [timesteps] if one else list(timesteps)
         for time in times:
             check_timestep(time)
-        samples = self.card.samples if samples is None else samples
-        if samples < 1 or not times:
-            raise OutOfRange(f"{samples} noise samples at {len(times)} timesteps", allowed="1 or more of each")
+        noise_samples = self.card.noise_samples if noise_samples is None else noise_samples
+        if noise_samples < 1 or not times:
+            raise OutOfRange(f"{noise_samples} noise samples at {len(times)} timesteps", allowed="1 or more of each")
         latents = self.encode(images)
-        batch, draws = len(latents), samples * len(times)
+        batch, noised_copies = len(latents), noise_samples * len(times)
         seeds = [seed] * batch if isinstance(seed, int) else list(seed)
         if len(seeds) != batch:
-            raise UserError(f"{len(seeds)} seeds for {batch} pictures", allowed="one number, or one per picture")
-        noise = torch.cat([_noise(latents.shape[1:], s, samples) for s in seeds], dim=1).to(latents)
+            raise UserError(f"{len(seeds)} seeds for {batch} images", allowed="one number, or one per image")
+        noise = torch.cat([_noise(latents.shape[1:], s, noise_samples) for s in seeds], dim=1).to(latents)
         moments = torch.tensor(times, device=latents.device, dtype=latents.dtype)
         noised = torch.cat([self._noised(latents, own, t) for t in moments for own in noise])
-        when = moments.repeat_interleave(samples * batch)
+        when = moments.repeat_interleave(noise_samples * batch)
         text = self.text.prompt([prompt] * batch if isinstance(prompt, str) else list(prompt))
-        text = text.each(lambda x: self._placed(x).repeat(draws, *[1] * (x.ndim - 1)))
+        text = text.each(lambda x: self._placed(x).repeat(noised_copies, *[1] * (x.ndim - 1)))
         return self.record_latents(
-            noised, text, when, draws=draws, layers=layers, queries=queries, stop_early=stop_early
+            noised, text, when, noised_copies=noised_copies, layers=layers, queries=queries, stop_early=stop_early
         )
 
     @torch.no_grad()
@@ -128,7 +128,7 @@ class Backbone(nn.Module):
         text: TextTokens,
         timesteps: torch.Tensor,
         *,
-        draws: int = 1,
+        noised_copies: int = 1,
         layers: Sequence[int] | None = None,
         queries: bool = False,
         stop_early: bool = True,
@@ -149,8 +149,8 @@ class Backbone(nn.Module):
             stop_early=stop_early,
         )
         tensor = None if prediction is None else prediction[0]
-        call = family.cut(transformer, inputs)
-        return Recording(grid, draws, tuple(layers), tuple(streams), call, tensor, self.ask)
+        call = family.concept_inputs(transformer, inputs)
+        return Recording(grid, noised_copies, tuple(layers), tuple(streams), call, tensor, self.ask)
 
     @torch.no_grad()
     def ask(self, vocabulary: Vocabulary, recording: Recording, concept_attention: str = "both") -> list[Stream]:
@@ -171,8 +171,8 @@ class Backbone(nn.Module):
                 concept_attention=concept_attention,
             )
 
-    def maps(self, images: Pictures, vocabulary: Vocabulary, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
-        """Record, ask and read in one: class maps [B, K, H, W] in the pictures' own size, at the card's settings.
+    def maps(self, images: Images, vocabulary: Vocabulary, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
+        """Record, ask and read in one: class maps [B, K, H, W] in the images' own size, at the card's settings.
 
         For a clip [B, 3, F, H, W]: [B, K, F, H, W].
         """

@@ -1,4 +1,4 @@
-"""A generated picture or video with its maps: the family's stock pipeline runs, every step is asked (`trace.py`)."""
+"""A generated image or video with its maps: the family's stock pipeline runs, every step is asked (`trace.py`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL.Image import Image
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.family import Absent
-from ca_seg.backbones.folder_parts import assemble
-from ca_seg.backbones.pictures import resize_out
+from ca_seg.backbones.families.base import SkippedBlock
+from ca_seg.backbones.images import resize_out
+from ca_seg.backbones.loading.folder_parts import assemble
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Vocabulary
@@ -23,7 +23,7 @@ from ca_seg.vocabulary import Vocabulary
 class Generated:
     """What was generated, and the class maps gathered while it was made."""
 
-    images: list[Image]  # one picture, or the frames of one video
+    images: list[Image]  # one image, or the frames of one video
     maps: torch.Tensor  # [1, K, H, W]; of a video [1, K, F, H, W]
 
 
@@ -49,7 +49,7 @@ def generate(
     noise (1 = none). `frames` for video families. Raises UserError when blocks are missing.
     """
     transformer, family = backbone.transformer, backbone.family
-    absent = sum(isinstance(module, Absent) for module in transformer.modules())
+    absent = sum(isinstance(module, SkippedBlock) for module in transformer.modules())
     if absent:
         raise UserError(
             f"{backbone.card.name} was loaded with {backbone.layers} of its blocks and cannot generate",
@@ -70,16 +70,16 @@ def generate(
         settings |= {"num_frames": frames or 1}
     with GenerationTrace(backbone, vocabulary, layers=layers) as trace:
         made = pipeline(**family.prompt_arguments(placed), **settings)
-    images = _pictures(made.frames[0] if family.video else made.images)
+    images = _images(made.frames[0] if family.video else made.images)
     size = images[0].size
     return Generated(images, resize_out(trace.maps(), size[1], size[0], frames=len(images) if family.video else None))
 
 
-def _pictures(made: Sequence[Image] | np.ndarray) -> list[Image]:
-    """Frames come as pictures or as numbers 0..1, by the pipeline."""
+def _images(made: Sequence[Image] | np.ndarray) -> list[Image]:
+    """Frames come as images or as numbers 0..1, by the pipeline."""
     from PIL import Image as Pil
 
     return [
-        Pil.fromarray((255 * picture).round().astype(np.uint8)) if isinstance(picture, np.ndarray) else picture
-        for picture in made
+        Pil.fromarray((255 * image).round().astype(np.uint8)) if isinstance(image, np.ndarray) else image
+        for image in made
     ]

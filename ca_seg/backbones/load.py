@@ -14,20 +14,27 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.card import Card, find_card
-from ca_seg.backbones.family import Family
-from ca_seg.backbones.folder_parts import TEXT, read_autoencoder, read_config, read_model, read_scheduler, text_pipeline
-from ca_seg.backbones.fresh import fresh_weights
-from ca_seg.backbones.hub import cache_folder, weights_folder
-from ca_seg.backbones.lean import build, without_later_blocks
-from ca_seg.backbones.pipeline_text import PipelineText
+from ca_seg.backbones.families.base import Family
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.card import Card, find_card
+from ca_seg.backbones.loading.folder_parts import (
+    TEXT,
+    read_autoencoder,
+    read_config,
+    read_model,
+    read_scheduler,
+    text_pipeline,
+)
+from ca_seg.backbones.loading.hub import cache_folder, weights_folder
+from ca_seg.backbones.loading.partial import build, skip_later_blocks
+from ca_seg.backbones.loading.profiles import Profile, find_profile, offloaded, read_gguf, read_quantised
+from ca_seg.backbones.loading.random_init import random_init
 from ca_seg.backbones.pixel_codec import PixelCodec
-from ca_seg.backbones.profiles import Profile, find_profile, offloaded, read_gguf, read_quantised
-from ca_seg.backbones.registry import FAMILIES
-from ca_seg.backbones.text import TextEncoder, WordTableText
-from ca_seg.backbones.word_table import WordTable
+from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
+from ca_seg.backbones.text.pipeline_text import PipelineText
+from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.errors import OutOfRange, UnknownName, UserError, WeightsUnavailable
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 
 OFFLOAD = ("none", "group")
 
@@ -77,7 +84,7 @@ def load_backbone(
     if transformer is None:
         keep = None if card.folder else (max(card.layers) if last_layer is None else last_layer) + 1
         if random_weights:
-            transformer = fresh_weights(family, read_config(folder / "transformer" / "config.json"), keep, seed)
+            transformer = random_init(family, read_config(folder / "transformer" / "config.json"), keep, seed)
             transformer = transformer if profile.dtype == torch.float32 else transformer.to(profile.dtype)
         elif gguf is not None:
             transformer = without_later(family, read_gguf(family, Path(gguf), folder, profile.dtype), keep)
@@ -137,7 +144,7 @@ def check_device(device: str) -> None:
 
 
 def without_later(family: Family, transformer: nn.Module, keep: int | None) -> nn.Module:
-    return transformer if keep is None else without_later_blocks(family, transformer, keep)
+    return transformer if keep is None else skip_later_blocks(family, transformer, keep)
 
 
 def _patterns(transformer: bool, autoencoder: bool, text: bool, gguf: bool) -> list[str]:
@@ -162,15 +169,15 @@ def _text(
 ) -> TextEncoder:
     """The text side; `moved` leaves `device` while the text encoders are on it."""
     if card.text == "word-table":
-        return WordTableText(WordTable.load(shipped("checkpoints", "words")))
+        return WordTableText(WordTable.load(resource_path("checkpoints", "words")))
     load: Callable[[], Any] = partial(text_pipeline, family, folder, dtype, device)
     cache = cache_folder() / "words" / _fingerprint(card, folder, dtype)
-    room = nullcontext if moved is None else partial(aside, moved, device)
+    room = nullcontext if moved is None else partial(offloaded_to_cpu, moved, device)
     return PipelineText(family, load, card.text_tokens, cache=cache, room=room)
 
 
 @contextmanager
-def aside(transformer: nn.Module, device: str) -> Iterator[None]:
+def offloaded_to_cpu(transformer: nn.Module, device: str) -> Iterator[None]:
     """The transformer in main memory, afterwards back on `device`."""
     transformer.to("cpu")
     try:

@@ -3,7 +3,7 @@
 It answers like diffusers' `AutoencoderKL`, so the shipped backbone takes the same path as FLUX.1. The 48 values of a
 patch are projected on their 16 strongest principal components, each scaled to unit variance:
 
-    picture [B, 3, H, W] in -1..1   --encode-->   latents [B, 16, H/4, W/4]   --decode-->   picture
+    image [B, 3, H, W] in -1..1     --encode-->   latents [B, 16, H/4, W/4]   --decode-->   image
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class PixelCodec(ModelMixin, ConfigMixin):
         self.register_buffer("analysis", torch.eye(latent_channels, values))
         self.register_buffer("synthesis", torch.eye(latent_channels, values))
 
-    def fit(self, pictures: torch.Tensor) -> None:
-        """Set the components from pictures [B, 3, H, W] in -1..1 (H and W multiples of 4)."""
-        patches = torch.nn.functional.unfold(pictures.double(), self.side, stride=self.side)
+    def fit(self, images: torch.Tensor) -> None:
+        """Set the components from images [B, 3, H, W] in -1..1 (H and W multiples of 4)."""
+        patches = torch.nn.functional.unfold(images.double(), self.side, stride=self.side)
         patches = patches.transpose(1, 2).flatten(0, 1)
         mean = patches.mean(dim=0)
         variance, axes = torch.linalg.eigh(torch.cov((patches - mean).T))
@@ -73,14 +73,14 @@ class PixelCodec(ModelMixin, ConfigMixin):
     def _kernel(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(1, (3, self.side, self.side))
 
-    def encode(self, pictures: torch.Tensor) -> Encoded:
+    def encode(self, images: torch.Tensor) -> Encoded:
         """[B, 3, H, W] in -1..1 to latents [B, latent_channels, H/4, W/4] of about unit variance."""
         bias = -(self.analysis @ self.mean)
-        return Encoded(ExactLatents(conv2d(pictures, self._kernel(self.analysis), bias, stride=self.side)))
+        return Encoded(ExactLatents(conv2d(images, self._kernel(self.analysis), bias, stride=self.side)))
 
     def decode(self, latents: torch.Tensor, return_dict: bool = True) -> Decoded | tuple[torch.Tensor]:
-        """Latents back to pictures [B, 3, H, W], about -1..1."""
+        """Latents back to images [B, 3, H, W], about -1..1."""
         flat = conv_transpose2d(latents, self._kernel(self.synthesis), stride=self.side)
         mean = self._kernel(self.mean[None])[0].repeat(1, latents.shape[-2], latents.shape[-1])
-        picture = flat + mean
-        return Decoded(picture) if return_dict else (picture,)
+        image = flat + mean
+        return Decoded(image) if return_dict else (image,)

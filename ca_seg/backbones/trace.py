@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.concept.record import Stream, check_seen, keeping
+from ca_seg.concept.record import Stream, check_seen, stream_recorder
 from ca_seg.concept.recording import Recording
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
@@ -30,7 +30,7 @@ class GenerationTrace:
     """Listens to a backbone's transformer inside a `with`, and averages the class maps of every forward pass.
 
     Works with any pipeline that runs that transformer: `backbone_of(pipe, "flux1-dev")`, then
-    `with GenerationTrace(...) as trace: pipe(...)`. `pictures` is how many are generated at once. The hooks are gone
+    `with GenerationTrace(...) as trace: pipe(...)`. `images` is how many are generated at once. The hooks are gone
     after the `with`, also after an exception.
     """
 
@@ -41,9 +41,9 @@ class GenerationTrace:
         *,
         layers: Sequence[int] | None = None,
         space: str | None = None,
-        pictures: int = 1,
+        images: int = 1,
     ) -> None:
-        self.backbone, self.vocabulary, self.pictures = backbone, vocabulary, pictures
+        self.backbone, self.vocabulary, self.images = backbone, vocabulary, images
         self.layers = tuple(backbone.card.layers if layers is None else layers)
         self.space = backbone.card.space if space is None else space
         self.steps = 0
@@ -67,7 +67,7 @@ class GenerationTrace:
             hook.remove()
 
     def maps(self) -> torch.Tensor:
-        """[pictures, K, h, w] (frames before h for a video), the mean over the steps so far."""
+        """[images, K, h, w] (frames before h for a video), the mean over the steps so far."""
         if self._sum is None:
             raise UserError("nothing was generated inside the trace")
         return self._sum / self.steps
@@ -78,7 +78,7 @@ class GenerationTrace:
             return
         family = self.backbone.family
         self._streams = []
-        attend = keeping(
+        attend = stream_recorder(
             self._streams,
             image_tokens=family.grid(transformer, kwargs).tokens,
             text_first=family.text_first,
@@ -108,14 +108,14 @@ class GenerationTrace:
         """The call that was just made, without the rows of a negative prompt."""
         backbone = self.backbone
         family, transformer = backbone.family, backbone.transformer
-        grid, call = family.grid(transformer, kwargs), family.cut(transformer, kwargs)
+        grid, call = family.grid(transformer, kwargs), family.concept_inputs(transformer, kwargs)
         recording = Recording(grid, 1, self.layers, tuple(self._streams), call, None, backbone.ask)
         rows = recording.batch
-        if rows == 2 * self.pictures:
-            own = slice(0, self.pictures) if backbone.family.prompt_first else slice(self.pictures, None)
+        if rows == 2 * self.images:
+            own = slice(0, self.images) if backbone.family.prompt_first else slice(self.images, None)
             return recording.rows(own)
-        if rows != self.pictures:
-            raise UserError(f"the pipeline runs {rows} rows at once", allowed=f"{self.pictures}, or twice as many")
+        if rows != self.images:
+            raise UserError(f"the pipeline runs {rows} rows at once", allowed=f"{self.images}, or twice as many")
         return recording
 
     def _is_negative(self, kwargs: dict[str, Any]) -> bool:

@@ -1,1 +1,1 @@
-"""What any method must beat: maps that know nothing of the picture, behind the backbone's interface."""
+"""What any method must beat: maps that know nothing of the image, behind the backbone's interface."""

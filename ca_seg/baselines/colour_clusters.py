@@ -1,15 +1,16 @@
-"""What colour alone tells: k-means on the pixels of each picture, every cluster named by the truth it mostly covers.
+"""How far colour alone gets: k-means on the pixels of each image, every cluster named by the ground truth it covers.
 
-picture ──► k-means on (L, a, b) ──► clusters ──► the offered class that most of a cluster's true pixels are
+image   ──► k-means on (L, a, b) ──► clusters ──► the offered class that most of a cluster's true pixels have
 
-The naming looks at the truth, so no method that only sees colour can do better with as many clusters: a bound, not a
-method.
+The naming looks at the ground truth, so no method that only sees colour can do better with as many clusters. It is an
+upper bound and not a method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,31 +25,42 @@ SAMPLE = 4096  # pixels that the clusters are fitted on
 
 @dataclass(frozen=True)
 class ColourClusters:
-    """`truth(picture's number in the batch)` gives the class names' indices [H, W] of a picture just recorded."""
+    """A predictor that is given the ground truth, and its own prediction."""
 
     classes: tuple[str, ...]
-    labels: tuple[np.ndarray, ...] = ()  # clusters [H, W]
-    truths: tuple[np.ndarray, ...] = ()  # class indices [H, W], 255 void
+    clusters: tuple[np.ndarray, ...] = ()  # cluster of each pixel [H, W], one array per image
+    ground_truths: tuple[np.ndarray, ...] = ()  # class indices [H, W], 255 void
+    needs_ground_truth = True
 
-    def record(
-        self, images: torch.Tensor, *, seed: Sequence[int], truths: Callable[[int], np.ndarray]
+    def settings(self) -> dict[str, Any]:
+        """It has none."""
+        return {}
+
+    def predict(
+        self,
+        images: torch.Tensor,
+        seeds: Sequence[int],
+        ground_truth: Callable[[int], torch.Tensor] | None = None,
     ) -> ColourClusters:
-        labels = tuple(_clusters(image, s) for image, s in zip(images, seed, strict=True))
-        return replace(self, labels=labels, truths=tuple(truths(i) for i in range(len(images))))
+        if ground_truth is None:
+            raise ValueError("colour clusters are named by the ground truth, and none was given")
+        clusters = tuple(_clusters(image, seed) for image, seed in zip(images, seeds, strict=True))
+        masks = tuple(ground_truth(i).cpu().numpy() for i in range(len(images)))
+        return replace(self, clusters=clusters, ground_truths=masks)
 
-    def select(self, picture: int) -> ColourClusters:
-        return replace(self, labels=(self.labels[picture],), truths=(self.truths[picture],))
+    def select(self, image: int) -> ColourClusters:
+        return replace(self, clusters=(self.clusters[image],), ground_truths=(self.ground_truths[image],))
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """[B, K, H, W] of 0 and 1."""
         offered = [self.classes.index(name) for name in vocabulary.classes]
-        made = []
-        for labels, truth in zip(self.labels, self.truths, strict=True):
+        masks = []
+        for clusters, ground_truth in zip(self.clusters, self.ground_truths, strict=True):
             counts = np.zeros((CLUSTERS, 256), np.int64)
-            np.add.at(counts, (labels.reshape(-1), truth.reshape(-1)), 1)
-            name = counts[:, offered].argmax(axis=1)
-            made.append(torch.from_numpy(name[labels]))
-        return torch.nn.functional.one_hot(torch.stack(made), len(offered)).movedim(-1, 1).float()
+            np.add.at(counts, (clusters.reshape(-1), ground_truth.reshape(-1)), 1)
+            class_of_cluster = counts[:, offered].argmax(axis=1)
+            masks.append(torch.from_numpy(class_of_cluster[clusters]))
+        return torch.nn.functional.one_hot(torch.stack(masks), len(offered)).movedim(-1, 1).float()
 
 
 def _clusters(image: torch.Tensor, seed: int) -> np.ndarray:

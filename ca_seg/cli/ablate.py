@@ -13,23 +13,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from ca_seg.atomic import atomic_write
 from ca_seg.cli.arguments import parser, with_bases
-from ca_seg.cli.settings import BackboneSettings, DataSettings
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.collate import Skipped, SkipUnreadable
-from ca_seg.evaluation.ablation import Grid, Tables, ablate
-from ca_seg.evaluation.results import fingerprint, versions, write_results
+from ca_seg.evaluation.ablation import AblationGrid, Tables, ablate
+from ca_seg.json_file import write_json
+from ca_seg.predictors.settings import BackboneSettings, DataSettings
+from ca_seg.versions import versions
 from ca_seg.visual.page import write_page
 from ca_seg.visual.plots import lines_plot
-from ca_seg.visual.report import PageReport, ReportTable, Shown
-from ca_seg.written import written
+from ca_seg.visual.report import GalleryItem, PageReport, ReportTable
 
 HEAD = ("oracle mIoU", "oracle acc", "full mIoU", "full acc")
 LINES = ("layer, output", "layer, cross-attention", "timestep", "samples", "resolution")  # tables along a number
 
 
 def run_ablation(arguments: Sequence[str]) -> int:
-    """Writes OUT/ablation.json, OUT/*.png and OUT/index.html; 1 when a picture was skipped."""
+    """Writes OUT/ablation.json, OUT/*.png and OUT/index.html; 1 when an image was skipped."""
     known = _parser()
     settings = known.instantiate_classes(known.parse_args(with_bases(arguments)))
     model, console, out = settings.model, Console(), Path(settings.out)
@@ -40,16 +41,16 @@ def run_ablation(arguments: Sequence[str]) -> int:
     dataset = dataset if settings.data.limit is None else dataset.first(settings.data.limit)
     tables, skipped = Tables(dataset.class_list.names), []
 
-    def pictures() -> Iterator[dict[str, Any]]:
+    def images() -> Iterator[dict[str, Any]]:
         readable = SkipUnreadable(dataset)
-        for index in track(range(len(dataset)), "pictures", console=console):
+        for index in track(range(len(dataset)), "images", console=console):
             item = readable[index]
             if isinstance(item, Skipped):
                 skipped.append(list(item))
             else:
                 yield item
 
-    count = ablate(backbone, pictures(), settings.grid, tables, settings.seed)
+    count = ablate(backbone, images(), settings.grid, tables, settings.seed)
     found = tables.figures()
     for title, cells in found.items():
         table = Table(title, *HEAD, title_justify="left")
@@ -59,14 +60,14 @@ def run_ablation(arguments: Sequence[str]) -> int:
     results = {
         "schema": "ca_seg.ablation/1",
         "backbone": model.backbone,
-        "dataset": {"name": settings.data.name, "pictures": count, "fingerprint": fingerprint(dataset)},
+        "dataset": {"name": settings.data.name, "images": count, "fingerprint": dataset.fingerprint()},
         "tables": found,
         "skipped": skipped,
         "seed": settings.seed,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
     }
-    write_results(out / "ablation.json", results)
+    write_json(out / "ablation.json", results)
     _write_page(out, results)
     print(out / "index.html")
     return 1 if skipped else 0
@@ -76,7 +77,7 @@ def _parser() -> ArgumentParser:
     known = parser("Ablations: space x softmax, concept attention, layers, timesteps, samples, normalisation.")
     known.add_argument("--model", type=BackboneSettings, default=BackboneSettings())
     known.add_argument("--data", type=DataSettings, default=DataSettings())
-    known.add_argument("--grid", type=Grid, default=Grid())
+    known.add_argument("--grid", type=AblationGrid, default=AblationGrid())
     known.add_argument("--last_layer", type=int | None, default=None, help="load blocks up to this one")
     known.add_argument("--device", type=str, default="cpu")
     known.add_argument("--seed", type=int, default=0)
@@ -97,17 +98,19 @@ def _write_page(out: Path, results: dict[str, Any]) -> None:
             ]
             for protocol, name in itertools.product(("oracle", "full"), ("miou", "accuracy"))
         }
-        picture = lines_plot(f"{results['backbone']} on {results['dataset']['name']}", title, "%", lines)
-        with written(out / f"{title.replace(', ', '_')}.png") as part:
-            picture.save(part, format="PNG")
-        plots.append((title, picture))
+        image = lines_plot(f"{results['backbone']} on {results['dataset']['name']}", title, "%", lines)
+        with atomic_write(out / f"{title.replace(', ', '_')}.png") as part:
+            image.save(part, format="PNG")
+        plots.append((title, image))
     sections = tuple(
         ReportTable(title, ("", *HEAD), tuple((cell, *_percent(figures)) for cell, figures in cells.items()))
         for title, cells in results["tables"].items()
     )
-    facts = (("pictures", str(results["dataset"]["pictures"])), ("date", results["date"]))
-    lead = "oracle: only the classes that are in a picture are offered; full: all classes of the dataset. In percent."
-    shown = (("Plots", (Shown("one setting varied, the others as the card says", tuple(plots)),)),) if plots else ()
+    facts = (("images", str(results["dataset"]["images"])), ("date", results["date"]))
+    lead = "oracle: only the classes that are in an image are offered; full: all classes of the dataset. In percent."
+    shown = (
+        (("Plots", (GalleryItem("one setting varied, the others as the card says", tuple(plots)),)),) if plots else ()
+    )
     name = f"Ablations of {results['backbone']} on {results['dataset']['name']}"
     write_page(out / "index.html", PageReport(name, lead, facts, sections, shown))
 

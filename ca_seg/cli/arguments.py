@@ -18,8 +18,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ca_seg.errors import UserError, near
-from ca_seg.shipped import shipped
+from ca_seg.errors import UserError, close_matches
+from ca_seg.resources import resource_path
 
 CONFIG = "--config-file"
 TRAINER_LEFT_OUT = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
@@ -98,7 +98,7 @@ def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
     file = shipped_config(file)
     if not file.is_file():
         there = sorted(p.name for p in file.parent.glob("*.yaml")) if file.parent.is_dir() else []
-        allowed = f"{', '.join(near(file.name, there) or there)} in {file.parent}" if there else ""
+        allowed = f"{', '.join(close_matches(file.name, there) or there)} in {file.parent}" if there else ""
         raise UserError(f"no config file {file}", allowed=allowed, fix="configs/ holds those that ship")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
@@ -115,5 +115,5 @@ def shipped_config(file: Path) -> Path:
     """`file`, or where it is not there and begins with configs/, the shipped one: from any folder."""
     if file.is_file() or file.parts[:1] != ("configs",):
         return file
-    own = shipped("configs") / Path(*file.parts[1:])
+    own = resource_path("configs") / Path(*file.parts[1:])
     return own if own.is_file() else file

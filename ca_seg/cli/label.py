@@ -20,26 +20,26 @@ from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 
 from ca_seg.cli.arguments import add_trainer, new_trainer, parse, parser, quiet_lightning
-from ca_seg.cli.label_ray import RaySettings, label_by_ray
-from ca_seg.cli.label_settings import CONFIDENCE, LabelData
-from ca_seg.cli.labelling import Labelling
-from ca_seg.cli.settings import MethodSettings
-from ca_seg.data.to_label import PicturesToLabel, ToLabel
 from ca_seg.errors import UserError
-from ca_seg.evaluation.refinement import Refinement
-from ca_seg.evaluation.results import write_results
-from ca_seg.labels.background import threads_beside
-from ca_seg.labels.registry import FORMATS
-from ca_seg.labels.run_folder import RunFolder
-from ca_seg.labels.summary import summarise
-from ca_seg.labels.writing import Writing
+from ca_seg.json_file import write_json
+from ca_seg.labelling.data import ImagesToLabel, ToLabel
+from ca_seg.labelling.ray import RaySettings, label_by_ray
+from ca_seg.labelling.registry import FORMATS
+from ca_seg.labelling.run import Labelling
+from ca_seg.labelling.run_folder import RunFolder
+from ca_seg.labelling.settings import CONFIDENCE, LabelData
+from ca_seg.labelling.summary import summarise
+from ca_seg.labelling.thread_pool import threads_beside
+from ca_seg.labelling.writing import Writing
+from ca_seg.predictors.settings import MethodSettings
+from ca_seg.refine.steps import Refinement
 from ca_seg.tasks.scores import all_of
 
 LONGEST_WAIT = timedelta(days=2)  # of a process for the slowest of the others, at the end
 
 
 def label(arguments: Sequence[str]) -> int:
-    """Label the pictures; 0 when every one was labelled (now or in a run before), 1 when some were skipped."""
+    """Label the images; 0 when every one was labelled (now or in a run before), 1 when some were skipped."""
     known, start = _parser(), time.monotonic()
     parsed = parse(known, arguments)
     settings = parsed.settings
@@ -71,16 +71,16 @@ def label(arguments: Sequence[str]) -> int:
 def _label_by_lightning(
     labelling: Labelling, folder: RunFolder, trainer: pl.Trainer, writing: Writing, data: LabelData
 ) -> tuple[int, list[tuple[str, str]]]:
-    """How many all processes labelled, and (picture, reason) of those they skipped."""
+    """How many all processes labelled, and (image, reason) of those they skipped."""
 
-    def pictures() -> ToLabel:
+    def images() -> ToLabel:
         """Called when all processes have started: the first has prepared the folder by then."""
         writing.open(folder.part(trainer.global_rank), folder.fingerprint)
-        return labelling.pictures(folder.done())
+        return labelling.images(folder.done())
 
     try:
         task = labelling.task(str(trainer.strategy.root_device), writing.keep)
-        batches = PicturesToLabel(pictures, batch_size=data.batch_size, num_workers=data.num_workers)
+        batches = ImagesToLabel(images, batch_size=data.batch_size, num_workers=data.num_workers)
         trainer.predict(task, datamodule=batches, return_predictions=False)
         writing.close()
     finally:
@@ -101,14 +101,14 @@ def _finish(
     manifest = folder.finish()
     classes = labelling.vocabulary.classes
     summary = summarise(manifest, classes, labelled=labelled, skipped=skipped, seconds=seconds)
-    write_results(folder.out / "summary.json", summary)
+    write_json(folder.out / "summary.json", summary)
     console = Console()
-    for picture, reason in skipped[:10]:
-        console.print(f"skipped: {picture}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    for image, reason in skipped[:10]:
+        console.print(f"skipped: {image}: {reason}", soft_wrap=True, markup=False, highlight=False)
     if len(skipped) > 10:
         console.print(f"... and {len(skipped) - 10} more, in {folder.out / 'summary.json'}", soft_wrap=True)
     console.print(
-        f"{labelled} labelled now, {summary['pictures']} in all, {len(skipped)} skipped: {folder.out}",
+        f"{labelled} labelled now, {summary['images']} in all, {len(skipped)} skipped: {folder.out}",
         soft_wrap=True,
         markup=False,
         highlight=False,
@@ -140,7 +140,7 @@ def _refuse_beside_ray(given: dict[str, Any], defaults: Any) -> None:
 
 
 def _parser() -> ArgumentParser:
-    known = parser("Label pictures that have no masks. The same command again goes on where it was stopped.")
+    known = parser("Label images that have no masks. The same command again goes on where it was stopped.")
     known.add_argument("--model", type=MethodSettings, default=MethodSettings())
     known.add_argument("--data", type=LabelData, default=LabelData())
     known.add_argument("--vocabulary", type=str | None, default=None, help="a YAML file of classes and their words")

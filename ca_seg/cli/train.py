@@ -16,25 +16,27 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.guarded import guarded
-from ca_seg.cli.sources import open_source
-from ca_seg.cli.train_settings import HeadSettings, Keeping, TrainingData
 from ca_seg.data.catalogue import dataset_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
+from ca_seg.evaluation.expectations import check_expected, check_pairs
 from ca_seg.evaluation.learning_curve import logs, write_learning_curve
-from ca_seg.evaluation.results import check_expected, check_pairs, versions, write_results
+from ca_seg.features.registry import open_source
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.registry import head_class
 from ca_seg.heads.trained import TrainedHead
+from ca_seg.json_file import write_json
 from ca_seg.tasks.cached_features import CachedFeatures
+from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.tasks.probe import Probe
 from ca_seg.tasks.whole_checkpoint import WholeCheckpoint
+from ca_seg.versions import versions
 from ca_seg.vocabulary import Vocabulary
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Train, score, and write the head; 0 when all pictures were used and all expectations hold."""
+    """Train, score, and write the head; 0 when all images were used and all expectations hold."""
     parsed = _parse(arguments)
     settings, start = parsed.settings, time.monotonic()
     quiet_lightning()
@@ -77,8 +79,8 @@ def train(arguments: Sequence[str]) -> int:
         ema=model.ema,
         seed=settings.seed,
     )
-    if source.cache is not None and source.augment == "pictures":
-        print("--data.augment pictures makes new pictures in every epoch: the cache is not used")
+    if source.cache is not None and source.augment == "images":
+        print("--data.augment images makes new images in every epoch: the cache is not used")
     elif source.cache is not None:
         augment = source.augment == "features"
         kept = CachedFeatures(frozen, source.cache, dtype=source.cache_dtype, augment=augment, seed=settings.seed)
@@ -92,7 +94,7 @@ def train(arguments: Sequence[str]) -> int:
     save_head(probe.result, out / "head")
     write_learning_curve(logs(out), out / "curve.png")
     results = _results(settings, parsed, probe, figures, time.monotonic() - start)
-    write_results(out / "results.json", results)
+    write_json(out / "results.json", results)
     print(f"mIoU {results['metrics']['miou']:.4f}; head: {out / 'head'}; curve: {out / 'curve.png'}")
     for path, reason in probe.skipped.items():
         print(f"skipped: {path}: {reason}")
@@ -120,7 +122,7 @@ def _parse(arguments: Sequence[str]) -> Parsed:
     known = parser("Train a head on the features of a frozen backbone.")
     known.add_argument("--model", type=HeadSettings, default=HeadSettings())
     known.add_argument("--data", type=TrainingData, default=TrainingData())
-    known.add_argument("--keeping", type=Keeping, default=Keeping())
+    known.add_argument("--keeping", type=CheckpointConfig, default=CheckpointConfig())
     known.add_argument("--expect", type=dict[str, list[float]], default={}, help="path/to/figure: [value, tolerance]")
     known.add_argument("--seed", type=int, default=0)
     known.add_argument("--resume", type=bool, default=False, help="go on from OUT/last.ckpt")
@@ -138,7 +140,7 @@ def _data(source: TrainingData, seed: int) -> SegmentationData:
         source.val_split,
         source.batch_size,
         source.num_workers,
-        source.augment == "pictures",
+        source.augment == "images",
         limit=source.limit,
         shots=source.shots,
         val_name=source.val_name,
@@ -162,18 +164,18 @@ def _head(model: HeadSettings, frozen: FeatureSource, vocabulary: Vocabulary) ->
         maps=frozen.maps,
         stride=frozen.stride,
         parts=model.parts,
-        reading=model.reading().plain(),
+        readout=model.readout().plain(),
         resolution=model.resolution,
         options=model.options,
     )
 
 
-def _callbacks(keeping: Keeping) -> list[Callback]:
+def _callbacks(keeping: CheckpointConfig) -> list[Callback]:
     stop = [] if keeping.patience is None else [EarlyStopping("val/miou", mode="max", patience=keeping.patience)]
     return [LearningRateMonitor("step"), *stop]
 
 
-def _loggers(out: Path, keeping: Keeping, resume: bool) -> list[Logger]:
+def _loggers(out: Path, keeping: CheckpointConfig, resume: bool) -> list[Logger]:
     """A run that goes on writes a log of its own: Lightning would delete the one that is there."""
     before = logs(out) if resume else []
     board = [TensorBoardLogger(out, name="", version="tensorboard")] if keeping.tensorboard else []

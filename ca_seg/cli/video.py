@@ -1,4 +1,4 @@
-"""`ca-seg video FILM --concepts dog grass` and `ca-seg video-eval --root DAVIS`."""
+"""`ca-seg video VIDEO --concepts dog grass` and `ca-seg video-eval --root DAVIS`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from rich.console import Console
 from rich.table import Table
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.clips import clip_maps, frames_at_once
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.reading import Reading
-from ca_seg.data.davis_video import DavisVideo
-from ca_seg.data.film import film_frames, film_rate
-from ca_seg.evaluation.results import versions, write_results
+from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.backbones.video_maps import clip_maps, frames_at_once
+from ca_seg.data.video.davis import DavisVideo
+from ca_seg.data.video.reader import frame_rate, video_frames
 from ca_seg.evaluation.video import BACKGROUND, score_clips
+from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
+from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
 from ca_seg.vocabulary import Vocabulary
 
 
-def segment_film(args: argparse.Namespace) -> int:
+def segment_video_file(args: argparse.Namespace) -> int:
     """Writes OUT/overlay.mp4, OUT/masks/00000.png ... (1 = the first concept) and OUT/classes.json."""
     vocabulary = Vocabulary.from_names(args.concepts, template=args.template)
-    backbone, reading = _backbone(args), _reading(args)
+    backbone, readout = _backbone(args), _reading(args)
     backbone.text.concepts(vocabulary.concepts, backbone.card.phrase_pooling)  # an unknown word ends it here
-    pieces, again = tee(film_frames(args.film, frames_at_once(backbone)))
-    maps = clip_maps(backbone, pieces, vocabulary, reading, seed=args.seed)
+    pieces, again = tee(video_frames(args.video, frames_at_once(backbone)))
+    maps = clip_maps(backbone, pieces, vocabulary, readout, seed=args.seed)
     frames, masks = tee(_frame_by_frame(again, maps, args.out / "masks"))
-    film = args.out / "overlay.mp4"
-    pictures, masks = (frame for frame, _ in frames), (mask for _, mask in masks)
-    rate = args.fps or film_rate(args.film)
-    count = write_overlay_video(film, pictures, masks, range(len(args.concepts)), rate)
+    video = args.out / "overlay.mp4"
+    images, masks = (frame for frame, _ in frames), (mask for _, mask in masks)
+    rate = args.fps or frame_rate(args.video)
+    count = write_overlay_video(video, images, masks, range(len(args.concepts)), rate)
     classes = {str(i + 1): name for i, name in enumerate(vocabulary.classes)}
-    write_results(args.out / "classes.json", {"classes": classes})
-    print(f"{count} frames: {film}, {args.out / 'masks'}")
+    write_json(args.out / "classes.json", {"classes": classes})
+    print(f"{count} frames: {video}, {args.out / 'masks'}")
     return 0
 
 
@@ -61,24 +62,24 @@ def evaluate_clips(args: argparse.Namespace) -> int:
     """Scores every clip of a split; prints a table and writes OUT/results.json."""
     console = Console()
     data = DavisVideo(args.root, args.year, args.split, args.resolution_folder, words=args.words)
-    backbone, reading = _backbone(args), _reading(args)
+    backbone, readout = _backbone(args), _reading(args)
 
     def tell(scores: SequenceScores) -> None:
         parts = ", ".join(f"J {100 * o.region.mean:.1f} F {100 * o.boundary.mean:.1f}" for o in scores.objects)
         console.print(f"{scores.name}: {scores.frames} frames, {parts}", highlight=False)
 
     results = score_clips(
-        backbone, data, reading, background=args.background or BACKGROUND, frames=args.frames, seed=args.seed, tell=tell
+        backbone, data, readout, background=args.background or BACKGROUND, frames=args.frames, seed=args.seed, tell=tell
     )
     results |= {
         "method": args.backbone,
-        "reading": reading.resolved(backbone),
+        "reading": readout.resolved(backbone),
         "dataset": {"root": str(args.root), "year": args.year, "split": args.split, "frames": args.frames},
         "background": list(args.background or BACKGROUND),
         "seed": args.seed,
         "versions": versions(),
     }
-    write_results(args.out / "results.json", results)
+    write_json(args.out / "results.json", results)
     metrics = results["metrics"]
     table = Table("J&F", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay", box=None, pad_edge=False)
     row = [metrics["j_and_f"], *metrics["j"].values(), *metrics["f"].values()]
@@ -99,6 +100,6 @@ def _backbone(args: argparse.Namespace) -> Backbone:
     )
 
 
-def _reading(args: argparse.Namespace) -> Reading:
+def _reading(args: argparse.Namespace) -> ReadoutConfig:
     layers = None if args.layers is None else tuple(args.layers)
-    return Reading(layers, None if args.timestep is None else (args.timestep,), space=args.space)
+    return ReadoutConfig(layers, None if args.timestep is None else (args.timestep,), space=args.space)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """`video` and `video-eval`."""
-    video = commands.add_parser("video", help="segment a film by words")
-    video.add_argument("film", type=Path, help="a video file, or a folder of frames")
+    video = commands.add_parser("video", help="segment a video by words")
+    video.add_argument("video", type=Path, help="a video file, or a folder of frames")
     video.add_argument("--concepts", nargs="+", required=True, metavar="WORD")
     video.add_argument("--template", default="{}", help='a sentence to put each concept into: "a photo of a {}"')
-    video.add_argument("--fps", type=float, help="frames a second of the overlay (default: the film's)")
+    video.add_argument("--fps", type=float, help="frames a second of the overlay (default: the video's)")
     video.add_argument("--out", type=Path, default=Path("out/video"))
-    video.set_defaults(run=_film)
+    video.set_defaults(run=_video)
     scored = commands.add_parser("video-eval", help="zero-shot J and F on clips in the DAVIS layout")
     scored.add_argument("--root", type=Path, required=True, help="has JPEGImages, Annotations and ImageSets")
     scored.add_argument("--year", type=int, default=2017)
@@ -37,10 +37,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         command.add_argument("--seed", type=int, default=0)
 
 
-def _film(args: argparse.Namespace) -> int:
-    from ca_seg.cli.video import segment_film
+def _video(args: argparse.Namespace) -> int:
+    from ca_seg.cli.video import segment_video_file
 
-    return segment_film(args)
+    return segment_video_file(args)
 
 
 def _clips(args: argparse.Namespace) -> int:

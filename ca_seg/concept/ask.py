@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ca_seg.concept.record import Stream, whole_heads
+from ca_seg.concept.record import Stream, repeat_kv
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
 
@@ -68,7 +68,7 @@ def ask_streams(
         layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
         heads = query.shape[1]
-        q, k, v = (whole_heads(x, heads)[:, :, layout.own] for x in (query, key, value))
+        q, k, v = (repeat_kv(x, heads)[:, :, layout.own] for x in (query, key, value))
         if concept_attention == "none":
             output = v
         else:
@@ -96,7 +96,7 @@ def _seen(
     return keys, values
 
 
-def looking_at_concepts(image: Stream, concept: Stream) -> Stream:
+def attend_to_concepts(image: Stream, concept: Stream) -> Stream:
     """The image stream with the output that it would have if it looked at [ image | concepts ] and not at the prompt.
 
     Not the paper's definition (section 4.1: the image never sees the concepts), but what its reference code reads from

@@ -12,7 +12,7 @@ before the product, against the massive activations of a few channels:
 
     none       as they are: the paper
     token      every vector to length 1, so that a product is a cosine
-    channel    every channel divided by its root mean square over the picture's tokens, concepts by the same number
+    channel    every channel divided by its root mean square over the image's tokens, concepts by the same number
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ NORMALISE = ("none", "token", "channel")
 
 @dataclass(frozen=True)
 class ConceptFeatures:
-    """Image and concept vectors of every recorded layer, for B pictures seen `draws` times each.
+    """Image and concept vectors of every recorded layer, for B images seen `draws` times each.
 
     A draw is one (timestep, noise sample). Streams are [draws * B, heads, tokens, head_dim], draw by draw.
     """
 
     vocabulary: Vocabulary
     grid: Grid
-    draws: int
+    noised_copies: int
     layers: tuple[int, ...]  # the layers that `maps` reads unless told otherwise
     image: tuple[Stream, ...]  # N tokens each
     concept: tuple[Stream, ...]  # C tokens each
 
     def scores(
-        self, layer: int, *, space: str = "output", normalise: str = "none", heads: bool = False
+        self, layer: int, *, space: str = "output", normalise: str = "none", per_head: bool = False
     ) -> torch.Tensor:
         """Raw products of one layer: [draws, B, C, h, w] (frames before h for a video).
 
-        With `heads`, head by head: [draws, B, heads, C, h, w]; their sum (in cross-attention their mean) is the score
+        With `per_head`, head by head: [draws, B, heads, C, h, w]; their sum (in cross-attention their mean) is the score
         of the joined heads. Raises UnknownName, OutOfRange.
         """
         if normalise not in NORMALISE:
@@ -63,14 +63,14 @@ class ConceptFeatures:
         elif normalise == "channel":
             size = image.square().mean(dim=2, keepdim=True).sqrt().clamp_min(1e-6)
             image, concept = image / size, concept / size
-        if heads:
+        if per_head:
             raw = concept @ image.transpose(2, 3)
         else:
             joined, own = (x.transpose(1, 2).flatten(2) for x in (concept, image))
             raw = joined @ own.transpose(1, 2)
         if space == "cross-attention":
-            raw = raw / (concept.shape[3] ** 0.5 * (1 if heads else concept.shape[1]))
-        return self.grid.unflatten(raw).unflatten(0, (self.draws, -1))
+            raw = raw / (concept.shape[3] ** 0.5 * (1 if per_head else concept.shape[1]))
+        return self.grid.unflatten(raw).unflatten(0, (self.noised_copies, -1))
 
     def maps(
         self,
@@ -80,7 +80,7 @@ class ConceptFeatures:
         layers: Sequence[int] | None = None,
         weights: Sequence[float] | None = None,
         normalise: str = "none",
-        heads: bool = False,
+        per_head: bool = False,
     ) -> torch.Tensor:
         """Where each class is: [B, K, h, w] (frames before h for a video).
 
@@ -93,25 +93,25 @@ class ConceptFeatures:
         if len(shares_of) != len(layers) or min(shares_of) < 0 or sum(shares_of) <= 0:
             raise OutOfRange(f"layer weights {shares_of}", allowed=f"{len(layers)} numbers, 0 or more, not all 0")
         total: torch.Tensor | None = None
-        dim = 3 if heads else 2
+        dim = 3 if per_head else 2
         for layer, weight in zip(layers, shares_of, strict=True):
-            raw = self.scores(layer, space=space, normalise=normalise, heads=heads)
+            raw = self.scores(layer, space=space, normalise=normalise, per_head=per_head)
             scores = self.vocabulary.pool(raw, dim=dim)
             shares = scores.softmax(dim=dim) if softmax else scores
-            mean = (shares.mean(dim=2) if heads else shares).mean(dim=0)
+            mean = (shares.mean(dim=2) if per_head else shares).mean(dim=0)
             mean = mean if weights is None else weight * mean
             total = mean if total is None else total + mean
         assert total is not None
         return total / sum(shares_of)
 
-    def draw(self, number: int) -> ConceptFeatures:
+    def noised_copy(self, number: int) -> ConceptFeatures:
         """What one draw, 0 to draws - 1, says on its own; no copy."""
-        if not 0 <= number < self.draws:
-            raise OutOfRange(f"draw {number}", allowed=f"0 to {self.draws - 1}")
-        batch = len(self.image[0].key) // self.draws
+        if not 0 <= number < self.noised_copies:
+            raise OutOfRange(f"draw {number}", allowed=f"0 to {self.noised_copies - 1}")
+        batch = len(self.image[0].key) // self.noised_copies
         rows = slice(number * batch, (number + 1) * batch)
         image, concept = (tuple(stream.rows(rows) for stream in own) for own in (self.image, self.concept))
-        return replace(self, draws=1, image=image, concept=concept)
+        return replace(self, noised_copies=1, image=image, concept=concept)
 
     def projected(
         self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"

@@ -1,4 +1,4 @@
-"""How a row of image tokens lies in the picture."""
+"""How a row of image tokens lies in the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Grid:
-    """Tokens in reading order: frame by frame, row by row. Pictures have one frame and need not be square.
+    """Tokens in reading order: frame by frame, row by row. Images have one frame and need not be square.
 
     height 2, width 3:   0 1 2
                          3 4 5

@@ -24,12 +24,12 @@ class Stream:
     output: torch.Tensor  # attention output before the output projection
 
     def rows(self, chosen: slice) -> Stream:
-        """The same stream of some pictures of the batch; no copy."""
+        """The same stream of some images of the batch; no copy."""
         query = None if self.query is None else self.query[chosen]
         return Stream(query, self.key[chosen], self.value[chosen], self.output[chosen])
 
 
-def keeping(
+def stream_recorder(
     streams: list[Stream], *, image_tokens: int, text_first: bool, last_layer: int, queries: bool = False
 ) -> Attend:
     """What a tap calls to attend as the stock model does, and add the image stream of layers 0 .. `last_layer`.
@@ -44,14 +44,14 @@ def keeping(
     ) -> torch.Tensor:
         output = scaled_dot_product_attention(query, key, value, **options)
         if layer <= last_layer:
-            own = [whole_heads(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
+            own = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
             streams.append(Stream(query[:, :, rows] if queries else None, *own))
         return output
 
     return attend
 
 
-def whole_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+def repeat_kv(x: torch.Tensor, heads: int) -> torch.Tensor:
     """Keys or values that several query heads share (grouped-query attention), once per query head."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
@@ -73,7 +73,9 @@ def record_streams(
     stock model's to the last bit: the tap calls the same attention kernel on the same tensors.
     """
     streams: list[Stream] = []
-    attend = keeping(streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer, queries=queries)
+    attend = stream_recorder(
+        streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer, queries=queries
+    )
     tap = AttentionTap(attentions, attend, stop_after=last_layer if stop_early else None)
     prediction = tap.run(model, inputs)
     check_seen(streams, last_layer + 1)

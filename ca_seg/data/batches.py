@@ -1,4 +1,4 @@
-"""In what order pictures come, and which of them share a batch."""
+"""In what order images come, and which of them share a batch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ca_seg.errors import OutOfRange, UnreadableImage
 
 
 class SizeBatchSampler(BatchSampler):
-    """Puts the indices of `sampler` into batches in which every picture has the same size.
+    """Puts the indices of `sampler` into batches in which every image has the same size.
 
         index   0    1    2    3    4    5         batch size 2
         size    A    A    B    A    B    A    ──►  [0 1]  [2 4]  [3 5]
 
     A batch goes out as soon as it is full; what is left over goes out at the end. Every index comes exactly once, and
     the order follows from the sampler alone. `size_of` gives the (height, width) of an index from the head of its file;
-    each is asked once and kept (two numbers a picture). A picture without a readable head has no size: such pictures
+    each is asked once and kept (two numbers an image). An image without a readable head has no size: such images
     share batches of their own, and reading them says what is wrong.
 
     The length is exact, and asks for every head on the first call. `drop_last` leaves out batches that are not full; it
@@ -57,7 +57,7 @@ class SizeBatchSampler(BatchSampler):
         return sum(-(-n // self.batch_size) for n in count.values())
 
     def size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of a picture; None without a readable head."""
+        """Height and width of an image; None without a readable head."""
         if index not in self._sizes:
             try:
                 self._sizes[index] = self.size_of(index)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ca_seg.errors import BadDataset, BadMask
+from ca_seg.vocabulary import IGNORE_INDEX
 
-IGNORE_INDEX = 255
 MOST_CLASSES = 254  # indices 0..253 and the void fit an 8-bit mask
 HIGHEST_ID = 65535  # a 16-bit mask
 KINDS = ("object", "stuff")
@@ -111,7 +111,7 @@ class ClassList:
         return ids.astype(np.uint8 if max(self.ids + self.ignore) <= 255 else np.uint16)
 
 
-UNLABELLED = ClassList(("unlabelled",), (0,), (IGNORE_INDEX,))  # of pictures that name no classes
+UNLABELLED = ClassList(("unlabelled",), (0,), (IGNORE_INDEX,))  # of images that name no classes
 
 
 def read_classes(path: Path) -> ClassList:

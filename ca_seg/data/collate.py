@@ -1,4 +1,4 @@
-"""What a dataset gives: a picture with its mask, or the reason why there is none.
+"""What a dataset gives: an image with its mask, or the reason why there is none.
 
     dataset[i] ──►  Sample                       ┐
     dataset[i] ──►  Skipped(path, reason)        ├─ collate ──►  Batch: the samples stacked, the skipped listed
@@ -21,31 +21,31 @@ from ca_seg.errors import BadDataset, BadMask, UnreadableImage
 
 
 class Sample(TypedDict):
-    image: Tensor  # float32 [3, H, W], 0..1, the picture's own size
+    image: Tensor  # float32 [3, H, W], 0..1, the image's own size
     mask: Tensor  # int64 [H, W], class indices, 255 is void
-    stem: str  # the name of the picture in its dataset
-    path: str  # of the picture
+    image_id: str  # the name of the image in its dataset
+    path: str  # of the image
     weight: NotRequired[Tensor]  # float32 [H, W], how much each pixel counts in training
 
 
 class Skipped(NamedTuple):
-    """A picture that could not be used. (A tuple, for Lightning cannot carry a frozen dataclass in a batch.)"""
+    """An image that could not be used. (A tuple, for Lightning cannot carry a frozen dataclass in a batch.)"""
 
     path: str
     reason: str
 
 
 class Batch(TypedDict):
-    image: Tensor  # float32 [B, 3, H, W]; B may be 0 when every picture of the batch was skipped
+    image: Tensor  # float32 [B, 3, H, W]; B may be 0 when every image of the batch was skipped
     mask: Tensor  # int64 [B, H, W]
-    stem: list[str]
+    image_id: list[str]
     path: list[str]
     skipped: list[Skipped]
     weight: NotRequired[Tensor]  # float32 [B, H, W], where the samples have one
 
 
 class SkipUnreadable(Dataset):
-    """A dataset in which a picture or mask that cannot be used is a `Skipped` and not an error.
+    """A dataset in which an image or mask that cannot be used is a `Skipped` and not an error.
 
     Only UnreadableImage and BadMask are turned into records; any other error is a fault and still ends the run.
     `dataset` must have `image_path(index)`.
@@ -65,7 +65,7 @@ class SkipUnreadable(Dataset):
 
 
 def collate(items: Sequence[Sample | Skipped]) -> Batch:
-    """Items to one batch. Raises BadDataset when the pictures are not of one size (see `SizeBatchSampler`)."""
+    """Items to one batch. Raises BadDataset when the images are not of one size (see `SizeBatchSampler`)."""
     return batch_of(items, "image", torch.empty(0, 3, 0, 0))  # type: ignore[return-value]
 
 
@@ -77,13 +77,13 @@ def batch_of(items: Sequence[Any], content: str, nothing: Tensor) -> dict[str, A
     if len(sizes) > 1:
         ((one, _), first), ((two, _), second) = list(sizes.items())[:2]
         raise BadDataset(
-            f"pictures of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
+            f"images of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
             fix="use batch size 1, or batches by size",
         )
     batch = {
         content: torch.stack([s[content] for s in samples]) if samples else nothing,
         "mask": torch.stack([s["mask"] for s in samples]) if samples else torch.empty(0, 0, 0, dtype=torch.int64),
-        "stem": [s["stem"] for s in samples],
+        "image_id": [s["image_id"] for s in samples],
         "path": [s["path"] for s in samples],
         "skipped": skipped,
     }

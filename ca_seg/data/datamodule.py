@@ -30,32 +30,32 @@ class Items(NamedTuple):
 View = Callable[[SegmentationDataset, EpochShuffle | None], Items]  # the order is that of training, else None
 
 
-def pictures(dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
-    """Pictures and masks as they are in their files."""
+def images(dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
+    """Images and masks as they are in their files."""
     return Items(SkipUnreadable(dataset), dataset.size, collate)
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Pictures and masks of one dataset, in batches.
+    """Images and masks of one dataset, in batches.
 
-    Batches are dicts as `ca_seg.data.collate.Batch`. Pictures keep their own size: a batch holds pictures of one size,
-    so its length may be below `batch_size`. With `augment`, training pictures are random crops of one size instead. A
-    picture that cannot be read is listed in the batch's "skipped" and the run goes on.
+    Batches are dicts as `ca_seg.data.collate.Batch`. Images keep their own size: a batch holds images of one size,
+    so its length may be below `batch_size`. With `augment`, training images are random crops of one size instead. A
+    image that cannot be read is listed in the batch's "skipped" and the run goes on.
 
     name         a dataset of the catalogue: scenes, folder
     root         its folder; null where the dataset has a place of its own
     split        the part to test and predict on; null means all of it
     train_split  the part to train on; it must be named to train, so that nothing is trained on what is tested unawares
     val_split    the part to validate on while training; null means no validation
-    batch_size   most pictures in a batch
-    num_workers  processes that read pictures; 0 reads in the main process
+    batch_size   most images in a batch
+    num_workers  processes that read images; 0 reads in the main process
     augment      train on random scaled, cropped, flipped and recoloured views
-    crop         side of these views in pixels; null means the short side of the first training picture
-    limit        use only the first so many pictures of each part; null means all
-    val_name     the dataset to validate on where it is another one, such as the truth beside labels that were made
+    crop         side of these views in pixels; null means the short side of the first training image
+    limit        use only the first so many images of each part; null means all
+    val_name     the dataset to validate on where it is another one, such as the ground truth beside labels that were made
     val_root     its folder
-    shots        train on so few pictures that every class is in at least this many; null means all
-    seed         of the order of training pictures and of the views
+    shots        train on so few images that every class is in at least this many; null means all
+    seed         of the order of training images and of the views
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SegmentationData(pl.LightningDataModule):
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
-        self.view: View = pictures  # what loaders read of a dataset: its pictures, or their features from a cache
+        self.view: View = images  # what loaders read of a dataset: its images, or their features from a cache
         self.val_name, self.val_root = val_name, val_root
         self._validation: SegmentationDataset | None = None
         self._training: SegmentationDataset | None = None
@@ -98,7 +98,7 @@ class SegmentationData(pl.LightningDataModule):
         return self._open[split]
 
     def training_set(self) -> SegmentationDataset:
-        """The part to train on: all of it, or the few pictures of `shots`. Raises BadDataset where none is named."""
+        """The part to train on: all of it, or the few images of `shots`. Raises BadDataset where none is named."""
         if self.train_split is None:
             raise BadDataset(
                 f"training on the dataset {self.name!r} needs train_split",
@@ -151,10 +151,10 @@ class SegmentationData(pl.LightningDataModule):
         return self._in_order(self.dataset(self.split))
 
     def _in_order(self, dataset: SegmentationDataset, done: frozenset[str] = frozenset()) -> DataLoader:
-        """This process's share of the pictures: every picture is in exactly one."""
+        """This process's share of the images: every image is in exactly one."""
         rank, world = self._place()
-        stems = dataset.stems
-        own = [i for i in range(rank, len(stems), world) if stems[i] not in done]
+        image_ids = dataset.image_ids
+        own = [i for i in range(rank, len(image_ids), world) if image_ids[i] not in done]
         items = self.view(dataset, None)
         return self._loader(items, self._batches(items, own))
 

@@ -1,13 +1,14 @@
-"""What all datasets have in common: pictures with masks, checked on opening, read one by one.
+"""What all datasets have in common: images with masks, checked on opening, read one by one.
 
 A dataset says which pairs it has and what the numbers in its masks mean. The rest is here:
 
-    pairs (stem, picture, mask)  ──►  sizes compared, ids mapped to class indices, void = 255  ──►  Sample
+    pairs (stem, image, mask)    ──►  sizes compared, ids mapped to class indices, void = 255  ──►  Sample
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +26,15 @@ from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnreadableImage
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A picture's name, unique in its dataset, and its files."""
+    """An image's name, unique in its dataset, and its files."""
 
-    stem: str  # "0001", or "a/b/0001" where pictures lie in sub-folders
+    image_id: str  # "0001", or "a/b/0001" where images lie in sub-folders
     image: Path
     mask: Path
 
 
 class SegmentationDataset(Dataset):
-    """Pictures with masks, in the order of `pairs`.
+    """Images with masks, in the order of `pairs`.
 
     The first pair that can be read is read here, before a long run; the others are checked when they are read. Raises
     BadDataset for no pair, or a first pair that does not fit; `__getitem__` raises UnreadableImage or BadMask, naming
@@ -49,20 +50,20 @@ class SegmentationDataset(Dataset):
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> Sample:
-        pair, image = self._pairs[index], self.read_picture(index)
+        pair, image = self._pairs[index], self.read_image(index)
         mask, weight = self.mask(index, image.shape[1], image.shape[2]), self.weight(index)
-        sample = Sample(image=image, mask=mask, stem=pair.stem, path=str(pair.image))
+        sample = Sample(image=image, mask=mask, image_id=pair.image_id, path=str(pair.image))
         return sample if weight is None else sample | {"weight": weight}
 
     def mask(self, index: int, height: int, width: int) -> Tensor:
-        """The mask alone of a picture of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
+        """The mask alone of an image of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
         pair, ids = self._pairs[index], self.read_ids(index)
         if ids.shape != (height, width):
             on_its_side = ids.shape == (width, height)
             raise BadMask(
-                f"{pair.mask} is {ids.shape[1]} x {ids.shape[0]} pixels, its picture is {width} x {height}",
+                f"{pair.mask} is {ids.shape[1]} x {ids.shape[0]} pixels, its image is {width} x {height}",
                 allowed="the same size",
-                fix="it lies on its side; if EXIF turns the picture, turn the mask too" if on_its_side else "",
+                fix="it lies on its side; if EXIF turns the image, turn the mask too" if on_its_side else "",
             )
         try:
             return torch.from_numpy(self.class_list.to_index(ids))
@@ -73,12 +74,12 @@ class SegmentationDataset(Dataset):
         """float32 [H, W], how much each pixel counts in training; None: all alike."""
         return None
 
-    def read_picture(self, index: int) -> Tensor:
+    def read_image(self, index: int) -> Tensor:
         """float32 [3, H, W] in 0..1."""
         return read_image(self._pairs[index].image)
 
-    def picture_bytes(self, index: int) -> bytes:
-        """What `read_picture` decodes, to tell pictures apart by. Raises UnreadableImage where there is none."""
+    def image_bytes(self, index: int) -> bytes:
+        """What `read_image` decodes, to tell images apart by. Raises UnreadableImage where there is none."""
         try:
             return self._pairs[index].image.read_bytes()
         except OSError as problem:
@@ -88,16 +89,16 @@ class SegmentationDataset(Dataset):
         """The numbers of a mask [H, W], as `class_list` knows them."""
         return read_mask(self._pairs[index].mask)
 
-    def picture_words(self) -> dict[str, str]:
-        """By stem, a word for the one class that a picture shows, where pictures have words of their own.
+    def image_words(self) -> dict[str, str]:
+        """By stem, a word for the one class that an image shows, where images have words of their own.
 
         Empty where the class list says it all.
         """
         return {}
 
     @property
-    def stems(self) -> tuple[str, ...]:
-        return tuple(pair.stem for pair in self._pairs)
+    def image_ids(self) -> tuple[str, ...]:
+        return tuple(pair.image_id for pair in self._pairs)
 
     def image_path(self, index: int) -> Path:
         return self._pairs[index].image
@@ -106,13 +107,22 @@ class SegmentationDataset(Dataset):
         return self._pairs[index].mask
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of a picture, from the head of its file."""
+        """Height and width of an image, from the head of its file."""
         return read_size(self.image_path(index))
+
+    def fingerprint(self) -> str:
+        """16 hex digits for the images and masks: their file names, sizes in bytes, and class list (not contents)."""
+        digest = hashlib.sha256(repr((self.class_list.names, self.class_list.ids)).encode())
+        for index in range(len(self)):
+            for path in (self.image_path(index), self.mask_path(index)):
+                size = path.stat().st_size if path.is_file() else self.size(index)
+                digest.update(f"{path.name} {size}\n".encode())
+        return digest.hexdigest()[:16]
 
     def first(self, count: int) -> SegmentationDataset:
         """The same dataset with its first `count` pairs only (all of them when there are fewer)."""
         if count < 1:
-            raise OutOfRange(f"a limit of {count} pictures", allowed="1 or more, or none")
+            raise OutOfRange(f"a limit of {count} images", allowed="1 or more, or none")
         return self.only(range(min(count, len(self))))
 
     def only(self, indices: Sequence[int]) -> SegmentationDataset:
@@ -130,4 +140,4 @@ class SegmentationDataset(Dataset):
             except BadMask as error:
                 raise BadDataset(error.what, allowed=error.allowed, fix=error.fix) from error
             return
-        raise BadDataset(f"none of the {len(self)} pictures in {self.root} can be read, or none of their masks")
+        raise BadDataset(f"none of the {len(self)} images in {self.root} can be read, or none of their masks")

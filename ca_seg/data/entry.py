@@ -15,7 +15,7 @@ class DatasetEntry:
     """A name, one line on what it is, how a user comes by it, and how it is opened.
 
     `open(root, split)` gives the dataset; `root` is a folder or None (the place where the dataset is expected), `split`
-    one of its splits or None (all pictures, or the usual one). `classes` names a file of class_lists with its synonyms
+    one of its splits or None (all images, or the usual one). `classes` names a file of class_lists with its synonyms
     and background words; "" where there is none.
     """
 

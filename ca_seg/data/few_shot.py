@@ -1,4 +1,4 @@
-"""A few pictures of every class: the small labelled sets that a few-shot setting trains on."""
+"""A few images of every class: the small labelled sets that a few-shot setting trains on."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections import Counter
 
 import numpy as np
 
-from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import BadMask, OutOfRange, UnreadableImage
+from ca_seg.vocabulary import IGNORE_INDEX
 
 
 def few_shot(dataset: SegmentationDataset, shots: int, seed: int) -> list[int]:
-    """Indices, rising, of pictures in which every class of the dataset is seen at least `shots` times.
+    """Indices, rising, of images in which every class of the dataset is seen at least `shots` times.
 
-    Pictures come in a random order that follows from `seed`, and one is taken when it shows a class that still lacks
-    pictures, so a picture may count for several classes. A class with fewer pictures than `shots` has all of them.
+    Images come in a random order that follows from `seed`, and one is taken when it shows a class that still lacks
+    images, so an image may count for several classes. A class with fewer images than `shots` has all of them.
     A pair whose mask cannot be read is left out. Every mask is read.
     Raises OutOfRange for shots below 1.
     """
     if shots < 1:
-        raise OutOfRange(f"{shots} pictures of each class", allowed="1 or more, or none")
+        raise OutOfRange(f"{shots} images of each class", allowed="1 or more, or none")
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
     seen: Counter[int] = Counter()
     taken = []

@@ -1,8 +1,8 @@
-"""Picture and mask files to arrays, whatever way they were saved.
+"""Image and mask files to arrays, whatever way they were saved.
 
-A picture may be gray, palette, CMYK, transparent or 16 bits deep, and may carry a note that the camera was turned
+An image may be gray, palette, CMYK, transparent or 16 bits deep, and may carry a note that the camera was turned
 (EXIF orientation): it comes out upright, RGB, 0..1. A mask holds numbers and not colours: it comes out as the numbers
-in the file, and whatever has no numbers (a colour picture) is refused.
+in the file, and whatever has no numbers (a colour image) is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ca_seg.errors import BadMask, UnreadableImage, UserError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _TAG = 0x0112  # EXIF orientation
-_TURNED = (5, 6, 7, 8)  # those that lay the picture on its side
+_TURNED = (5, 6, 7, 8)  # those that lay the image on its side
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,10 +48,10 @@ class HeldFile(io.BytesIO):
 
 
 def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
-    """A picture file (or an open one) to float32 [3, H, W] in 0..1, upright, in its own size.
+    """An image file (or an open one) to float32 [3, H, W] in 0..1, upright, in its own size.
 
     16-bit gray is divided by 65535 and not cut to 8 bits. Transparency is dropped: the stored colours count, as in
-    torchvision and OpenCV. Raises UnreadableImage, naming the file, for anything that is not a whole picture.
+    torchvision and OpenCV. Raises UnreadableImage, naming the file, for anything that is not a whole image.
     """
     with _opened(path) as image:
         turn = _UPRIGHT.get(_orientation(image))
@@ -69,7 +69,7 @@ def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
 
 
 def read_size(path: Path | str | BinaryIO) -> tuple[int, int]:
-    """Height and width of the upright picture from the head of the file, without decoding it.
+    """Height and width of the upright image from the head of the file, without decoding it.
 
     Raises UnreadableImage when there is no readable head; a file cut short further on is only found by reading it.
     """
@@ -81,8 +81,8 @@ def read_size(path: Path | str | BinaryIO) -> tuple[int, int]:
 def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
     """A mask file to the raw ids in it: uint8 or uint16 [H, W].
 
-    Palette masks give palette indices, never colours. Raises UnreadableImage for a file that is not a whole picture,
-    and BadMask for a colour picture, whose colours have no agreed number.
+    Palette masks give palette indices, never colours. Raises UnreadableImage for a file that is not a whole image,
+    and BadMask for a colour image, whose colours have no agreed number.
     """
     with _opened(path) as image:
         mode = image.mode
@@ -93,7 +93,7 @@ def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
     if mode.startswith("I") and ids.min() >= 0 and ids.max() <= 65535:
         return ids.astype(np.uint16)
     raise BadMask(
-        f"{path} is a picture of mode {mode}, not a mask of class ids",
+        f"{path} is an image of mode {mode}, not a mask of class ids",
         allowed="8- or 16-bit gray, or palette",
         fix="save one number per pixel (palette mode keeps the colours for the eye)",
     )
@@ -110,7 +110,7 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
-    """A picture file, not yet decoded. Every way in which it can be broken ends in an UnreadableImage naming it."""
+    """An image file, not yet decoded. Every way in which it can be broken ends in an UnreadableImage naming it."""
     try:
         with Image.open(path) as image:
             yield image
@@ -119,6 +119,6 @@ def _opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path} is missing") from error
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImage(f"{path} is not a picture", fix="replace it, or take it out of the folder") from error
+        raise UnreadableImage(f"{path} is not an image", fix="replace it, or take it out of the folder") from error
     except _BROKEN as error:
         raise UnreadableImage(f"{path} cannot be read ({error})", fix="replace the file") from error

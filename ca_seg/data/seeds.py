@@ -1,11 +1,11 @@
-"""The noise of a picture."""
+"""The noise of an image."""
 
 from __future__ import annotations
 
 
-def picture_seed(seed: int, stem: str) -> int:
-    """A picture's noise depends on its name and the run's seed, not on its place in a batch."""
+def image_seed(seed: int, image_id: str) -> int:
+    """An image's noise depends on its name and the run's seed, not on its place in a batch."""
     value = seed
-    for character in stem:
+    for character in image_id:
         value = (value * 1_000_003 + ord(character)) % (2**31)
     return value

@@ -1,4 +1,4 @@
-"""Augmentation for training a head: random scale, crop, flip and light colour changes, on picture and mask together."""
+"""Augmentation for training a head: random scale, crop, flip and light colour changes, on image and mask together."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.collate import Sample, Skipped
 from ca_seg.errors import OutOfRange
+from ca_seg.vocabulary import IGNORE_INDEX
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer version
 import albumentations as A
 
 
 class Augment:
-    """A picture and its mask to a random `crop` x `crop` view of both.
+    """An image and its mask to a random `crop` x `crop` view of both.
 
-    Scale 0.5 to 2, crop (a smaller picture is padded: black in the picture, void in the mask), flip left-right in half
+    Scale 0.5 to 2, crop (a smaller image is padded: black in the image, void in the mask), flip left-right in half
     of the cases, brightness, contrast and saturation within 20 %, hue within 5 %. The same `draw` gives the same view.
     Mask labels are only moved, never mixed.
     """
@@ -47,7 +47,7 @@ class Augment:
         return seen, labels
 
     def weighted(self, image: Tensor, mask: Tensor, weight: Tensor, draw: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The same with a float32 weight [H, W], which moves with its pixels; outside the picture it means nothing."""
+        """The same with a float32 weight [H, W], which moves with its pixels; outside the image it means nothing."""
         self.pipeline.set_random_seed(draw)
         pixels, labels = image.permute(1, 2, 0).contiguous().numpy(), mask.numpy().astype(np.uint8)
         view = self.pipeline(image=pixels, mask=labels, weight=weight.numpy())
@@ -57,7 +57,7 @@ class Augment:
 
 
 class Augmented(Dataset):
-    """A dataset seen through `augment`, a new view each time a picture is asked for.
+    """A dataset seen through `augment`, a new view each time an image is asked for.
 
     The draws follow from `seed` when there are no workers, and otherwise from each worker's own seed (which the loader
     draws from its generator): left to itself, every worker would get a copy of one random state and see the same views.
@@ -74,7 +74,7 @@ class Augmented(Dataset):
         item = self.dataset[index]
         if isinstance(item, Skipped):
             return item
-        seen = Sample(image=item["image"], mask=item["mask"], stem=item["stem"], path=item["path"])
+        seen = Sample(image=item["image"], mask=item["mask"], image_id=item["image_id"], path=item["path"])
         if "weight" not in item:
             seen["image"], seen["mask"] = self.augment(item["image"], item["mask"], self._draw())
             return seen

@@ -1,8 +1,8 @@
 """The paper's ablations on any dataset: every cell of a table is read from recordings made once.
 
-picture, t = card's ──► record (all layers, most samples) ──► ask ──► space x softmax, layers, samples, heads
+image, t = card's   ──► record (all layers, most samples) ──► ask ──► space x softmax, layers, samples, heads
                                                          └──► ask with cross, self, none
-picture, other t    ──► record ──► ask ──► timestep by timestep; and resolution by resolution
+image, other t      ──► record ──► ask ──► timestep by timestep; and resolution by resolution
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ca_seg.backbones.load import at_resolution
 from ca_seg.concept.ask import CONCEPT_ATTENTION
 from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
-from ca_seg.data.seeds import picture_seed
-from ca_seg.heads.zero_shot import decide
+from ca_seg.data.seeds import image_seed
+from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.vocabulary import Vocabulary
 
 
 @dataclass
-class Grid:
+class AblationGrid:
     """What is varied; each against the card's settings otherwise.
 
     Args:
@@ -68,11 +68,11 @@ class Tables:
     def add(
         self, table: str, cell: str, mask: torch.Tensor, oracle: torch.Tensor, full: torch.Tensor, present: torch.Tensor
     ) -> None:
-        """One picture's maps under both protocols."""
+        """One image's maps under both protocols."""
         pair = tuple(ConfusionMatrix(len(self.classes)) for _ in range(2))
         cells = self.cells.setdefault(table, {}).setdefault(cell, pair)
-        cells[0].update(present[decide(oracle, *mask.shape).mask[0]], mask)
-        cells[1].update(decide(full, *mask.shape).mask[0], mask)
+        cells[0].update(present[predict_mask(oracle, *mask.shape).mask[0]], mask)
+        cells[1].update(predict_mask(full, *mask.shape).mask[0], mask)
 
     def figures(self) -> dict[str, dict[str, dict[str, float]]]:
         """{table: {cell: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
@@ -90,31 +90,33 @@ class Tables:
 
 
 @torch.no_grad()
-def ablate(backbone: Backbone, pictures: Iterator[dict[str, Any]], grid: Grid, tables: Tables, seed: int) -> int:
-    """Add every picture (samples of a dataset) to `tables`; how many there were."""
+def ablate(backbone: Backbone, images: Iterator[dict[str, Any]], grid: AblationGrid, tables: Tables, seed: int) -> int:
+    """Add every image (samples of a dataset) to `tables`; how many there were."""
     number, card = 0, backbone.card
     everything = Vocabulary.from_names(tables.classes)
-    for sample in pictures:
+    for sample in images:
         mask = sample["mask"]
         present = mask[mask != 255].unique()
         if len(present) == 0:
             continue
         number += 1
         own = Vocabulary.from_names([tables.classes[i] for i in present.tolist()])
-        noise = picture_seed(seed, sample["stem"])
+        noise = image_seed(seed, sample["image_id"])
 
-        def record(time: float, samples: int, picture=sample["image"], noise=noise) -> Recording:
-            return backbone.record(picture, timesteps=time, samples=samples, layers=range(backbone.layers), seed=noise)
+        def record(time: float, samples: int, image=sample["image"], noise=noise) -> Recording:
+            return backbone.record(
+                image, timesteps=time, noise_samples=samples, layers=range(backbone.layers), seed=noise
+            )
 
-        def add(table, cell, oracle, full, mask=mask, present=present, **reading):
-            tables.add(table, cell, mask, oracle.maps(**reading), full.maps(**reading), present)
+        def add(table, cell, oracle, full, mask=mask, present=present, **readout):
+            tables.add(table, cell, mask, oracle.maps(**readout), full.maps(**readout), present)
 
         most = max(grid.samples, default=1)
         recording = record(card.timestep, most)
         for count in grid.samples:
-            few = recording.first_draws(count)
+            few = recording.first_noised_copies(count)
             add("samples", str(count), few.ask(own), few.ask(everything), layers=card.layers)
-        one = recording.first_draws(1)
+        one = recording.first_noised_copies(1)
         _read(add, one.ask(own), one.ask(everything), backbone, grid)
         for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
             asked = (one.ask(words, concept_attention=attention) for words in (own, everything))
@@ -123,12 +125,12 @@ def ablate(backbone: Backbone, pictures: Iterator[dict[str, Any]], grid: Grid, t
             timed = record(time, 1)
             add("timestep", f"{time:g}", timed.ask(own), timed.ask(everything), layers=card.layers)
         for side in grid.sides(card.resolution):
-            seen = at_side(backbone, side).record(sample["image"], layers=card.layers, samples=1, seed=noise)
+            seen = at_side(backbone, side).record(sample["image"], layers=card.layers, noise_samples=1, seed=noise)
             add("resolution", str(side), seen.ask(own), seen.ask(everything))
     return number
 
 
-def _read(add: Any, oracle: ConceptFeatures, full: ConceptFeatures, backbone: Backbone, grid: Grid) -> None:
+def _read(add: Any, oracle: ConceptFeatures, full: ConceptFeatures, backbone: Backbone, grid: AblationGrid) -> None:
     """Everything that one asking of one recording can tell."""
     card = backbone.card
     for space in SPACES if grid.spaces else ():
@@ -143,4 +145,4 @@ def _read(add: Any, oracle: ConceptFeatures, full: ConceptFeatures, backbone: Ba
     for normalise in NORMALISE if grid.normalise else ():
         for heads in (False, True):
             name = f"{normalise}, heads {'apart' if heads else 'joined'}"
-            add("normalisation", name, oracle, full, normalise=normalise, heads=heads, layers=card.layers)
+            add("normalisation", name, oracle, full, normalise=normalise, per_head=heads, layers=card.layers)

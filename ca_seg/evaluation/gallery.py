@@ -1,4 +1,4 @@
-"""The best, middle and worst pictures of an evaluation, with overlays and heat maps."""
+"""The best, middle and worst images of an evaluation, with overlays and heat maps."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.data.seeds import picture_seed
-from ca_seg.evaluation.run import Cell
-from ca_seg.heads.zero_shot import decide
-from ca_seg.tasks.zero_shot import Record
+from ca_seg.data.seeds import image_seed
+from ca_seg.evaluation.run import SplitScores
+from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.predictors.predictor import Predictor
+from ca_seg.tasks.zero_shot import ZeroShot
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.plots import confusion_plot
-from ca_seg.visual.report import Shown
+from ca_seg.visual.report import GalleryItem
+from ca_seg.vocabulary import IGNORE_INDEX
 
-GALLERY = 4  # pictures of each kind
+GALLERY = 4  # images of each kind
 
 
 def middle(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
@@ -26,46 +28,48 @@ def middle(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, f
 
 
 def galleries(
-    cells: Mapping[str, Cell],
+    scores: Mapping[str, SplitScores],
     data: Mapping[str, SegmentationData],
-    record: Record,
+    predictor: Predictor,
     seed: int,
     device: str,
-) -> tuple[tuple[str, tuple[Shown, ...]], ...]:
-    """For each split its confusion matrices, and its best, middle and worst pictures, run once more."""
-    made = []
-    for split, cell in cells.items():
+) -> tuple[tuple[str, tuple[GalleryItem, ...]], ...]:
+    """For each split its confusion matrices, and its best, middle and worst images, predicted once more."""
+    sections = []
+    for split, scored in scores.items():
+        task = scored.task
         plots = tuple(
-            (f"{protocol}; darker: a larger share of the truth's pixels", confusion_plot(matrix, cell.task.classes))
-            for protocol, matrix in cell.task.matrices().items()
+            (f"{protocol}; darker: a larger fraction of the class's pixels", confusion_plot(matrix, task.classes))
+            for protocol, matrix in task.matrices().items()
         )
-        made.append((f"{split}: confusion", (Shown("the classes with most confused pixels", plots),)))
-        every = cell.task.ranked()
-        ends = {"best": every[:GALLERY], "middle": middle(every, GALLERY), "worst": every[::-1][:GALLERY]}
-        for end, ranked in ends.items():
-            shown = tuple(_shown(cell, data[split], stem, score, record, seed, device) for stem, score in ranked)
-            made.append((f"{split}: {end} pictures", shown))
-    return tuple(made)
+        sections.append((f"{split}: confusion", (GalleryItem("the classes with most confused pixels", plots),)))
+        ranked = task.ranked()
+        ends = {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]}
+        for end, chosen in ends.items():
+            items = tuple(
+                _item(task, data[split], image_id, miou, predictor, seed, device) for image_id, miou in chosen
+            )
+            sections.append((f"{split}: {end} images", items))
+    return tuple(sections)
 
 
-def _shown(
-    cell: Cell, data: SegmentationData, stem: str, score: float, record: Record, seed: int, device: str
-) -> Shown:
+def _item(
+    task: ZeroShot, data: SegmentationData, image_id: str, miou: float, predictor: Predictor, seed: int, device: str
+) -> GalleryItem:
     dataset = data.dataset(data.split)
-    sample = dataset[dataset.stems.index(stem)]
-    names = dataset.class_list.names
-    mask = sample["mask"]
-    present = mask[mask != 255].unique().tolist()
-    recorded = record(sample["image"][None].to(device), [picture_seed(seed, stem)])
-    guess = decide(recorded.maps(cell.task.everything), *mask.shape).mask[0].cpu().numpy()
-    maps = recorded.maps(cell.task.vocabulary(present))[0].float().cpu().numpy()
+    sample = dataset[dataset.image_ids.index(image_id)]
+    names, mask = dataset.class_list.names, sample["mask"]
+    present = mask[mask != IGNORE_INDEX].unique().tolist()
+    prediction = predictor.predict(sample["image"][None].to(device), [image_seed(seed, image_id)])
+    guess = predict_mask(prediction.maps(task.everything), *mask.shape).mask[0].cpu().numpy()
+    maps = prediction.maps(task.vocabulary(present))[0].float().cpu().numpy()
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # few classes: the colours that differ most
     colours = [shown.index(i) if i in shown else 0 for i in range(len(names))]
-    return Shown(
-        f"{stem}: mIoU {100 * score:.0f} with all classes offered",
+    return GalleryItem(
+        f"{image_id}: mIoU {100 * miou:.0f} with all classes offered",
         (
-            ("truth", overlay(pixels, mask.numpy(), names, colours=colours)),
+            ("ground truth", overlay(pixels, mask.numpy(), names, colours=colours)),
             ("prediction, all classes offered", overlay(pixels, guess, names, colours=colours)),
             ("heat maps, present classes offered", heatmap_strip(pixels, maps, [names[i] for i in present])),
         ),

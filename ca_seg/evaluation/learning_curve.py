@@ -1,4 +1,4 @@
-"""The learning curve of a head as a picture, from Lightning's CSV logs: one for each time that the run went on."""
+"""The learning curve of a head as an image, from Lightning's CSV logs: one for each time that the run went on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from ca_seg.atomic import atomic_write
 from ca_seg.visual.plots import lines_plot
-from ca_seg.written import written
 
 SHOWN = {"train/loss": "loss", "val/miou": "val mIoU", "val/pixel_accuracy": "val pixel accuracy"}
 
@@ -26,6 +26,6 @@ def write_learning_curve(logs: Sequence[Path], target: Path) -> None:
                 for name, label in SHOWN.items():
                     if row.get(name):
                         points[label][float(row["step"])] = float(row[name])
-    picture = lines_plot("", "step", "", {label: sorted(own.items()) for label, own in points.items() if own})
-    with written(target) as part:
-        picture.save(part, format="PNG")
+    image = lines_plot("", "step", "", {label: sorted(own.items()) for label, own in points.items() if own})
+    with atomic_write(target) as part:
+        image.save(part, format="PNG")

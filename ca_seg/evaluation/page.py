@@ -1,4 +1,4 @@
-"""The page of an evaluation: tables, calibration, and the pictures of its gallery."""
+"""The page of an evaluation: tables, calibration, and the images of its gallery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ca_seg.tasks.zero_shot import PROTOCOLS
 from ca_seg.visual.page import write_page
 from ca_seg.visual.plots import reliability_plot
-from ca_seg.visual.report import PageReport, ReportTable, Shown
+from ca_seg.visual.report import GalleryItem, PageReport, ReportTable
 
 FIGURES = {
     "miou": "mIoU",
@@ -23,7 +23,9 @@ FIGURES = {
 }
 
 
-def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str, tuple[Shown, ...]], ...]) -> None:
+def write_report(
+    path: Path, results: Mapping[str, Any], shown: tuple[tuple[str, tuple[GalleryItem, ...]], ...]
+) -> None:
     """The page of `results` (as in results.json)."""
     data = results["dataset"]
     methods = [
@@ -43,39 +45,40 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
         for name in results["per_class"][PROTOCOLS[0]]
     )
     confused = tuple(
-        (c["truth"], c["predicted"], f"{c['pixels']:,}", f"{100 * c['share']:.0f} %") for c in results["confusions"]
+        (c["ground_truth"], c["predicted"], f"{c['pixels']:,}", f"{100 * c['fraction']:.0f} %")
+        for c in results["confusions"]
     )
     facts = (
-        *((key, str(value)) for key, value in results["reading"].items()),
+        *((key, str(value)) for key, value in results["readout"].items()),
         *(
             (f"{name}, {protocol}, 95 %", f"{100 * low:.1f} to {100 * high:.1f}")
             for protocol, found in results["intervals"][results["method"]][data["split"]].items()
             for name, (low, high) in found.items()
         ),
-        ("pictures", ", ".join(f"{split} {count}" for split, count in data["pictures"].items())),
+        ("images", ", ".join(f"{split} {count}" for split, count in data["images"].items())),
         ("classes", str(data["classes"])),
         ("dataset fingerprint", data["fingerprint"]),
-        ("speed", f"{results['speed']['pictures_per_second']:.1f} pictures a second, both protocols"),
+        ("speed", f"{results['speed']['images_per_second']:.1f} images a second, both protocols"),
         ("seconds", f"{results['seconds']:.0f} for all methods"),
         ("seed", str(results["seed"])),
         ("date", results["date"]),
         ("versions", ", ".join(f"{name} {number}" for name, number in results["versions"].items())),
         ("skipped", str(len(results["skipped"]))),
     )
-    plots = Shown(
+    plots = GalleryItem(
         f"{data['split']}: is a confidence of 0.9 right nine times out of ten?",
         tuple((p, reliability_plot(bins)) for p, bins in results["reliability"].items() if bins),
     )
     report = PageReport(
         f"{results['method']} on {data['name']}",
-        "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in a picture are "
+        "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in an image are "
         f"offered. full-vocabulary: all {data['classes']} classes are. All figures in percent.",
         facts,
         (
             *methods,
             ReportTable(
                 "Largest confusions",
-                ("truth", "predicted", "pixels", "of the truth's pixels"),
+                ("ground truth", "predicted", "pixels", "of the class's pixels"),
                 confused,
                 f"{data['split']}, full-vocabulary, largest by pixels first.",
             ),
@@ -89,5 +92,5 @@ def write_report(path: Path, results: Mapping[str, Any], shown: tuple[tuple[str,
 
 
 def _percent(value: float) -> str:
-    """A dash for nan: a class with neither truth nor prediction."""
+    """A dash for nan: a class with neither ground truth nor prediction."""
     return "-" if value != value else f"{100 * value:.1f}"

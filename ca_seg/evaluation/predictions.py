@@ -1,6 +1,6 @@
 """Predicted masks as files, so that anyone can score them again with another tool.
 
-OUT/predictions/<protocol>/<stem>.png      8-bit palette PNG of the dataset's own class ids, the picture's own size
+OUT/predictions/<protocol>/<stem>.png      8-bit palette PNG of the dataset's own class ids, the image's own size
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ class PredictionWriter:
     def __init__(self, folder: Path, classes: ClassList) -> None:
         self.folder, self.classes = folder, classes
 
-    def __call__(self, protocol: str, stem: str, mask: torch.Tensor) -> None:
-        write_mask(self.folder / protocol / f"{stem}.png", mask.cpu().numpy(), self.classes.to_ids)
+    def __call__(self, protocol: str, image_id: str, mask: torch.Tensor) -> None:
+        write_mask(self.folder / protocol / f"{image_id}.png", mask.cpu().numpy(), self.classes.to_ids)

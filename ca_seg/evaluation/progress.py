@@ -1,7 +1,7 @@
 """An evaluation that was interrupted goes on where it was: what is counted so far, in one small file per cell.
 
-    OUT/progress/METHOD-SPLIT-0.safetensors     counts (whole numbers) and the pictures they are of, every minute
-    the same command again                      counts are read back, those pictures are not run again
+    OUT/progress/METHOD-SPLIT-0.safetensors     counts (whole numbers) and the images they are of, every minute
+    the same command again                      counts are read back, those images are not run again
 
 The file of other settings is refused; after a whole cell it stays until the results are written.
 """
@@ -18,9 +18,9 @@ import pytorch_lightning as pl
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
 from ca_seg.tasks.zero_shot import ZeroShot
-from ca_seg.written import written
 
 EVERY = 60.0  # seconds
 
@@ -49,7 +49,7 @@ class Progress(pl.Callback):
             )
         _keep_states(task)
         task.scores.load_state_dict(state)
-        task.pictures = json.loads(about["pictures"])
+        task.images = json.loads(about["images"])
         task.skipped = [(path, reason) for path, reason in json.loads(about["skipped"])]
         return set(json.loads(about["done"]))
 
@@ -62,14 +62,14 @@ class Progress(pl.Callback):
 
     def save(self, task: ZeroShot) -> None:
         _keep_states(task)
-        done = list(task.pictures["full-vocabulary"])
+        done = list(task.images["full-vocabulary"])
         about = {
             "settings": self.settings,
-            "pictures": json.dumps(task.pictures),
+            "images": json.dumps(task.images),
             "skipped": json.dumps(task.skipped),
             "done": json.dumps(done),
         }
-        with written(self.file) as part:
+        with atomic_write(self.file) as part:
             save_file({k: v.contiguous().cpu() for k, v in task.scores.state_dict().items()}, part, metadata=about)
 
 

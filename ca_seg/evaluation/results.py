@@ -1,85 +1,129 @@
-"""results.json: what was measured, on what, with what, and whether it is what the config expects."""
+"""The results of an evaluation: figures as attributes, as a table, as results.json and as one page."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
-from ca_seg.written import written
+from ca_seg.evaluation.gallery import GALLERY, middle
+from ca_seg.evaluation.page import write_report
+from ca_seg.evaluation.run import SplitScores
+from ca_seg.json_file import write_json
+from ca_seg.versions import versions
+from ca_seg.visual.report import GalleryItem
 
-SCHEMA = "ca_seg.results/2"
-PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmetrics", "numpy")
+if TYPE_CHECKING:
+    import pandas
 
+SCHEMA = "ca_seg.results/3"
 
-def fingerprint(dataset: SegmentationDataset) -> str:
-    """A short name for a set of pictures and masks: their file names, sizes in bytes, and class list (not contents)."""
-    digest = hashlib.sha256(repr((dataset.class_list.names, dataset.class_list.ids)).encode())
-    for index in range(len(dataset)):
-        for path in (dataset.image_path(index), dataset.mask_path(index)):
-            size = path.stat().st_size if path.is_file() else dataset.size(index)
-            digest.update(f"{path.name} {size}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    from ca_seg import __version__
-
-    return {"ca_seg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+Gallery = tuple[tuple[str, tuple[GalleryItem, ...]], ...]
 
 
-def settings_name(given: Mapping[str, Any]) -> str:
-    """A short name for the settings that figures depend on: everything but where results go and what is reported."""
-    kept = {k: v for k, v in given.items() if k not in ("out", "report", "expect", "config-file", "trainer", "base")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class EvaluationResults:
+    """What `ca_seg.evaluate` returns.
 
-
-def check_pairs(expected: Mapping[str, Any]) -> None:
-    """Raises UserError for an expectation that is not [value, tolerance]; called before a run."""
-    for path, pair in expected.items():
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(x, int | float) for x in pair):
-            raise UserError(f"expect.{path} is {pair!r}", allowed="[value, tolerance]")
-
-
-def check_expected(expected: Mapping[str, Any], results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each `path.to.number: [value, tolerance]` against the results.
-
-    Raises UserError for an entry that names no number.
+    `content` is what results.json holds: figures by method, split and protocol, per-class IoU, intervals, settings.
     """
-    checks = []
-    for path, pair in expected.items():
-        found: Any = results
-        for key in path.split("/"):
-            if not isinstance(found, Mapping) or key not in found:
-                known = ", ".join(found) if isinstance(found, Mapping) else "nothing below it"
-                raise UserError(f"expect names {path!r}, but there is no {key!r}", allowed=known)
-            found = found[key]
-        if not isinstance(found, int | float):
-            raise UserError(f"expect names {path!r}, which is no number")
-        value, tolerance = float(pair[0]), float(pair[1])
-        holds = abs(found - value) <= tolerance
-        checks.append({"figure": path, "expected": value, "tolerance": tolerance, "found": found, "holds": holds})
-    return checks
+
+    content: dict[str, Any]
+    complete: bool  # every image of every split was scored
+    gallery: Gallery = ()  # overlays and heat maps of the page; empty where no report was asked for
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The figures of the evaluated method on the first split, all 0..1, by protocol and name.
+
+        `metrics["oracle-presence"]["miou"]`: only the classes that an image shows are offered.
+        `metrics["full-vocabulary"]["miou"]`: all classes of the dataset are.
+        """
+        return self.content["metrics"]
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether every figure that the settings expect holds; True where they expect none."""
+        return all(check["holds"] for check in self.content["expect"])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per method, split and protocol, one column per figure. Raises UserError where pandas is missing."""
+        try:
+            import pandas
+        except ImportError as problem:
+            raise UserError("to_pandas() needs pandas", fix="pip install pandas") from problem
+        rows = [
+            {"method": method, "split": split, "protocol": protocol, **figures}
+            for method, splits in self.content["methods"].items()
+            for split, protocols in splits.items()
+            for protocol, figures in protocols.items()
+        ]
+        return pandas.DataFrame(rows)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write FOLDER/results.json, and FOLDER/index.html where a report was asked for; the path of results.json."""
+        path = Path(folder) / "results.json"
+        write_json(path, self.content)
+        if self.gallery:
+            write_report(path.with_name("index.html"), self.content, self.gallery)
+        return path
 
 
-def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write atomically; nan becomes null, for JSON has no nan."""
-    with written(path) as part:
-        part.write_text(json.dumps(_plain(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def results_content(
+    name: str,
+    dataset: SegmentationDataset,
+    dataset_name: str,
+    scores: Mapping[str, Mapping[str, SplitScores]],
+    readouts: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """What results.json holds.
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
-    return value
+    Args:
+        name: of the evaluated method, which is in `scores`
+        dataset: the first split
+        dataset_name: in the catalogue
+        scores: by method and split
+        readouts: how each method's maps were read out
+        settings: of the whole evaluation, as plain values
+        seconds: of the whole evaluation
+    """
+    own = scores[name]
+    first, task = next(iter(own)), next(iter(own.values())).task
+    scored, spent = sum(s.run for s in own.values()), sum(s.seconds for s in own.values())
+    ranked = task.ranked()
+    return {
+        "schema": SCHEMA,
+        "method": name,
+        "readout": readouts.get(name, {}),
+        "metrics": task.figures,
+        "splits": {split: s.task.figures for split, s in own.items()},
+        "methods": {method: {split: s.task.figures for split, s in by.items()} for method, by in scores.items()},
+        "readouts": dict(readouts),
+        "per_class": {protocol: task.class_table(protocol) for protocol in task.figures},
+        "confusions": task.confusions("full-vocabulary"),
+        "intervals": {method: {split: s.task.intervals for split, s in by.items()} for method, by in scores.items()},
+        "reliability": task.reliability,
+        "ranking": {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]},
+        "images": {split: s.task.images for split, s in own.items()},
+        "dataset": {
+            "name": dataset_name,
+            "split": first,
+            "classes": len(dataset.class_list),
+            "images": {split: s.images for split, s in own.items()},
+            "fingerprint": dataset.fingerprint(),
+        },
+        "skipped": [list(pair) for s in own.values() for pair in s.task.skipped],
+        "speed": {"images": scored, "seconds": spent, "images_per_second": scored / max(spent, 1e-9)},
+        "seconds": seconds,
+        "seed": settings["seed"],
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "config": dict(settings),
+        "expect": [],
+    }

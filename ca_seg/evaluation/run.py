@@ -16,27 +16,28 @@ import pytorch_lightning as pl
 
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.evaluation.progress import Progress
-from ca_seg.tasks.zero_shot import Keep, Record, Refine, ZeroShot
+from ca_seg.predictors.predictor import Predictor, Refine
+from ca_seg.tasks.zero_shot import SaveMask, ZeroShot
 
 
 @dataclass
-class Cell:
+class SplitScores:
     """One method on one split, scored."""
 
     task: ZeroShot
-    pictures: int  # of the split
+    images: int  # of the split
     run: int  # of them, scored in this run and not in an earlier one
     seconds: float
 
     @property
     def complete(self) -> bool:
-        """Every picture was scored."""
-        return self.task.scored == self.pictures
+        """Every image was scored."""
+        return self.task.scored == self.images
 
 
 def score(
     trainer: pl.Trainer,
-    record: Record,
+    predictor: Predictor,
     data: SegmentationData,
     *,
     seed: int,
@@ -45,19 +46,19 @@ def score(
     refine: Refine | None = None,
     calibrated: bool = True,
     progress: Progress | None = None,
-    keep: Keep | None = None,
-) -> Cell:
+    save_mask: SaveMask | None = None,
+) -> SplitScores:
     """One method on one split; with `progress`, from where an earlier run was."""
     dataset = data.dataset(data.split)
     task = ZeroShot(
-        record,
+        predictor,
         dataset.class_list.names,
         synonyms=dict(synonyms or {}),
         template=template,
         refine=refine,
         calibrated=calibrated,
         seed=seed,
-        keep=keep,
+        save_mask=save_mask,
     )
     start = time.monotonic()
     data.done = frozenset() if progress is None else frozenset(progress.load(task))
@@ -69,5 +70,5 @@ def score(
         trainer.callbacks, data.done = callbacks, frozenset()
     if progress is not None:
         progress.save(task)
-    task.record = None  # it holds a whole backbone
-    return Cell(task, len(dataset), task.scored - before, time.monotonic() - start)
+    task.predictor = None  # it holds a whole backbone
+    return SplitScores(task, len(dataset), task.scored - before, time.monotonic() - start)

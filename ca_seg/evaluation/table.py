@@ -33,11 +33,11 @@ def results_table(results: Mapping[str, Any]) -> Table:
 def print_results(results: Mapping[str, Any], console: Console) -> None:
     console.print(results_table(results))
     console.print(
-        "oracle: only the classes present in a picture are offered; full: all "
+        "oracle: only the classes present in an image are offered; full: all "
         f"{results['dataset']['classes']} classes of the dataset are"
     )
     speed = results["speed"]
-    console.print(f"{speed['pictures']} pictures at {speed['pictures_per_second']:.1f} a second, both protocols")
+    console.print(f"{speed['images']} images at {speed['images_per_second']:.1f} a second, both protocols")
     for path, reason in results["skipped"][:10]:
         console.print(f"skipped {path}: {reason}", style="red", markup=False)
     for check in results["expect"]:

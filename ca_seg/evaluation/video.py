@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.clips import clip_maps, frames_at_once
-from ca_seg.backbones.reading import Reading
-from ca_seg.data.davis_video import Clip, DavisVideo
+from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.backbones.video_maps import clip_maps, frames_at_once
+from ca_seg.data.video.davis import Clip, DavisVideo
 from ca_seg.metrics.video import SequenceScores, score_sequence, video_scores
 from ca_seg.vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ def clip_vocabulary(clip: Clip, background: Sequence[str]) -> Vocabulary:
 def score_clips(
     backbone: Backbone,
     data: DavisVideo,
-    reading: Reading,
+    readout: ReadoutConfig,
     *,
     background: Sequence[str] = BACKGROUND,
     frames: str = "all",
@@ -41,7 +41,7 @@ def score_clips(
     for index in range(len(data)):
         clip = data[index]
         numbers = range(1, 1 + len(clip.classes))
-        pieces = _pieces(backbone, data, clip, clip_vocabulary(clip, background), reading, seed)
+        pieces = _pieces(backbone, data, clip, clip_vocabulary(clip, background), readout, seed)
         scored.append(score_sequence(clip.name, numbers, pieces, frames=frames))  # type: ignore[arg-type]
         tell(scored[-1])
     whole = video_scores(scored)
@@ -61,10 +61,10 @@ def score_clips(
 
 
 def _pieces(
-    backbone: Backbone, data: DavisVideo, clip: Clip, vocabulary: Vocabulary, reading: Reading, seed: int
+    backbone: Backbone, data: DavisVideo, clip: Clip, vocabulary: Vocabulary, readout: ReadoutConfig, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(prediction, truth) of some frames in turn: 0 background, 1 + the index of a word."""
+    """(prediction, ground truth) of some frames in turn: 0 background, 1 + the index of a word."""
     at_once = frames_at_once(backbone)
-    maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, reading, seed=seed)
-    for scores, truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
-        yield scores.argmax(dim=1).cpu(), truth
+    maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, readout, seed=seed)
+    for scores, ground_truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
+        yield scores.argmax(dim=1).cpu(), ground_truth

@@ -1,1 +1,1 @@
-"""From pictures to the feature maps that a head learns on."""
+"""From images to the feature maps that a head learns on."""

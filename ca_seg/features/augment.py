@@ -1,10 +1,10 @@
 """Augmentation of cached features: flip, scale and crop, of a feature map and its mask together.
 
-An approximation, for the frozen model saw the whole picture, unflipped: flipped features are not the features of the
-flipped picture, and an enlarged window of tokens has no more detail than it had. (The features of the mirrored picture
-itself can be cached beside the others: `fill(..., mirrored=True)`.)
+An approximation, for the frozen model saw the whole image, unflipped: flipped features are not the features of the
+flipped image, and an enlarged window of tokens has no more detail than it had. (The features of the flipped image
+itself can be cached beside the others: `fill(..., flipped=True)`.)
 
-Sizes stay as they were, so that pictures of one size still share a batch:
+Sizes stay as they were, so that images of one size still share a batch:
 
     factor 1.6, enlarged                       factor 0.6, made smaller
     ┌──────────┐   window of h / 1.6           ┌──────────┐       ┌──────────┐   h * 0.6 x w * 0.6 tokens somewhere;
@@ -25,18 +25,18 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 from torch.utils.data import Dataset
 
-from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.data.collate import Skipped
 from ca_seg.errors import OutOfRange
 from ca_seg.features.cached import CachedSample
+from ca_seg.vocabulary import IGNORE_INDEX
 
 _TIE = 1e-6  # of a pixel: a place on the edge of two belongs to the second, whatever rounding says
 
 
 class View(NamedTuple):
-    """What is seen: along each side, place p (0..1 of the view) shows place start + p * extent of the picture.
+    """What is seen: along each side, place p (0..1 of the view) shows place start + p * extent of the image.
 
-    `extent` is below 1 where the view is enlarged, and above 1 where it shows more than the picture has.
+    `extent` is below 1 where the view is enlarged, and above 1 where it shows more than the image has.
     """
 
     flip: bool
@@ -58,14 +58,14 @@ class FeatureAugment:
             raise OutOfRange(f"scales from {least} to {most}", allowed="positive, the smaller first")
         self.seed, self.flip, self.least, self.most = seed, flip, least, most
 
-    def __call__(self, features: Tensor, mask: Tensor, *, epoch: int, stem: str) -> tuple[Tensor, Tensor]:
+    def __call__(self, features: Tensor, mask: Tensor, *, epoch: int, image_id: str) -> tuple[Tensor, Tensor]:
         """float32 [channels, h, w] and int64 [H, W] to the same shapes."""
-        view = self.view(features.shape[1], features.shape[2], epoch=epoch, stem=stem)
+        view = self.view(features.shape[1], features.shape[2], epoch=epoch, image_id=image_id)
         return see_features(features, view), see_mask(mask, view)
 
-    def view(self, h: int, w: int, *, epoch: int, stem: str) -> View:
-        """The view of a picture of h x w tokens."""
-        draw = np.random.default_rng((self.seed, epoch, zlib.crc32(stem.encode())))
+    def view(self, h: int, w: int, *, epoch: int, image_id: str) -> View:
+        """The view of an image of h x w tokens."""
+        draw = np.random.default_rng((self.seed, epoch, zlib.crc32(image_id.encode())))
         flip = bool(draw.random() < self.flip)
         factor = float(np.exp(draw.uniform(np.log(self.least), np.log(self.most))))
         sides = [_side(tokens, factor, float(draw.random())) for tokens in (h, w)]
@@ -73,7 +73,7 @@ class FeatureAugment:
 
 
 def see_features(features: Tensor, view: View) -> Tensor:
-    """Features [channels, h, w] in a view, bilinear between tokens; outside the picture a channel's mean."""
+    """Features [channels, h, w] in a view, bilinear between tokens; outside the image a channel's mean."""
     rows, columns = (_places(side, view, i) for i, side in enumerate(features.shape[1:]))
     outside = ((rows < 0) | (rows >= 1))[:, None] | ((columns < 0) | (columns >= 1))[None]
     grid = torch.stack(torch.broadcast_tensors(2 * columns[None] - 1, 2 * rows[:, None] - 1), dim=-1)
@@ -82,7 +82,7 @@ def see_features(features: Tensor, view: View) -> Tensor:
 
 
 def see_mask(mask: Tensor, view: View) -> Tensor:
-    """A mask [H, W] in a view: each pixel is that of the picture it falls in, and outside the picture void."""
+    """A mask [H, W] in a view: each pixel is that of the image it falls in, and outside the image void."""
     rows, columns = (_places(side, view, i) for i, side in enumerate(mask.shape))
     outside = ((rows < 0) | (rows >= 1))[:, None] | ((columns < 0) | (columns >= 1))[None]
     down = (rows * len(rows) + _TIE).long().clamp(0, len(rows) - 1)
@@ -101,7 +101,7 @@ def _side(tokens: int, factor: float, where: float) -> tuple[float, float]:
 
 
 def _places(side: int, view: View, axis: int) -> Tensor:
-    """The place in the picture, 0..1 inside it, of every centre along a side of the view."""
+    """The place in the image, 0..1 inside it, of every centre along a side of the view."""
     own = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     own = own.flip(0) if view.flip and axis == 1 else own
     return view.start[axis] + own * view.extent[axis]
@@ -128,6 +128,6 @@ class AugmentedFeatures(Dataset):
         if isinstance(item, Skipped):
             return item
         h, w = item["features"].shape[1:]
-        view = self.augment.view(h, w, epoch=self.order.epoch, stem=item["stem"])
+        view = self.augment.view(h, w, epoch=self.order.epoch, image_id=item["image_id"])
         seen = item | {"features": see_features(item["features"], view), "mask": see_mask(item["mask"], view)}
         return seen | {"weight": see_mask(item["weight"], view)} if "weight" in item else seen

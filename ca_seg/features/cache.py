@@ -1,8 +1,8 @@
-"""Features on disk: a frozen source sees each picture once, and heads train from what it gave.
+"""Features on disk: a frozen source sees each image once, and heads train from what it gave.
 
     FOLDER/3f9a.../            one sub-folder for each identity (source, type, versions), its name the fingerprint
         identity.json          the identity, to be read by people
-        shard-8c01....safetensors        features of many pictures (`shard.py`), whole or not there, never changed
+        shard-8c01....safetensors        features of many images (`shard.py`), whole or not there, never changed
         shard-e77b....safetensors
 
 Any number of processes may fill a cache at once: each writes shards under names that no other process uses, and renames
@@ -30,11 +30,11 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import UnusableFeatures, UserError
 from ca_seg.features.identity import FILE, cache_identity, differences, fingerprint, read_identity
 from ca_seg.features.shard import Place, features_of, read_arrays, read_places, write_shard
-from ca_seg.features.stored import Stored
-from ca_seg.written import written
+from ca_seg.features.stored import StoredFeatures
 
 THREADS = 4  # that verify
 ABANDONED = 3600  # seconds after which a half-written file belongs to a process that was killed
@@ -48,7 +48,7 @@ class FeatureCache:
     a cache that is not there is an error that says in what those that are there differ.
 
     It may be given to the workers of a loader: files are opened for one read at a time. It holds about half a kilobyte
-    a picture.
+    an image.
 
     Raises UnusableFeatures, UnknownName for another dtype, and UserError for a folder that cannot be made.
     """
@@ -78,7 +78,7 @@ class FeatureCache:
         return key in self._where
 
     def size(self, key: str) -> tuple[int, int]:
-        """Height and width of the picture of these features. Raises UnusableFeatures where there are none."""
+        """Height and width of the image of these features. Raises UnusableFeatures where there are none."""
         return self._place(key)[1].size
 
     def read(self, key: str) -> torch.Tensor:
@@ -90,15 +90,15 @@ class FeatureCache:
         except OSError as problem:
             raise UnusableFeatures(f"{path} cannot be read ({problem.strerror})") from problem
 
-    def store(self, pictures: Mapping[str, Stored]) -> None:
+    def store(self, images: Mapping[str, StoredFeatures]) -> None:
         """Write one shard, without those that another process has stored meanwhile.
 
         Raises UserError when it cannot be written; what was there before is still good.
         """
-        if not pictures:
+        if not images:
             return
         self.refresh()
-        new = {key: stored for key, stored in pictures.items() if key not in self}
+        new = {key: stored for key, stored in images.items() if key not in self}
         if new:
             name = f"shard-{uuid4().hex}.safetensors"
             write_shard(self.folder / name, new, self.fingerprint)
@@ -124,7 +124,7 @@ class FeatureCache:
     def verify(self, *, rank: int = 0, world: int = 1, progress: bool = False) -> list[str]:
         """Read every byte that was not read before by this, and drop the shards that are damaged.
 
-        One line for each of them; their pictures are no longer there, and `fill` computes them again. A damaged shard
+        One line for each of them; their images are no longer there, and `fill` computes them again. A damaged shard
         is removed, unless the cache is read-only; one that the disk refuses to read is left where it is. Of several
         processes each takes its share.
         """
@@ -151,7 +151,7 @@ class FeatureCache:
 
     def _place(self, key: str) -> tuple[Path, Place]:
         if key not in self._where:
-            raise UnusableFeatures(f"{self.folder} has no features of the picture", fix="fill the cache again")
+            raise UnusableFeatures(f"{self.folder} has no features of the image", fix="fill the cache again")
         name = self._where[key]
         return self.folder / name, self._shards[name][key]
 
@@ -178,15 +178,17 @@ class FeatureCache:
         if not path.exists():
             return ""
         if self.read_only:
-            return f"{fault.text} Its pictures are left out."
+            return f"{fault.text} Its images are left out."
         if fault.damaged:
             with suppress(OSError):
                 path.unlink()
-        return f"{fault.text} Its pictures are computed again."
+        return f"{fault.text} Its images are computed again."
 
     def _write_identity(self) -> None:
         text = json.dumps(self.identity, indent=1, ensure_ascii=False) + "\n"
-        with written(self.folder / FILE, fix="give another folder for the cache", part=f"{uuid4().hex}.part") as part:
+        with atomic_write(
+            self.folder / FILE, fix="give another folder for the cache", part=f"{uuid4().hex}.part"
+        ) as part:
             part.write_text(text, encoding="utf-8")
 
 

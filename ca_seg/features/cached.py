@@ -1,4 +1,4 @@
-"""Training from a cache: the samples of a dataset with features in the place of pictures.
+"""Training from a cache: the samples of a dataset with features in the place of images.
 
 dataset (masks) ─┐
                  ├─►  CachedSample ──►  collate_cached ──►  CachedBatch
@@ -19,31 +19,31 @@ from ca_seg.data.collate import Skipped, batch_of
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import BadMask, UnreadableImage, UnusableFeatures
 from ca_seg.features.cache import FeatureCache
-from ca_seg.features.keys import picture_keys
+from ca_seg.features.keys import image_keys
 
 
 class CachedSample(TypedDict):
     features: Tensor  # float32 [channels, h, w]
     mask: Tensor  # int64 [H, W], class indices, 255 is void
-    stem: str  # the name of the picture in its dataset
-    path: str  # of the picture
+    image_id: str  # the name of the image in its dataset
+    path: str  # of the image
     weight: NotRequired[Tensor]  # float32 [H, W], how much each pixel counts
 
 
 class CachedBatch(TypedDict):
-    features: Tensor  # float32 [B, channels, h, w]; B may be 0 when every picture of the batch was skipped
+    features: Tensor  # float32 [B, channels, h, w]; B may be 0 when every image of the batch was skipped
     mask: Tensor  # int64 [B, H, W]
-    stem: list[str]
+    image_id: list[str]
     path: list[str]
     skipped: list[Skipped]
     weight: NotRequired[Tensor]  # float32 [B, H, W], where the samples have one
 
 
 class CachedSamples(Dataset):
-    """The pictures of `dataset` by their features in `cache`, their masks from the dataset; no picture is decoded.
+    """The images of `dataset` by their features in `cache`, their masks from the dataset; no image is decoded.
 
-    `seed` and `mirrored` are those that the cache was filled with; with `mirrored` the mask is mirrored too. `keys` are
-    `Filled.keys`; left out, every picture's file is read here once, to know which features are its own. A picture
+    `seed` and `flipped` are those that the cache was filled with; with `flipped` the mask is flipped too. `keys` are
+    `Filled.keys`; left out, every image's file is read here once, to know which features are its own. An image
     without features in the cache, with damaged ones, or with a mask that does not fit is a `Skipped`.
     """
 
@@ -53,14 +53,14 @@ class CachedSamples(Dataset):
         cache: FeatureCache,
         *,
         seed: int = 0,
-        mirrored: bool = False,
+        flipped: bool = False,
         keys: Sequence[str | None] | None = None,
     ) -> None:
-        self.dataset, self.cache, self.mirrored = dataset, cache, mirrored
-        self.keys = picture_keys(dataset, seed, mirrored=mirrored) if keys is None else list(keys)
-        self.stems = dataset.stems
-        if len(self.keys) != len(self.stems):
-            raise ValueError(f"{len(self.keys)} keys for {len(self.stems)} pictures")
+        self.dataset, self.cache, self.flipped = dataset, cache, flipped
+        self.keys = image_keys(dataset, seed, flipped=flipped) if keys is None else list(keys)
+        self.image_ids = dataset.image_ids
+        if len(self.keys) != len(self.image_ids):
+            raise ValueError(f"{len(self.keys)} keys for {len(self.image_ids)} images")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -74,15 +74,15 @@ class CachedSamples(Dataset):
             features, weight = self.cache.read(key), self.dataset.weight(index)
         except (BadMask, UnreadableImage, UnusableFeatures) as problem:
             return Skipped(str(path), str(problem))
-        sample = CachedSample(features=features, mask=mask, stem=self.stems[index], path=str(path))
+        sample = CachedSample(features=features, mask=mask, image_id=self.image_ids[index], path=str(path))
         if weight is not None:
             sample["weight"] = weight
-        if self.mirrored:
+        if self.flipped:
             sample |= {name: sample[name].flip(-1) for name in ("mask", "weight") if name in sample}
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of a picture, for `SizeBatchSampler`. Raises UnreadableImage for one without features."""
+        """Height and width of an image, for `SizeBatchSampler`. Raises UnreadableImage for one without features."""
         key = self.keys[index]
         if key is None or key not in self.cache:
             raise UnreadableImage(f"{self.dataset.image_path(index)} has no features")
@@ -90,5 +90,5 @@ class CachedSamples(Dataset):
 
 
 def collate_cached(items: Sequence[CachedSample | Skipped]) -> CachedBatch:
-    """Items to one batch. Raises BadDataset when the pictures are not of one size (see `SizeBatchSampler`)."""
+    """Items to one batch. Raises BadDataset when the images are not of one size (see `SizeBatchSampler`)."""
     return batch_of(items, "features", torch.empty(0, 0, 0, 0))  # type: ignore[return-value]

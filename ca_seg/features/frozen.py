@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: what a head reads of the recorded and asked pictures.
+"""Features of a frozen backbone: what a head reads of the recorded and asked images.
 
 Four parts, side by side in the channels, in this order whatever the order they are named in:
 
@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.pictures import resize_in
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.images import resize_in
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.record import Stream
 from ca_seg.concept.recording import Recording
@@ -37,7 +37,7 @@ class FrozenFeatures:
     """A `FeatureSource`: a backbone, read by `reading` for the words of `vocabulary`.
 
     Without a vocabulary nothing is asked, and pixels and stock outputs are all there is. Raises UnknownName for a part,
-    UserError for no part, for a part that needs words where there are none, or for a reading that mirrors pictures
+    UserError for no part, for a part that needs words where there are none, or for a reading that mirrors images
     (maps only have that).
     """
 
@@ -47,7 +47,7 @@ class FrozenFeatures:
         vocabulary: Vocabulary | None,
         *,
         parts: Sequence[str] = ("concepts",),
-        reading: Reading | None = None,
+        readout: ReadoutConfig | None = None,
     ) -> None:
         for part in parts:
             if part not in PARTS:
@@ -55,18 +55,18 @@ class FrozenFeatures:
         if not parts:
             raise UserError("no part of features was named", allowed=", ".join(PARTS))
         self.backbone, self.vocabulary = backbone, vocabulary
-        self.reading = reading or Reading()
-        if self.reading.flip:
-            raise UserError("features of mirrored pictures are not averaged", fix="leave flip false")
+        self.readout = readout or ReadoutConfig()
+        if self.readout.flip:
+            raise UserError("features of flipped images are not averaged", fix="leave flip false")
         self.parts = tuple(part for part in PARTS if part in parts)
-        asking = [part for part in self.parts if part in ("concepts", "maps") or self.reading.image_output != "stock"]
+        asking = [part for part in self.parts if part in ("concepts", "maps") or self.readout.image_output != "stock"]
         if vocabulary is None and asking:
             raise UserError(f"the features {asking[0]!r} need words", fix="name what to look for")
         self.name = backbone.card.name
-        self._times = len(self.reading.timesteps or (backbone.card.timestep,))
+        self._times = len(self.readout.timesteps or (backbone.card.timestep,))
         self.stride = backbone.card.multiple
         self.maps = len(vocabulary.classes) if vocabulary and "maps" in self.parts else 0
-        layers = self._times * len(self.reading.layers or backbone.card.layers)
+        layers = self._times * len(self.readout.layers or backbone.card.layers)
         widths = {
             "pixels": lambda: 3 * self.stride**2,
             "outputs": lambda: layers * self._width(),
@@ -76,9 +76,9 @@ class FrozenFeatures:
         self.channels = sum(widths[part]() for part in self.parts)
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        """Pictures [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
+        """Images [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
         with torch.no_grad():
-            read = self.reading.record(self.backbone, images, seeds)
+            read = self.readout.record(self.backbone, images, seeds)
             asked = None if self.vocabulary is None else read.ask(self.vocabulary)
             image = read.recording.streams if asked is None else asked.image
             made = {
@@ -96,7 +96,7 @@ class FrozenFeatures:
             "backbone": self.name,
             "weights": weights_digest(self.backbone.transformer, self.backbone.autoencoder),
             "parts": list(self.parts),
-            "reading": self.reading.resolved(self.backbone),
+            "reading": self.readout.resolved(self.backbone),
             "vocabulary": words,
         }
 
@@ -109,7 +109,7 @@ class FrozenFeatures:
 
     def _concepts(self, asked: ConceptFeatures, space: str) -> torch.Tensor:
         """[B, timesteps * layers * C, h, w]."""
-        each = [asked.scores(layer, space=space, normalise=self.reading.normalise) for layer in asked.layers]
+        each = [asked.scores(layer, space=space, normalise=self.readout.normalise) for layer in asked.layers]
         return self._fused(torch.stack(each, dim=1))
 
     def _outputs(self, recording: Recording, image: Sequence[Stream]) -> torch.Tensor:
@@ -117,11 +117,11 @@ class FrozenFeatures:
         each = []
         for layer in recording.layers:
             vectors = image[layer].output.float().transpose(1, 2).flatten(2)  # [draws * B, N, width]
-            if self.reading.normalise == "token":
+            if self.readout.normalise == "token":
                 vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
-            elif self.reading.normalise == "channel":
+            elif self.readout.normalise == "channel":
                 vectors = vectors / vectors.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
-            each.append(recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.draws, -1)))
+            each.append(recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.noised_copies, -1)))
         return self._fused(torch.stack(each, dim=1))
 
     def _fused(self, stacked: torch.Tensor) -> torch.Tensor:
@@ -132,7 +132,7 @@ class FrozenFeatures:
     def _width(self) -> int:
         """Channels of one attention output, by looking at one: families keep that number in different places."""
         gray = torch.full((1, 3, self.backbone.card.multiple, self.backbone.card.multiple), 0.5)
-        output = self.backbone.record(gray, layers=[0], samples=1, timesteps=0.5).streams[0].output
+        output = self.backbone.record(gray, layers=[0], noise_samples=1, timesteps=0.5).streams[0].output
         return output.shape[1] * output.shape[3]
 
 

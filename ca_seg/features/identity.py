@@ -1,10 +1,10 @@
-"""What cached features depend on beside the pictures, its short name, and what differs between two caches.
+"""What cached features depend on beside the images, its short name, and what differs between two caches.
 
     FOLDER/3f9a.../identity.json      {"source": {...}, "dtype": "float16", "ca_seg": "0.1.0", "torch": "2.14.1", ...}
            └── the SHA-256 of all of it, so another identity is another sub-folder
 
 The versions of torch (every product and resize), diffusers (the transformers and autoencoders) and transformers (the
-text encoders) count, for with another release of any of them the same picture may get other features. The build
+text encoders) count, for with another release of any of them the same image may get other features. The build
 ("+cu130") and the device do not: they round differently, by less than half precision does. Nor does Pillow: between
 releases, a decoder's gray levels differ by one at most.
 """
@@ -22,7 +22,7 @@ from typing import Any
 from ca_seg import __version__
 from ca_seg.errors import UnknownName
 
-# Raise it with every change of the code between a picture's file and its features that changes a value: how pictures
+# Raise it with every change of the code between an image's file and its features that changes a value: how images
 # are read and resized, how they are recorded, asked and projected, what a source computes. Storage has FORMAT.
 FEATURES_VERSION = 1
 FORMAT = 1  # of the shards; raise it with every change of how features are stored

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from ca_seg.backbones.pictures import resize_in
+from ca_seg.backbones.images import resize_in
 
 
 class RGBPatches:
-    """A `FeatureSource`: pictures with a short side of `resolution` pixels, cut to patches of `patch` x `patch`.
+    """A `FeatureSource`: images with a short side of `resolution` pixels, cut to patches of `patch` x `patch`.
 
     [B, 3, H, W] in 0..1 to [B, 3 * patch^2, H' / patch, W' / patch].
     """

@@ -1,12 +1,12 @@
-"""One file of a cache: the features of many pictures in safetensors, with a checksum for each picture.
+"""One file of a cache: the features of many images in safetensors, with a checksum for each image.
 
     8 bytes, header (JSON)     "KEY": float16 [channels, h, w]      "KEY.scale": float32 [channels]
                                "__metadata__": the cache's fingerprint, and for every KEY
-                                               [checksum, height, width of the picture]
+                                               [checksum, height, width of the image]
     the scales, the values
 
-The checksum (CRC-32, which finds any one flipped bit for sure) covers a picture's key, type, shape, size, scale and
-values: a bit that flips anywhere in the file is found when the header is read or when the picture is. Single pictures
+The checksum (CRC-32, which finds any one flipped bit for sure) covers an image's key, type, shape, size, scale and
+values: a bit that flips anywhere in the file is found when the header is read or when the image is. Single images
 are read by seek and read and not through a memory map: it is as quick, the resident memory does not grow to the size
 of the cache, and a file that is cut short while it is open is an error and not a dead process.
 """
@@ -25,35 +25,35 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import UnusableFeatures
-from ca_seg.features.stored import Stored, to_features
-from ca_seg.written import written
+from ca_seg.features.stored import StoredFeatures, to_features
 
 _TYPES = {"F16": np.float16, "F32": np.float32}
 _BROKEN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, struct.error)
 
 
 class Place(NamedTuple):
-    """Where one picture lies in its shard."""
+    """Where one image lies in its shard."""
 
     start: int  # of the values, in bytes
     scale: int  # start of the scale; -1 where there is none
     shape: tuple[int, int, int]  # channels, h, w
-    size: tuple[int, int]  # height and width of the picture
+    size: tuple[int, int]  # height and width of the image
     checksum: int
 
 
-def write_shard(path: Path, pictures: Mapping[str, Stored], fingerprint: str) -> None:
+def write_shard(path: Path, images: Mapping[str, StoredFeatures], fingerprint: str) -> None:
     """Needs as much memory again as the features have. Raises UserError when it cannot be written: there is no file."""
     tensors, about = {}, {}
-    for key, stored in pictures.items():
+    for key, stored in images.items():
         tensors[key] = stored.values
         if stored.scale is not None:
             tensors[f"{key}.scale"] = stored.scale
         scale = None if stored.scale is None else stored.scale.numpy()
         about[key] = [_checksum(key, stored.size, stored.values.numpy(), scale), *stored.size]
-    metadata = {"fingerprint": fingerprint, "pictures": json.dumps(about)}
-    with written(path, fix="free room, or give another folder for the cache") as part:
+    metadata = {"fingerprint": fingerprint, "images": json.dumps(about)}
+    with atomic_write(path, fix="free room, or give another folder for the cache") as part:
         part.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it (mode 600)
 
 
@@ -70,23 +70,23 @@ def read_places(path: Path, fingerprint: str) -> dict[str, Place]:
     try:
         tensors = json.loads(header)
         about = tensors.pop("__metadata__")
-        pictures = json.loads(about["pictures"])
+        images = json.loads(about["images"])
         if about["fingerprint"] != fingerprint:
             raise ValueError("it is of another cache")
         ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
         if start + max(ends, default=0) != length:
             raise ValueError("it is cut short, or too long")
-        scaled = sum(f"{key}.scale" in tensors for key in pictures)
-        if len(tensors) != len(pictures) + scaled:
+        scaled = sum(f"{key}.scale" in tensors for key in images)
+        if len(tensors) != len(images) + scaled:
             raise ValueError("its header is damaged")
-        return {key: _place(tensors, key, known, start) for key, known in pictures.items()}
+        return {key: _place(tensors, key, known, start) for key, known in images.items()}
     except _BROKEN as problem:
         why = str(problem) if type(problem) is ValueError else "its header is damaged"
         raise UnusableFeatures(f"{path} is no whole shard of this cache ({why})") from problem
 
 
 def read_arrays(file: BinaryIO, path: Path, key: str, place: Place) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values and scale of one picture of an open shard, their checksum compared. See `features_of`.
+    """Values and scale of one image of an open shard, their checksum compared. See `features_of`.
 
     Raises UnusableFeatures when a byte is not as it was written, OSError when it cannot be read.
     """
@@ -117,7 +117,7 @@ def _read(file: BinaryIO, start: int, array: np.ndarray) -> bool:
 
 
 def _checksum(key: str, size: tuple[int, int], values: np.ndarray, scale: np.ndarray | None) -> int:
-    """CRC-32 of all that a picture's features are made of."""
+    """CRC-32 of all that an image's features are made of."""
     first = zlib.crc32(f"{key} {values.dtype} {values.shape} {size}".encode())
     return zlib.crc32(values.data, first if scale is None else zlib.crc32(scale.data, first))
 

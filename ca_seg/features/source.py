@@ -1,6 +1,6 @@
-"""What a head learns on: anything frozen that turns pictures into feature maps.
+"""What a head learns on: anything frozen that turns images into feature maps.
 
-pictures [B, 3, H, W] ──►  source (frozen) ──►  features [B, channels, h, w] ──►  head (learns) ──►  logits
+images [B, 3, H, W]   ──►  source (frozen) ──►  features [B, channels, h, w] ──►  head (learns) ──►  logits
                                                     └── may be kept on disk (`cache.py`)
 """
 
@@ -13,7 +13,7 @@ import torch
 
 
 class FeatureSource(Protocol):
-    """Frozen: has nothing to learn, and the same pictures and seeds give the same features."""
+    """Frozen: has nothing to learn, and the same images and seeds give the same features."""
 
     name: str  # of the backbone or baseline: "mini", "rgb-patches"
     channels: int
@@ -21,10 +21,10 @@ class FeatureSource(Protocol):
     stride: int  # pixels of the working size that a token stands for
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        """Pictures [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
+        """Images [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
 
     def identity(self) -> dict[str, Any]:
-        """All that the features depend on beside pictures and seeds, as JSON can hold it: two sources whose
+        """All that the features depend on beside images and seeds, as JSON can hold it: two sources whose
         identities are equal give equal features."""
 
     def to(self, device: torch.device) -> None:

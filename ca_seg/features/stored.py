@@ -1,7 +1,7 @@
 """Features as they are stored: float16 with one scale a channel, or float32.
 
 A transformer's features have channels whose values are thousands of times those of others. One float16 for all would
-overflow above 65,504; so each channel of each picture is divided by its own scale, a power of two that brings the
+overflow above 65,504; so each channel of each image is divided by its own scale, a power of two that brings the
 channel's largest value to 2^14 .. 2^15:
 
     channel     0.002 .. 0.07      scale 2^-18      stored      524 .. 18350
@@ -22,28 +22,28 @@ _LOWEST = -126  # exponent of the smallest normal float32
 _MOST = 2.0**128 * (1 - 2.0**-11)  # what lies above is rounded down to it, and not up to infinity
 
 
-class Stored(NamedTuple):
-    """The features of one picture, ready to be written."""
+class StoredFeatures(NamedTuple):
+    """The features of one image, ready to be written."""
 
     values: torch.Tensor  # float16 or float32 [channels, h, w]
     scale: torch.Tensor | None  # float32 [channels]; None with float32 values
-    size: tuple[int, int]  # height and width of the picture they are of
+    size: tuple[int, int]  # height and width of the image they are of
 
     @property
     def nbytes(self) -> int:
         return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
 
-def to_stored(features: torch.Tensor, dtype: str, size: tuple[int, int]) -> Stored:
+def to_stored(features: torch.Tensor, dtype: str, size: tuple[int, int]) -> StoredFeatures:
     """Finite float32 features [channels, h, w] in the form of a cache of `dtype`."""
     features = features.detach().to("cpu", torch.float32)
     if dtype == "float32":
-        return Stored(features.contiguous().clone(), None, size)
+        return StoredFeatures(features.contiguous().clone(), None, size)
     features = features.clamp(-_MOST, _MOST)
     exponent = torch.frexp(features.abs().amax(dim=(1, 2))).exponent
     shift = (exponent - _TOP).clamp_min(_LOWEST)
     scale = ((shift + 127).int() << 23).view(torch.float32)  # exactly 2 ** shift
-    return Stored((features / scale[:, None, None]).half(), scale, size)
+    return StoredFeatures((features / scale[:, None, None]).half(), scale, size)
 
 
 def to_features(values: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:

@@ -1,12 +1,12 @@
-"""Zero-shot maps brought to the picture's edges: a pixel takes the classes of the tokens around it, in learnt shares.
+"""Zero-shot maps brought to the image's edges: a pixel takes the classes of the tokens around it, in learnt shares.
 
     tokens around      shares that the net gives         a pixel of the token e
     a b c              w_a ... w_i, sum 1,               p = w_a p_a + ... + w_i p_i
     d e f         ×    for each of the token's    ──►
     g h i              stride x stride pixels
 
-The shares come from all features by a small net that knows nothing of classes, so a few pictures teach it, and it holds
-for words that no picture of the training showed. Convex upsampling: Teed and Deng, RAFT (ECCV 2020), section 3.3.
+The shares come from all features by a small net that knows nothing of classes, so a few images teach it, and it holds
+for words that no image of the training showed. Convex upsampling: Teed and Deng, RAFT (ECCV 2020), section 3.3.
 At step 0 the shares are those of bilinear scaling, so training starts from the zero-shot map.
 """
 
@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, pad, unfold
 
-from ca_seg.backbones.pictures import resize_out
-from ca_seg.data.classes import IGNORE_INDEX
+from ca_seg.backbones.images import resize_out
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
+from ca_seg.vocabulary import IGNORE_INDEX
 
 LEAST = 1e-6  # a share below it counts as this much: log 0 is nobody's logit
 OPEN = 1e-2  # of every neighbour at step 0: a share of 0 would learn nothing

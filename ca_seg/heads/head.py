@@ -1,4 +1,4 @@
-"""What a head is: features [B, channels, h, w] to class logits, at the tokens and at the picture's size."""
+"""What a head is: features [B, channels, h, w] to class logits, at the tokens and at the image's size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ca_seg.backbones.pictures import resize_out
+from ca_seg.backbones.images import resize_out
 from ca_seg.errors import UserError
 
 
@@ -37,7 +37,7 @@ class HeadInput:
 
 
 class Head(nn.Module):
-    """A subclass gives `tokens`, the class logits at its own resolution; they are brought to the picture bilinear.
+    """A subclass gives `tokens`, the class logits at its own resolution; they are brought to the image bilinear.
 
     Its constructor takes a HeadInput, and its options by keyword, all with defaults.
     """
@@ -55,5 +55,5 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Features [B, channels, h, w] to logits [B, K, H, W] of a picture of H x W pixels."""
+        """Features [B, channels, h, w] to logits [B, K, H, W] of an image of H x W pixels."""
         return resize_out(self.tokens(features), *size)

@@ -11,7 +11,7 @@ deconvolution from the one map serves them as well as the network's own stages w
 The first 1 x 1 convolution is not the paper's: several layers side by side have thousands of channels, and
 deconvolutions of those would be larger than the decoder.
 
-Every norm is over the channels of one place (LayerNorm, as in the paper), never over the batch: one picture at a time
+Every norm is over the channels of one place (LayerNorm, as in the paper), never over the batch: one image at a time
 must train too, and a pooled map may be a single place. Nor over places: the border that a head pads would move them.
 """
 

@@ -48,7 +48,7 @@ Channels = list[int]  # of the maps at SMP's six places; 0 where nothing is read
 class Decoder:
     """How SMP's decoder is built (from channels and `width`), and what it reads and gives.
 
-    SMP hands a decoder six maps: the picture, then five. `reads` has their strides, None where the decoder looks at
+    SMP hands a decoder six maps: the image, then five. `reads` has their strides, None where the decoder looks at
     none. `gives` is channels in units of a quarter width; `at` the stride of the output; `least` pixels it must have.
     """
 
@@ -135,8 +135,8 @@ class SMPHead(Head):
         """What an SMP encoder would give; without content where only a shape is read, or nothing."""
         made = iter(self.pyramid(tokens))
         batch, _, height, width = tokens.shape
-        picture = tokens.new_empty(batch, 0, height * self.stride, width * self.stride)
-        return [picture, *(next(made) if s else tokens.new_empty(batch, 0, 1, 1) for s in self.kind.reads)]
+        image = tokens.new_empty(batch, 0, height * self.stride, width * self.stride)
+        return [image, *(next(made) if s else tokens.new_empty(batch, 0, 1, 1) for s in self.kind.reads)]
 
 
 def with_group_norms(module: nn.Module) -> nn.Module:

@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
 from ca_seg.heads.registry import head_class
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
 CARD = """---
@@ -45,7 +45,7 @@ from ca_seg.heads.trained import load_head
 
 backbone = ca_seg.load_backbone("{backbone}")
 head = load_head("DIR or REPOSITORY", backbone="{backbone}")
-mask = head.segment(backbone, picture)  # [B, H, W] class indices, of head.vocabulary.classes
+mask = head.segment(backbone, image)    # [B, H, W] class indices, of head.vocabulary.classes
 ```
 """
 
@@ -71,25 +71,25 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         maps: int = 0,
         stride: int = 16,
         parts: list[str] | None = None,
-        reading: dict[str, Any] | None = None,
+        readout: dict[str, Any] | None = None,
         resolution: int | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.kind, self.backbone, self.resolution = kind, backbone, resolution
-        self.parts, self.reading = list(parts or []), dict(reading or {})
+        self.parts, self.readout = list(parts or []), dict(readout or {})
         self.vocabulary = Vocabulary(tuple(classes), tuple(tuple(own) for own in phrases))
         self.head = head_class(kind)(HeadInput(channels, len(classes), maps, stride), **(options or {}))
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Features [B, channels, h, w] to logits [B, K, H, W] of a picture of H x W pixels."""
+        """Features [B, channels, h, w] to logits [B, K, H, W] of an image of H x W pixels."""
         return self.head(features, size)
 
     def features_of(self, backbone: Backbone) -> FrozenFeatures:
         """The source that it was trained on. Raises CorruptWeights for another backbone."""
         self.check_backbone(backbone.card.name)
-        reading = Reading.from_plain(self.reading)
-        source = FrozenFeatures(backbone, self.vocabulary, parts=self.parts, reading=reading)
+        readout = ReadoutConfig.from_plain(self.readout)
+        source = FrozenFeatures(backbone, self.vocabulary, parts=self.parts, readout=readout)
         if source.channels != self.head.given.channels:
             raise CorruptWeights(
                 f"the head reads {self.head.given.channels} channels, {self.backbone} gives {source.channels}"
@@ -98,7 +98,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
 
     @torch.no_grad()
     def segment(self, backbone: Backbone, images: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
-        """Pictures [B, 3, H, W] in 0..1 to class indices [B, H, W]."""
+        """Images [B, 3, H, W] in 0..1 to class indices [B, H, W]."""
         features = self.features_of(backbone)(images, [seed] * len(images))
         return self.eval()(features, (images.shape[-2], images.shape[-1])).argmax(dim=1)
 
@@ -109,7 +109,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
                 fix=f"take --model.backbone {self.backbone}",
             )
 
-    def places_of(self, classes: Sequence[str]) -> list[int]:
+    def class_indices(self, classes: Sequence[str]) -> list[int]:
         """Where these classes stand among the head's. Raises UserError, listing those that it lacks."""
         known = self.vocabulary.classes
         lacking = [name for name in classes if name not in known]
@@ -136,7 +136,7 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
     """
     folder = Path(where)
     if not folder.exists() and folder.parts[:1] == ("checkpoints",):
-        folder = shipped(*folder.parts)  # those that ship, from any folder
+        folder = resource_path(*folder.parts)  # those that ship, from any folder
     head = _from_folder(folder) if folder.exists() else _from_hub(str(where))
     if backbone is not None:
         head.check_backbone(backbone)

@@ -1,6 +1,6 @@
 """The decision without training: at every pixel the class with the largest map, bilinear between tokens.
 
-In a large picture only the classes that can win somewhere are brought to the picture's size. In a cell between four
+In a large image only the classes that can win somewhere are brought to the image's size. In a cell between four
 tokens a class is a mixture of its four corners; it cannot win there if its largest corner is below another's smallest:
 
     corner scores of one cell     cat   0.6 0.5 0.7 0.6     smallest 0.5
@@ -16,15 +16,15 @@ from functools import cached_property
 import torch
 from torch.nn.functional import max_pool2d, pad
 
-from ca_seg.backbones.pictures import resize_out
+from ca_seg.backbones.images import resize_out
 
 WORTH_PRUNING = 2**24  # scores: below it, all classes are as quick as finding out which matter
-MOST_NUMBERS = 2**27  # scores at once (half a gigabyte); a larger picture is decided strip by strip
+MOST_NUMBERS = 2**27  # scores at once (half a gigabyte); a larger image is decided strip by strip
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """Class maps [B, K, h, w] decided in a picture of height x width pixels."""
+class MaskPrediction:
+    """Class maps [B, K, h, w] decided in an image of height x width pixels."""
 
     maps: torch.Tensor
     height: int
@@ -36,9 +36,9 @@ class Segmentation:
         if self.maps.shape[1] * self.height * self.width < WORTH_PRUNING:
             score, place = self.scores.max(dim=1)
             return score, place
-        classes = candidates(self.maps)
+        classes = possible_classes(self.maps)
         few = self.maps[:, classes]
-        strips = [scores.max(dim=1) for _, _, scores in decide(few, self.height, self.width).strips(MOST_NUMBERS)]
+        strips = [scores.max(dim=1) for _, _, scores in predict_mask(few, self.height, self.width).strips(MOST_NUMBERS)]
         return torch.cat([s.values for s in strips], dim=1), classes[torch.cat([s.indices for s in strips], dim=1)]
 
     def strips(self, most: int) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -75,7 +75,7 @@ class Segmentation:
 
     @cached_property
     def _wide(self) -> torch.Tensor:
-        """[B, K, h, W]: brought to the picture's width, not yet to its height."""
+        """[B, K, h, W]: brought to the image's width, not yet to its height."""
         return resize_out(self.maps, self.maps.shape[2], self.width)
 
     @property
@@ -90,7 +90,7 @@ class Segmentation:
 
     @property
     def scores(self) -> torch.Tensor:
-        """[B, K, H, W], all of them: K times the picture's pixels."""
+        """[B, K, H, W], all of them: K times the image's pixels."""
         return resize_out(self.maps, self.height, self.width)
 
     def scores_of(self, classes: torch.Tensor) -> torch.Tensor:
@@ -98,20 +98,20 @@ class Segmentation:
         return resize_out(self.maps[:, classes], self.height, self.width)
 
 
-def decide(maps: torch.Tensor, height: int, width: int) -> Segmentation:
+def predict_mask(maps: torch.Tensor, height: int, width: int) -> MaskPrediction:
     """Maps [B, K, h, w] to a segmentation of height x width pixels: bilinear, then the largest."""
-    return Segmentation(maps, height, width)
+    return MaskPrediction(maps, height, width)
 
 
-def candidates(maps: torch.Tensor) -> torch.Tensor:
+def possible_classes(maps: torch.Tensor) -> torch.Tensor:
     """The classes, rising, that can have the largest bilinear value somewhere. Maps [B, K, h, w] to [1..K]."""
-    return possible_winners(maps).flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
+    return argmax_candidates(maps).flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
 
 
-def possible_winners(maps: torch.Tensor, places: int = 1) -> torch.Tensor:
+def argmax_candidates(maps: torch.Tensor, places: int = 1) -> torch.Tensor:
     """Which classes can be among the `places` largest in each cell between four tokens, bool [B, K, h + 1, w + 1].
 
-    The first and last rows and columns of cells are the picture's frame, outside the outermost tokens.
+    The first and last rows and columns of cells are the image's frame, outside the outermost tokens.
     """
     edged = pad(maps.float(), (1, 1, 1, 1), mode="replicate")  # there the outermost tokens' value goes on
     highest, lowest = max_pool2d(edged, 2, stride=1), -max_pool2d(-edged, 2, stride=1)

@@ -4,7 +4,7 @@
               └─ all channels ──► BN, dropout, 1x1 ───── + ──►  logits        scale = 1 and the 1x1 = 0 at step 0
 
 So at step 0 the shares (the softmax of the logits) are the maps themselves, and so is every decision: shares and not
-logits are brought to the picture's size, as in the zero-shot decision.
+logits are brought to the image's size, as in the zero-shot decision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ca_seg.backbones.pictures import resize_out
+from ca_seg.backbones.images import resize_out
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 from ca_seg.heads.head import Head, HeadInput
 

@@ -40,7 +40,7 @@ class Reliability:
 
 
 class CalibrationError(Metric):
-    """Expected calibration error of pixels over any number of pictures, in constant memory (3 * M numbers).
+    """Expected calibration error of pixels over any number of images, in constant memory (3 * M numbers).
 
     `compute` gives ECE, float64, 0..1; nan before the first pixel. `reliability` gives the bins. Confidences count in
     steps of 2^-20, so that sums are whole numbers and two processes give what one gives, to the bit.
@@ -103,7 +103,7 @@ class CalibrationError(Metric):
 
 
 def fit_temperature(logits: Tensor, target: Tensor, *, ignore_index: int = 255) -> float:
-    """The temperature T for which softmax(logits / T) is least surprised by the truth (Guo et al., section 4.2).
+    """The temperature T for which softmax(logits / T) is least surprised by the ground truth (Guo et al., section 4.2).
 
     `logits` are float [N, K] or [B, K, H, W], for shares s their log(s); `target` [N] or [B, H, W], class or void. T
     divides the logits of every class and pixel alike, so it changes confidences and never the winning class. The
@@ -111,7 +111,7 @@ def fit_temperature(logits: Tensor, target: Tensor, *, ignore_index: int = 255) 
     is 0. Work is in float64 on a sample that fits in memory: some 10,000 pixels are plenty.
 
     Raises OutOfRange for a logit that is nan or infinite, and UserError when no T from 1e-4 to 1e4 is best: the
-    sample is all right (T would be 0), or the truth does not score above the mean class (T would be infinite).
+    sample is all right (T would be 0), or the ground truth does not score above the mean class (T would be infinite).
     """
     if logits.ndim < 2 or logits.shape[:1] + logits.shape[2:] != target.shape:
         raise BadMask(f"logits of shape {tuple(logits.shape)} for a target of shape {tuple(target.shape)}")
@@ -130,7 +130,9 @@ def fit_temperature(logits: Tensor, target: Tensor, *, ignore_index: int = 255) 
         return float(((rows * sharpness).softmax(-1) * rows).sum(-1).mean() - chosen)
 
     if slope(1 / HOTTEST) >= 0:
-        raise UserError("no temperature fits: the logits say nothing of the truth", fix="check classes and masks")
+        raise UserError(
+            "no temperature fits: the logits say nothing of the ground truth", fix="check classes and masks"
+        )
     if slope(1 / COLDEST) <= 0:
         raise UserError("no temperature fits: every pixel of the sample is right", fix="give a larger sample")
     return 1 / brentq(slope, 1 / HOTTEST, 1 / COLDEST, xtol=1e-12, rtol=1e-10)

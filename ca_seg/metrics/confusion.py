@@ -1,13 +1,13 @@
 """One confusion matrix for a whole dataset; every overlap score is read from it.
 
-Scores are taken from the totals of the dataset and not averaged over pictures, so a picture without a class neither
+Scores are taken from the totals of the dataset and not averaged over images, so an image without a class neither
 helps nor harms that class, and two halves of a dataset add up to the whole:
 
                    prediction
                    0   1   2
             0  [   8   1   0 ]     IoU of class 0  =  8 / (8 + 1 + 0 + 2)
-    truth   1  [   2   5   0 ]                        hit / (row + column - hit)
-            2  [   0   0   0 ]     class 2 has neither truth nor prediction: its IoU is nan, not 0 and not 1
+    ground truth 1  [   2   5   0 ]                        hit / (row + column - hit)
+            2  [   0   0   0 ]     class 2 has neither ground truth nor prediction: its IoU is nan, not 0 and not 1
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ca_seg.metrics.label_checks import check_classes, check_labels, check_pair
 
 
 class ConfusionMatrix(Metric):
-    """Counts pixels by (true class, predicted class) over any number of pictures.
+    """Counts pixels by (true class, predicted class) over any number of images.
 
-    `compute` gives int64 [K, K], rows truth, columns prediction. Pixels whose target is `ignore_index` (void) are
+    `compute` gives int64 [K, K], rows ground truth, columns prediction. Pixels whose target is `ignore_index` (void) are
     never counted, whatever was predicted there. Memory is K * K numbers, however long the dataset. States of several
     processes, or of two halves of a dataset (`merge_state`), are summed.
 
@@ -70,46 +70,46 @@ def _counts(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def pixel_accuracy(matrix: Tensor) -> Tensor:
     """The share of counted pixels that are right, 0..1; nan when there is none. (mmseg: aAcc, detectron2: pACC)"""
-    hits, truth, _ = _counts(matrix)
-    return hits.sum() / truth.sum()
+    hits, ground_truth, _ = _counts(matrix)
+    return hits.sum() / ground_truth.sum()
 
 
 def class_accuracy(matrix: Tensor) -> Tensor:
-    """For each class the share of its true pixels that are right, float64 [K]; nan for a class without truth."""
-    hits, truth, _ = _counts(matrix)
-    return hits / truth
+    """For each class the share of its true pixels that are right, float64 [K]; nan for a class without ground truth."""
+    hits, ground_truth, _ = _counts(matrix)
+    return hits / ground_truth
 
 
 def mean_accuracy(matrix: Tensor) -> Tensor:
-    """`class_accuracy`, averaged over the classes that occur in the truth. (mmseg: mAcc, detectron2: mACC)"""
+    """`class_accuracy`, averaged over the classes that occur in the ground truth. (mmseg: mAcc, detectron2: mACC)"""
     return class_accuracy(matrix).nanmean()
 
 
 def class_iou(matrix: Tensor) -> Tensor:
-    """Intersection over union of each class, float64 [K]; nan for a class with no truth and no prediction."""
-    hits, truth, predicted = _counts(matrix)
-    return hits / (truth + predicted - hits)
+    """Intersection over union of each class, float64 [K]; nan for a class with no ground truth and no prediction."""
+    hits, ground_truth, predicted = _counts(matrix)
+    return hits / (ground_truth + predicted - hits)
 
 
-def miou(matrix: Tensor, *, over: Literal["union", "truth"] = "union") -> Tensor:
+def miou(matrix: Tensor, *, over: Literal["union", "ground_truth"] = "union") -> Tensor:
     """Mean IoU, 0..1, over the classes that count; nan when none does.
 
     `over` says which classes count. The two rules agree unless something is predicted that is nowhere true:
 
-    - "union" (the default): every class with truth or prediction. A class that was predicted but is nowhere in the
+    - "union" (the default): every class with ground truth or prediction. A class that was predicted but is nowhere in the
       dataset counts as 0. This is mmseg's IoUMetric (nanmean over classes) and the rule of published figures.
-    - "truth": only classes that occur in the truth, as detectron2's SemSegEvaluator. Never lower than "union".
+    - "ground truth": only classes that occur in the ground truth, as detectron2's SemSegEvaluator. Never lower than "union".
     """
     each = class_iou(matrix)
     if over == "union":
         return each.nanmean()
-    if over == "truth":
+    if over == "ground_truth":
         return each[_counts(matrix)[1] > 0].mean()
-    raise UserError(f"mIoU over {over!r}", allowed="'union' or 'truth'")
+    raise UserError(f"mIoU over {over!r}", allowed="'union' or 'ground truth'")
 
 
 def frequency_weighted_iou(matrix: Tensor) -> Tensor:
     """IoU weighted by how many true pixels a class has, 0..1. (detectron2: fwIoU)"""
-    _, truth, _ = _counts(matrix)
-    present = truth > 0
-    return (class_iou(matrix)[present] * truth[present]).sum() / truth.sum()
+    _, ground_truth, _ = _counts(matrix)
+    present = ground_truth > 0
+    return (class_iou(matrix)[present] * ground_truth[present]).sum() / ground_truth.sum()

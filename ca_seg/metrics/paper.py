@@ -1,14 +1,14 @@
 """The paper's two-class figures, and what they would be if counted as everyone else counts.
 
 ConceptAttention (ICML 2025, tables for ImageNet-Segmentation) reports a pixel accuracy and an "mIoU". The reference
-code does not take an argmax before it counts: it stacks (1 - mask, mask) for prediction and truth and histograms the
+code does not take an argmax before it counts: it stacks (1 - mask, mask) for prediction and ground truth and histograms the
 values 0 and 1 of BOTH channels. A right pixel is then right twice, once with value 0 and once with value 1; a wrong
 pixel is wrong twice:
 
-    mask 1, truth 1     channels  prediction (0, 1)   truth (0, 1)     a hit for value 0, a hit for value 1
-    mask 1, truth 0     channels  prediction (0, 1)   truth (1, 0)     no hit for either
+    mask 1, ground truth 1 channels  prediction (0, 1)   ground truth (0, 1) a hit for value 0, a hit for value 1
+    mask 1, ground truth 0 channels  prediction (0, 1)   ground truth (1, 0) no hit for either
 
-With N pixels of which A * N are right, each value therefore has A * N hits, N predictions and N truths, so
+With N pixels of which A * N are right, each value therefore has A * N hits, N predictions and N ground truths, so
 
     IoU of either value = A N / (N + N - A N) = A / (2 - A)
 

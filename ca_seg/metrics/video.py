@@ -4,7 +4,7 @@ Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object
 for J, F, mean, recall and decay; Pont-Tuset et al., "The 2017 DAVIS Challenge" (arXiv 1704.00675), section 3, for
 several objects. Where the papers leave something open, the published toolkit (davis2017-evaluation) decides.
 
-    truth   . # # .      prediction   . . # #      J = shared / either = 1 / 3
+    ground truth . # # .      prediction   . . # #      J = shared / either = 1 / 3
                                                    F compares outlines only: see `boundary_measure`
 
 per frame -> mean, recall, decay of each object of a sequence -> mean over objects
@@ -64,18 +64,18 @@ class VideoScores:
         return (self.region.mean + self.boundary.mean) / 2
 
 
-def region_similarity(prediction: Tensor, truth: Tensor, void: Tensor | None = None) -> Tensor:
+def region_similarity(prediction: Tensor, ground_truth: Tensor, void: Tensor | None = None) -> Tensor:
     """J, the intersection over union: bool [..., H, W] to float64 [...]. Void counts nowhere; empty/empty is 1."""
-    _check_shapes(prediction, truth, void)
+    _check_shapes(prediction, ground_truth, void)
     if void is not None:
-        prediction, truth = prediction & ~void, truth & ~void
-    shared = (prediction & truth).sum((-2, -1)).cpu().double()
-    either = (prediction | truth).sum((-2, -1)).cpu().double()
+        prediction, ground_truth = prediction & ~void, ground_truth & ~void
+    shared = (prediction & ground_truth).sum((-2, -1)).cpu().double()
+    either = (prediction | ground_truth).sum((-2, -1)).cpu().double()
     return torch.where(either == 0, 1.0, shared / either.clamp(min=1))
 
 
 def boundary_measure(
-    prediction: Tensor, truth: Tensor, void: Tensor | None = None, *, tolerance: float = TOLERANCE
+    prediction: Tensor, ground_truth: Tensor, void: Tensor | None = None, *, tolerance: float = TOLERANCE
 ) -> Tensor:
     """F of the outlines: bool [..., H, W] to float64 [...].
 
@@ -83,24 +83,24 @@ def boundary_measure(
     true one, recall R the share of the true outline within r of the predicted one, and F = 2 P R / (P + R), 0 when
     both are 0. (A pixel is within r exactly when the other outline, dilated by a disk of radius r, covers it.) Neither
     has an outline: 1. One has none: 0. Void pixels are background in both, as in the toolkit. A mask that fills the
-    whole picture has no outline, just as an empty one.
+    whole image has no outline, just as an empty one.
     """
-    _check_shapes(prediction, truth, void)
+    _check_shapes(prediction, ground_truth, void)
     if not 0 < tolerance < 1:
         raise OutOfRange(f"a tolerance of {tolerance}", allowed="a share of the diagonal, above 0 and below 1")
     if void is not None:
-        prediction, truth = prediction & ~void, truth & ~void
-    height, width = truth.shape[-2:]
+        prediction, ground_truth = prediction & ~void, ground_truth & ~void
+    height, width = ground_truth.shape[-2:]
     radius = ceil(tolerance * hypot(height, width))
-    pairs = zip(*(masks.cpu().numpy().reshape(-1, height, width) for masks in (prediction, truth)), strict=True)
+    pairs = zip(*(masks.cpu().numpy().reshape(-1, height, width) for masks in (prediction, ground_truth)), strict=True)
     values = [_outlines_agree(np.argwhere(outline(one)), np.argwhere(outline(two)), radius) for one, two in pairs]
-    return torch.tensor(values, dtype=torch.float64).reshape(truth.shape[:-2])
+    return torch.tensor(values, dtype=torch.float64).reshape(ground_truth.shape[:-2])
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
     """The pixels of bool [H, W] that differ from their neighbour to the right, below, or below right.
 
-    One pixel wide, half a pixel towards the upper left of the true edge. The border of the picture is no edge.
+    One pixel wide, half a pixel towards the upper left of the true edge. The border of the image is no edge.
     """
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
@@ -139,14 +139,14 @@ def score_sequence(
 ) -> SequenceScores:
     """J and F of every object of one sequence.
 
-    `pieces` gives (prediction, truth) for some frames in turn, both integers [F, H, W], the whole making up the
-    sequence in order. A pixel is an object where it holds its id; in the truth it may be 0 (background) or
-    `ignore_index` (void). A frame whose truth is void throughout is unlabelled and is not scored.
+    `pieces` gives (prediction, ground truth) for some frames in turn, both integers [F, H, W], the whole making up the
+    sequence in order. A pixel is an object where it holds its id; in the ground truth it may be 0 (background) or
+    `ignore_index` (void). A frame whose ground truth is void throughout is unlabelled and is not scored.
 
     `frames` is "all" for zero-shot methods, or "inner": without the first frame (which semi-supervised methods are
     given) and the last, as DAVIS 2016 and the semi-supervised track of 2017 do.
 
-    Raises BadMask for shapes that do not fit or an unknown id in the truth, UserError when no frame is left.
+    Raises BadMask for shapes that do not fit or an unknown id in the ground truth, UserError when no frame is left.
     """
     if frames not in ("all", "inner"):
         raise UserError(f"scores over {frames!r} frames", allowed="'all' or 'inner'")
@@ -156,9 +156,9 @@ def score_sequence(
             f"object ids {ids} in {name}", allowed=f"one or more, each once, not 0 (background) nor {ignore_index}"
         )
     scored: list[list[tuple[float, float]] | None] = []  # for each frame the J and F of its objects; None: unlabelled
-    for prediction, truth in pieces:
-        _check_piece(name, ids, prediction, truth, ignore_index)
-        for guess, mask in zip(prediction, truth, strict=True):
+    for prediction, ground_truth in pieces:
+        _check_piece(name, ids, prediction, ground_truth, ignore_index)
+        for guess, mask in zip(prediction, ground_truth, strict=True):
             void = mask == ignore_index
             scored.append(None if void.all() else [_both(guess == i, mask == i, void, tolerance) for i in ids])
     kept = [values for values in (scored if frames == "all" else scored[1:-1]) if values is not None]
@@ -196,29 +196,31 @@ def _mean(parts: Sequence[Summary]) -> Summary:
     return Summary(*columns)
 
 
-def _both(prediction: Tensor, truth: Tensor, void: Tensor, tolerance: float) -> tuple[float, float]:
-    region = region_similarity(prediction, truth, void)
-    return float(region), float(boundary_measure(prediction, truth, void, tolerance=tolerance))
+def _both(prediction: Tensor, ground_truth: Tensor, void: Tensor, tolerance: float) -> tuple[float, float]:
+    region = region_similarity(prediction, ground_truth, void)
+    return float(region), float(boundary_measure(prediction, ground_truth, void, tolerance=tolerance))
 
 
-def _check_shapes(prediction: Tensor, truth: Tensor, void: Tensor | None) -> None:
-    for what, masks in (("a prediction", prediction), ("void", truth if void is None else void)):
-        if masks.shape != truth.shape:
-            raise BadMask(f"{what} of shape {tuple(masks.shape)} for a truth of shape {tuple(truth.shape)}")
+def _check_shapes(prediction: Tensor, ground_truth: Tensor, void: Tensor | None) -> None:
+    for what, masks in (("a prediction", prediction), ("void", ground_truth if void is None else void)):
+        if masks.shape != ground_truth.shape:
+            raise BadMask(
+                f"{what} of shape {tuple(masks.shape)} for a ground truth of shape {tuple(ground_truth.shape)}"
+            )
         if masks.dtype != torch.bool:
             raise BadMask(f"{what} of type {masks.dtype}", allowed="bool", fix="compare a mask with one object id")
 
 
-def _check_piece(name: str, ids: list[int], prediction: Tensor, truth: Tensor, ignore_index: int) -> None:
-    if truth.ndim != 3 or prediction.shape != truth.shape:
+def _check_piece(name: str, ids: list[int], prediction: Tensor, ground_truth: Tensor, ignore_index: int) -> None:
+    if ground_truth.ndim != 3 or prediction.shape != ground_truth.shape:
         raise BadMask(
-            f"{name}: a prediction of shape {tuple(prediction.shape)} for a truth of shape {tuple(truth.shape)}",
+            f"{name}: a prediction of shape {tuple(prediction.shape)} for a ground truth of shape {tuple(ground_truth.shape)}",
             allowed="[F, H, W] both",
             fix="resize the prediction to the size of the mask before scoring",
         )
-    for what, labels in (("prediction", prediction), ("truth", truth)):
+    for what, labels in (("prediction", prediction), ("ground_truth", ground_truth)):
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise BadMask(f"{name}: a {what} of type {labels.dtype}", allowed="integers: object ids")
-    unknown = sorted(set(truth.unique().tolist()) - {*ids, 0, ignore_index})
+    unknown = sorted(set(ground_truth.unique().tolist()) - {*ids, 0, ignore_index})
     if unknown:
-        raise BadMask(f"{name}: the truth has object {unknown[0]}", allowed=f"0, {ids}, {ignore_index} (void)")
+        raise BadMask(f"{name}: the ground truth has object {unknown[0]}", allowed=f"0, {ids}, {ignore_index} (void)")

@@ -1,4 +1,4 @@
-"""Which classes are in the picture at all? The others are taken out before pixels choose.
+"""Which classes are in the image at all? The others are taken out before pixels choose.
 
 With a long vocabulary most classes are absent, and each wins a few pixels somewhere. A class that is there has a place
 where it is strong:
@@ -28,10 +28,10 @@ def present_classes(
     quantile: float = 1.0,
     always: Sequence[int] = (),
 ) -> Tensor:
-    """Which of K classes are in each picture: scores [B, K, h, w], shares, to bool [B, K].
+    """Which of K classes are in each image: scores [B, K, h, w], shares, to bool [B, K].
 
-    The strength of a class is the `quantile` of its scores over the picture: 1 is its best pixel, 0.99 asks for a
-    hundredth of the picture (and does not fall for one pixel). A class stays when its strength is at least
+    The strength of a class is the `quantile` of its scores over the image: 1 is its best pixel, 0.99 asks for a
+    hundredth of the image (and does not fall for one pixel). A class stays when its strength is at least
     `threshold`, at least `relative` times that of the strongest class, and among the `top` strongest. Of equal
     strengths the lower index comes first.
 
@@ -66,7 +66,7 @@ def _strength(scores: Tensor, quantile: float) -> Tensor:
 
 
 def without_absent(scores: Tensor, present: Tensor, *, renormalise: bool = True) -> Tensor:
-    """Scores [B, K, h, w], shares, with absent classes at 0; `present` is bool [B, K], one or more per picture.
+    """Scores [B, K, h, w], shares, with absent classes at 0; `present` is bool [B, K], one or more per image.
 
     With `renormalise` the others share out what the absent ones had, in proportion, so that a pixel sums to what it
     summed to before; a pixel where they all had 0 is shared out evenly among them. Without it they stay as they are.
@@ -75,7 +75,7 @@ def without_absent(scores: Tensor, present: Tensor, *, renormalise: bool = True)
     if present.dtype != torch.bool or present.shape != scores.shape[:2] or not present.any(dim=1).all():
         raise OutOfRange(
             f"present classes of shape {tuple(present.shape)}, {present.dtype}",
-            allowed=f"bool {list(scores.shape[:2])}, one or more classes in each picture",
+            allowed=f"bool {list(scores.shape[:2])}, one or more classes in each image",
         )
     stays = present[:, :, None, None]
     kept = scores * stays

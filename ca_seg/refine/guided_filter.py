@@ -1,14 +1,14 @@
-"""Guided filter: score maps take on the edges of the picture, also from a grid much coarser than it.
+"""Guided filter: score maps take on the edges of the image, also from a grid much coarser than it.
 
 He, Sun and Tang, "Guided Image Filtering" (ECCV 2010), here with a guide of three colours. In each window the
-scores are fitted by a linear function of colour, so they can change only where the picture changes:
+scores are fitted by a linear function of colour, so they can change only where the image changes:
 
     a = (covariance of I in the window + epsilon)^-1 * covariance of I with the scores        [3] per class
     b = mean score - a . mean I
     refined = (mean of a over the windows that hold the pixel) . I + (mean of b)
 
-The fit is made at the size of the scores with the picture shrunk to it; a and b are then enlarged and applied to the
-full picture (He and Sun, "Fast Guided Filter", arXiv 1505.00996): the picture's edges, for the cost of the grid.
+The fit is made at the size of the scores with the image shrunk to it; a and b are then enlarged and applied to the
+full image (He and Sun, "Fast Guided Filter", arXiv 1505.00996): the image's edges, for the cost of the grid.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange
-from ca_seg.refine.shapes import check_picture, resized
+from ca_seg.refine.shapes import check_image
 
 RADIUS = 4  # cells of the score grid
-EPSILON = 1e-3  # of a picture in 0..1: colour noise of about 0.03 is smoothed over
+EPSILON = 1e-3  # of an image in 0..1: colour noise of about 0.03 is smoothed over
 
 
-def guided_filter(scores: Tensor, picture: Tensor, *, radius: int = RADIUS, epsilon: float = EPSILON) -> Tensor:
-    """Scores [B, K, h, w] guided by a picture [B, 3, H, W], to [B, K, H, W] float32 or wider.
+def guided_filter(scores: Tensor, image: Tensor, *, radius: int = RADIUS, epsilon: float = EPSILON) -> Tensor:
+    """Scores [B, K, h, w] guided by an image [B, 3, H, W], to [B, K, H, W] float32 or wider.
 
     `radius` is in cells of the score grid: a window has (2 * radius + 1)^2 cells, less at the border. `epsilon` is a
     variance of colour: patches whose variance is below it are smoothed, edges above it are kept.
 
     Scores that sum to 1 over the classes still do, but single ones may go a little below 0 or above 1 beside an edge.
-    Scores that are the same everywhere are unchanged; a picture of one colour gives the mean over windows, twice.
+    Scores that are the same everywhere are unchanged; an image of one colour gives the mean over windows, twice.
     Raises UserError for other shapes, OutOfRange for a radius below 1 or an epsilon that is not above 0.
     """
-    check_picture(scores, picture)
+    check_image(scores, image)
     if radius < 1:
         raise OutOfRange(f"a radius of {radius}", allowed="1 or more cells of the score grid")
     if not epsilon > 0:
         raise OutOfRange(f"an epsilon of {epsilon}", allowed="above 0")
-    scores, picture = (x if x.dtype == torch.float64 else x.float() for x in (scores, picture))
-    guide = picture
-    if picture.shape[-2:] != scores.shape[-2:]:
+    scores, image = (x if x.dtype == torch.float64 else x.float() for x in (scores, image))
+    guide = image
+    if image.shape[-2:] != scores.shape[-2:]:
         size = (scores.shape[-2], scores.shape[-1])
-        guide = interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
+        guide = interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
     slope, offset = _fit(scores, guide, radius, epsilon)
-    height, width = picture.shape[-2:]
-    refined = resized(offset, height, width).clone()
+    height, width = image.shape[-2:]
+    refined = resize_maps(offset, height, width).clone()
     for c in range(3):
-        refined.addcmul_(resized(slope[:, :, c], height, width), picture[:, c : c + 1])
+        refined.addcmul_(resize_maps(slope[:, :, c], height, width), image[:, c : c + 1])
     return refined
 
 
@@ -69,6 +70,6 @@ def _fit(scores: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Te
 
 
 def _box(maps: Tensor, radius: int) -> Tensor:
-    """The mean over each window, of the cells that lie in the picture."""
+    """The mean over each window, of the cells that lie in the image."""
     rows = avg_pool2d(maps, (2 * radius + 1, 1), stride=1, padding=(radius, 0), count_include_pad=False)
     return avg_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius), count_include_pad=False)

@@ -10,7 +10,7 @@ neighbours of p at each of D dilations, 8 D in all:
     . . . . .       one step: score_p <- sum over q in N(p) of a(p, q) * score_q
     x . x . x       (dilation 2)
 
-The border repeats the outermost pixels. `a` follows from the picture alone and is made once.
+The border repeats the outermost pixels. `a` follows from the image alone and is made once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange
-from ca_seg.refine.shapes import check_picture, resized
+from ca_seg.refine.shapes import check_image
 
 ITERATIONS = 10
 DILATIONS = (1, 2, 4, 8, 12, 24)
@@ -31,24 +32,24 @@ _DEVIATIONS = 0.1
 
 
 def pamr(
-    scores: Tensor, picture: Tensor, *, iterations: int = ITERATIONS, dilations: Sequence[int] = DILATIONS
+    scores: Tensor, image: Tensor, *, iterations: int = ITERATIONS, dilations: Sequence[int] = DILATIONS
 ) -> Tensor:
-    """Scores [B, K, h, w] refined along a picture [B, 3, H, W], to [B, K, H, W] float32 or wider.
+    """Scores [B, K, h, w] refined along an image [B, 3, H, W], to [B, K, H, W] float32 or wider.
 
     Each step takes a weighted mean, so shares stay shares and no score leaves the range of those it came from; a
-    picture of one colour gives the plain mean over N(p). Scores are resized (bilinear) to the picture first. Memory:
+    image of one colour gives the plain mean over N(p). Scores are resized (bilinear) to the image first. Memory:
     three maps the size of the result, and one plane for each neighbour.
 
     Raises UserError for other shapes, OutOfRange for fewer than 0 iterations, or dilations that are none or below 1.
     """
-    check_picture(scores, picture)
+    check_image(scores, image)
     if iterations < 0:
         raise OutOfRange(f"{iterations} iterations", allowed="0 or more")
     if not dilations or min(dilations) < 1:
         raise OutOfRange(f"dilations {tuple(dilations)}", allowed="one or more, each 1 or more")
-    scores, picture = (x if x.dtype == torch.float64 else x.float() for x in (scores, picture))
-    scores = resized(scores, *picture.shape[-2:])
-    weights = neighbour_weights(picture, dilations)
+    scores, image = (x if x.dtype == torch.float64 else x.float() for x in (scores, image))
+    scores = resize_maps(scores, *image.shape[-2:])
+    weights = neighbour_weights(image, dilations)
     for _ in range(iterations):
         spread = torch.zeros_like(scores)
         for weight, neighbour in zip(weights.unbind(1), _neighbours(scores, dilations), strict=True):
@@ -57,16 +58,16 @@ def pamr(
     return scores
 
 
-def neighbour_weights(picture: Tensor, dilations: Sequence[int]) -> Tensor:
+def neighbour_weights(image: Tensor, dilations: Sequence[int]) -> Tensor:
     """a: [B, 8 * len(dilations), H, W], which sums to 1 over the neighbours."""
-    around, itself = list(_neighbours(picture, dilations)), len(dilations)
+    around, itself = list(_neighbours(image, dilations)), len(dilations)
     values = len(around) + itself
-    mean = (sum(around) + itself * picture) / values
-    squares = itself * (picture - mean).square()
+    mean = (sum(around) + itself * image) / values
+    squares = itself * (image - mean).square()
     for neighbour in around:
         squares += (neighbour - mean).square()
     deviation = _DEVIATIONS * (squares / (values - 1)).sqrt() + 1e-8
-    closeness = [-((neighbour - picture).abs() / deviation).mean(dim=1) for neighbour in around]
+    closeness = [-((neighbour - image).abs() / deviation).mean(dim=1) for neighbour in around]
     return torch.stack(closeness, dim=1).softmax(dim=1)
 
 

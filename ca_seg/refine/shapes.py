@@ -1,9 +1,8 @@
-"""What every refinement asks of its scores and picture."""
+"""What every refinement asks of its scores and image."""
 
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ca_seg.errors import OutOfRange, UserError
 
@@ -25,18 +24,11 @@ def check_shares(scores: Tensor) -> None:
         )
 
 
-def check_picture(scores: Tensor, picture: Tensor) -> None:
-    """Raises UserError unless the scores are float [B, K, h, w] and the picture is float [B, 3, H, W]."""
+def check_image(scores: Tensor, image: Tensor) -> None:
+    """Raises UserError unless the scores are float [B, K, h, w] and the image is float [B, 3, H, W]."""
     check_scores(scores)
-    if picture.ndim != 4 or not picture.is_floating_point() or picture.shape[:2] != (len(scores), 3):
+    if image.ndim != 4 or not image.is_floating_point() or image.shape[:2] != (len(scores), 3):
         raise UserError(
-            f"a picture of shape {tuple(picture.shape)}, {picture.dtype} for scores of shape {tuple(scores.shape)}",
+            f"an image of shape {tuple(image.shape)}, {image.dtype} for scores of shape {tuple(scores.shape)}",
             allowed=f"float [{len(scores)}, 3, H, W], 0..1",
         )
-
-
-def resized(maps: Tensor, height: int, width: int) -> Tensor:
-    """[B, K, h, w] to [B, K, height, width], bilinear; untouched where it has that size already."""
-    if maps.shape[-2:] == (height, width):
-        return maps
-    return interpolate(maps, (height, width), mode="bilinear", align_corners=False)

@@ -1,1 +1,1 @@
-"""Looking at pseudo-labels: the pictures that are worth a look, and one page that shows them."""
+"""Looking at pseudo-labels: the images that are worth a look, and one page that shows them."""

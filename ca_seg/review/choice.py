@@ -1,8 +1,8 @@
-"""Which pictures of a run are worth a look, in one pass over its manifest and memory for the chosen ones alone.
+"""Which images of a run are worth a look, in one pass over its manifest and memory for the chosen ones alone.
 
-confidence  least mean confidence of the picture; a pixel without a label counts as 0
+confidence  least mean confidence of the image; a pixel without a label counts as 0
 class       for each class in turn those where it is least sure, so that rare classes come up too
-area        smallest share of the picture that a class has: specks are often mistakes
+area        smallest share of the image that a class has: specks are often mistakes
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.labels.entry import Entry
+from ca_seg.labelling.entry import Entry
 
 ORDERS = ("confidence", "class", "area")
 
@@ -65,7 +65,7 @@ class Choice:
         if entry.area.keys() != entry.confidence.keys():
             raise UserError(f"{entry.key} was labelled without a confidence", fix="label again, with one")
         if self.by == "confidence":
-            return [("", picture_confidence(entry))]
+            return [("", image_confidence(entry))]
         if self.by == "class":
             return entry.confidence.items()
         size = entry.height * entry.width
@@ -73,7 +73,7 @@ class Choice:
 
     @property
     def chosen(self) -> list[Entry]:
-        """The first first; no picture twice."""
+        """The first first; no image twice."""
         columns = [worst.entries() for _, worst in sorted(self._worst.items())]
         turns = (entry for row in zip_longest(*columns) for entry in row if entry is not None)
         return list({entry.key: entry for entry in turns}.values())[: self.count]
@@ -83,7 +83,7 @@ class Choice:
         return self._draw
 
 
-def picture_confidence(entry: Entry) -> float:
+def image_confidence(entry: Entry) -> float:
     """The mean confidence over all pixels, those without a label counting as 0."""
     return sum(area * entry.confidence[name] for name, area in entry.area.items()) / (entry.height * entry.width)
 

@@ -13,26 +13,26 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, UnreadableImage, UserError
-from ca_seg.labels.entry import Entry
-from ca_seg.labels.run_reader import LabelRun
-from ca_seg.labels.statistics import AREAS, LabelStatistics
-from ca_seg.review.choice import picture_confidence
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.run_reader import LabelRun
+from ca_seg.labelling.statistics import AREAS, LabelStatistics
+from ca_seg.review.choice import image_confidence
 from ca_seg.review.thumbnail import thumbnail
 from ca_seg.visual.palette import colour
-from ca_seg.written import written
 
 LEADS = {
     "confidence": "the least certain first; a pixel without a label counts as 0",
     "class": "for each class in turn, where it is least certain",
     "area": "the smallest area of a class first",
 }
-CHIPS = 12  # classes of a picture that are named under it
+CHIPS = 12  # classes of an image that are named under it
 
 
 @dataclass
 class ReviewPage:
-    """What is written; `failed` lists pictures that could not be shown, once it has been."""
+    """What is written; `failed` lists images that could not be shown, once it has been."""
 
     run: LabelRun
     statistics: LabelStatistics
@@ -42,7 +42,7 @@ class ReviewPage:
     failed: list[tuple[str, str]] | None = None
 
     def write(self, path: Path, entries: Sequence[Entry]) -> int:
-        """Write the page, picture by picture; gives its size in bytes."""
+        """Write the page, image by image; gives its size in bytes."""
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string((files("ca_seg.review") / "review.html.j2").read_text(encoding="utf-8"))
         self.shown, self.failed = 0, []
@@ -56,7 +56,7 @@ class ReviewPage:
             data=self._data(),
             failed=self.failed,
         )
-        with written(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
+        with atomic_write(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(parts)
         return path.stat().st_size
 
@@ -67,16 +67,16 @@ class ReviewPage:
             try:
                 small = thumbnail(self.run, entry)
             except (UnreadableImage, BadMask) as problem:
-                self.failed.append((entry.picture, str(problem)))
+                self.failed.append((entry.image, str(problem)))
                 continue
             size = entry.height * entry.width
             largest = sorted(entry.area.items(), key=lambda item: (-item[1], item[0]))
             self.shown += 1
             yield {
-                "name": entry.picture,
+                "name": entry.image,
                 "small": small,
                 "size": f"{entry.width} x {entry.height}",
-                "confidence": picture_confidence(entry),
+                "confidence": image_confidence(entry),
                 "unlabelled": 1 - sum(entry.area.values()) / size,
                 "present": [places[name] for name in entry.area],
                 "chips": [
@@ -87,7 +87,7 @@ class ReviewPage:
                 "links": [
                     (what, _link(page, target))
                     for what, target in (
-                        ("picture", self.run.picture_path(entry)),
+                        ("image", self.run.image_path(entry)),
                         ("mask", self.run.mask_path(entry)),
                         ("confidence map", self.run.confidence_path(entry)),
                     )
@@ -106,7 +106,7 @@ class ReviewPage:
     def _data(self) -> dict[str, Any]:
         """What the script computes with. Histograms by index of the class, only of those that were labelled."""
         own = self.statistics
-        there = np.flatnonzero(own.class_pictures).tolist()
+        there = np.flatnonzero(own.class_images).tolist()
         return {
             "names": list(self.run.classes),
             "colours": {row["index"]: row["colour"] for row in self._classes()},
@@ -119,12 +119,12 @@ class ReviewPage:
     def _facts(self) -> list[tuple[str, str]]:
         own = self.statistics
         labelled = int(own.class_pixels.sum()) / max(1, own.pixels)
-        used = int((own.class_pictures > 0).sum())
+        used = int((own.class_images > 0).sum())
         facts = [
-            ("pictures", f"{own.pictures:,} labelled"),
+            ("images", f"{own.images:,} labelled"),
             ("classes", f"{used} of {len(own.classes)} occur"),
             ("pixels with a label", f"{100 * labelled:.1f} %"),
-            ("pictures without any label", f"{own.without_label:,}"),
+            ("images without any label", f"{own.without_label:,}"),
             ("skipped", "the run is not finished" if self.skipped is None else f"{len(self.skipped):,}"),
         ]
         facts += [("backbone", str(self.run.settings.get("model", {}).get("backbone")))]

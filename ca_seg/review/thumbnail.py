@@ -1,6 +1,6 @@
-"""One labelled picture, small enough for a page.
+"""One labelled image, small enough for a page.
 
-picture     WebP, at most 320 pixels on its long side
+image       WebP, at most 320 pixels on its long side
 labels      PNG of the same size: red = class index (255: none), green = confidence in whole percent
 """
 
@@ -15,9 +15,9 @@ from PIL import Image
 
 from ca_seg.data.read import read_image
 from ca_seg.errors import UnreadableImage
-from ca_seg.labels.entry import Entry
-from ca_seg.labels.run_reader import LabelRun
-from ca_seg.labels.statistics import confidence_level
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.run_reader import LabelRun
+from ca_seg.labelling.statistics import confidence_level
 
 SIDE = 320
 
@@ -26,7 +26,7 @@ SIDE = 320
 class Thumbnail:
     width: int
     height: int
-    picture: str  # data URIs
+    image: str  # data URIs
     labels: str
 
 
@@ -35,7 +35,7 @@ def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
 
     Raises UnreadableImage and BadMask for files that are missing, broken, or no longer of the label's size.
     """
-    path = run.picture_path(entry)
+    path = run.image_path(entry)
     pixels = read_image(path)
     if tuple(pixels.shape[1:]) != (entry.height, entry.width):
         raise UnreadableImage(
@@ -46,16 +46,16 @@ def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
     mask, sure = run.mask(entry), confidence_level(run.confidence(entry))
     scale = min(1.0, SIDE / max(entry.height, entry.width))
     size = max(1, round(entry.width * scale)), max(1, round(entry.height * scale))
-    picture = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    image = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
     labels = Image.fromarray(np.stack([mask, sure, np.zeros_like(mask)], axis=-1))
     return Thumbnail(
         *size,
-        _uri(picture.resize(size, Image.Resampling.LANCZOS), "WEBP", quality=80),
+        _uri(image.resize(size, Image.Resampling.LANCZOS), "WEBP", quality=80),
         _uri(labels.resize(size, Image.Resampling.NEAREST), "PNG"),
     )
 
 
-def _uri(picture: Image.Image, kind: str, **options: int) -> str:
+def _uri(image: Image.Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, format=kind, **options)
+    image.save(buffer, format=kind, **options)
     return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -20,9 +20,9 @@ from ca_seg.tasks.probe import Probe
 
 
 class CachedFeatures(pl.Callback):
-    """Lets the loaders of a `SegmentationData` read features in the place of pictures.
+    """Lets the loaders of a `SegmentationData` read features in the place of images.
 
-    `augment` shows the features of training pictures flipped, scaled and cropped (see `features/augment.py`). Pictures
+    `augment` shows the features of training images flipped, scaled and cropped (see `features/augment.py`). Images
     without features are among the probe's skipped; damaged parts of the cache are computed again and told.
     """
 

@@ -1,8 +1,8 @@
-"""What a head is trained by: losses at the picture's size, or cross entropy at the tokens.
+"""What a head is trained by: losses at the image's size, or cross entropy at the tokens.
 
-picture   logits brought to the picture, [B, K, H, W], against the mask [B, H, W]: cross-entropy, dice, lovasz, focal
+image     logits brought to the image, [B, K, H, W], against the mask [B, H, W]: cross-entropy, dice, lovasz, focal
 tokens    logits [B, K, h, w] against the share of each class in the token's pixels: cross-entropy alone. The same
-          as at the picture with logits brought there by nearest neighbour, and far quicker: K numbers for a token
+          as at the image with logits brought there by nearest neighbour, and far quicker: K numbers for a token
           and not for each of its pixels
 
 pixels  cat cat grass grass
@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ca_seg.data.classes import IGNORE_INDEX
 from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.vocabulary import IGNORE_INDEX
 
 LOSSES = ("cross-entropy", "dice", "lovasz", "focal")
-PLACES = ("picture", "tokens")
+PLACES = ("image", "tokens")
 
 
 class SegmentationLoss:
     """A weighted sum of losses. Raises UnknownName, OutOfRange for a weight, UserError for a loss not for tokens."""
 
-    def __init__(self, weights: Mapping[str, float], at: str = "picture") -> None:
+    def __init__(self, weights: Mapping[str, float], at: str = "image") -> None:
         if at not in PLACES:
             raise UnknownName("place of the loss", at, PLACES)
         for name, weight in weights.items():
@@ -38,7 +38,7 @@ class SegmentationLoss:
         if not weights:
             raise UserError("no loss was named", allowed=", ".join(LOSSES))
         if at == "tokens" and set(weights) != {"cross-entropy"}:
-            raise UserError("at the tokens there is cross-entropy alone", fix="take --model.loss_at picture")
+            raise UserError("at the tokens there is cross-entropy alone", fix="take --model.loss_at image")
         self.at = at
         self.terms = {name: (weight, _of_smp(name)) for name, weight in weights.items()}
 
@@ -84,9 +84,9 @@ def token_counts(
     batch, rows, columns = mask.shape
     across = torch.arange(rows, device=mask.device) * height // rows
     along = torch.arange(columns, device=mask.device) * width // columns
-    picture = torch.arange(batch, device=mask.device)[:, None, None]
+    image = torch.arange(batch, device=mask.device)[:, None, None]
     kind = mask.clamp(max=classes)  # void is a class of its own, and left out at the end
-    place = ((picture * (classes + 1) + kind) * height + across[:, None]) * width + along
+    place = ((image * (classes + 1) + kind) * height + across[:, None]) * width + along
     each = None if weight is None else weight.flatten().float()
     counts = torch.bincount(place.flatten(), weights=each, minlength=batch * (classes + 1) * height * width)
     return counts.float().view(batch, classes + 1, height, width)[:, :-1]

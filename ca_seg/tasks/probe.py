@@ -1,6 +1,6 @@
 """Train a head on the features of a frozen source.
 
-picture ──► source (frozen, eval, not in the checkpoint) ─┐
+image   ──► source (frozen, eval, not in the checkpoint) ─┐
 or its features from the cache ───────────────────────────┴─► features ──► head ──► logits ──► loss
 """
 
@@ -13,13 +13,13 @@ import pytorch_lightning as pl
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ca_seg.data.classes import IGNORE_INDEX
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import SegmentationLoss
+from ca_seg.vocabulary import IGNORE_INDEX
 
 
 class Probe(pl.LightningModule):
@@ -27,7 +27,7 @@ class Probe(pl.LightningModule):
 
     AdamW; the learning rate rises over `warmup_steps`, then falls to zero along a cosine (DINOv2's protocol). With
     `ema`, an average of the weights is kept beside them, and validated and given away in their place. A batch whose
-    every pixel is void is left out. Raises UserError, naming the pictures, when the loss is not a number.
+    every pixel is void is left out. Raises UserError, naming the images, when the loss is not a number.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Probe(pl.LightningModule):
         """[B, channels, h, w]: from the batch where it carries them, else computed."""
         if "features" in batch:
             return batch["features"]
-        return self.source(batch["image"], [picture_seed(self.seed, stem) for stem in batch["stem"]])
+        return self.source(batch["image"], [image_seed(self.seed, image_id) for image_id in batch["image_id"]])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
         self._note(batch)
         mask = batch["mask"]
-        if not batch["stem"] or bool((mask == IGNORE_INDEX).all()):
+        if not batch["image_id"] or bool((mask == IGNORE_INDEX).all()):
             return self._nothing()
         features, mask = self.trained.head.for_training(self.features(batch), mask)
         if self.loss.at == "tokens":
@@ -90,7 +90,7 @@ class Probe(pl.LightningModule):
                 f"the loss became {float(loss.detach())} at step {self.global_step}, {self._culprits(batch, features)}",
                 fix="go on from the last whole epoch with --resume true and a smaller --model.lr",
             )
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["stem"]))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["image_id"]))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
@@ -99,7 +99,7 @@ class Probe(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self._note(batch)
-        if batch["stem"]:
+        if batch["image_id"]:
             height, width = batch["mask"].shape[1:]
             logits = self.result(self.features(batch), (height, width))
             self.confusion.update(logits.argmax(dim=1), batch["mask"])
@@ -108,7 +108,7 @@ class Probe(pl.LightningModule):
         matrix = self.confusion.compute()
         if not bool(matrix.sum()):
             why = next(iter(self.skipped.values()), "every pixel of the masks is void")
-            raise UserError(f"no picture could be scored: {why}", fix="mend the pictures, their masks, or the cache")
+            raise UserError(f"no image could be scored: {why}", fix="mend the images, their masks, or the cache")
         self.log_dict({"val/miou": miou(matrix), "val/pixel_accuracy": pixel_accuracy(matrix)}, prog_bar=True)
         self.confusion.reset()
 

@@ -1,4 +1,4 @@
-"""Everything that is counted of one protocol, over a stream of pictures, in memory that does not grow."""
+"""Everything that is counted of one protocol, over a stream of images, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.heads.zero_shot import Segmentation
+from ca_seg.heads.zero_shot import MaskPrediction
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.bootstrap import BootstrapIntervals
 from ca_seg.metrics.boundary import BoundaryIoU, mean_boundary_iou
@@ -37,8 +37,8 @@ class ProtocolScores(nn.Module):
         self.calibration = CalibrationError()
         self.intervals = BootstrapIntervals(num_classes)
 
-    def update(self, stem: str, decided: Segmentation, offered: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Add one picture: its decision over the `offered` classes, its truth [H, W]. Gives the classes [H, W]."""
+    def update(self, image_id: str, decided: MaskPrediction, offered: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Add one image: its decision over the `offered` classes, its ground truth [H, W]. Gives the classes [H, W]."""
         guess = offered[decided.mask[0]]
         present = mask[mask != 255].unique()
         place = torch.full((256,), 255, device=mask.device)
@@ -47,7 +47,7 @@ class ProtocolScores(nn.Module):
         self.confusion.update(guess, mask)
         self.precision.update(decided.scores_of(among), place[mask][None])
         self.boundary.update(guess, mask)
-        self.intervals.update([stem], guess[None], mask[None])
+        self.intervals.update([image_id], guess[None], mask[None])
         if self.calibrated:
             self.calibration.update(decided.confidence[0], guess, mask)
         return guess
@@ -66,7 +66,7 @@ class ProtocolScores(nn.Module):
         return found | ({"ece": float(self.calibration.compute())} if self.calibrated else {})
 
     def interval_table(self) -> dict[str, list[float]]:
-        """95 % bootstrap intervals over pictures, [low, high]."""
+        """95 % bootstrap intervals over images, [low, high]."""
         return {name: [found.low, found.high] for name, found in self.intervals.compute().items()}
 
     def reliability(self) -> list[dict[str, float]]:
@@ -91,14 +91,14 @@ class ProtocolScores(nn.Module):
         return class_iou(self.confusion.compute())
 
 
-def picture_miou(guess: torch.Tensor, mask: torch.Tensor) -> float:
-    """Mean IoU over the classes that are in the picture's truth: what a single picture is ranked by."""
+def image_miou(guess: torch.Tensor, mask: torch.Tensor) -> float:
+    """Mean IoU over the classes that are in the image's ground truth: what a single image is ranked by."""
     counted = mask != 255
-    truth, found = mask[counted], guess[counted]
-    hits = torch.bincount(truth[truth == found], minlength=256)
-    in_truth, in_guess = torch.bincount(truth, minlength=256), torch.bincount(found, minlength=256)
-    there = in_truth > 0
-    return float((hits[there] / (in_truth + in_guess - hits)[there]).mean())
+    ground_truth, found = mask[counted], guess[counted]
+    hits = torch.bincount(ground_truth[ground_truth == found], minlength=256)
+    in_ground_truth, in_guess = torch.bincount(ground_truth, minlength=256), torch.bincount(found, minlength=256)
+    there = in_ground_truth > 0
+    return float((hits[there] / (in_ground_truth + in_guess - hits)[there]).mean())
 
 
 def all_of(value: Any) -> list[Any]:

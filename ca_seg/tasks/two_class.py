@@ -1,6 +1,6 @@
 """The paper's own protocol: one object against its background, with background words; its figures and the true ones.
 
-words   [ the picture's class | background words ]
+words   [ the image's class | background words ]
         threshold    foreground where the class's map is above its mean       (the paper on ImageNet-Segmentation)
         argmax       foreground where no background word is the largest        (the paper on VOC, single-class)
 size    the map nearest to `size` x `size` pixels, the mask nearest to the same; 224 in the paper
@@ -17,12 +17,12 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import interpolate
 
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UserError
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.confusion import ConfusionMatrix
 from ca_seg.metrics.paper import two_class_scores
-from ca_seg.tasks.zero_shot import Record
+from ca_seg.predictors.predictor import Prediction, Predictor
 from ca_seg.vocabulary import Vocabulary
 
 DECISIONS = ("threshold", "argmax")
@@ -30,17 +30,17 @@ SIZE = 224  # pixels (paper, appendix on settings; reference code)
 
 
 class TwoClass(pl.LightningModule):
-    """Scores `record` on pictures that show one class of `classes` beside the background.
+    """Scores `predictor` on images that show one class of `classes` beside the background.
 
-    `background` is the name of the background class (or None: every class but the picture's counts as background when
-    `stuff` names it). `words` gives single pictures a word of their own (ImageNet-Segmentation's classes). A picture
+    `background` is the name of the background class (or None: every class but the image's counts as background when
+    `stuff` names it). `words` gives single images a word of their own (ImageNet-Segmentation's classes). An image
     with several classes, or none, is listed in `skipped`. After `trainer.test`, `figures[decision]` has accuracy,
     paper_miou, true_miou and map.
     """
 
     def __init__(
         self,
-        record: Record,
+        predictor: Predictor,
         classes: Sequence[str],
         background_words: Sequence[str],
         *,
@@ -53,7 +53,7 @@ class TwoClass(pl.LightningModule):
         super().__init__()
         if not background_words:
             raise UserError("no background word was given", fix="name some: floor grass sky")
-        self.record: Record | None = record
+        self.predictor: Predictor | None = predictor
         self.classes, self.background_words = tuple(classes), tuple(background_words)
         self.behind = {background, *stuff}
         self.words, self.size, self.seed = dict(words or {}), size, seed
@@ -65,24 +65,26 @@ class TwoClass(pl.LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
-        if not batch["stem"]:
+        if not batch["image_id"]:
             return
-        assert self.record is not None
-        recorded = self.record(batch["image"], [picture_seed(self.seed, stem) for stem in batch["stem"]])
-        for i, stem in enumerate(batch["stem"]):
+        assert self.predictor is not None
+        prediction = self.predictor.predict(
+            batch["image"], [image_seed(self.seed, image_id) for image_id in batch["image_id"]]
+        )
+        for i, image_id in enumerate(batch["image_id"]):
             mask = batch["mask"][i]
             there = [c for c in mask[mask != 255].unique().tolist() if self.classes[c] not in self.behind]
             if len(there) != 1:
                 self.skipped.append((batch["path"][i], f"it shows {len(there)} classes, not one"))
                 continue
-            self._score(recorded.select(i), self.words.get(stem, self.classes[there[0]]), mask, there[0])
+            self._score(prediction.select(i), self.words.get(image_id, self.classes[there[0]]), mask, there[0])
             self.scored += 1
 
-    def _score(self, recorded: Any, word: str, mask: torch.Tensor, own: int) -> None:
+    def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, own: int) -> None:
         others = tuple(other for other in self.background_words if other != word)
-        maps = recorded.maps(Vocabulary((word, *others), tuple((w,) for w in (word, *others)))).to(mask.device)
-        truth = torch.where(mask == 255, mask, (mask == own).long())
-        target = interpolate(truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()
+        maps = prediction.maps(Vocabulary((word, *others), tuple((w,) for w in (word, *others)))).to(mask.device)
+        ground_truth = torch.where(mask == 255, mask, (mask == own).long())
+        target = interpolate(ground_truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()
         score = maps[0, 0]
         guesses = {"threshold": score > score.mean(), "argmax": maps[0].argmax(dim=0) == 0}
         for decision, guess in guesses.items():

@@ -7,8 +7,8 @@ from typing import Any
 
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
-from ca_seg.written import written
 
 
 class WholeCheckpoint(TorchCheckpointIO):
@@ -16,7 +16,7 @@ class WholeCheckpoint(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
-            with written(Path(path)) as part:
+            with atomic_write(Path(path)) as part:
                 super().save_checkpoint(checkpoint, part, storage_options)
         except RuntimeError as problem:  # torch's own writer on a full disk
             raise UserError(

@@ -1,1 +1,1 @@
-"""Pictures of results: overlays with legends, heat maps, palette masks, and one page that opens offline."""
+"""Images of results: overlays with legends, heat maps, palette masks, and one page that opens offline."""

@@ -1,4 +1,4 @@
-"""Text on pictures, with the font that matplotlib brings along."""
+"""Text on images, with the font that matplotlib brings along."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageFont
 
-SMALLEST, LARGEST = 384, 1600  # pixels of the long side of a picture as it is shown
+SMALLEST, LARGEST = 384, 1600  # pixels of the long side of an image as it is shown
 
 
 @cache
@@ -39,7 +39,7 @@ def wrapped(text: str, width: float, letters: ImageFont.FreeTypeFont, lines: int
 
 
 def shown_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width at which a picture is shown: small ones are enlarged, huge ones made smaller."""
+    """Height and width at which an image is shown: small ones are enlarged, huge ones made smaller."""
     long = max(height, width)
     scale = min(LARGEST, max(SMALLEST, long)) / long
     return max(1, round(height * scale)), max(1, round(width * scale))

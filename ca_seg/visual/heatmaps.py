@@ -1,4 +1,4 @@
-"""One heat map per concept beside the picture, as in the paper's figures."""
+"""One heat map per concept beside the image, as in the paper's figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> 
     scale = TILE / max(image.shape[:2])
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     slot, letters = max(width, NARROWEST), font(14)
-    tiles = [(resized(image, height, width), ["picture"])]
+    tiles = [(resized(image, height, width), ["image"])]
     for values, name in zip(maps, names, strict=True):
         low, high = float(values.min()), float(values.max())
         share = (values - low) / max(high - low, 1e-12)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ca_seg.atomic import atomic_write
 from ca_seg.visual.palette import palette_bytes
-from ca_seg.written import written
 
 
 def write_mask(path: Path, mask: np.ndarray, to_ids: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -19,9 +19,9 @@ def write_mask(path: Path, mask: np.ndarray, to_ids: Callable[[np.ndarray], np.n
     cannot be written.
     """
     ids = to_ids(mask)
-    picture = Image.fromarray(ids)
+    image = Image.fromarray(ids)
     if ids.dtype == np.uint8:
-        picture = Image.fromarray(ids, mode="P")
-        picture.putpalette(palette_bytes(shift=1))
-    with written(path) as part:
-        picture.save(part, format="PNG")
+        image = Image.fromarray(ids, mode="P")
+        image.putpalette(palette_bytes(shift=1))
+    with atomic_write(path) as part:
+        image.save(part, format="PNG")

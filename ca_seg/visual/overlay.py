@@ -1,4 +1,4 @@
-"""A picture with its classes laid over it in colour, and a legend beside it."""
+"""An image with its classes laid over it in colour, and a legend beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ca_seg.visual.drawing import cut, font, resized, shown_size
 from ca_seg.visual.palette import colour
 
 NONE = 255
-ROWS = 12  # rows of a legend that are shown however low the picture is
+ROWS = 12  # rows of a legend that are shown however low the image is
 
 
 def overlay(
@@ -25,16 +25,16 @@ def overlay(
 ) -> Image.Image:
     """`image` uint8 [H, W, 3] under `mask` [H, W] of class indices (255: no class), outlines between classes.
 
-    The legend names the classes that are there, largest first, with their share of the picture. `colours` gives each
-    class its place in the palette (default: its index), so that a class looks alike in several pictures.
+    The legend names the classes that are there, largest first, with their share of the image. `colours` gives each
+    class its place in the palette (default: its index), so that a class looks alike in several images.
     """
     height, width = shown_size(*mask.shape)
-    picture = np.asarray(resized(image, height, width), np.float32)
+    enlarged = np.asarray(resized(image, height, width), np.float32)
     large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
     table = np.array([colour(i if colours is None else colours[i]) for i in range(len(names))], np.float32)
     inside = large != NONE
-    painted = picture.copy()
-    painted[inside] = (1 - alpha) * picture[inside] + alpha * table[large[inside]]
+    painted = enlarged.copy()
+    painted[inside] = (1 - alpha) * enlarged[inside] + alpha * table[large[inside]]
     edges = np.zeros_like(inside)
     edges[:, 1:] |= large[:, 1:] != large[:, :-1]
     edges[1:] |= large[1:] != large[:-1]
@@ -53,23 +53,23 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
 
 
-def _beside(picture: Image.Image, rows: Sequence[tuple[tuple[int, int, int], str, str]]) -> Image.Image:
-    """The picture and right of it colour, name and share of each row. A low picture gets room below it for the rows."""
-    size = max(14, min(picture.height, 2 * picture.width) // 26)
+def _beside(image: Image.Image, rows: Sequence[tuple[tuple[int, int, int], str, str]]) -> Image.Image:
+    """The image and right of it colour, name and share of each row. A low image gets room below it for the rows."""
+    size = max(14, min(image.height, 2 * image.width) // 26)
     line, letters = round(1.7 * size), font(size)
-    room = max(ROWS, picture.height // line - 1)
+    room = max(ROWS, image.height // line - 1)
     shown, over = rows[:room], len(rows) - room
     if over > 0:
         shown, over = rows[: room - 1], over + 1
-    widest = max(picture.width // 2, 16 * size)
+    widest = max(image.width // 2, 16 * size)
     texts = [f"{cut(name, widest, letters)}  {share}" for _, name, share in shown]
     texts += [f"and {over} more"] if over > 0 else []
     wide = round(max([letters.getlength(text) for text in texts], default=0)) + 3 * size
-    canvas = Image.new("RGB", (picture.width + wide, max(picture.height, (len(texts) + 1) * line)), "white")
-    canvas.paste(picture)
+    canvas = Image.new("RGB", (image.width + wide, max(image.height, (len(texts) + 1) * line)), "white")
+    canvas.paste(image)
     draw = ImageDraw.Draw(canvas)
     for number, text in enumerate(texts):
-        x, y = picture.width + size // 2, size // 2 + number * line
+        x, y = image.width + size // 2, size // 2 + number * line
         if number < len(shown):
             draw.rectangle((x, y, x + size, y + size), fill=shown[number][0], outline=(120, 120, 120))
         draw.text((x + round(1.5 * size), y + size / 2), text, fill=(20, 20, 20), font=letters, anchor="lm")

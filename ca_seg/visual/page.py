@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from PIL.Image import Image
 
+from ca_seg.atomic import atomic_write
 from ca_seg.visual.report import PageReport, ReportTable
-from ca_seg.written import written
 
 NUMBER = re.compile(r"[-+]?[0-9][0-9., ]*(e[-+]?[0-9]+)?( ?%)?|-|nan|not measured")
 
@@ -24,7 +24,7 @@ def write_page(path: Path, report: PageReport) -> None:
     environment.filters["text_columns"] = text_columns
     source = (files("ca_seg.visual") / "page.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(report=report)
-    with written(path) as part:
+    with atomic_write(path) as part:
         part.write_text(html, encoding="utf-8")
 
 
@@ -36,8 +36,8 @@ def text_columns(table: ReportTable) -> list[bool]:
     ]
 
 
-def data_uri(picture: Image) -> str:
-    """The picture as a WebP inside the page."""
+def data_uri(image: Image) -> str:
+    """The image as a WebP inside the page."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", quality=86)
+    image.save(buffer, format="WEBP", quality=86)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

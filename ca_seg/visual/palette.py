@@ -43,7 +43,7 @@ def _colours() -> tuple[tuple[int, int, int], ...]:
     grid = np.array([(r, g, b) for r in levels for g in levels for b in levels])
     places = lab(grid)
     lightness, chroma = places[:, 0], np.hypot(places[:, 1], places[:, 2])
-    readable = (lightness > 25) & (lightness < 92) & (chroma > 25)  # a gray would not show that it lies over a picture
+    readable = (lightness > 25) & (lightness < 92) & (chroma > 25)  # a gray would not show that it lies over an image
     grid, places = grid[readable], places[readable]
     taken = lab(np.array([*PICKED, (0, 0, 0), (255, 255, 255)]))
     nearest = np.min([np.linalg.norm(places - place, axis=1) for place in taken], axis=0)

@@ -1,4 +1,4 @@
-"""Small plots for pages, as pictures."""
+"""Small plots for pages, as images."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def reliability_plot(bins: Sequence[Mapping[str, float]]) -> Image.Image:
     axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], color="#b03a2e", marker="o", markersize=3)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share that is right")
     axes.legend(loc="upper left", frameon=False)
-    return _picture(figure)
+    return _image(figure)
 
 
 def confusion_plot(matrix: np.ndarray, names: Sequence[str], most: int = 40) -> Image.Image:
-    """Counts [K, K], rows truth, as shares of each row; of more than `most` classes those with most confused pixels."""
+    """Counts [K, K], rows ground truth, as shares of each row; of more than `most` classes those with most confused pixels."""
     wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
     kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
     shares = matrix[np.ix_(kept, kept)] / np.maximum(matrix[kept].sum(axis=1, keepdims=True), 1)
@@ -44,8 +44,8 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str], most: int = 40) -> 
     labels = [names[i] for i in kept]
     axes.set_xticks(range(len(kept)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(kept)), labels, fontsize=7)
-    axes.set(xlabel="predicted", ylabel="truth")
-    return _picture(figure)
+    axes.set(xlabel="predicted", ylabel="ground truth")
+    return _image(figure)
 
 
 def lines_plot(
@@ -61,7 +61,7 @@ def lines_plot(
         axes.set_xticks(list(ticks))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
-    return _picture(figure)
+    return _image(figure)
 
 
 def coverage_plot(
@@ -77,10 +77,10 @@ def coverage_plot(
     axes.set(title=title, xlim=(0, 1), xlabel="coverage: share of pixels kept", ylabel="precision: share right")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
-    return _picture(figure)
+    return _image(figure)
 
 
-def _picture(figure: Figure) -> Image.Image:
+def _image(figure: Figure) -> Image.Image:
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

@@ -19,11 +19,11 @@ class ReportTable:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture of the gallery."""
+class GalleryItem:
+    """One image of the gallery."""
 
     title: str
-    views: tuple[tuple[str, Image], ...]  # caption and picture, side by side
+    views: tuple[tuple[str, Image], ...]  # caption and image, side by side
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ class PageReport:
     lead: str
     facts: tuple[tuple[str, str], ...]
     tables: tuple[ReportTable, ...]
-    galleries: tuple[tuple[str, tuple[Shown, ...]], ...] = field(default=())
+    galleries: tuple[tuple[str, tuple[GalleryItem, ...]], ...] = field(default=())

@@ -1,6 +1,6 @@
 """Clips with their classes laid over them, as MP4 files, and masks as one PNG a frame.
 
-PyAV writes the film and not a separate ffmpeg program behind a pipe: when the disk is full PyAV raises an error, where
+PyAV writes the video and not a separate ffmpeg program behind a pipe: when the disk is full PyAV raises an error, where
 the pipe ends quietly with a file that is cut short.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, OutOfRange, UserError
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import NONE, overlay
-from ca_seg.written import written
 
 SLOWEST, FASTEST = 0.1, 240.0  # frames a second
 FINEST = 1001  # 30000 / 1001 and the like stay exact
@@ -34,15 +34,15 @@ def write_overlay_video(
     fps: float = 24.0,
     opacity: float = 0.55,
 ) -> int:
-    """Write `frames`, uint8 [H, W, 3] each, under `masks`, [H, W] each, as a film; gives the number of frames.
+    """Write `frames`, uint8 [H, W, 3] each, under `masks`, [H, W] each, as a video; gives the number of frames.
 
     A mask holds class indices 0..K-1, or 255 for no class (not painted). Class k has the colour `palette[k]` of
-    `ca_seg.visual.palette`, so that it looks alike in several films: `range(K)` for its own. `opacity` is the share of
+    `ca_seg.visual.palette`, so that it looks alike in several videos: `range(K)` for its own. `opacity` is the share of
     the colour in a painted pixel, 0..1. Frames are taken one at a time and memory does
     not grow with the clip (the encoder holds back some 50 frames).
 
-    The film is H.264, yuv420p, BT.709, without sound: it plays in every browser. It has the size in which `overlay`
-    shows a picture (small ones are enlarged, huge ones made smaller). H.264 needs even numbers, so an odd height or
+    The video is H.264, yuv420p, BT.709, without sound: it plays in every browser. It has the size in which `overlay`
+    shows an image (small ones are enlarged, huge ones made smaller). H.264 needs even numbers, so an odd height or
     width gets one more row below or column to the right, a copy of the last: nothing is cut off.
 
     The file is whole or not there. Raises UserError for a path that cannot be written or is not .mp4, for no frames,
@@ -50,7 +50,7 @@ def write_overlay_video(
     BadMask for a frame or mask of another size than the first, and for a class beyond `palette`.
     """
     if path.suffix.lower() != ".mp4":
-        raise UserError(f"a film named {path.name}", allowed="names that end in .mp4")
+        raise UserError(f"a video named {path.name}", allowed="names that end in .mp4")
     if not SLOWEST <= fps <= FASTEST:
         raise OutOfRange(f"{fps} frames a second", allowed=f"{SLOWEST} to {FASTEST}")
     if len(palette) > NONE:
@@ -58,7 +58,7 @@ def write_overlay_video(
     if not 0 <= opacity <= 1:
         raise OutOfRange(f"an opacity of {opacity}", allowed="0 to 1")
     painted = _painted(path, frames, masks, palette, opacity)
-    with written(path) as part:
+    with atomic_write(path) as part:
         first = next(painted, None)
         if first is None:
             raise UserError(f"{path.name} would have no frames", allowed="one or more")
@@ -91,7 +91,7 @@ def write_mask_frames(
 def _painted(
     path: Path, frames: Iterable[np.ndarray], masks: Iterable[np.ndarray], palette: Sequence[int], opacity: float
 ) -> Iterator[np.ndarray]:
-    """The frames of the film, uint8 [h, w, 3], h and w even."""
+    """The frames of the video, uint8 [h, w, 3], h and w even."""
     size, names = None, [""] * len(palette)
     for number, (frame, mask) in enumerate(zip_longest(frames, masks)):
         if frame is None or mask is None:
@@ -107,15 +107,15 @@ def _painted(
         wrong = mask[((mask < 0) | (mask >= len(palette))) & (mask != NONE)]
         if wrong.size:
             raise BadMask(f"mask {number} has class {wrong[0]}", allowed=f"0 to {len(palette) - 1}, {NONE} (none)")
-        picture = np.asarray(overlay(frame, mask, names, alpha=opacity, legend=False, colours=palette))
-        height, width = picture.shape[:2]
-        yield np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        image = np.asarray(overlay(frame, mask, names, alpha=opacity, legend=False, colours=palette))
+        height, width = image.shape[:2]
+        yield np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _encode(part: Path, first: np.ndarray, rest: Iterator[np.ndarray], rate: Fraction) -> int:
-    with av.open(f"file:{part}", "w", format="mp4") as film:
+    with av.open(f"file:{part}", "w", format="mp4") as video:
         try:
-            stream = film.add_stream("libx264", rate=rate, options=CODING)
+            stream = video.add_stream("libx264", rate=rate, options=CODING)
         except UnknownCodecError as error:
             raise UserError(
                 "this PyAV has no H.264 encoder (libx264)", fix="install PyAV from PyPI: pip install av"
@@ -127,15 +127,15 @@ def _encode(part: Path, first: np.ndarray, rest: Iterator[np.ndarray], rate: Fra
         stream.codec_context.color_primaries = ColorPrimaries.BT709
         stream.codec_context.color_trc = ColorTrc.BT709
         count = 0
-        picture: np.ndarray | None = first
-        while picture is not None:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        image: np.ndarray | None = first
+        while image is not None:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )
             frame.pts, frame.time_base = count, 1 / rate
-            film.mux(stream.encode(frame))
-            count, picture = count + 1, next(rest, None)
-        film.mux(stream.encode())
+            video.mux(stream.encode(frame))
+            count, image = count + 1, next(rest, None)
+        video.mux(stream.encode())
     return count
 
 

@@ -1,7 +1,7 @@
 """Which space, layer and timestep: `python -m recipes.mini.ablation --backbone mini [--shipped] --json FILE`.
 
 Settings are chosen on fresh scenes (the default: a seed of their own, never the shipped set), and the same tables are
-made once on the shipped scenes for the record (`--shipped`). Every picture is recorded once per timestep and noise, and
+made once on the shipped scenes for the record (`--shipped`). Every image is recorded once per timestep and noise, and
 all cells of a table are read from that recording.
 """
 
@@ -21,7 +21,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.concept.features import SPACES, ConceptFeatures
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.heads.zero_shot import decide
+from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.vocabulary import Vocabulary
 from recipes.mini.fetch import CACHE
@@ -30,7 +30,7 @@ from recipes.mini.scenes.objects import ObjectLibrary
 
 SEED = 777
 TIMES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-Pair = tuple[torch.Tensor, torch.Tensor]  # picture [3, H, W] in 0..1, mask [H, W]
+Pair = tuple[torch.Tensor, torch.Tensor]  # image [3, H, W] in 0..1, mask [H, W]
 
 
 def fresh(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
@@ -44,7 +44,7 @@ def fresh(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
     return composer.words, pairs()
 
 
-def shipped(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
+def resource_path(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
     dataset = open_dataset("scenes", split="in_distribution")
     items = (dataset[i] for i in range(min(count, len(dataset))))
     return dataset.class_list.names, ((item["image"], item["mask"]) for item in items)
@@ -62,7 +62,7 @@ class Cells:
         present = torch.tensor([self.classes.index(c) for c in oracle.vocabulary.classes])
         both = self.matrices.setdefault(name, tuple(ConfusionMatrix(len(self.classes)) for _ in range(2)))
         for matrix, features in zip(both, (oracle, full), strict=True):
-            guess = decide(features.maps(**reading), *mask.shape).mask[0]
+            guess = predict_mask(features.maps(**reading), *mask.shape).mask[0]
             matrix.update(present[guess] if features is oracle else guess, mask)
 
     def figures(self) -> dict[str, dict[str, float]]:
@@ -82,12 +82,12 @@ def run(backbone: Backbone, classes: tuple[str, ...], pairs: Iterator[Pair]) -> 
     tables = {name: Cells(classes) for name in ("space and layer", "timestep", "layers and samples")}
     double = len(backbone.transformer.transformer_blocks)
     card = backbone.card
-    for number, (picture, mask) in enumerate(pairs):
+    for number, (image, mask) in enumerate(pairs):
         present = Vocabulary.from_names([classes[i] for i in mask.unique().tolist()])
         everything = tables["timestep"].all
 
-        def asked(times, samples=1, layers=(backbone.layers - 1,), case=(picture, number, present, everything)):
-            recording = backbone.record(case[0], timesteps=times, samples=samples, layers=layers, seed=case[1])
+        def asked(times, noise_samples=1, layers=(backbone.layers - 1,), case=(image, number, present, everything)):
+            recording = backbone.record(case[0], timesteps=times, noise_samples=samples, layers=layers, seed=case[1])
             return recording.ask(case[2]), recording.ask(case[3])
 
         oracle, full = asked(card.timestep)
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    classes, pairs = (shipped if args.shipped else fresh)(args.count)
+    classes, pairs = (resource_path if args.shipped else fresh)(args.count)
     tables = run(load_backbone(args.backbone), classes, pairs)
     show(tables, Console())
     if args.json:

@@ -1,10 +1,10 @@
-"""Captioned pictures for one training step, composed on the fly; the step number is the seed, so a run can resume.
+"""Captioned images for one training step, composed on the fly; the step number is the seed, so a run can resume.
 
-Three kinds of picture, chosen by the step:
+Three kinds of image, chosen by the step:
 
     small    64 x 64,   0 to 2 objects        cheap, and the caption is nearly a label
     full     128 x 128, 1 to 4 objects        as in the evaluation scenes
-    quilt    128 x 128, four small pictures   each quarter has a caption of its own
+    quilt    128 x 128, four small images     each quarter has a caption of its own
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ class Batch:
     step: int
     kind: str
     images: np.ndarray  # uint8 [B, H, W, 3]
-    captions: list[tuple[str, ...]]  # the true words of each picture
-    words: list[str]  # the words that are asked, true of some picture or of none: objects, then stuffs
+    captions: list[tuple[str, ...]]  # the true words of each image
+    words: list[str]  # the words that are asked, true of some image or of none: objects, then stuffs
     objects: int  # how many of the words are objects
-    true: (
-        np.ndarray
-    )  # bool [B, C, h, w]: the word is in the caption of the picture (or quarter) that this token lies in
+    true: np.ndarray  # bool [B, C, h, w]: the word is in the caption of the image (or quarter) that this token lies in
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pictures of a kind make a step, and how many words are asked."""
+    """How many images of a kind make a step, and how many words are asked."""
 
     kind: str
-    pictures: int
+    images: int
     objects: int
     stuffs: int
     share: float  # of the steps
@@ -73,7 +71,7 @@ class StepBatches:
         stuffs = self._some(rng, self.stuff_words, plan.stuffs)
         words = [*objects, *stuffs]
         make = {"small": self._small, "full": self._full, "quilt": self._quilt}[plan.kind]
-        made = [make(rng, objects, stuffs, words) for _ in range(plan.pictures)]
+        made = [make(rng, objects, stuffs, words) for _ in range(plan.images)]
         images, true, captions = zip(*made, strict=True)
         return Batch(step, plan.kind, np.stack(images), list(captions), words, len(objects), np.stack(true))
 
@@ -82,7 +80,7 @@ class StepBatches:
         return [words[i] for i in rng.permutation(len(words))[:count]]
 
     @staticmethod
-    def _truth(caption: tuple[str, ...], words: list[str], side: int) -> np.ndarray:
+    def _ground_truth(caption: tuple[str, ...], words: list[str], side: int) -> np.ndarray:
         row = np.array([word in caption for word in words])
         return np.broadcast_to(row[:, None, None], (len(words), side // TOKEN, side // TOKEN))
 
@@ -97,17 +95,17 @@ class StepBatches:
             words=objects,
             stuff_words=stuffs,
         )
-        return scene.image, self._truth(scene.words, words, SMALL), scene.words
+        return scene.image, self._ground_truth(scene.words, words, SMALL), scene.words
 
     def _full(self, rng, objects, stuffs, words):
         scene = self.composer.compose(
             rng, height=FULL, width=FULL, objects=(1, 4), stuffs=(1, 2), words=objects, stuff_words=stuffs
         )
-        return scene.image, self._truth(scene.words, words, FULL), scene.words
+        return scene.image, self._ground_truth(scene.words, words, FULL), scene.words
 
     def _quilt(self, rng, objects, stuffs, words):
         parts = [self._small(rng, objects, stuffs, words) for _ in range(4)]
-        picture, truth = (
+        image, ground_truth = (
             np.concatenate(
                 [
                     np.concatenate([p[i] for p in parts[:2]], axis=1 + i),
@@ -117,4 +115,4 @@ class StepBatches:
             )
             for i in (0, 1)
         )
-        return picture, truth, tuple(dict.fromkeys(word for part in parts for word in part[2]))
+        return image, ground_truth, tuple(dict.fromkeys(word for part in parts for word in part[2]))

@@ -1,4 +1,4 @@
-"""The training curve as a picture."""
+"""The training curve as an image."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SCORES = {
 
 
 def draw_curve(source: Path, target: Path) -> None:
-    """Losses (left) and monitored scores (right) against pictures seen."""
+    """Losses (left) and monitored scores (right) against images seen."""
     with source.open() as file:
         rows = list(csv.DictReader(file))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for name in LOSSES:
-        points = [(int(r["pictures"]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
+        points = [(int(r["images"]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
         if points:
             left.plot(*zip(*points, strict=True), label=name, linewidth=1)
     for name, label in SCORES.items():
-        points = [(int(r["pictures"]) / 1000, float(r[name])) for r in rows if r[name]]
+        points = [(int(r["images"]) / 1000, float(r[name])) for r in rows if r[name]]
         if points:
             right.plot(*zip(*points, strict=True), marker=".", label=label)
-    left.set(xlabel="pictures seen (thousands)", ylabel="loss", ylim=(0, None))
-    right.set(xlabel="pictures seen (thousands)", ylabel="score on fresh scenes", ylim=(0, 1))
+    left.set(xlabel="images seen (thousands)", ylabel="loss", ylim=(0, None))
+    right.set(xlabel="images seen (thousands)", ylabel="score on fresh scenes", ylim=(0, 1))
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.3)

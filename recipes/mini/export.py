@@ -3,7 +3,7 @@
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
 checkpoints/NAME/vae/           the linear autoencoder
 checkpoints/NAME/curve.csv, curve.png
-ca_seg/backbones/cards/NAME.yaml
+ca_seg/backbones/loading/cards/NAME.yaml
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "ca_seg" / "backbones" / "cards"
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
-    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the picture). "
+    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
     "The maps are taught, not found: a study of the method itself stands on mini-plain",
     "mini-plain": "flow matching alone (velocity, logit-normal timesteps); nothing taught it maps",
 }
@@ -57,7 +57,7 @@ def export(name: str, run: Path) -> None:
         "stuff, with captions; masks are never seen",
         "objective": OBJECTIVES[name],
         "steps": state["step"],
-        "pictures": state["pictures"],
+        "images": state["images"],
         "seconds": round(float(last["seconds"])),
         "hardware": "one CPU core with AVX512-BF16, bfloat16 autocast",
     }

@@ -1,6 +1,6 @@
 """What the shipped backbones are trained on: flow matching, and (for `mini`) a loss on maps that knows captions only.
 
-The map loss asks a recorded picture a list of words of which the caption says which are true. Masks are never seen.
+The map loss asks a recorded image a list of words of which the caption says which are true. Masks are never seen.
 
     p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux, pack
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.flux import Flux, pack
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 
@@ -64,7 +64,7 @@ def layer_scores(
 def map_loss(scores: torch.Tensor, true: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Candidate and presence loss of one layer.
 
-    scores [B, C, N]; true [B, C, N] bool: the words that the caption of this token's picture holds; best [C] int:
+    scores [B, C, N]; true [B, C, N] bool: the words that the caption of this token's image holds; best [C] int:
     over how many tokens a present word must be seen (objects are smaller than stuff).
     """
     logp = scores.log_softmax(dim=1)

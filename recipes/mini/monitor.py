@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ca_seg.heads.zero_shot import decide
+from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, layer_scores
 
@@ -31,12 +31,16 @@ def monitor(transformer, average, codec, vectors, composer, seed: int) -> tuple[
         for matrix, asked in ((oracle, present), (everything, list(range(len(words))))):
             scores = layer_scores(transformer, latents, table[asked][None], torch.tensor([0.15]))
             mean = sum(scores[i].softmax(dim=1) for i in list(LAYER_WEIGHTS)[1:])
-            guess = decide(FLUX.grid(latents).unflatten(mean), *mask.shape).mask[0]
+            guess = predict_mask(FLUX.grid(latents).unflatten(mean), *mask.shape).mask[0]
             matrix.update(torch.tensor(asked)[guess], mask)
     _assign(transformer, own)
     torch.set_rng_state(state)
     present_given = oracle.compute()
-    figures = miou(present_given, over="truth"), pixel_accuracy(present_given), miou(everything.compute(), over="truth")
+    figures = (
+        miou(present_given, over="ground_truth"),
+        pixel_accuracy(present_given),
+        miou(everything.compute(), over="ground_truth"),
+    )
     return tuple(round(float(figure), 4) for figure in figures)
 
 

@@ -1,6 +1,6 @@
 """Train the shipped backbone: `python -m recipes.mini.train --name mini` (or `mini-plain`: flow matching alone).
 
-Pictures are composed on the fly, nothing is read but the emoji and the word table. The run may be stopped at any time
+Images are composed on the fly, nothing is read but the emoji and the word table. The run may be stopped at any time
 and goes on from its last checkpoint; `RUN/curve.csv` holds the curve. `python -m recipes.mini.export` then writes the
 shipped files. Where the processor has fast bfloat16 (AVX512-BF16, AMX), `--bf16` trains about twice as fast.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.pixel_codec import PixelCodec
-from ca_seg.backbones.word_table import WordTable
+from ca_seg.backbones.text.word_table import WordTable
 from recipes.mini.batches import FULL, Batch, StepBatches
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, weighted
 from recipes.mini.model import fresh_transformer
@@ -104,12 +104,12 @@ def main() -> None:
     groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), fused=True)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
-    step, pictures, seconds, last = 0, 0, 0.0, run / "last.pt"
+    step, images, seconds, last = 0, 0, 0.0, run / "last.pt"
     if last.exists():
         state = torch.load(last, weights_only=True)
         transformer.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        average, step, pictures, seconds = state["average"], state["step"], state["pictures"], state["seconds"]
+        average, step, images, seconds = state["average"], state["step"], state["images"], state["seconds"]
         print(f"resumed at step {step}", flush=True)
 
     loader = DataLoader(batches, sampler=range(step, args.steps), batch_size=None, num_workers=1, prefetch_factor=4)
@@ -119,7 +119,7 @@ def main() -> None:
         writer.writerow(
             [
                 "step",
-                "pictures",
+                "images",
                 "seconds",
                 "lr",
                 "flow",
@@ -148,7 +148,7 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
         optimizer.step()
-        step, pictures = batch.step + 1, pictures + len(batch.images)
+        step, images = batch.step + 1, images + len(batch.images)
         decay = min(0.999, (step + 1) / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
@@ -159,19 +159,19 @@ def main() -> None:
             scores = ("", "", "")
             if step % args.monitor_every == 0:
                 scores = monitor(transformer, average, codec, vectors, composer, args.seed + 1)
-            writer.writerow([step, pictures, round(seconds), optimizer.param_groups[0]["lr"], *means, *scores])
+            writer.writerow([step, images, round(seconds), optimizer.param_groups[0]["lr"], *means, *scores])
             curve.flush()
-            rate = pictures / max(seconds, 1e-9)
-            print(step, pictures, f"{rate:.1f}/s", *(f"{m:.3f}" for m in means), *scores, flush=True)
+            rate = images / max(seconds, 1e-9)
+            print(step, images, f"{rate:.1f}/s", *(f"{m:.3f}" for m in means), *scores, flush=True)
             logged.clear()
         if step % args.save_every == 0 or step == args.steps:
             state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"step": step, "pictures": pictures, "seconds": seconds}, run / "next.pt")
+            torch.save(state | {"step": step, "images": images, "seconds": seconds}, run / "next.pt")
             os.replace(run / "next.pt", last)
 
 
 def captions(batch: Batch, vectors: dict[str, torch.Tensor], generator: np.random.Generator) -> TextTokens:
-    """Each picture's true words in any order, padded with zeros; one picture in ten goes without."""
+    """Each image's true words in any order, padded with zeros; one image in ten goes without."""
     longest = max(len(caption) for caption in batch.captions)
     hidden = torch.zeros(len(batch.captions), longest, 384)
     pooled = torch.zeros(len(batch.captions), 384)

@@ -38,7 +38,7 @@ class Cells:
             told = [*arguments, *given]
             last = told[len(told) - 1 - told[::-1].index("--trainer.max_epochs") + 1]
             if train([*told, "--trainer.check_val_every_n_epoch", last]):  # scored once, at the end
-                raise UserError(f"{out} was not trained on every picture")
+                raise UserError(f"{out} was not trained on every image")
         return json.loads((out / "results.json").read_text(encoding="utf-8"))["metrics"]
 
     def over_seeds(self, name: str, given: Sequence[str], seeds: Sequence[int]) -> dict[str, tuple[float, float]]:

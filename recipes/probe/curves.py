@@ -1,4 +1,4 @@
-"""mIoU of a linear probe against labelled pictures, against the layer and against the timestep, as plots.
+"""mIoU of a linear probe against labelled images, against the layer and against the timestep, as plots.
 
 python -m recipes.probe.curves --dataset msrc --root DIR --out out/probe
 """
@@ -14,7 +14,7 @@ from ca_seg.visual.plots import lines_plot
 from recipes.probe.cells import Cells
 from recipes.probe.table import LINEAR, OUTPUTS
 
-SHOTS = {"msrc": (1, 5, 10, None), "scenes": (1, 2, None)}  # every class is in so many pictures, or all pictures
+SHOTS = {"msrc": (1, 5, 10, None), "scenes": (1, 2, None)}  # every class is in so many images, or all images
 LAYERS, TIMES = (0, 1, 2, 3), (0.02, 0.15, 0.3, 0.5, 0.7)
 KINDS = {
     "attention outputs": ("outputs", [*LINEAR, *OUTPUTS]),
@@ -24,7 +24,7 @@ KINDS = {
 
 
 def as_many_steps(dataset: str, root: str | None, shots: int, epochs: int) -> int:
-    """Epochs over a few pictures that show as many pictures as `epochs` over all."""
+    """Epochs over a few images that show as many images as `epochs` over all."""
     whole = SegmentationData(dataset, root, train_split="train").training_set()
     few = SegmentationData(dataset, root, train_split="train", shots=shots).training_set()
     return round(epochs * len(whole) / len(few))
@@ -58,7 +58,7 @@ def main() -> None:
     (args.out / f"{args.dataset}-curves.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     shots = ", ".join("all" if s is None else str(s) for s in SHOTS[args.dataset])
     across = {
-        "shots": f"labelled pictures of a class: {shots}",
+        "shots": f"labelled images of a class: {shots}",
         "layer": "joint attention read",
         "timestep": "timestep",
     }

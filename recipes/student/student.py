@@ -1,4 +1,4 @@
-"""A small network of its own, trained on pictures and masks alone: what labels are made for."""
+"""A small network of its own, trained on images and masks alone: what labels are made for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import segmentation_models_pytorch as smp
 import torch
 from segmentation_models_pytorch.base import SegmentationHead
 
-from ca_seg.backbones.pictures import resize_out
-from ca_seg.data.classes import IGNORE_INDEX
+from ca_seg.backbones.images import resize_out
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import token_cross_entropy
+from ca_seg.vocabulary import IGNORE_INDEX
 
 CHANNELS = (64, 48, 32, 24, 16)  # of the decoder, coarse to fine
 MULTIPLE = 32  # what SMP's encoders need of a side
@@ -24,7 +24,7 @@ MULTIPLE = 32  # what SMP's encoders need of a side
 class Student(pl.LightningModule):
     """SMP's U-Net on a MobileNetV3 from scratch, cross entropy, AdamW and a cosine.
 
-    It sees pictures at half their size, and its logits are brought back bilinear: a quarter of the work.
+    It sees images at half their size, and its logits are brought back bilinear: a quarter of the work.
     """
 
     def __init__(self, classes: int, *, lr: float = 2e-3) -> None:
@@ -36,7 +36,7 @@ class Student(pl.LightningModule):
         self.skipped: dict[str, str] = {}  # why, by path
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures [B, 3, H, W] in 0..1, of any size, to logits [B, K, H, W]."""
+        """Images [B, 3, H, W] in 0..1, of any size, to logits [B, K, H, W]."""
         height, width = images.shape[-2:]
         return resize_out(self.halved(images), height, width)
 
@@ -56,7 +56,7 @@ class Student(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self._note(batch)
-        if batch["stem"]:
+        if batch["image_id"]:
             self.confusion.update(self(batch["image"]).argmax(dim=1), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
@@ -77,7 +77,7 @@ class Student(pl.LightningModule):
 def train_student(data: SegmentationData, *, epochs: int, seed: int, accelerator: str = "cpu") -> tuple[Student, dict]:
     """A trained student and its figures on the validation part of `data`, scored once at the end.
 
-    Raises UserError when a picture could not be used: students of one table must learn from the same pictures.
+    Raises UserError when an image could not be used: students of one table must learn from the same images.
     """
     pl.seed_everything(seed, verbose=False)
     student = Student(len(data.training_set().class_list))
@@ -94,5 +94,5 @@ def train_student(data: SegmentationData, *, epochs: int, seed: int, accelerator
     trainer.fit(student, data)
     if student.skipped:
         path, reason = next(iter(student.skipped.items()))
-        raise UserError(f"{len(student.skipped)} pictures could not be used, the first {path}: {reason}")
+        raise UserError(f"{len(student.skipped)} images could not be used, the first {path}: {reason}")
     return student.eval(), {name: float(trainer.callback_metrics[name]) for name in ("miou", "pixel_accuracy")}

@@ -1,4 +1,4 @@
-"""A student trained on labels that nobody drew, beside one trained on the truth, and beside its teacher.
+"""A student trained on labels that nobody drew, beside one trained on the ground truth, and beside its teacher.
 
 python -m recipes.student.table --dataset scenes --out out/student
 python -m recipes.student.table --dataset msrc --root DIR --out out/student
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
+from ca_seg.atomic import atomic_write
 from ca_seg.cli.evaluate import evaluate
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
-from ca_seg.written import written
 from recipes.student.labels import by_command, with_tags
 from recipes.student.student import train_student
 
@@ -25,12 +25,12 @@ TEST = {"scenes": "val", "msrc": "dev"}
 THRESHOLD = 0.2  # of the margin, for the row that leaves unsure pixels out; not tuned
 ROWS = {
     "teacher": "teacher: mini, zero-shot, all classes offered",
-    "teacher-tags": "teacher told which classes a picture shows",
+    "teacher-tags": "teacher told which classes an image shows",
     "labels": "student on its labels as they are",
     "sure": f"student on its labels where the margin is {THRESHOLD} or more",
     "weighted": "student on its labels, pixels weighted by confidence",
-    "tags": "student on labels of a teacher that was told each picture's classes",
-    "truth": "student on the truth",
+    "tags": "student on labels of a teacher that was told each image's classes",
+    "ground_truth": "student on the ground truth",
 }
 
 
@@ -52,7 +52,7 @@ class Table:
         file = self.out / f"{name}.json"
         if not file.exists():
             figures = made()
-            with written(file) as part:
+            with atomic_write(file) as part:
                 part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
         found = json.loads(file.read_text(encoding="utf-8"))
         return found.get("oracle-presence" if name == "teacher-tags" else "full-vocabulary", found)
@@ -62,7 +62,7 @@ class Table:
         arguments += ["--data.root", self.root] if self.root else []
         arguments += ["--out", str(self.out / "eval"), "--trainer.accelerator", "cpu"]
         if evaluate([*arguments, "--trainer.enable_progress_bar", "false"]):
-            raise UserError("some test pictures could not be scored")
+            raise UserError("some test images could not be scored")
         return json.loads((self.out / "eval" / "results.json").read_text(encoding="utf-8"))["metrics"]
 
     def _student(self, name: str, seed: int) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Table:
     def data(self, name: str, seed: int) -> SegmentationData:
         """What the student of a row learns from, and is scored on. Labels are made when they are first wanted."""
         test = {"val_split": TEST[self.dataset], "batch_size": 16, "augment": True, "crop": 128, "seed": seed}
-        if name == "truth":
+        if name == "ground_truth":
             return SegmentationData(self.dataset, self.root, train_split="train", **test)
         folder = self.out / "labels" / ("labels" if name == "weighted" else name)
         test |= {"val_name": self.dataset, "val_root": self.root}
@@ -79,7 +79,7 @@ class Table:
             if not (folder / "splits.json").exists():
                 with_tags(self.dataset, self.root, "train", folder)
                 splits = {"train": [p.stem for p in sorted((folder / "images").iterdir())]}
-                with written(folder / "splits.json") as part:
+                with atomic_write(folder / "splits.json") as part:
                     part.write_text(json.dumps(splits) + "\n", encoding="utf-8")
             return SegmentationData("folder", str(folder), train_split="train", **test)
         by_command(self.dataset, self.root, "train", folder, THRESHOLD if name == "sure" else None)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.errors import OutOfRange, UnknownName, UserError
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 from tests.small_detectron2 import HALF, IMAGENET, WHY, small_config
 
 pytest.importorskip("detectron2", reason=WHY)
@@ -19,10 +19,10 @@ pytest.importorskip("detectron2", reason=WHY)
 from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
 
-from ca_seg.adapters.detectron2_backbone import FrozenBackbone, laid_over
+from ca_seg.adapters.detectron2.backbone import FrozenBackbone, laid_over
 from ca_seg.adapters.normalised import Normalised
 
-SCENES = sorted((shipped("datasets", "scenes") / "images").iterdir())[:2]
+SCENES = sorted((resource_path("datasets", "scenes") / "images").iterdir())[:2]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def seen_by(model, cfg, files) -> dict[str, torch.Tensor]:
 
 def config_of_sizes(order: str, colours) -> object:
     cfg = small_config(order, colours, pyramid=False)
-    cfg.INPUT.MIN_SIZE_TEST = 0  # pictures as they are
+    cfg.INPUT.MIN_SIZE_TEST = 0  # images as they are
     return cfg
 
 
@@ -74,7 +74,7 @@ def naive(backbone, file, layers=(1, 2)) -> torch.Tensor:
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 @pytest.mark.parametrize("colours", [IMAGENET, HALF], ids=["imagenet", "half"])
-def test_features_are_those_of_the_rgb_picture(mini, order, colours):
+def test_features_are_those_of_the_rgb_image(mini, order, colours):
     cfg = small_config(order, colours, pyramid=False)
     found = seen_by(build_model(cfg).eval(), cfg, SCENES)["tokens"]
     for own, file in zip(found, SCENES, strict=True):
@@ -88,7 +88,7 @@ def test_swapped_channels_would_be_seen(mini, tmp_path):
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_a_pictures_features_do_not_depend_on_its_batch(mini, sizes, order):
+def test_a_images_features_do_not_depend_on_its_batch(mini, sizes, order):
     cfg = config_of_sizes(order, IMAGENET)
     model = build_model(cfg).eval()
     together = seen_by(model, cfg, sizes)["tokens"]
@@ -108,7 +108,7 @@ def test_a_pictures_features_do_not_depend_on_its_batch(mini, sizes, order):
         torch.testing.assert_close(own[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
 
 
-def test_tokens_are_laid_over_the_picture():
+def test_tokens_are_laid_over_the_image():
     features = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     height, width, stride = 37, 61, 8
     found = laid_over(features, height, width, stride)
@@ -194,7 +194,7 @@ def test_a_stride_of_16_gives_the_same_levels():
     assert {name: map.shape[-1] for name, map in features.items()} == {"p2": 32, "p3": 16, "p4": 8, "p5": 4}
 
 
-def test_a_picture_of_no_whole_cells_goes_through_the_whole_model(sizes):
+def test_a_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
     cfg = config_of_sizes("BGR", IMAGENET)
     for pyramid in (False, True):
         if pyramid:

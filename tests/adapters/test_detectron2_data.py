@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.evaluation.sem_seg_evaluation import load_image_into_numpy_array
 
-from ca_seg.adapters.detectron2 import register
+from ca_seg.adapters.detectron2.config import register
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def test_dicts_are_read_by_detectron2_as_by_ca_seg(name, tmp_path):
     own = open_dataset("folder", str(root))
     dicts = DatasetCatalog.get(name)
     assert not skipped
-    assert [entry["image_id"] for entry in dicts] == list(own.stems)
+    assert [entry["image_id"] for entry in dicts] == list(own.image_ids)
     for entry, sample in zip(dicts, own, strict=True):
         mask = sample["mask"].numpy()
         assert (entry["height"], entry["width"]) == mask.shape
         in_training = read_image(entry["sem_seg_file_name"], "L").squeeze(2)
         assert np.array_equal(in_training, mask)
         assert np.array_equal(load_image_into_numpy_array(entry["sem_seg_file_name"], dtype=int), mask)
-        picture = read_image(entry["file_name"], "RGB").transpose(2, 0, 1) / 255
-        np.testing.assert_allclose(picture, sample["image"].numpy(), atol=1e-7)
+        image = read_image(entry["file_name"], "RGB").transpose(2, 0, 1) / 255
+        np.testing.assert_allclose(image, sample["image"].numpy(), atol=1e-7)
     about = MetadataCatalog.get(name)
     assert tuple(about.stuff_classes) == classes.names == own.class_list.names
     assert len({tuple(colour) for colour in about.stuff_colors}) == len(classes)
@@ -64,7 +64,7 @@ def test_void_becomes_255_and_ids_become_indices(name, tmp_path):
     assert mask.tolist() == [[255, 0, 1], [1, 0, 255]]
 
 
-def test_a_broken_picture_is_left_out_and_listed(name, tmp_path):
+def test_a_broken_image_is_left_out_and_listed(name, tmp_path):
     root = few_scenes(tmp_path / "set", 3)
     broken = sorted((root / "images").iterdir())[1]
     broken.write_bytes(broken.read_bytes()[:200])
@@ -91,7 +91,7 @@ def test_it_is_converted_once_and_not_for_changed_files(name, tmp_path):
         register(name, "folder", str(root), cache=cache)
 
 
-def test_pictures_without_files_are_written_too(name, tmp_path):
+def test_images_without_files_are_written_too(name, tmp_path):
     datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
     generator = np.random.default_rng(0)
     pixels = [generator.integers(0, 256, (4, 6, 3), dtype=np.uint8) for _ in range(2)]

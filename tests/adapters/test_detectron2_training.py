@@ -20,7 +20,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, SemSegEva
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
-from ca_seg.adapters.detectron2 import register
+from ca_seg.adapters.detectron2.config import register
 from recipes.detectron2.train import Trainer
 
 NAME = "few_scenes"
@@ -82,7 +82,7 @@ def test_detectron2s_figures_are_ca_segs_own(trained):
         found = inference_on_dataset(trainer.model, loader, DatasetEvaluators([theirs, own]))["sem_seg"]
     matrix = own.confusion.compute()
     assert found["mIoU"] > 1
-    assert float(miou(matrix, over="truth")) == pytest.approx(found["mIoU"] / 100, abs=1e-6)
+    assert float(miou(matrix, over="ground_truth")) == pytest.approx(found["mIoU"] / 100, abs=1e-6)
     assert float(pixel_accuracy(matrix)) == pytest.approx(found["pACC"] / 100, abs=1e-6)
     assert float(mean_accuracy(matrix)) == pytest.approx(found["mACC"] / 100, abs=1e-6)
 

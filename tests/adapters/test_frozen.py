@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.adapters.frozen import Following, FrozenTokens
+from ca_seg.adapters.frozen import FollowsDevice, FrozenTokens
 from ca_seg.adapters.smp import register
 from ca_seg.backbones.load import backbone_of
 from ca_seg.errors import UnknownName
@@ -34,26 +34,26 @@ def named():
         del smp.encoders.encoders[name]
 
 
-def pictures(height, width):
+def images(height, width):
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def test_outputs_lie_where_their_tokens_lie_and_no_channel_is_larger_than_another(mini):
-    x = pictures(128, 168)
+    x = images(128, 168)
     recording = mini.record(x, seed=0)
     for layer, made in zip((0, 2), FrozenTokens(mini)(x, layers=[0, 2]), strict=True):
         output = recording.streams[layer].output  # [B, heads, N, head_dim]
         assert made.shape == (2, output.shape[1] * output.shape[3], 16, 21)
-        for picture, head, channel in ((0, 0, 0), (1, 2, 5), (1, 1, 63)):
-            plain = output[picture, head, :, channel]
+        for image, head, channel in ((0, 0, 0), (1, 2, 5), (1, 1, 63)):
+            plain = output[image, head, :, channel]
             size = plain.square().mean().sqrt()
             for row, column in ((0, 0), (3, 20), (15, 7)):
-                ours = made[picture, head * output.shape[3] + channel, row, column]
+                ours = made[image, head * output.shape[3] + channel, row, column]
                 torch.testing.assert_close(ours, plain[row * 21 + column] / size, atol=1e-5, rtol=1e-4)
 
 
 def test_concepts_are_the_projected_features_of_the_words(mini):
-    x = pictures(128, 128)
+    x = images(128, 128)
     frozen = FrozenTokens(mini, WORDS)
     expected = mini.record(x, seed=0).ask(WORDS).projected(normalise="channel")
     assert frozen.width == 3
@@ -64,10 +64,10 @@ def test_concepts_are_the_projected_features_of_the_words(mini):
 
 def test_draws_are_averaged_and_features_do_not_depend_on_autocast(mini):
     several = copy.copy(mini)
-    several.card = replace(mini.card, samples=3)
-    x = pictures(128, 128)
+    several.card = replace(mini.card, noise_samples=3)
+    x = images(128, 128)
     made = FrozenTokens(several)(x)[1]
-    output = mini.record(x, seed=0, samples=3).streams[1].output.unflatten(0, (3, 2)).mean(dim=0)
+    output = mini.record(x, seed=0, noise_samples=3).streams[1].output.unflatten(0, (3, 2)).mean(dim=0)
     plain = output.transpose(2, 3).flatten(1, 2)
     balanced = (plain / plain.square().mean(dim=2, keepdim=True).sqrt()).unflatten(2, (16, 16))
     torch.testing.assert_close(made, balanced, atol=1e-5, rtol=1e-4)
@@ -85,7 +85,7 @@ def test_every_kind_of_family_is_an_encoder(maker, words, named):
     backbone.text.length = LENGTH
     named("tiny", backbone=backbone, vocabulary=words)
     model = smp.Unet("tiny", encoder_weights=None, classes=2, decoder_channels=(16, 8, 8, 8, 8))
-    x = pictures(64, 96)
+    x = images(64, 96)
     loss = model(x).square().mean()
     loss.backward()
     assert model(x).shape == (2, 2, 64, 96)
@@ -126,7 +126,7 @@ def test_a_backbone_moves_only_where_it_is_not_and_never_to_nowhere():
 def test_the_frozen_side_is_told_of_each_move_of_any_module_around_it(mini, monkeypatch):
     told = []
     monkeypatch.setattr(FrozenTokens, "follow", lambda self, device: told.append(device.type))
-    around = nn.Sequential(nn.Conv2d(1, 1, 1), Following(FrozenTokens(mini, WORDS)))
+    around = nn.Sequential(nn.Conv2d(1, 1, 1), FollowsDevice(FrozenTokens(mini, WORDS)))
     around.double().to("cpu", torch.bfloat16).share_memory()
     assert told == ["cpu"] * 3
     around.to("meta")
@@ -134,8 +134,8 @@ def test_the_frozen_side_is_told_of_each_move_of_any_module_around_it(mini, monk
     assert told[3:] == ["meta", "cpu"]
 
 
-def test_pictures_of_half_precision_give_features_of_half_precision(mini):
+def test_images_of_half_precision_give_features_of_half_precision(mini):
     encoder = smp.encoders.get_encoder("ca-mini").to(torch.bfloat16)
-    made = encoder(pictures(128, 128).to(torch.bfloat16))
+    made = encoder(images(128, 128).to(torch.bfloat16))
     assert {m.dtype for m in made} == {torch.bfloat16}
     assert encoder.frozen.backbone.dtype == torch.float32

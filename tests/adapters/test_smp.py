@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import ca_seg.adapters.smp
 from ca_seg import load_backbone
 from ca_seg.adapters.smp import WIDTH, register
-from ca_seg.backbones.card import card_names
+from ca_seg.backbones.loading.card import card_names
 from ca_seg.errors import OutOfRange, UserError
 
 ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
@@ -49,20 +49,20 @@ def backbone_of(model):
     return model.encoder.model.frozen.backbone if hasattr(model.encoder, "model") else model.encoder.frozen.backbone
 
 
-def pictures(height=128, width=160, batch=2, seed=1):
+def images(height=128, width=160, batch=2, seed=1):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("depth", [1, 3, 4, 5])
 def test_the_encoder_gives_the_shapes_of_smps_own_resnet(depth, output_stride):
-    """Also of a picture that no stride divides."""
+    """Also of an image that no stride divides."""
     ours, theirs = (smp.encoders.get_encoder(name, depth=depth, weights=None, output_stride=output_stride).eval()
                     for name in ("ca-mini", "resnet18"))  # fmt: skip
     assert ours.output_stride == theirs.output_stride
     assert len(ours.out_channels) == len(theirs.out_channels) == depth + 1
     for size in ((128, 192), (131, 167)):
-        x = pictures(*size, batch=1)
+        x = images(*size, batch=1)
         with torch.no_grad():
             made, expected = ours(x), theirs(x)
         assert [m.shape[2:] for m in made] == [e.shape[2:] for e in expected]
@@ -74,7 +74,7 @@ def test_the_encoder_gives_the_shapes_of_smps_own_resnet(depth, output_stride):
 def test_a_step_of_training_lowers_the_loss_and_leaves_the_frozen_alone(arch):
     model = build(arch).train()
     before = {name: tensor.clone() for name, tensor in backbone_of(model).state_dict().items()}
-    x, mask = pictures(), torch.randint(0, 3, (2, 128, 160), generator=torch.Generator().manual_seed(2))
+    x, mask = images(), torch.randint(0, 3, (2, 128, 160), generator=torch.Generator().manual_seed(2))
 
     def loss():
         torch.manual_seed(3)  # the same dropout each time
@@ -111,7 +111,7 @@ def test_the_frozen_model_is_neither_saved_nor_listed_nor_trained(arch):
 @every_architecture
 @torch.no_grad()
 def test_saved_and_loaded_it_answers_the_same(arch, tmp_path):
-    model, x = build(arch), pictures(160, 128, batch=1)
+    model, x = build(arch), images(160, 128, batch=1)
     for parameter in model.parameters():  # so that fresh weights would answer otherwise
         parameter.add_(0.01)
     expected = model.eval()(x)
@@ -129,7 +129,7 @@ def test_saved_and_loaded_it_answers_the_same(arch, tmp_path):
 
 @every_architecture
 def test_sizes_are_refused_as_smp_refuses_them(arch):
-    model, x = build(arch).eval(), pictures(131, 167, batch=1)
+    model, x = build(arch).eval(), images(131, 167, batch=1)
     if not model.requires_divisible_input_shape:
         assert model(x).shape == (1, 3, 131, 167)
         return
@@ -139,8 +139,8 @@ def test_sizes_are_refused_as_smp_refuses_them(arch):
         model(x)
 
 
-def test_a_picture_has_the_same_features_alone_in_a_batch_and_again():
-    own, x = encoder().eval(), pictures(batch=3)
+def test_a_image_has_the_same_features_alone_in_a_batch_and_again():
+    own, x = encoder().eval(), images(batch=3)
     with torch.no_grad():
         whole, alone = own(x), own(x[1:2])
         for one, part in zip(whole, alone, strict=True):
@@ -150,7 +150,7 @@ def test_a_picture_has_the_same_features_alone_in_a_batch_and_again():
 
 @torch.no_grad()
 def test_a_compiled_model_answers_the_same():
-    model, x = build("linknet").eval(), pictures()
+    model, x = build("linknet").eval(), images()
     torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
@@ -163,24 +163,24 @@ def test_every_card_is_there_and_only_building_loads(monkeypatch):
     assert asked == ["sd3.5-medium"] * 2
 
 
-def test_smp_is_told_that_pictures_go_in_as_they_are():
+def test_smp_is_told_that_images_go_in_as_they_are():
     for name in ("ca-mini", "tu-ca-mini"):
         told = smp.encoders.get_preprocessing_params(name)
         assert told == {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0] * 3, "std": [1.0] * 3}
-        image = (pictures(8, 8)[0].permute(1, 2, 0) * 255).byte().numpy()
+        image = (images(8, 8)[0].permute(1, 2, 0) * 255).byte().numpy()
         assert (smp.encoders.get_preprocessing_fn(name)(image) == image / 255).all()
     with pytest.raises(KeyError):
         smp.encoders.get_preprocessing_params("ca-nothing")
 
 
-@pytest.mark.parametrize("wrong", [pictures() * 255, (pictures() - 0.45) / 0.225, (pictures() * 255).byte()])
-def test_pictures_out_of_range_are_refused(wrong):
+@pytest.mark.parametrize("wrong", [images() * 255, (images() - 0.45) / 0.225, (images() * 255).byte()])
+def test_images_out_of_range_are_refused(wrong):
     with pytest.raises(OutOfRange, match=r"from .* to .*Allowed: floats from 0 to 1.*Normalize"):
         encoder()(wrong)
 
 
 def test_a_little_overshoot_is_cut_off():
-    own, x = encoder(depth=3), pictures()
+    own, x = encoder(depth=3), images()
     torch.testing.assert_close(own(x * 1.08 - 0.04)[3], own((x * 1.08 - 0.04).clamp(0, 1))[3])
 
 

@@ -12,7 +12,7 @@ sys.modules["detectron2"] = None  # as if it were not installed
 import ca_seg.adapters.normalised
 from ca_seg.errors import UserError
 try:
-    import ca_seg.adapters.detectron2
+    import ca_seg.adapters.detectron2.config
 except UserError as problem:
     print(problem)
 """

@@ -8,8 +8,8 @@ from diffusers import AuraFlowPipeline, FlowMatchEulerDiscreteScheduler
 from transformers import UMT5Config, UMT5EncoderModel
 
 from ca_seg import Vocabulary
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
 from tests.stock_run import stock_run
@@ -60,7 +60,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
         for name, value in ours.items():
             torch.testing.assert_close(value, call[name][1:], msg=lambda text, name=name: f"{name}: {text}")
         assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
-        assert set(FAMILY.cut(pipeline.transformer, call)) == {"timestep", "hidden_states"}
+        assert set(FAMILY.concept_inputs(pipeline.transformer, call)) == {"timestep", "hidden_states"}
 
 
 @torch.no_grad()
@@ -93,23 +93,23 @@ def test_a_text_that_is_too_long_is_named():
 
 
 @torch.no_grad()
-def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_picture():
+def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_auraflow()
-    picture = torch.rand(1, 3, 48, 80)
-    latents = backbone_with(pipeline).encode(picture)
+    image = torch.rand(1, 3, 48, 80)
+    latents = backbone_with(pipeline).encode(image)
     assert latents.shape[1:] == FAMILY.small.latents
     made, _ = generate(pipeline, callback_on_step_end=lambda *_: {"latents": latents})
-    code = pipeline.vae.encode(2 * picture - 1).latent_dist.mode()
+    code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
     torch.testing.assert_close(made, (pipeline.vae.decode(code).sample / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_a_picture_is_recorded_and_asked_and_concepts_do_not_look_at_registers():
+def test_a_image_is_recorded_and_asked_and_concepts_do_not_look_at_registers():
     backbone = backbone_with(tiny_auraflow())
     assert FAMILY.registers(backbone.transformer) == 8
     recording = backbone.record(torch.rand(2, 3, 30, 50), layers=[1, 3])
     maps = recording.ask(VOCABULARY).maps()
     assert maps.shape == (2, 3, 3, 5)
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 3, 5))
-    backbone.transformer.register_tokens.data.normal_()  # other registers, the same recorded picture
+    backbone.transformer.register_tokens.data.normal_()  # other registers, the same recorded image
     torch.testing.assert_close(recording.ask(VOCABULARY).maps(), maps)

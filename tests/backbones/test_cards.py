@@ -7,11 +7,11 @@ import re
 import pytest
 import yaml
 
-from ca_seg.backbones.card import card_names, find_card
-from ca_seg.backbones.family import Absent
-from ca_seg.backbones.lean import build
-from ca_seg.backbones.plan import part_names, part_parameters, plan
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.base import SkippedBlock
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.card import card_names, find_card
+from ca_seg.backbones.loading.partial import build
+from ca_seg.backbones.loading.plan import part_names, part_parameters, plan
 
 PUBLISHED = [name for name in card_names() if not find_card(name).folder]
 
@@ -36,7 +36,7 @@ def test_the_lean_loader_wants_names_and_shapes_of_the_real_state_dict_and_leave
     lean = build(family, card.architecture, max(card.layers) + 1, tables=False)
     wanted = {n: t.shape for n, t in lean.state_dict().items()}
     assert wanted.items() <= whole.items()
-    absent = [n for n, m in lean.named_modules() if isinstance(m, Absent)]
+    absent = [n for n, m in lean.named_modules() if isinstance(m, SkippedBlock)]
     assert {n for n in whole if n not in wanted} == {n for n in whole if any(n.startswith(f"{a}.") for a in absent)}
 
 
@@ -71,7 +71,7 @@ def test_the_plan_of_flux_counts_what_the_paper_of_its_makers_says():
 
 
 def test_a_card_with_an_unknown_key_is_named(tmp_path):
-    from ca_seg.backbones.card import Card
+    from ca_seg.backbones.loading.card import Card
     from ca_seg.errors import UnknownName
 
     file = tmp_path / "x.yaml"

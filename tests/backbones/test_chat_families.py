@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import unpack
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.flux import unpack
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
-from ca_seg.backbones.template_tokens import own_by_difference
+from ca_seg.backbones.text.template_tokens import own_by_difference
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
@@ -140,9 +140,9 @@ def test_a_text_that_is_too_long_is_named(made):
 @torch.no_grad()
 def test_clean_latents_are_undone_by_the_pipelines_decoding(made):
     pipeline, backbone, _ = made
-    picture = torch.rand(1, 3, 48, 80)
-    latents, vae = backbone.encode(picture), pipeline.vae
-    code = vae.encode((2 * picture - 1)[:, :, None] if latents.shape[1] == 4 else 2 * picture - 1).latent_dist.mode()
+    image = torch.rand(1, 3, 48, 80)
+    latents, vae = backbone.encode(image), pipeline.vae
+    code = vae.encode((2 * image - 1)[:, :, None] if latents.shape[1] == 4 else 2 * image - 1).latent_dist.mode()
     if backbone.family.name == "qwen-image":
         mean, std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std))
         undone = latents[:, :, None] * std + mean
@@ -153,7 +153,7 @@ def test_clean_latents_are_undone_by_the_pipelines_decoding(made):
 
 
 @torch.no_grad()
-def test_pictures_are_recorded_and_asked(made):
+def test_images_are_recorded_and_asked(made):
     _, backbone, _ = made
     recording = backbone.record(torch.rand(2, 3, 30, 50), timesteps=[0.2, 0.8], layers=[0, 2])
     maps = recording.ask(WORDS).maps()
@@ -175,7 +175,9 @@ def test_qwens_concepts_stand_at_the_first_place_of_a_prompt_behind_the_real_ima
     hook.remove()
     with family.asking(model, grid):
         hook = model.pos_embed.register_forward_hook(lambda m, a, out: places.update(text=out[1]))
-        call = family.cut(model, inputs) | family.text_inputs(model, TextTokens(torch.randn(1, 4, 24)), concepts=True)
+        call = family.concept_inputs(model, inputs) | family.text_inputs(
+            model, TextTokens(torch.randn(1, 4, 24)), concepts=True
+        )
         model(**call)
         hook.remove()
     assert torch.equal(places["text"], first.expand(4, -1))
@@ -188,9 +190,9 @@ def test_padding_of_prompts_of_two_lengths_is_masked():
     both = backbone.record(torch.rand(2, 3, 48, 80), prompt=["red traffic light", "cat"], layers=[2])
     alone = backbone.record(torch.rand(2, 3, 48, 80), prompt=["red traffic light", "cat"], layers=[2])
     assert both.streams[2].output.shape == alone.streams[2].output.shape
-    picture = torch.rand(1, 3, 48, 80)
-    pair = backbone.record(picture.repeat(2, 1, 1, 1), prompt=["red traffic light", "cat"], layers=[2])
-    single = backbone.record(picture, prompt="cat", layers=[2])
+    image = torch.rand(1, 3, 48, 80)
+    pair = backbone.record(image.repeat(2, 1, 1, 1), prompt=["red traffic light", "cat"], layers=[2])
+    single = backbone.record(image, prompt="cat", layers=[2])
     torch.testing.assert_close(pair.streams[2].output[1:], single.streams[2].output, atol=1e-5, rtol=1e-5)
 
 

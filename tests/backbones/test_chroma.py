@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ca_seg.backbones.family import Absent, TextTokens
-from ca_seg.backbones.lean import without_later_blocks
+from ca_seg.backbones.families.base import SkippedBlock, TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.loading.partial import skip_later_blocks
 from ca_seg.concept.record import record_streams
 from tests.small_models import random_latents, random_text, small_transformer
 from tests.stock_run import stock_run
@@ -34,7 +34,7 @@ def test_one_padding_token_counts_as_text(call):
 
 
 def test_the_mask_is_the_stock_pipelines_in_kind_too(call):
-    """In numbers a mask is added to the logits, as truth values it leaves tokens out: the kind must agree."""
+    """In numbers a mask is added to the logits, as ground truth values it leaves tokens out: the kind must agree."""
     _, backbone, stock = call
     backbone.text.length = LENGTH
     latents = random_latents(FAMILY, 1)
@@ -85,7 +85,7 @@ def test_concepts_are_asked_without_a_mask():
     masked = TextTokens(text.hidden, None, torch.tensor([[True] * 4 + [False] * 3]))
     inputs = FAMILY.inputs(model, random_latents(FAMILY, 1), masked, torch.tensor([0.5]), 0.0)
     assert "attention_mask" in inputs
-    asked = FAMILY.cut(model, inputs) | FAMILY.text_inputs(model, masked, concepts=True)
+    asked = FAMILY.concept_inputs(model, inputs) | FAMILY.text_inputs(model, masked, concepts=True)
     assert set(asked) == {"hidden_states", "img_ids", "timestep", "encoder_hidden_states", "txt_ids"}
 
 
@@ -94,8 +94,8 @@ def test_concepts_are_asked_without_a_mask():
 def test_blocks_left_out_do_not_move_the_modulation_of_the_others(last):
     """A block finds its modulation by how many blocks there are in all: the missing ones keep their places."""
     whole, lean = small_transformer(FAMILY), small_transformer(FAMILY)
-    without_later_blocks(FAMILY, lean, last + 1)
-    assert sum(isinstance(module, Absent) for module in lean.modules()) == 3 - last
+    skip_later_blocks(FAMILY, lean, last + 1)
+    assert sum(isinstance(module, SkippedBlock) for module in lean.modules()) == 3 - last
     inputs = FAMILY.inputs(
         whole, random_latents(FAMILY, 1), random_text(FAMILY, 1, 7, 3), torch.tensor([0.5]), guidance=0.0
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ca_seg.backbones.family import Absent, TextTokens
-from ca_seg.backbones.lean import build, without_later_blocks
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.base import SkippedBlock, TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.partial import build, skip_later_blocks
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from tests.naive_families import long_way, side_by_side
@@ -50,7 +50,7 @@ class Case:
             last_layer=last,
             stop_early=stop_early,
         )
-        return streams, prediction, self.family.cut(self.model, inputs)
+        return streams, prediction, self.family.concept_inputs(self.model, inputs)
 
     @torch.no_grad()
     def ask(self, streams, call, concepts=None):
@@ -64,7 +64,7 @@ class Case:
     def stock(self):
         inputs = self.family.inputs(self.model, self.latents, self.prompt, self.timesteps, 3.5)
         with torch.no_grad():
-            return torch.stack(tuple(self.model(**inputs)[0]))  # Z-Image gives a list of pictures
+            return torch.stack(tuple(self.model(**inputs)[0]))  # Z-Image gives a list of images
 
 
 @every_family
@@ -79,10 +79,10 @@ def test_every_layer_equals_the_naive_loops(family, naive):
     expected = naive(family, case.model, image, case.prompt, case.concepts, case.tokens)
     assert len(streams) == len(concept) == len(expected[0]) == len(family.blocks(case.model)) >= 3
     for ours, theirs, side in ((streams, expected[0], "image"), (concept, expected[1], "concept")):
-        for layer, (stream, written) in enumerate(zip(ours, theirs, strict=True)):
+        for layer, (stream, atomic_write) in enumerate(zip(ours, theirs, strict=True)):
             for part in ("query", "key", "value", "output"):
                 if getattr(stream, part) is not None:  # the image's queries are not kept
-                    close(getattr(stream, part), written[part], f"{part} of the {side} in layer {layer}")
+                    close(getattr(stream, part), atomic_write[part], f"{part} of the {side} in layer {layer}")
 
 
 @every_family
@@ -109,7 +109,7 @@ def test_a_model_without_its_later_blocks_says_the_same(family):
     case = Case(family)
     full, _, call = case.record(last=1)
     concept = case.ask(full, call)
-    without_later_blocks(family, case.model, 2)
+    skip_later_blocks(family, case.model, 2)
     assert len(family.blocks(case.model)) == 2
     lean, _, call = case.record(last=1)
     for layer, (ours, asked) in enumerate(zip(lean, case.ask(lean, call), strict=True)):
@@ -202,4 +202,4 @@ def test_a_meta_model_wants_exactly_the_blocks_that_are_kept(family):
     left = set(whole) - set(lean)
     assert left
     assert all(name.startswith(family.block_lists) for name in left)
-    assert sum(isinstance(m, Absent) for m in build(family, config, 2).modules()) >= 1
+    assert sum(isinstance(m, SkippedBlock) for m in build(family, config, 2).modules()) >= 1

@@ -1,4 +1,4 @@
-"""FLUX.2's words through the real processor and encoder classes, padded on either side; reference pictures."""
+"""FLUX.2's words through the real processor and encoder classes, padded on either side; reference images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import random_text, small_transformer
@@ -118,15 +118,15 @@ def test_concepts_stand_where_a_prompt_begins():
     assert torch.equal(family.text_inputs(model, text, concepts=False)["txt_ids"], stock)
 
 
-def test_generation_from_reference_pictures_is_refused(maker):
-    """Their tokens come last, where the maps of the picture itself would be read."""
+def test_generation_from_reference_images_is_refused(maker):
+    """Their tokens come last, where the maps of the image itself would be read."""
     pipeline, name = maker("right")
     pipeline.set_progress_bar_config(disable=True)
     backbone = backbone_of(pipeline, name, resolution=48)
     backbone.text.length = LENGTH
     settings = {"height": 48, "width": 80, "num_inference_steps": 1, "max_sequence_length": LENGTH}
     trace = GenerationTrace(backbone, WORDS, layers=[0, 2])
-    with trace, pytest.raises(UserError, match=r"reference pictures.*text alone"):
+    with trace, pytest.raises(UserError, match=r"reference images.*text alone"):
         pipeline(image=Image.new("RGB", (96, 64)), prompt=TEXT, **settings)
     assert not pipeline.transformer._forward_pre_hooks
     with trace:

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones.card import find_card
-from ca_seg.backbones.lean import INDEX, SINGLE, build, read_into
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.card import find_card
+from ca_seg.backbones.loading.partial import INDEX, SINGLE, build, read_into
 from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
 from tests.small_flux import RandomText, small_autoencoder, small_flux
 
@@ -37,7 +37,7 @@ def test_sharded_files_are_read_up_to_the_last_wanted_block_only(folder, monkeyp
     late = {n for n in shards if n.startswith(("single_transformer_blocks.", "transformer_blocks.2."))}
     assert len({shards[n] for n in late}) > 1
     read = []
-    monkeypatch.setattr("ca_seg.backbones.lean.safe_open", lambda f, **k: _Spy(safe_open(f, **k), read))
+    monkeypatch.setattr("ca_seg.backbones.loading.partial.safe_open", lambda f, **k: _Spy(safe_open(f, **k), read))
     lean = read_into(build(FLUX, config, 2), part, torch.float32)
     assert not late & set(read)
     whole = small_flux().state_dict()
@@ -70,8 +70,8 @@ def test_a_lean_backbone_gives_the_maps_of_the_whole_model(folder):
     lean = load_backbone("flux1-schnell", weights=folder, last_layer=1, **parts)
     assert lean.layers == 2
     whole = load_backbone("flux1-schnell", transformer=small_flux(), **parts)
-    picture, words = torch.rand(1, 3, 48, 80), Vocabulary.from_names(["cat", "grass"])
-    ours, expected = (b.record(picture, layers=[0, 1]).ask(words).maps() for b in (lean, whole))
+    image, words = torch.rand(1, 3, 48, 80), Vocabulary.from_names(["cat", "grass"])
+    ours, expected = (b.record(image, layers=[0, 1]).ask(words).maps() for b in (lean, whole))
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
 
 
@@ -138,7 +138,7 @@ def test_gated_weights_out_of_reach_say_what_to_accept(monkeypatch):
     def refuse(*args, **kwargs):
         raise LocalEntryNotFoundError("offline")
 
-    monkeypatch.setattr("ca_seg.backbones.hub.snapshot_download", refuse)
+    monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", refuse)
     with pytest.raises(
         WeightsUnavailable, match=r"(?i)accept the licence of black-forest-labs/FLUX\.1-dev.*--model\.weights"
     ):
@@ -166,7 +166,7 @@ def test_a_ready_transformer_is_not_downloaded_again(monkeypatch, tmp_path):
         asked.update(patterns=allow_patterns, revision=revision)
         return str(tmp_path)
 
-    monkeypatch.setattr("ca_seg.backbones.hub.snapshot_download", download)
+    monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", download)
     with pytest.raises(WeightsUnavailable, match="vae"):
         load_backbone("flux1-schnell", transformer=small_flux(), text=RandomText())
     assert asked == {"patterns": ["vae/*", "scheduler/*"], "revision": find_card("flux1-schnell").revision}

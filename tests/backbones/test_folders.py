@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones import card as cards
 from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.loading import card as cards
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from tests.tiny_pipelines import LENGTH, MAKERS
 
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
-PICTURE = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(1))
+IMAGE = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(1))
 
 
 every_family = pytest.mark.parametrize("saved", MAKERS, indirect=True)
@@ -34,7 +34,7 @@ def saved(request, tmp_path, monkeypatch):
 
 
 def _maps(backbone):
-    return backbone.record(PICTURE, layers=[0, 2]).ask(WORDS).maps()
+    return backbone.record(IMAGE, layers=[0, 2]).ask(WORDS).maps()
 
 
 @every_family

@@ -8,7 +8,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.generate import generate
-from ca_seg.backbones.lean import without_later_blocks
+from ca_seg.backbones.loading.partial import skip_later_blocks
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.naive_flux import naive_flux
@@ -88,6 +88,6 @@ def test_hooks_are_gone_after_an_exception():
 
 def test_a_cut_backbone_says_how_to_load_it_whole():
     backbone = small_backbone()
-    without_later_blocks(backbone.family, backbone.transformer, 3)
+    skip_later_blocks(backbone.family, backbone.transformer, 3)
     with pytest.raises(UserError, match="last_layer=4"):
         generate(backbone, "a cat", WORDS, steps=1, **SIZE)

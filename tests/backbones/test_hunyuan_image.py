@@ -14,9 +14,9 @@ from transformers import (
 )
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
@@ -87,8 +87,8 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
             if name != "timestep_r" or step == 1:
                 torch.testing.assert_close(value, call[name], msg=lambda text, name=name: f"{name}: {text}")
         assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
-        cut = FAMILY.cut(pipeline.transformer, call)
-        assert set(cut) - {"attention_kwargs"} == {"timestep", "timestep_r", "guidance", "hidden_states"}
+        concept_inputs = FAMILY.concept_inputs(pipeline.transformer, call)
+        assert set(concept_inputs) - {"attention_kwargs"} == {"timestep", "timestep_r", "guidance", "hidden_states"}
 
 
 @torch.no_grad()
@@ -135,13 +135,13 @@ def test_a_text_that_is_too_long_or_in_quotes_is_named():
 
 
 @torch.no_grad()
-def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_picture():
+def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_hunyuan_image()
-    picture = torch.rand(1, 3, 96, 160)
-    latents = backbone_with(pipeline).encode(picture)
+    image = torch.rand(1, 3, 96, 160)
+    latents = backbone_with(pipeline).encode(image)
     assert latents.shape[1:] == FAMILY.small.latents
     made, _ = generate(pipeline, callback_on_step_end=lambda *_: {"latents": latents})
-    code = pipeline.vae.encode(2 * picture - 1).latent_dist.mode()
+    code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
     torch.testing.assert_close(made, (pipeline.vae.decode(code).sample / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
 
 
@@ -175,7 +175,7 @@ def test_a_trace_leaves_what_is_generated_bit_identical():
 
 
 @torch.no_grad()
-def test_a_picture_is_recorded_and_asked():
+def test_a_image_is_recorded_and_asked():
     maps = backbone_with(tiny_hunyuan_image()).record(torch.rand(2, 3, 60, 100), layers=[1, 3]).ask(VOCABULARY).maps()
     assert maps.shape == (2, 3, 3, 5)
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 3, 5))

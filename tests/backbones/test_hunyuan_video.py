@@ -12,9 +12,9 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
@@ -107,7 +107,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
         for name, value in ours.items():
             torch.testing.assert_close(value, call[name], msg=lambda text, name=name: f"{name}: {text}")
         assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
-        assert set(FAMILY.cut(pipeline.transformer, call)) == {"timestep", "guidance", "hidden_states"}
+        assert set(FAMILY.concept_inputs(pipeline.transformer, call)) == {"timestep", "guidance", "hidden_states"}
 
 
 @torch.no_grad()
@@ -144,7 +144,7 @@ def test_a_text_that_is_too_long_is_named():
 
 
 @torch.no_grad()
-def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_picture():
+def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_hunyuan_video()
     clip = torch.rand(1, 3, 5, 48, 80)
     latents = backbone_with(pipeline).encode(clip)
@@ -175,10 +175,10 @@ def test_padding_of_the_prompt_is_not_seen():
 
 
 @torch.no_grad()
-def test_pictures_and_clips_are_recorded_and_asked():
+def test_images_and_clips_are_recorded_and_asked():
     backbone = backbone_with(tiny_hunyuan_video())
-    picture = backbone.record(torch.rand(2, 3, 30, 50), layers=[1, 3])
-    maps = picture.ask(VOCABULARY).maps()
+    image = backbone.record(torch.rand(2, 3, 30, 50), layers=[1, 3])
+    maps = image.ask(VOCABULARY).maps()
     assert maps.shape == (2, 3, 3, 5)
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 3, 5))
     clip = backbone.record(torch.rand(1, 3, 6, 48, 80), layers=[1, 3])  # lengthened to 9 frames

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones import hub
-from ca_seg.backbones.card import Card, card_names, find_card
 from ca_seg.backbones.generate import generate
+from ca_seg.backbones.loading import hub
+from ca_seg.backbones.loading.card import Card, card_names, find_card
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 
 SHIPPED = ("mini", "mini-plain")
 
@@ -24,16 +24,16 @@ def mini():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_card_tells_the_truth(name):
+def test_the_card_tells_the_ground_truth(name):
     card, backbone = find_card(name), load_backbone(name)
     assert sum(p.numel() for p in backbone.transformer.parameters()) == card.parameters
     assert type(backbone.transformer).__name__ == "FluxTransformer2DModel"
-    assert {"data", "objective", "steps", "pictures", "seconds"} <= set(card.trained)
+    assert {"data", "objective", "steps", "images", "seconds"} <= set(card.trained)
     assert max(card.layers) < len(backbone.transformer.transformer_blocks)
 
 
 def test_what_ships_is_small():
-    files = [f for f in shipped("checkpoints").rglob("*") if f.is_file()]
+    files = [f for f in resource_path("checkpoints").rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 60e6
     assert not [f for f in files if f.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl")]
 
@@ -65,9 +65,9 @@ def test_a_synonym_finds_what_its_word_finds(mini):
     dataset = open_dataset("scenes", split="in_distribution")
     names = dataset.class_list.names
     car = names.index("car")
-    picture = next(item for item in (dataset[i] for i in range(len(dataset))) if (item["mask"] == car).sum() > 300)
-    others = [names[i] for i in picture["mask"].unique().tolist() if i != car]
-    recording = mini.record(picture["image"])
+    image = next(item for item in (dataset[i] for i in range(len(dataset))) if (item["mask"] == car).sum() > 300)
+    others = [names[i] for i in image["mask"].unique().tolist() if i != car]
+    recording = mini.record(image["image"])
     one, other = (recording.ask(Vocabulary.from_names([word, *others])).maps()[0, 0] for word in ("car", "automobile"))
     agreement = torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]
     assert agreement > 0.7
@@ -88,7 +88,7 @@ def test_an_unknown_word_names_near_ones(mini):
 def test_a_changed_file_is_refused_and_a_missing_one_named(tmp_path):
     card = find_card("mini")
     copy = tmp_path / "mini"
-    shutil.copytree(shipped("checkpoints", "mini"), copy)
+    shutil.copytree(resource_path("checkpoints", "mini"), copy)
     file = copy / "transformer" / "diffusion_pytorch_model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1

@@ -10,8 +10,8 @@ import diffusers
 import pytest
 
 from ca_seg import load_backbone
-from ca_seg.backbones.plan import plan
-from ca_seg.backbones.registry import FAMILIES, unavailable
+from ca_seg.backbones.families.registry import FAMILIES, unavailable
+from ca_seg.backbones.loading.plan import plan
 from ca_seg.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ class Older:
 
 
 def test_a_missing_class_makes_one_family_unavailable(monkeypatch):
-    monkeypatch.setattr("ca_seg.backbones.registry.diffusers", Older())
+    monkeypatch.setattr("ca_seg.backbones.families.registry.diffusers", Older())
     assert unavailable(FAMILIES["qwen-image"]) == (
         "diffusers 0.34.0 has no QwenImageTransformer2DModel and no QwenImagePipeline"
     )
@@ -45,7 +45,7 @@ def test_every_family_is_imported_without_the_pipelines_of_a_newer_diffusers():
 import sys
 for name in {NEW!r}:
     sys.modules["diffusers.pipelines." + name] = None
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.registry import FAMILIES
 import ca_seg
 assert len(FAMILIES) >= 11 and ca_seg.load_backbone("mini").layers == 6
 """

@@ -8,10 +8,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler, OvisImagePipeline
 from transformers import Qwen3Model
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.flux import unpack
+from ca_seg.backbones.families.flux import unpack
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import small_transformer
@@ -132,15 +132,15 @@ def test_a_pipeline_that_cannot_be_told_a_length_is_named(pipeline, monkeypatch)
 
 @torch.no_grad()
 def test_clean_latents_decode_as_the_pipeline_decodes(pipeline, backbone):
-    picture = torch.rand(1, 3, 48, 80)
+    image = torch.rand(1, 3, 48, 80)
     config = pipeline.vae.config
-    code = pipeline.vae.encode(2 * picture - 1).latent_dist.mode()
-    undone = backbone.encode(picture) / config.scaling_factor + config.shift_factor
+    code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
+    undone = backbone.encode(image) / config.scaling_factor + config.shift_factor
     torch.testing.assert_close(undone, code, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_pictures_are_recorded_and_asked(backbone):
+def test_images_are_recorded_and_asked(backbone):
     recording = backbone.record(torch.rand(2, 3, 30, 50), timesteps=[0.2, 0.8], layers=[0, 2])
     maps = recording.ask(WORDS).maps()
     assert maps.shape == (2, 3, 3, 5)

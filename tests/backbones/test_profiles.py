@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.lean import build
-from ca_seg.backbones.profiles import find_profile, read_gguf, read_quantised
-from ca_seg.backbones.registry import FAMILIES
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.partial import build
+from ca_seg.backbones.loading.profiles import find_profile, read_gguf, read_quantised
 from ca_seg.concept.record import record_streams
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
 from tests.small_models import PROMPT, random_latents, random_text, small_transformer

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.flux import unpack
+from ca_seg.backbones.families.flux import unpack
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
@@ -96,8 +96,8 @@ def test_traced_maps_are_those_of_the_prompts_rows_recorded_again(maker):
             text_first=family.text_first,
             last_layer=2,
         )
-        cut = family.cut(transformer, per_row)
-        total = total + Recording(grid, 1, (0, 2), tuple(streams), cut, None, backbone.ask).ask(WORDS).maps()
+        concept_inputs = family.concept_inputs(transformer, per_row)
+        total = total + Recording(grid, 1, (0, 2), tuple(streams), concept_inputs, None, backbone.ask).ask(WORDS).maps()
     torch.testing.assert_close(run.trace.maps(), total / 2, atol=1e-5, rtol=1e-5)
 
 
@@ -131,10 +131,10 @@ def test_clean_latents_decode_as_the_pipeline_decodes(maker):
     """The pipeline's own decoding of our clean latents is the autoencoder's decoding of its own code."""
     pipeline, name, _ = maker()
     backbone = backbone_of(pipeline, name, resolution=48)
-    picture = torch.rand(1, 3, 48, 80)
-    latents = backbone.encode(picture)
+    image = torch.rand(1, 3, 48, 80)
+    latents = backbone.encode(image)
     code = pipeline.vae.encode(
-        (2 * picture - 1)[:, :, None] if backbone.family.video else 2 * picture - 1
+        (2 * image - 1)[:, :, None] if backbone.family.video else 2 * image - 1
     ).latent_dist.mode()
     if backbone.family.video:
         ours = pipeline.decode_latents(latents.transpose(1, 2))
@@ -145,11 +145,11 @@ def test_clean_latents_decode_as_the_pipeline_decodes(maker):
 
 
 @torch.no_grad()
-def test_a_picture_is_recorded_and_asked(maker):
+def test_a_image_is_recorded_and_asked(maker):
     pipeline, name, _ = maker()
     backbone = backbone_of(pipeline, name, resolution=48)
     backbone.text.length = LENGTH
-    recording = backbone.record(torch.rand(2, 3, 30, 50), timesteps=[0.2, 0.8], samples=2, layers=[0, 2])
+    recording = backbone.record(torch.rand(2, 3, 30, 50), timesteps=[0.2, 0.8], noise_samples=2, layers=[0, 2])
     maps = recording.ask(WORDS).maps()
     assert maps.shape == (2, 3, 3, 5)
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 3, 5))
@@ -171,9 +171,9 @@ def test_a_clip_gives_maps_of_its_frames():
     assert backbone.record(clip, layers=[0]).grid.frames == 3
 
 
-def test_a_clip_is_refused_by_a_picture_family():
+def test_a_clip_is_refused_by_a_image_family():
     pipeline, name, _ = tiny_flux()
-    with pytest.raises(UserError, match="pictures, not videos"):
+    with pytest.raises(UserError, match="images, not videos"):
         backbone_of(pipeline, name).encode(torch.rand(1, 3, 5, 48, 80))
 
 

@@ -13,7 +13,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ca_seg.backbones.word_table import WordTable
+from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.errors import CorruptWeights, UnknownName, WeightsUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def test_unknown_word_names_near_ones_at_once(table):
     with pytest.raises(UnknownName, match="giraffe") as caught:
         table.tokens("giraff")
     assert time.perf_counter() - start < 1
-    assert "giraffe" in caught.value.near
+    assert "giraffe" in caught.value.close_matches
     with pytest.raises(UnknownName, match=r"'grasss'.*'cat grasss'"):
         table.tokens("cat grasss")
     with pytest.raises(UnknownName, match="cherry"):

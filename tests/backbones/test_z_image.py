@@ -8,10 +8,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
 from transformers import Qwen3ForCausalLM
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.registry import FAMILIES
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.registry import FAMILIES
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
@@ -84,8 +84,8 @@ def test_our_call_is_the_stock_pipelines(pipeline, backbone):
         for name in ("x", "cap_feats"):
             assert len(ours[name]) == len(call[name]) == 1
             assert torch.equal(ours[name][0], call[name][0])
-        cut = FAMILY.cut(pipeline.transformer, call)
-        assert (cut["x"].shape, cut["t"].shape) == ((1, 4, 1, 2, 2), (1,))
+        concept_inputs = FAMILY.concept_inputs(pipeline.transformer, call)
+        assert (concept_inputs["x"].shape, concept_inputs["t"].shape) == ((1, 4, 1, 2, 2), (1,))
     assert torch.equal(first, torch.zeros(1))  # noise is 0 to this model, and 1 to us
 
 
@@ -142,21 +142,21 @@ def test_own_tokens_are_the_words(pipeline):
 
 @torch.no_grad()
 def test_clean_latents_are_undone_by_the_pipelines_decoding(pipeline, backbone):
-    picture = torch.rand(1, 3, 48, 80)
+    image = torch.rand(1, 3, 48, 80)
     config = pipeline.vae.config
-    code = pipeline.vae.encode(2 * picture - 1).latent_dist.mode()
-    undone = backbone.encode(picture) / config.scaling_factor + config.shift_factor
+    code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
+    undone = backbone.encode(image) / config.scaling_factor + config.shift_factor
     torch.testing.assert_close(undone, code, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_pictures_are_recorded_and_asked_with_prompts_of_two_lengths(backbone):
-    pictures, prompts = torch.rand(2, 3, 30, 50), ["red traffic light " * 10, "cat"]  # 35 and 6 tokens: 64 and 32
-    recording = backbone.record(pictures, prompt=prompts, timesteps=[0.2, 0.8], layers=[0, 2])
+def test_images_are_recorded_and_asked_with_prompts_of_two_lengths(backbone):
+    images, prompts = torch.rand(2, 3, 30, 50), ["red traffic light " * 10, "cat"]  # 35 and 6 tokens: 64 and 32
+    recording = backbone.record(images, prompt=prompts, timesteps=[0.2, 0.8], layers=[0, 2])
     maps = recording.ask(WORDS).maps()
     assert maps.shape == (2, 3, 3, 5)
     torch.testing.assert_close(recording.select(1).ask(WORDS).maps()[0], maps[1], atol=1e-5, rtol=1e-5)
-    alone = backbone.record(pictures[1:], prompt="cat", timesteps=[0.2, 0.8], layers=[0, 2])
+    alone = backbone.record(images[1:], prompt="cat", timesteps=[0.2, 0.8], layers=[0, 2])
     torch.testing.assert_close(alone.ask(WORDS).maps()[0], maps[1], atol=1e-5, rtol=1e-5)
 
 
@@ -182,7 +182,7 @@ class Case:
 
     @torch.no_grad()
     def ask(self, streams):
-        call = FAMILY.cut(self.model, self.inputs)
+        call = FAMILY.concept_inputs(self.model, self.inputs)
         call |= FAMILY.text_inputs(self.model, TextTokens(self.concepts), concepts=True)
         layout = Layout(self.concepts.shape[1], text_first=False)
         with FAMILY.asking(self.model, FAMILY.grid(self.model, self.inputs)):
@@ -225,8 +225,8 @@ def one_by_one(case, streams):
 def test_concepts_say_what_the_blocks_say_one_by_one_without_padding(height, width, concepts):
     case = Case(height, width, concepts)
     streams = case.record()
-    for asked, written in zip(case.ask(streams), one_by_one(case, streams), strict=True):
-        for ours, theirs in zip((asked.query, asked.key, asked.output), written, strict=True):
+    for asked, atomic_write in zip(case.ask(streams), one_by_one(case, streams), strict=True):
+        for ours, theirs in zip((asked.query, asked.key, asked.output), atomic_write, strict=True):
             torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 

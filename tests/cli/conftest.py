@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.labelling import NAMES, picture
+from tests.cli.labelling import NAMES, image
 
 
 @pytest.fixture
 def place(tmp_path):
-    """PLACE/in with seven pictures in folders, two of one name, and PLACE/words.yaml."""
+    """PLACE/in with seven images in folders, two of one name, and PLACE/words.yaml."""
     for number, name in enumerate(
-        ["a/1.png", "a/2.png", "b/1.png", "b/c/my picture.png", "b/ü'\".png", "d.png", "e.png"]
+        ["a/1.png", "a/2.png", "b/1.png", "b/c/my image.png", "b/ü'\".png", "d.png", "e.png"]
     ):
         file = tmp_path / "in" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture(number).save(file)
+        image(number).save(file)
     (tmp_path / "words.yaml").write_text(f"classes: [{', '.join(NAMES)}]\n")
     return tmp_path

@@ -1,4 +1,4 @@
-"""`ca-seg label` on folders of small pictures."""
+"""`ca-seg label` on folders of small images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("cat", "grass", "sky", "water")
 SIZES = ((40, 56), (48, 48), (30, 64))
 
 
-def picture(number, size=None):
+def image(number, size=None):
     height, width = size or SIZES[number % len(SIZES)]
     blocks = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""The commands as a user types them, on the shipped backbone and a handful of pictures."""
+"""The commands as a user types them, on the shipped backbone and a handful of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ca_seg.cli.guarded import guarded
 from ca_seg.cli.main import main
 from ca_seg.cli.train import train
 from ca_seg.errors import CorruptWeights, UserError
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "zero_shot" / "mini_scenes.yaml")
@@ -61,14 +61,14 @@ def test_results_follow_their_schema(evaluated):
 
 def test_saved_predictions_give_the_printed_figures(evaluated):
     _, out, results = evaluated
-    ids = [int(i) for i in json.loads((shipped("datasets", "scenes") / "classes.json").read_text())["classes"]]
-    stems = json.loads((shipped("datasets", "scenes") / "splits.json").read_text())["in_distribution"][:3]
+    ids = [int(i) for i in json.loads((resource_path("datasets", "scenes") / "classes.json").read_text())["classes"]]
+    image_ids = json.loads((resource_path("datasets", "scenes") / "splits.json").read_text())["in_distribution"][:3]
     for protocol, figures in results["metrics"].items():
-        truth, guess = (
-            np.concatenate([np.asarray(Image.open(folder / f"{stem}.png")).ravel() for stem in stems])
-            for folder in (shipped("datasets", "scenes", "masks"), out / "predictions" / protocol)
+        ground_truth, guess = (
+            np.concatenate([np.asarray(Image.open(folder / f"{image_id}.png")).ravel() for image_id in image_ids])
+            for folder in (resource_path("datasets", "scenes", "masks"), out / "predictions" / protocol)
         )
-        matrix = confusion_matrix(truth, guess, labels=ids)
+        matrix = confusion_matrix(ground_truth, guess, labels=ids)
         union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
         assert figures["miou"] == pytest.approx((np.diag(matrix)[union > 0] / union[union > 0]).mean(), abs=1e-5)
         assert figures["pixel_accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum(), abs=1e-5)
@@ -84,7 +84,7 @@ def test_the_page_is_one_file_without_outside_references(evaluated):
 
 def _few(folder, count):
     """The first scenes as a folder of one's own."""
-    source = shipped("datasets", "scenes")
+    source = resource_path("datasets", "scenes")
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
         for i in range(count):
@@ -104,7 +104,7 @@ def test_a_figure_off_its_expectation_fails(tmp_path, expected, status):
     assert results["expect"][0]["holds"] == (status == 0)
 
 
-def test_one_broken_picture_is_skipped_and_the_exit_status_tells(tmp_path):
+def test_one_broken_image_is_skipped_and_the_exit_status_tells(tmp_path):
     root = _few(tmp_path / "few", 3)
     (root / "images" / "scene_0001.png").write_bytes(b"broken")
     config = str(ROOT / "configs" / "zero_shot" / "mini_folder.yaml")
@@ -169,7 +169,7 @@ def _run(monkeypatch, *arguments):
 @pytest.fixture
 def photo(tmp_path):
     file = tmp_path / "my photo.jpg"
-    scene = Image.open(shipped("datasets", "scenes", "images", "scene_0000.png"))
+    scene = Image.open(resource_path("datasets", "scenes", "images", "scene_0000.png"))
     scene.resize((230, 170)).save(file)
     return file
 
@@ -190,7 +190,7 @@ def test_segment_writes_overlay_mask_and_scores(photo, tmp_path, monkeypatch):
 
 def test_segment_says_what_is_wrong_and_goes_on(photo, tmp_path, monkeypatch, capsys):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     concepts = ["--concepts", "cat", "grass", "--out", tmp_path / "o"]
     assert _run(monkeypatch, "segment", broken, *concepts) == 2
     assert "broken.png" in capsys.readouterr().err

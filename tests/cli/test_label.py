@@ -16,28 +16,28 @@ import torch
 from PIL import Image
 
 from ca_seg.backbones.load import load_backbone
+from ca_seg.confidence.calibration import SCHEMA
+from ca_seg.confidence.numpy_measures import margin
 from ca_seg.data.read import read_image
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.trained import TrainedHead
-from ca_seg.heads.zero_shot import decide
-from ca_seg.labels.calibration import SCHEMA
-from ca_seg.labels.confidence import margin
-from ca_seg.labels.entry import fingerprint_of
-from ca_seg.tasks.zero_shot import picture_seed
+from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.labelling.entry import fingerprint_of
+from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
-from tests.cli.labelling import NAMES, ROOT, arguments, manifest, picture, run, summary, tree
+from tests.cli.labelling import NAMES, ROOT, arguments, image, manifest, run, summary, tree
 
 
 def test_labels_are_what_the_backbone_says(place):
     assert run(place, threshold=0.2, formats="[png, scores]") == 0
     backbone, words = load_backbone("mini", resolution=32), Vocabulary.from_names(NAMES)
     entries = manifest(place)
-    assert list(entries) == ["a/1", "a/2", "b/1", "b/c/my picture", "b/ü'\"", "d", "e"]
+    assert list(entries) == ["a/1", "a/2", "b/1", "b/c/my image", "b/ü'\"", "d", "e"]
     for key, entry in entries.items():
-        file = place / "in" / entry["picture"]
+        file = place / "in" / entry["image"]
         image = read_image(file)[None]
-        recording = backbone.record(image, seed=[picture_seed(0, key)])
-        scores = decide(recording.ask(words).maps(space="output"), *image.shape[-2:]).scores[0]
+        recording = backbone.record(image, seed=[image_seed(0, key)])
+        scores = predict_mask(recording.ask(words).maps(space="output"), *image.shape[-2:]).scores[0]
         sure = margin(scores.numpy())
         kept = np.asarray(Image.open(place / "out" / "png" / "masks" / f"{key}.png"))
         stored = np.asarray(Image.open(place / "out" / "confidence" / f"{key}.png"))
@@ -53,16 +53,16 @@ def test_labels_are_what_the_backbone_says(place):
         assert entry["area"] == {name: int((kept == i).sum()) for i, name in enumerate(NAMES) if (kept == i).any()}
         assert all((place / "out" / output).is_file() for output in entry["outputs"])
     told = summary(place)
-    assert told["pictures"] == told["labelled"] == 7
+    assert told["images"] == told["labelled"] == 7
     for index, name in enumerate(NAMES):
         pixels = sum(entry["area"].get(name, 0) for entry in entries.values())
         assert told["classes"][name]["pixels"] == pixels, index
-        assert told["classes"][name]["pictures"] == sum(name in entry["area"] for entry in entries.values())
+        assert told["classes"][name]["images"] == sum(name in entry["area"] for entry in entries.values())
     whole = sum(entry["height"] * entry["width"] for entry in entries.values())
     assert told["ignored_pixels"] == whole - sum(told["classes"][name]["pixels"] for name in NAMES)
     about = json.loads((place / "out" / "run.json").read_text())
     assert about["classes"] == list(NAMES)
-    assert about["pictures"]["root"] == str(place / "in") == about["pictures"]["folder"]
+    assert about["images"]["root"] == str(place / "in") == about["images"]["folder"]
 
 
 def test_the_same_command_again_does_what_is_missing(place, capsys):
@@ -80,7 +80,7 @@ def test_the_same_command_again_does_what_is_missing(place, capsys):
     assert summary(place)["labelled"] == 0
     assert "7 in all" in capsys.readouterr().out
     assert sorted(tree(place / "out")) == sorted(tree(place / "whole"))
-    picture(99, size=(50, 40)).save(held)
+    image(99, size=(50, 40)).save(held)
     assert run(place, formats="[png, coco]") == 0
     assert summary(place)["labelled"] == 1
     assert (manifest(place)["b/1"]["height"], manifest(place)["b/1"]["width"]) == (50, 40)
@@ -101,7 +101,7 @@ def test_killed_and_gone_on_in_two_processes_is_as_never_stopped(place):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for number in range(150):
-        picture(number).save(place / "in" / "a" / f"more{number:03d}.png")
+        image(number).save(place / "in" / "a" / f"more{number:03d}.png")
     assert run(place, "whole", formats="[png, yolo]") == 0
     torch.set_num_threads(threads)
     first = command(place, "out", formats="[png, yolo]", **{"data.num_workers": 1})
@@ -113,20 +113,20 @@ def test_killed_and_gone_on_in_two_processes_is_as_never_stopped(place):
         time.sleep(0.005)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    written = part.read_bytes().count(b"\n") - 1
-    assert 20 <= written < 157
+    done = part.read_bytes().count(b"\n") - 1
+    assert 20 <= done < 157
     second = command(place, "out", formats="[png, yolo]", **{"trainer.devices": 2})
     said = second.communicate(timeout=300)[0].decode()
     assert second.returncode == 0, said
-    assert f"{157 - written} labelled now, 157 in all" in said
+    assert f"{157 - done} labelled now, 157 in all" in said
     assert tree(place / "out") == tree(place / "whole")
     parts = [(place / "out" / ".manifests" / f"rank-{rank}.jsonl").read_bytes().count(b"\n") - 1 for rank in (0, 1)]
-    assert sum(parts) == 157 - written
+    assert sum(parts) == 157 - done
     assert min(parts) > 0
 
 
 def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(place, monkeypatch, capsys):
-    """The disk takes four pictures: after that os.replace, with which every file is put in place, says it is full."""
+    """The disk takes four images: after that os.replace, with which every file is put in place, says it is full."""
     real, count = os.replace, []
 
     def full(source, target):
@@ -136,7 +136,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(place, monkeypatch, cap
         real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ca_seg.written.os.replace", full)
+        patch.setattr("ca_seg.atomic.os.replace", full)
         assert run(place) == 2
     error = capsys.readouterr().err.strip()
     assert "No space left on device" in error
@@ -150,7 +150,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(place, monkeypatch, cap
 def test_refinement_agreement_temperature_and_calibration(place):
     """Each changes what it should and nothing else."""
     assert run(place, "plain") == 0
-    assert run(place, "agreed", confidence="agreement", **{"model.samples": 3}) == 0
+    assert run(place, "agreed", confidence="agreement", **{"model.noise_samples": 3}) == 0
     values = {
         value for path in (place / "agreed" / "confidence").rglob("*.png") for value in np.unique(Image.open(path))
     }
@@ -197,9 +197,9 @@ def test_a_trained_head_labels_as_it_segments(place):
     given = {"model.head": place / "head"}
     assert run(place, **given) == 0
     for key, entry in manifest(place).items():
-        expected = head.segment(backbone, read_image(place / "in" / entry["picture"])[None], seed=picture_seed(0, key))
-        written = np.asarray(Image.open(place / "out" / "png" / "masks" / f"{key}.png"))
-        assert (written == expected[0].numpy()).mean() > 0.999  # rounding on ties
+        expected = head.segment(backbone, read_image(place / "in" / entry["image"])[None], seed=image_seed(0, key))
+        mask = np.asarray(Image.open(place / "out" / "png" / "masks" / f"{key}.png"))
+        assert (mask == expected[0].numpy()).mean() > 0.999  # rounding on ties
     with torch.no_grad():
         head.head.layers[2].bias += 1
     head.save_pretrained(place / "head")

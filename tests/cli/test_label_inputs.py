@@ -1,4 +1,4 @@
-"""Labelling all sorts of pictures and names, and what a user may get wrong."""
+"""Labelling all sorts of images and names, and what a user may get wrong."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import pytest
 import webdataset
 from PIL import Image
 
-from tests.cli.labelling import manifest, picture, run, summary
+from tests.cli.labelling import image, manifest, run, summary
 
 
-def test_all_sorts_of_pictures(place):
+def test_all_sorts_of_images(place):
     folder = place / "in"
     for path in folder.rglob("*.png"):
         path.unlink()
-    plain = picture(0, size=(40, 60))
+    plain = image(0, size=(40, 60))
     exif = Image.Exif()
     exif[0x0112] = 6
     plain.save(folder / "turned.jpg", exif=exif)
     plain.convert("CMYK").save(folder / "cmyk.jpg")
     plain.convert("L").save(folder / "gray.png")
     Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
-    plain.save(folder / "moving.gif", save_all=True, append_images=[picture(1, size=(40, 60))])
+    plain.save(folder / "moving.gif", save_all=True, append_images=[image(1, size=(40, 60))])
     Image.new("RGB", (1, 1), "red").save(folder / "one.png")
     Image.new("RGB", (2000, 20000), "blue").save(folder / "tall.png")
     Image.new("RGB", (40, 800)).save(folder / "stretched.png")
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     (folder / "empty.png").write_bytes(b"")
     plain.save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-300])
@@ -44,20 +44,20 @@ def test_all_sorts_of_pictures(place):
     for key, (height, width) in sizes.items():
         with Image.open(place / "out" / "png" / "masks" / f"{key}.png") as mask:
             assert mask.size == (width, height)
-    reasons = {Path(s["picture"]).name: s["reason"] for s in summary(place)["skipped"]}
+    reasons = {Path(s["image"]).name: s["reason"] for s in summary(place)["skipped"]}
     assert sorted(reasons) == ["back\\slash.png", "bad\\udcff.png", "cut.jpg", "empty.png", "stretched.png", "text.jpg"]
     assert "1 : 16" in reasons["stretched.png"]
-    assert "not a picture" in reasons["text.jpg"]
+    assert "not an image" in reasons["text.jpg"]
 
 
-def test_names_that_no_file_system_takes_cost_that_picture(place):
+def test_names_that_no_file_system_takes_cost_that_image(place):
     """One is too long; d.jpg's label d.png would be a file where another's label needs a folder."""
-    picture(0).save(place / "in" / ("n" * 245 + ".png"))
+    image(0).save(place / "in" / ("n" * 245 + ".png"))
     (place / "in" / "d.png").rename(place / "in" / "d.jpg")
     (place / "in" / "d.png").mkdir()
-    picture(0).save(place / "in" / "d.png" / "y.png")
+    image(0).save(place / "in" / "d.png" / "y.png")
     assert run(place) == 1
-    reasons = {Path(skip["picture"]).name[:3]: skip["reason"] for skip in summary(place)["skipped"]}
+    reasons = {Path(skip["image"]).name[:3]: skip["reason"] for skip in summary(place)["skipped"]}
     assert "Allowed: up to 240" in reasons.pop("nnn")
     assert len(reasons) == 1
     assert set(reasons) < {"d.j", "y.p"}
@@ -85,7 +85,7 @@ def test_names_that_no_file_system_takes_cost_that_picture(place):
         ({"calibration": "nowhere.json"}, "nowhere.json is no calibration"),
         ({"calibration": "nowhere.json", "temperature": 2}, "one or the other"),
         ({"data.root": "nowhere"}, "nowhere"),
-        ({"data.name": "picture"}, "'pictures'"),
+        ({"data.name": "image"}, "'images'"),
         ({"refine.steps": "[parm]"}, "'pamr'"),
         ({"writers": 0}, "0 threads"),
     ],
@@ -118,7 +118,7 @@ def test_other_kinds_of_input(place):
     folder = place / "coco"
     for part in ("a", "b"):
         (folder / "images" / part).mkdir(parents=True)
-        picture(3).save(folder / "images" / part / "1.png")
+        image(3).save(folder / "images" / part / "1.png")
     images = [{"id": i, "file_name": f"{p}/1.png", "height": 40, "width": 56} for i, p in enumerate("ab")]
     categories = [{"id": 7, "name": "sky"}, {"id": 3, "name": "cat"}]
     content = {"images": images, "categories": categories, "annotations": []}
@@ -136,7 +136,7 @@ def test_other_kinds_of_input(place):
     (place / "shards").mkdir()
     with webdataset.ShardWriter(str(place / "shards" / "%03d.tar"), maxcount=2, verbose=0) as sink:
         for number in range(3):
-            sink.write({"__key__": f"p{number}", "png": np.asarray(picture(number))})
+            sink.write({"__key__": f"p{number}", "png": np.asarray(image(number))})
     assert run(place, "from-shards", **{"data.name": "webdataset", "data.root": place / "shards"}) == 0
     assert list(manifest(place, "from-shards")) == ["000/p0", "000/p1", "001/p2"]
     assert (place / "from-shards" / "png" / "masks" / "001" / "p2.png").is_file()

@@ -1,4 +1,4 @@
-"""Labelling by Ray Data, on a Ray of this machine: the same labels, the same care for bad pictures and half runs."""
+"""Labelling by Ray Data, on a Ray of this machine: the same labels, the same care for bad images and half runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from tests.cli.labelling import manifest, picture, run, summary, tree
+from tests.cli.labelling import image, manifest, run, summary, tree
 
 RAY = {"ray.actors": 1, "trainer.accelerator": "auto", "trainer.enable_progress_bar": "null", "data.num_workers": 2}
 
@@ -19,8 +19,8 @@ def with_ray():
 def test_ray_gives_the_bytes_of_one_process_and_goes_on(place, capsys):
     with_ray()
     for number in range(20):
-        picture(number).save(place / "in" / "a" / f"more{number}.png")
-    (place / "in" / "broken.png").write_bytes(b"no picture")
+        image(number).save(place / "in" / "a" / f"more{number}.png")
+    (place / "in" / "broken.png").write_bytes(b"no image")
     own = {"formats": "[png, coco, scores]", "threshold": 0.1}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -36,7 +36,7 @@ def test_ray_gives_the_bytes_of_one_process_and_goes_on(place, capsys):
     assert (place / "out" / "png" / "masks" / "d.png").stat().st_mtime_ns == before
     assert tree(place / "out") == tree(place / "whole")
     assert len(manifest(place)) == 27
-    assert [skip["picture"] for skip in summary(place)["skipped"]] == [str(place / "in" / "broken.png")]
+    assert [skip["image"] for skip in summary(place)["skipped"]] == [str(place / "in" / "broken.png")]
 
 
 def test_what_an_actor_finds_wrong_is_one_line(place, capfd):

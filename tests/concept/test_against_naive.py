@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from ca_seg.backbones.family import TextTokens
-from ca_seg.backbones.flux import Flux, pack, unpack
+from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.families.flux import Flux, pack, unpack
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import record_streams

@@ -18,13 +18,13 @@ def backbone():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.rand(2, 3, 48, 80, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
-def recording(backbone, pictures):
-    return backbone.record(pictures, layers=[1, 4], timesteps=[0.3, 0.6], samples=2)
+def recording(backbone, images):
+    return backbone.record(images, layers=[1, 4], timesteps=[0.3, 0.6], noise_samples=2)
 
 
 def test_scores_are_products_of_the_two_streams(recording):
@@ -52,20 +52,20 @@ def test_maps_are_means_of_softmaxes_over_layers_and_draws(recording):
     torch.testing.assert_close(features.maps(softmax=False), raw)
 
 
-def test_draws_are_what_single_recordings_give(backbone, pictures, recording):
+def test_draws_are_what_single_recordings_give(backbone, images, recording):
     both = recording.ask(PETS).maps()
-    alone = [backbone.record(pictures, layers=[1, 4], timesteps=t, samples=2).ask(PETS).maps() for t in (0.3, 0.6)]
+    alone = [backbone.record(images, layers=[1, 4], timesteps=t, noise_samples=2).ask(PETS).maps() for t in (0.3, 0.6)]
     torch.testing.assert_close(both, torch.stack(alone).mean(dim=0), atol=1e-5, rtol=1e-5)
 
 
-def test_a_batch_of_two_is_two_of_one(backbone, pictures):
-    both = backbone.record(pictures, layers=[4], seed=[5, 6]).ask(PETS).maps()
+def test_a_batch_of_two_is_two_of_one(backbone, images):
+    both = backbone.record(images, layers=[4], seed=[5, 6]).ask(PETS).maps()
     for i, seed in enumerate((5, 6)):
-        one = backbone.record(pictures[i : i + 1], layers=[4], seed=seed).ask(PETS).maps()
+        one = backbone.record(images[i : i + 1], layers=[4], seed=seed).ask(PETS).maps()
         torch.testing.assert_close(both[i : i + 1], one, atol=1e-5, rtol=1e-5)
 
 
-def test_selecting_a_picture_of_a_recording_is_asking_it_alone(recording):
+def test_selecting_a_image_of_a_recording_is_asking_it_alone(recording):
     whole = recording.ask(PETS).maps()
     for i in range(2):
         torch.testing.assert_close(recording.select(i).ask(PETS).maps(), whole[i : i + 1], atol=1e-5, rtol=1e-5)
@@ -77,10 +77,10 @@ def test_permuting_concepts_permutes_maps(recording):
     torch.testing.assert_close(turned, maps[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
 
 
-def test_asking_twice_equals_two_fresh_recordings(backbone, pictures, recording):
+def test_asking_twice_equals_two_fresh_recordings(backbone, images, recording):
     first, second = recording.ask(PETS).maps(), recording.ask(PETS).maps()
     assert torch.equal(first, second)
-    fresh = backbone.record(pictures, layers=[1, 4], timesteps=[0.3, 0.6], samples=2).ask(PETS).maps()
+    fresh = backbone.record(images, layers=[1, 4], timesteps=[0.3, 0.6], noise_samples=2).ask(PETS).maps()
     torch.testing.assert_close(first, fresh, atol=1e-6, rtol=1e-6)
 
 
@@ -97,13 +97,13 @@ def test_projected_features_are_layers_times_concepts(recording):
     assert recording.ask(PETS).projected().shape[1] == 2 * 3
 
 
-def test_what_is_out_of_range_is_said(backbone, pictures, recording):
+def test_what_is_out_of_range_is_said(backbone, images, recording):
     with pytest.raises(OutOfRange, match="0 to 4"):
-        backbone.record(pictures, layers=[5])
+        backbone.record(images, layers=[5])
     with pytest.raises(OutOfRange, match=r"1\.5.*0 \(clean\) to 1"):
-        backbone.record(pictures, layers=[0], timesteps=1.5)
+        backbone.record(images, layers=[0], timesteps=1.5)
     with pytest.raises(OutOfRange, match="1 or more"):
-        backbone.record(pictures, layers=[0], samples=0)
+        backbone.record(images, layers=[0], samples=0)
     with pytest.raises(UnknownName, match="'output'"):
         recording.ask(PETS).maps(space="outputs")
     with pytest.raises(OutOfRange, match="0 to 4"):

@@ -15,7 +15,7 @@ CLASSES = {"ignore": [0], "classes": {"7": "cat", "151": "grass"}, "kinds": {"7"
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
-    """make_folder([(height, width), ...]) writes pictures p0, p1, ... with masks of the ids 0, 7 and 151."""
+    """make_folder([(height, width), ...]) writes images p0, p1, ... with masks of the ids 0, 7 and 151."""
 
     def make(sizes=((6, 8), (6, 8), (6, 8)), classes=CLASSES, splits=None) -> Path:
         root = tmp_path / "set"

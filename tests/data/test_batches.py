@@ -1,4 +1,4 @@
-"""Batches: one size each, every picture once, and a broken file costs only itself."""
+"""Batches: one size each, every image once, and a broken file costs only itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ca_seg.data.batches import EpochShuffle, SharedBatches, SizeBatchSampler
 from ca_seg.data.collate import Skipped, SkipUnreadable, collate
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.errors import BadDataset, OutOfRange, UnreadableImage
 
 
@@ -76,7 +76,7 @@ def test_shuffle_follows_from_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_picture_is_reported_and_the_rest_goes_on(make_folder, workers) -> None:
+def test_a_broken_image_is_reported_and_the_rest_goes_on(make_folder, workers) -> None:
     root = make_folder([(6, 8), (5, 9), (6, 8), (6, 8), (5, 9), (6, 8)])
     whole = (root / "images" / "p2.png").read_bytes()
     (root / "images" / "p2.png").write_bytes(whole[:-40])  # a good head, cut pixels
@@ -84,7 +84,7 @@ def test_a_broken_picture_is_reported_and_the_rest_goes_on(make_folder, workers)
     dataset = FolderDataset(root)
     sampler = SizeBatchSampler(range(6), 3, False, dataset.size)
     batches = list(DataLoader(SkipUnreadable(dataset), batch_sampler=sampler, num_workers=workers, collate_fn=collate))
-    assert [batch["stem"] for batch in batches] == [["p0", "p3"], ["p1"], [], ["p5"]]
+    assert [batch["image_id"] for batch in batches] == [["p0", "p3"], ["p1"], [], ["p5"]]
     skipped = [item for batch in batches for item in batch["skipped"]]
     assert [item.path for item in skipped] == [str(root / "images" / f"p{n}.png") for n in (2, 4)]
     assert all(item.path in item.reason for item in skipped)
@@ -108,7 +108,7 @@ def test_two_sizes_in_one_batch_are_named(make_folder) -> None:
         collate([dataset[0], dataset[1]])
 
 
-def test_lightning_can_move_a_batch_with_skipped_pictures(make_folder) -> None:
+def test_lightning_can_move_a_batch_with_skipped_images(make_folder) -> None:
     batch = collate([FolderDataset(make_folder())[0], Skipped("a.png", "broken")])
     assert move_data_to_device(batch, torch.device("cpu"))["skipped"] == [Skipped("a.png", "broken")]
 
@@ -118,7 +118,7 @@ def test_a_bad_mask_is_skipped_too(make_folder) -> None:
     Image.new("L", (8, 6), 3).save(root / "masks" / "p1.png")
     dataset = SkipUnreadable(FolderDataset(root))
     batch = collate([dataset[index] for index in range(3)])
-    assert batch["stem"] == ["p0", "p2"]
+    assert batch["image_id"] == ["p0", "p2"]
     assert batch["skipped"][0].path == str(root / "images" / "p1.png")
     assert "masks/p1.png: the mask has label 3" in batch["skipped"][0].reason
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.data.coco_json import _lengths
+from ca_seg.data.formats.coco_json import _lengths
 from ca_seg.errors import BadDataset, BadMask
 
 SIZE = (6, 9)  # height, width
@@ -77,7 +77,7 @@ def changed(part, place, **fields):
 def test_the_masks_that_were_drawn(write, capsys):
     dataset = open_dataset("coco-json", write())
     assert dataset.class_list.names == ("cat", "grass", "dog")
-    assert dataset.stems == ("a/1", "b/1")
+    assert dataset.image_ids == ("a/1", "b/1")
     expected = np.full(SIZE, VOID)
     expected[LARGE], expected[0, 5:9] = GRASS, GRASS
     expected[SMALL] = CAT  # the smaller one is on top, though it comes first
@@ -125,9 +125,9 @@ BAD_SHAPES = {
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES.values(), ids=BAD_SHAPES)
-def test_a_shape_that_is_none_costs_its_picture(write, shape):
+def test_a_shape_that_is_none_costs_its_image(write, shape):
     dataset = open_dataset("coco-json", write(changed("annotations", 0, segmentation=shape)))
-    assert dataset[0]["stem"] == "a/1"
+    assert dataset[0]["image_id"] == "a/1"
     with pytest.raises(BadMask, match=r"an annotation of b/1 cannot be read"):
         dataset[1]
 
@@ -137,18 +137,18 @@ def test_a_shape_that_is_none_costs_its_picture(write, shape):
     [
         ([], "is not a COCO file"),
         ({"images": [], "categories": []}, "is not a COCO file"),
-        (changed("images", 0, file_name="../a.png"), "Allowed: pictures inside"),
-        (changed("images", 0, file_name="a/../../x.png"), "Allowed: pictures inside"),
-        (changed("images", 0, file_name="/etc/x.png"), "Allowed: pictures inside"),
+        (changed("images", 0, file_name="../a.png"), "Allowed: images inside"),
+        (changed("images", 0, file_name="a/../../x.png"), "Allowed: images inside"),
+        (changed("images", 0, file_name="/etc/x.png"), "Allowed: images inside"),
         (changed("images", 0, file_name="c.png"), "c.png is missing"),
-        (changed("images", 0, file_name="a/1.png"), "two pictures of one name"),
+        (changed("images", 0, file_name="a/1.png"), "two images of one name"),
         (changed("images", 0, height="6"), "no int 'height'"),
         (changed("images", 0, id=3), "two images of one id"),
         (changed("categories", 0, id=3), "two categories of one id"),
         (changed("categories", 0, name="cat"), "'cat' stands twice"),
         (changed("annotations", 0, category_id=99), "category_id 99, which is not listed"),
         (changed("annotations", 0, image_id=99), "image_id 99, which is not listed"),
-        (changed("images", 1, height=7), "is 9 x 7 pixels, its picture is 9 x 6"),
+        (changed("images", 1, height=7), "is 9 x 7 pixels, its image is 9 x 6"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_refused_at_once(write, content, words):

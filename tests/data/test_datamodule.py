@@ -27,7 +27,7 @@ class Listening(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.ones(()))
 
     def note(self, stage: str, batch: dict) -> None:
-        self.seen[stage].append(batch["stem"])
+        self.seen[stage].append(batch["image_id"])
         self.skipped += [item.path for item in batch["skipped"]]
         self.shapes.add(tuple(batch["image"].shape[1:]))
         assert batch["image"].shape[-2:] == batch["mask"].shape[-2:]
@@ -63,7 +63,7 @@ def trainer(**settings: int) -> pl.Trainer:
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("error:.*batch sampler")
-def test_test_and_predict_see_every_picture_once_in_batches_of_one_size(make_folder) -> None:
+def test_test_and_predict_see_every_image_once_in_batches_of_one_size(make_folder) -> None:
     root = make_folder(SIZES)
     (root / "images" / "p2.png").write_bytes((root / "images" / "p2.png").read_bytes()[:-60])
     data = SegmentationData("folder", str(root), batch_size=3)
@@ -94,14 +94,14 @@ def test_training_shuffles_anew_each_epoch_and_alike_in_each_run(make_folder) ->
     assert plain.seen["val"] == [["p7"], ["p7"]]
     assert plain.shapes == {(3, 12, 16)}
     assert augmented.seen == plain.seen  # the same order, other views
-    assert augmented.shapes == {(3, 12, 12), (3, 12, 16)}  # crops to train, whole pictures to validate
+    assert augmented.shapes == {(3, 12, 12), (3, 12, 16)}  # crops to train, whole images to validate
 
 
 def test_splits_limit_and_crop(make_folder) -> None:
     root = str(make_folder(SIZES, splits=SPLITS))
     data = SegmentationData("folder", root, split="test", train_split="train", limit=1, augment=True, crop=20)
-    assert [batch["stem"] for batch in data.test_dataloader()] == [["p4"]]
-    assert [batch["stem"] for batch in data.predict_dataloader()] == [["p4"]]
+    assert [batch["image_id"] for batch in data.test_dataloader()] == [["p4"]]
+    assert [batch["image_id"] for batch in data.predict_dataloader()] == [["p4"]]
     assert [tuple(batch["image"].shape) for batch in data.train_dataloader()] == [(1, 3, 20, 20)]
     assert data.val_dataloader() == []
     assert len(SegmentationData("folder", root).test_dataloader()) == 2

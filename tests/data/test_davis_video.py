@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from ca_seg.data.davis_video import DavisVideo
+from ca_seg.data.video.davis import DavisVideo
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnknownName, UnreadableImage, UserError
 
 PEOPLE = {"bike-packing": {"1": "bicycle", "2": "person", "4": "person"}}
 
 
 def save_mask(path: Path, ids: np.ndarray) -> None:
-    picture = Image.fromarray(ids.astype(np.uint8)).convert("P")
-    picture.putpalette([value for index in range(256) for value in (255 - index, index, 7)])
-    picture.save(path)
+    image = Image.fromarray(ids.astype(np.uint8)).convert("P")
+    image.putpalette([value for index in range(256) for value in (255 - index, index, 7)])
+    image.save(path)
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_files_that_do_not_fit(root):
     Image.fromarray(np.full((10, 14), 300, np.uint16)).save(mask_file(root, "bike-packing", 2))
     said(BadMask, r"00002\.png has object id 300")
     Image.new("RGB", (14, 10)).save(mask_file(root, "bike-packing", 2))
-    said(BadMask, r"00002\.png is a picture of mode RGB")
+    said(BadMask, r"00002\.png is an image of mode RGB")
     Image.new("RGB", (15, 10)).save(frames / "00003.jpg")
     said(BadDataset, r"00003\.jpg is 15 x 10 pixels, 00000\.jpg is 14 x 10")
     (frames / "00003.jpg").unlink()

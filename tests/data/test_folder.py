@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ca_seg.data.catalogue import DATASETS, open_dataset
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnknownName, UnreadableImage
 
 INDEX = {0: 255, 7: 0, 151: 1}
@@ -20,7 +20,7 @@ def test_a_sample_is_the_files(make_folder) -> None:
     root = make_folder([(6, 8), (5, 9)])
     dataset = FolderDataset(root)
     assert len(dataset) == 2
-    assert dataset.stems == ("p0", "p1")
+    assert dataset.image_ids == ("p0", "p1")
     for number, sample in enumerate(dataset):
         pixels = np.asarray(Image.open(root / "images" / f"p{number}.png"))
         ids = np.asarray(Image.open(root / "masks" / f"p{number}.png"))
@@ -28,7 +28,7 @@ def test_a_sample_is_the_files(make_folder) -> None:
         np.testing.assert_allclose(sample["image"].permute(1, 2, 0), pixels / 255, atol=1e-6)
         assert sample["mask"].dtype == torch.int64
         assert sample["mask"].tolist() == [[INDEX[value] for value in row] for row in ids.tolist()]
-        assert sample["stem"] == f"p{number}"
+        assert sample["image_id"] == f"p{number}"
         assert sample["path"] == str(root / "images" / f"p{number}.png")
         assert dataset.size(number) == tuple(sample["mask"].shape)
     with pytest.raises(IndexError):
@@ -37,16 +37,16 @@ def test_a_sample_is_the_files(make_folder) -> None:
 
 def test_splits_keep_their_order(make_folder) -> None:
     root = make_folder(splits={"val": ["p2", "p0"], "test": ["p1"]})
-    assert FolderDataset(root, "val").stems == ("p2", "p0")
-    assert FolderDataset(root, "test")[0]["stem"] == "p1"
-    assert FolderDataset(root).stems == ("p0", "p1", "p2")
+    assert FolderDataset(root, "val").image_ids == ("p2", "p0")
+    assert FolderDataset(root, "test")[0]["image_id"] == "p1"
+    assert FolderDataset(root).image_ids == ("p0", "p1", "p2")
     with pytest.raises(UnknownName, match=r"unknown split 'vall'. Allowed: did you mean 'val'"):
         FolderDataset(root, "vall")
 
 
 def test_first(make_folder) -> None:
     dataset = FolderDataset(make_folder())
-    assert dataset.first(2).stems == ("p0", "p1")
+    assert dataset.first(2).image_ids == ("p0", "p1")
     assert len(dataset.first(99)) == len(dataset) == 3
     with pytest.raises(OutOfRange, match="limit of 0"):
         dataset.first(0)
@@ -67,13 +67,13 @@ LAYOUTS = [
     ("no masks", lambda r: remove(r, "masks"), "no folder masks"),
     ("no classes", lambda r: remove(r, "classes.json"), "classes.json is missing"),
     ("corrupt json", lambda r: (r / "classes.json").write_text('{"classes": '), "classes.json is not readable JSON"),
-    ("empty", lambda r: [f.unlink() for d in ("images", "masks") for f in (r / d).iterdir()], "images has no picture"),
-    ("picture without mask", lambda r: remove(r, "masks", "p1.png"), r"p1.png has no mask. Add masks/p1.png"),
-    ("mask without picture", lambda r: remove(r, "images", "p1.png"), "p1.png has no picture"),
+    ("empty", lambda r: [f.unlink() for d in ("images", "masks") for f in (r / d).iterdir()], "images has no image"),
+    ("image without mask", lambda r: remove(r, "masks", "p1.png"), r"p1.png has no mask. Add masks/p1.png"),
+    ("mask without image", lambda r: remove(r, "images", "p1.png"), "p1.png has no image"),
     ("two of one stem", lambda r: shutil.copy(r / "images/p1.png", r / "images/p1.jpg"), "both p1.jpg and p1.png"),
-    ("other size", lambda r: resave(r, Image.new("L", (9, 6))), "masks/p0.png is 9 x 6 pixels, its picture is 8 x 6"),
+    ("other size", lambda r: resave(r, Image.new("L", (9, 6))), "masks/p0.png is 9 x 6 pixels, its image is 8 x 6"),
     ("label out of range", lambda r: resave(r, Image.new("L", (8, 6), 9)), r"p0.png: the mask has label 9 \(48 pix"),
-    ("colour mask", lambda r: resave(r, Image.new("RGB", (8, 6))), "p0.png is a picture of mode RGB"),
+    ("colour mask", lambda r: resave(r, Image.new("RGB", (8, 6))), "p0.png is an image of mode RGB"),
 ]
 
 
@@ -88,16 +88,16 @@ def test_bad_layouts_are_refused_at_once(make_folder, spoil, words) -> None:
 @pytest.mark.parametrize(
     ("splits", "words"),
     [
-        ({"val": ["../p0"]}, r"names '../p0'. Allowed: names of pictures in images/, without a folder"),
+        ({"val": ["../p0"]}, r"names '../p0'. Allowed: names of images in images/, without a folder"),
         ({"val": ["p0"], "other": ["/etc/passwd"]}, "names '/etc/passwd'"),
         ({"val": ["..\\p0"]}, "without a folder"),
         ({"val": [".."]}, "without a folder"),
         ({"val": ["p0", "p9"]}, "names 'p9', which is not in images/"),
         ({"val": ["p0.png"]}, "without their ending"),
         ({"val": ["p0", "p0"]}, "'p0' twice"),
-        ({"val": []}, "not a list of picture names"),
-        ({"val": "p0"}, "not a list of picture names"),
-        ({"val": [0]}, "not a list of picture names"),
+        ({"val": []}, "not a list of image names"),
+        ({"val": "p0"}, "not a list of image names"),
+        ({"val": [0]}, "not a list of image names"),
         (["p0"], "not a table of splits"),
     ],
 )
@@ -113,13 +113,13 @@ def test_a_split_without_its_file(make_folder) -> None:
         FolderDataset(make_folder(), "val")
 
 
-def test_later_pictures_are_checked_when_they_are_read(make_folder) -> None:
+def test_later_images_are_checked_when_they_are_read(make_folder) -> None:
     root = make_folder([(6, 8)] * 4)
-    (root / "images" / "p1.png").write_bytes(b"no picture")
+    (root / "images" / "p1.png").write_bytes(b"no image")
     Image.new("L", (8, 6), 3).save(root / "masks" / "p2.png")
     Image.new("L", (6, 8), 7).save(root / "masks" / "p3.png")
     dataset = FolderDataset(root)
-    with pytest.raises(UnreadableImage, match=r"p1.png is not a picture"):
+    with pytest.raises(UnreadableImage, match=r"p1.png is not an image"):
         dataset[1]
     with pytest.raises(BadMask, match=r"p2.png: the mask has label 3 "):
         dataset[2]
@@ -127,28 +127,28 @@ def test_later_pictures_are_checked_when_they_are_read(make_folder) -> None:
         dataset[3]
 
 
-def test_one_broken_first_picture_does_not_stop_the_rest(make_folder) -> None:
+def test_one_broken_first_image_does_not_stop_the_rest(make_folder) -> None:
     root = make_folder()
-    (root / "images" / "p0.png").write_bytes(b"no picture")
-    assert FolderDataset(root)[1]["stem"] == "p1"
+    (root / "images" / "p0.png").write_bytes(b"no image")
+    assert FolderDataset(root)[1]["image_id"] == "p1"
     for number in (1, 2):
-        (root / "images" / f"p{number}.png").write_bytes(b"no picture")
-    with pytest.raises(BadDataset, match="none of the 3 pictures"):
+        (root / "images" / f"p{number}.png").write_bytes(b"no image")
+    with pytest.raises(BadDataset, match="none of the 3 images"):
         FolderDataset(root)
 
 
-def test_a_picture_that_is_turned_needs_a_mask_that_is_turned(make_folder) -> None:
+def test_a_image_that_is_turned_needs_a_mask_that_is_turned(make_folder) -> None:
     root = make_folder([(6, 8)])
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(root / "images" / "p0.png").save(root / "images" / "p0.png", exif=exif)
-    with pytest.raises(BadDataset, match=r"is 8 x 6 pixels, its picture is 6 x 8.*EXIF"):
+    with pytest.raises(BadDataset, match=r"is 8 x 6 pixels, its image is 6 x 8.*EXIF"):
         FolderDataset(root)
     Image.new("L", (6, 8), 7).save(root / "masks" / "p0.png")
     assert FolderDataset(root).size(0) == tuple(FolderDataset(root)[0]["mask"].shape) == (8, 6)
 
 
-def test_what_is_no_picture_is_left_alone(make_folder) -> None:
+def test_what_is_no_image_is_left_alone(make_folder) -> None:
     root = make_folder()
     for name in ("images/.DS_Store", "images/._p0.png", "images/notes.txt", "masks/Thumbs.db"):
         (root / name).write_bytes(b"x")
@@ -158,7 +158,7 @@ def test_what_is_no_picture_is_left_alone(make_folder) -> None:
 
 def test_catalogue(make_folder) -> None:
     root = str(make_folder(splits={"val": ["p1"]}))
-    assert open_dataset("folder", root, "val").stems == ("p1",)
+    assert open_dataset("folder", root, "val").image_ids == ("p1",)
     assert len(open_dataset("scenes", root)) == 3
     assert all(name == entry.name and entry.summary and entry.how_to_get for name, entry in DATASETS.items())
     with pytest.raises(UnknownName, match=r"unknown dataset 'scnes'. Allowed: did you mean 'scenes'"):

@@ -30,18 +30,18 @@ def labels(tmp_path_factory):
     return out
 
 
-def test_samples_are_the_pictures_and_the_masks_that_were_written(labels):
+def test_samples_are_the_images_and_the_masks_that_were_written(labels):
     dataset, scenes = open_dataset("labelled", str(labels), "all"), open_dataset("scenes", None, "train")
-    assert dataset.stems == scenes.stems[:6]
+    assert dataset.image_ids == scenes.image_ids[:6]
     assert dataset.class_list.names == scenes.class_list.names
     void = 0
-    for index, stem in enumerate(dataset.stems):
+    for index, image_id in enumerate(dataset.image_ids):
         sample = dataset[index]
-        written = np.asarray(Image.open(labels / "png" / "masks" / f"{stem}.png"))
+        atomic_write = np.asarray(Image.open(labels / "png" / "masks" / f"{image_id}.png"))
         assert torch.equal(sample["image"], scenes[index]["image"])
-        assert np.array_equal(sample["mask"].numpy(), written)
+        assert np.array_equal(sample["mask"].numpy(), atomic_write)
         assert "weight" not in sample
-        void += int((written == 255).sum())
+        void += int((atomic_write == 255).sum())
     assert void > 0
 
 
@@ -69,17 +69,17 @@ def test_what_is_missing_is_said(labels, tmp_path):
         open_dataset("labelled", str(tmp_path), None)
     run = tmp_path / "run"
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"pictures": {"folder": str(tmp_path / "photos")}}))
+    (run / "run.json").write_text(json.dumps({"images": {"folder": str(tmp_path / "photos")}}))
     (run / "png").mkdir()
     (run / "png" / "classes.json").write_bytes((labels / "png" / "classes.json").read_bytes())
-    (run / "manifest.jsonl").write_text('{"key": "a", "picture": "a.png"}\n')
+    (run / "manifest.jsonl").write_text('{"key": "a", "image": "a.png"}\n')
     with pytest.raises(BadDataset, match="no header"):
         open_dataset("labelled", str(run), None)
-    (run / "manifest.jsonl").write_text('{"manifest": 1, "fingerprint": "x"}\n{"key": "a", "picture": "../a.png"}\n')
+    (run / "manifest.jsonl").write_text('{"manifest": 1, "fingerprint": "x"}\n{"key": "a", "image": "../a.png"}\n')
     with pytest.raises(BadDataset, match=r"\.\./a\.png"):
         open_dataset("labelled", str(run), None)
     weighted = open_dataset("labelled", str(labels), "weighted")
-    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / f"{weighted.stems[1]}.png")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / f"{weighted.image_ids[1]}.png")
     weighted._confidence = tmp_path
     with pytest.raises(BadMask, match="9 x 9 pixels"):
         weighted[1]
@@ -87,7 +87,7 @@ def test_what_is_missing_is_said(labels, tmp_path):
         weighted[0]
 
 
-def test_a_head_learns_from_labels_and_is_scored_on_the_truth(labels, tmp_path):
+def test_a_head_learns_from_labels_and_is_scored_on_the_ground_truth(labels, tmp_path):
     given = [
         *("--data.name", "labelled", "--data.root", str(labels), "--data.train_split", "weighted"),
         *("--data.val_name", "scenes", "--data.val_split", "val", "--data.limit", "6", "--data.batch_size", "3"),
@@ -95,11 +95,11 @@ def test_a_head_learns_from_labels_and_is_scored_on_the_truth(labels, tmp_path):
         *("--trainer.max_epochs", "1", *QUIET, "--out", str(tmp_path / "out")),
     ]
     assert train(given) == 0
-    truth = open_dataset("scenes", None, "val")
+    ground_truth = open_dataset("scenes", None, "val")
     data = SegmentationData(
         "labelled", str(labels), train_split="weighted", val_split="val", val_name="scenes", limit=6
     )
-    assert data.validation_set().stems == truth.stems[:6]
+    assert data.validation_set().image_ids == ground_truth.image_ids[:6]
     assert next(iter(data.train_dataloader()))["weight"].max() <= 1
     with pytest.raises(BadDataset, match="other classes than labelled"):
         SegmentationData(

@@ -28,7 +28,7 @@ def ids_among(*numbers):
     return mask
 
 
-def picture(path):
+def image(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(RNG.integers(0, 255, (*SIZE, 3), dtype=np.uint8)).save(path)
 
@@ -50,7 +50,7 @@ def lines(path, *names):
 def voc(root):
     masks = {"2007_1": ids_among(0, 15, 255), "2007_2": ids_among(0, 1, 20, 255)}
     for name, ids in masks.items():
-        picture(root / f"VOCdevkit/VOC2012/JPEGImages/{name}.jpg")
+        image(root / f"VOCdevkit/VOC2012/JPEGImages/{name}.jpg")
         mask_png(root / f"VOCdevkit/VOC2012/SegmentationClass/{name}.png", ids, palette=True)
     lines(root / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt", *masks)
     return masks
@@ -58,7 +58,7 @@ def voc(root):
 
 def context(root):
     masks = {"2008_1": ids_among(0, 1, 2, 37, 59)}
-    picture(root / "VOC2010/JPEGImages/2008_1.jpg")
+    image(root / "VOC2010/JPEGImages/2008_1.jpg")
     mask_png(root / "VOC2010/SegmentationClassContext/2008_1.png", masks["2008_1"])
     lines(root / "VOC2010/ImageSets/SegmentationContext/val.txt", *masks)
     return masks
@@ -66,36 +66,36 @@ def context(root):
 
 def ade(root):
     masks = {"ADE_val_00000001": ids_among(0, 1, 150)}
-    picture(root / "ADEChallengeData2016/images/validation/ADE_val_00000001.jpg")
+    image(root / "ADEChallengeData2016/images/validation/ADE_val_00000001.jpg")
     mask_png(root / "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png", masks["ADE_val_00000001"])
     return masks
 
 
 def cityscapes(root):
-    stem = "bonn_000000_000019"
-    masks = {stem: ids_among(0, 7, 9, 26, 33)}
-    picture(root / f"leftImg8bit/val/bonn/{stem}_leftImg8bit.png")
-    mask_png(root / f"gtFine/val/bonn/{stem}_gtFine_labelIds.png", masks[stem])
+    image_id = "bonn_000000_000019"
+    masks = {image_id: ids_among(0, 7, 9, 26, 33)}
+    image(root / f"leftImg8bit/val/bonn/{image_id}_leftImg8bit.png")
+    mask_png(root / f"gtFine/val/bonn/{image_id}_gtFine_labelIds.png", masks[image_id])
     return masks
 
 
 def coco(root):
     masks = {"000000000139": ids_among(0, 89, 91, 181, 255)}
-    picture(root / "images/val2017/000000000139.jpg")
+    image(root / "images/val2017/000000000139.jpg")
     mask_png(root / "stuffthingmaps/val2017/000000000139.png", masks["000000000139"])
     return masks
 
 
 def camvid(root):
     masks = {"0001TP_006690": ids_among(0, 10, 11)}
-    picture(root / "test/0001TP_006690.png")
+    image(root / "test/0001TP_006690.png")
     mask_png(root / "testannot/0001TP_006690.png", masks["0001TP_006690"])
     return masks
 
 
 def pet(root):
     masks = {"Abyssinian_1": ids_among(1, 2, 3)}
-    picture(root / "images/Abyssinian_1.jpg")
+    image(root / "images/Abyssinian_1.jpg")
     mask_png(root / "annotations/trimaps/Abyssinian_1.png", masks["Abyssinian_1"])
     lines(root / "annotations/test.txt", "# comment", "Abyssinian_1 1 1 1")
     return masks
@@ -103,7 +103,7 @@ def pet(root):
 
 def msrc(root):
     masks = {"1_1_s": ids_among(0, 1, 3)}
-    picture(root / "images/1_1_s.jpg")
+    image(root / "images/1_1_s.jpg")
     mask_png(root / "masks/1_1_s.png", masks["1_1_s"])
     classes = {"1": "building", "2": "grass", "3": "tree"}
     (root / "classes.json").write_text(json.dumps({"void": 0, "classes": classes}))
@@ -115,7 +115,7 @@ def davis(root):
     masks = {}
     for number in ("00000", "00001"):
         masks[f"bear_{number}"] = ids_among(0, 1, 2)
-        picture(root / f"JPEGImages/480p/bear/{number}.jpg")
+        image(root / f"JPEGImages/480p/bear/{number}.jpg")
         mask_png(root / f"Annotations/480p/bear/{number}.png", masks[f"bear_{number}"], palette=True)
     lines(root / "ImageSets/2017/val.txt", "bear")
     return masks
@@ -138,7 +138,7 @@ def imagenet(root):
             cells["gt"][i, 0] = one.ref
             letters = np.frombuffer(SYNSETS[i].encode("utf-16-le"), np.uint16)[:, None]
             cells["id"][i, 0] = file.create_dataset(f"#refs#/s{i}", data=letters).ref
-            file.attrs[f"picture{i}"] = colours
+            file.attrs[f"image{i}"] = colours
     return masks
 
 
@@ -166,7 +166,7 @@ CLASSES = {
     "voc20": 20, "voc21": 21, "pascal-context59": 59, "pascal-context60": 60, "ade20k": 150, "cityscapes": 19,
     "coco-stuff": 171, "coco-object": 81, "camvid": 11, "davis": 2, "pet": 2, "imagenet-segmentation": 2,
 }  # fmt: skip
-OWN = {"labelled", "folder", "scenes", "pictures", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
+OWN = {"labelled", "folder", "scenes", "images", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
 WITH_FILES = [name for name in BUILT if name != "imagenet-segmentation"]
 
 
@@ -186,13 +186,13 @@ def test_every_official_dataset_is_tried():
 @pytest.mark.usefixtures("miniature")
 @pytest.mark.parametrize("name", BUILT)
 def test_a_release_is_read_as_it_was_written(tmp_path, name):
-    written = BUILT[name](tmp_path)
+    atomic_write = BUILT[name](tmp_path)
     dataset = open_dataset(name, str(tmp_path), "dev" if name == "msrc" else None)
-    assert list(dataset.stems) == list(written)
+    assert list(dataset.image_ids) == list(atomic_write)
     names = dataset.class_list.names
     assert len(names) == CLASSES.get(name, len(names))
     assert len(set(names)) == len(names)
-    for index, ids in enumerate(written.values()):
+    for index, ids in enumerate(atomic_write.values()):
         sample = dataset[index]
         assert sample["image"].shape == (3, *SIZE)
         assert dataset.size(index) == SIZE
@@ -203,22 +203,22 @@ def test_a_release_is_read_as_it_was_written(tmp_path, name):
 
 
 @pytest.mark.usefixtures("miniature")
-def test_the_pictures_of_the_matlab_file_are_upright(tmp_path):
+def test_the_images_of_the_matlab_file_are_upright(tmp_path):
     imagenet(tmp_path)
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     with h5py.File(tmp_path / "gtsegs_ijcv.mat") as file:
-        colours = file.attrs["picture1"]
+        colours = file.attrs["image1"]
     assert torch.equal((255 * dataset[1]["image"]).round().byte(), torch.from_numpy(colours).permute(2, 0, 1))
-    assert len({dataset.picture_bytes(index) for index in range(len(dataset))}) == len(dataset)
-    assert dataset.picture_bytes(1).endswith(colours.transpose(2, 1, 0).tobytes())
+    assert len({dataset.image_bytes(index) for index in range(len(dataset))}) == len(dataset)
+    assert dataset.image_bytes(1).endswith(colours.transpose(2, 1, 0).tobytes())
 
 
 @pytest.mark.usefixtures("miniature")
-def test_the_papers_single_class_pictures(tmp_path):
+def test_the_papers_single_class_images(tmp_path):
     voc(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    assert open_dataset("voc20", str(tmp_path), "single-class").stems == ("2007_1",)
-    assert open_dataset("voc21", str(tmp_path), "multi-class").stems == ("2007_1", "2007_2")
+    assert open_dataset("voc20", str(tmp_path), "single-class").image_ids == ("2007_1",)
+    assert open_dataset("voc21", str(tmp_path), "multi-class").image_ids == ("2007_1", "2007_2")
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written
 
 
@@ -228,7 +228,7 @@ def test_words_make_a_vocabulary(name):
     if name == "msrc":
         assert words.synonyms == {}
         return
-    from ca_seg.data.official import class_list
+    from ca_seg.data.benchmarks.official import class_list
 
     names = class_list(name).names
     vocabulary = Vocabulary.from_names(names, synonyms=words.synonyms, background=words.background)
@@ -246,9 +246,9 @@ def test_no_folder_and_an_empty_folder_say_how_to_get_it(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["voc21", "ade20k", "cityscapes", "coco-stuff", "camvid", "pet"])
-def test_another_number_of_pictures_than_was_published_is_said(tmp_path, name):
+def test_another_number_of_images_than_was_published_is_said(tmp_path, name):
     BUILT[name](tmp_path)
-    with pytest.raises(BadDataset, match=r"has [12] pictures.*Allowed: \d+.*Unpack"):
+    with pytest.raises(BadDataset, match=r"has [12] images.*Allowed: \d+.*Unpack"):
         open_dataset(name, str(tmp_path))
 
 
@@ -274,7 +274,7 @@ def test_a_mask_of_another_size_is_named_on_opening(tmp_path, name):
     BUILT[name](tmp_path)
     dataset = opened(name, tmp_path)
     mask_png(dataset.mask_path(0), ids_among(1)[:, :-1].copy())
-    with pytest.raises(BadDataset, match=f"{dataset.mask_path(0).name} is 8 x 6 pixels, its picture is 9 x 6"):
+    with pytest.raises(BadDataset, match=f"{dataset.mask_path(0).name} is 8 x 6 pixels, its image is 9 x 6"):
         opened(name, tmp_path)
 
 
@@ -292,40 +292,40 @@ def test_a_label_outside_the_range_is_named(tmp_path, name):
 
 @pytest.mark.usefixtures("miniature")
 def test_stuff_masks_where_coco_stuffs_guide_puts_them(tmp_path):
-    written = coco(tmp_path)
+    atomic_write = coco(tmp_path)
     (tmp_path / "stuffthingmaps").rename(tmp_path / "annotations")
     (tmp_path / "images" / "val2017").rename(tmp_path / "val2017")
-    assert open_dataset("coco-stuff", str(tmp_path)).stems == tuple(written)
+    assert open_dataset("coco-stuff", str(tmp_path)).image_ids == tuple(atomic_write)
     with pytest.raises(UnknownName, match="'tset'"):
         open_dataset("coco-stuff", str(tmp_path), "tset")
 
 
 @pytest.mark.usefixtures("miniature")
-def test_synsets_and_words_of_single_pictures(tmp_path, monkeypatch):
+def test_synsets_and_words_of_single_images(tmp_path, monkeypatch):
     imagenet(tmp_path)
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     assert [dataset.synset(i) for i in range(3)] == ["n02099601", "n01440764", "n02099601"]
-    assert dataset.picture_words() == {"00000": "golden retriever", "00001": "tench", "00002": "golden retriever"}
-    assert list(dataset.first(1).picture_words()) == ["00000"]
+    assert dataset.image_words() == {"00000": "golden retriever", "00001": "tench", "00002": "golden retriever"}
+    assert list(dataset.first(1).image_words()) == ["00000"]
     monkeypatch.setitem(sys.modules, "timm.data", None)
     with pytest.raises(UserError, match="need the package timm"):
-        dataset.picture_words()
+        dataset.image_words()
     with h5py.File(tmp_path / "gtsegs_ijcv.mat", "a") as file:
         del file["value/id"]
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
-    assert dataset.picture_words() == {}
+    assert dataset.image_words() == {}
     with pytest.raises(BadDataset, match="no value/id"):
         dataset.synset(0)
 
 
 @pytest.mark.usefixtures("miniature")
 def test_the_matlab_file_is_read_by_other_processes(tmp_path):
-    written = imagenet(tmp_path)
+    atomic_write = imagenet(tmp_path)
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     dataset[0]
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[2]["mask"], dataset[2]["mask"])
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
-    for sample, ids in zip(loader, written.values(), strict=True):
+    for sample, ids in zip(loader, atomic_write.values(), strict=True):
         assert (sample["mask"].numpy() == np.where(ids == 1, dataset.class_list.names.index("object"), 0)).all()
 
 
@@ -344,7 +344,7 @@ def test_a_damaged_matlab_file(tmp_path):
         open_dataset("imagenet-segmentation", str(tmp_path))
 
 
-def test_the_matlab_file_has_4276_pictures(tmp_path):
+def test_the_matlab_file_has_4276_images(tmp_path):
     imagenet(tmp_path)
-    with pytest.raises(BadDataset, match=r"has 3 pictures. Allowed: 4276"):
+    with pytest.raises(BadDataset, match=r"has 3 images. Allowed: 4276"):
         open_dataset("imagenet-segmentation", str(tmp_path))

@@ -41,7 +41,7 @@ def dicts(tmp_path):
 def test_detectrons_dicts(dicts, tmp_path):
     for changes in ({}, {"height": None}, {"file_name": str(tmp_path / "images/a.png"), "image_id": "x"}):
         dataset = dicts(**changes)
-        assert dataset.stems == ("a",)
+        assert dataset.image_ids == ("a",)
         assert (dataset[0]["mask"].numpy() == IDS).all()
 
 
@@ -74,10 +74,10 @@ def turned():
 
 @pytest.fixture
 def table(tmp_path):
-    def write(pictures, masks, column="annotation", kind=None):
+    def write(images, masks, column="annotation", kind=None):
         kind = kind or datasets.Image()
         features = datasets.Features({"image": datasets.Image(), column: kind})
-        made = datasets.Dataset.from_dict({"image": pictures, column: masks}, features=features)
+        made = datasets.Dataset.from_dict({"image": images, column: masks}, features=features)
         datasets.DatasetDict({"test": made}).save_to_disk(str(tmp_path / "set"))
         (tmp_path / "set/classes.json").write_text(CLASSES)
         return str(tmp_path / "set")
@@ -91,31 +91,31 @@ def test_a_hugging_face_set(table):
     palette.putpalette([int(v) for v in RNG.integers(0, 255, 768)])
     root = table([png(Image.fromarray(PIXELS)), turned(), png(deep)], [png(palette)] * 3, "label")
     dataset = open_dataset("hugging-face", root, "test")
-    assert dataset.stems == ("000000", "000001", "000002")
+    assert dataset.image_ids == ("000000", "000001", "000002")
     for index, expected in enumerate((PIXELS / 255, PIXELS / 255, np.asarray(deep)[..., None] / 65535)):
         np.testing.assert_allclose(dataset[index]["image"].permute(1, 2, 0) - expected, 0, atol=1e-6)
         assert (dataset[index]["mask"].numpy() == IDS).all()
         assert dataset.size(index) == SIZE
-    assert dataset.picture_bytes(2) == png(deep)["bytes"]
+    assert dataset.image_bytes(2) == png(deep)["bytes"]
 
 
-def test_a_broken_cell_costs_its_picture(table):
+def test_a_broken_cell_costs_its_image(table):
     whole, cut = png(Image.fromarray(PIXELS)), {"bytes": png(Image.fromarray(PIXELS))["bytes"][:90], "path": None}
     mask = png(Image.fromarray(IDS))
     dataset = open_dataset("hugging-face", table([whole, cut, whole, None], [mask, mask, whole, mask]), "test")
     with pytest.raises(UnreadableImage, match=r"image of .*set/000001 cannot be read"):
         dataset[1]
-    with pytest.raises(BadMask, match=r"annotation of .*set/000002 is a picture of mode RGB"):
+    with pytest.raises(BadMask, match=r"annotation of .*set/000002 is an image of mode RGB"):
         dataset[2]
     with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
         dataset[3]
     with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
-        dataset.picture_bytes(3)
+        dataset.image_bytes(3)
 
 
 def test_sets_that_do_not_fit_are_refused(table, tmp_path, monkeypatch):
-    picture = png(Image.fromarray(PIXELS))
-    root = table([picture], [picture], "other")
+    image = png(Image.fromarray(PIXELS))
+    root = table([image], [image], "other")
     with pytest.raises(BadDataset, match="has columns image, other"):
         open_dataset("hugging-face", root, "test")
     with pytest.raises(UnknownName, match="unknown split 'tset'"):

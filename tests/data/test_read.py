@@ -1,4 +1,4 @@
-"""Reading pictures and masks of every kind of file, against the arrays they were written from."""
+"""Reading images and masks of every kind of file, against the arrays they were written from."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_cmyk(tmp_path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_turned_pictures_come_out_upright(tmp_path, orientation, ending) -> None:
+def test_turned_images_come_out_upright(tmp_path, orientation, ending) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{ending}"
@@ -97,7 +97,7 @@ def test_masks_keep_their_numbers(tmp_path) -> None:
 
 
 def test_narrow_gray_masks_are_not_spread(tmp_path) -> None:
-    """PIL reads a 4-bit gray 3 as 51 and a 2-bit 3 as 255, right for pictures and wrong for ids."""
+    """PIL reads a 4-bit gray 3 as 51 and a 2-bit 3 as 255, right for images and wrong for ids."""
     png(tmp_path / "two.png", 2, [bytes([0b00011011])], 4)
     png(tmp_path / "four.png", 4, [bytes([0x03, 0x1F])], 4)
     assert np.asarray(Image.open(tmp_path / "four.png")).tolist() == [[0, 51, 17, 255]]
@@ -124,7 +124,7 @@ def test_broken_files_are_named(tmp_path) -> None:
         "cut.png": whole.read_bytes()[:3000],
         "cut.jpg": (tmp_path / "whole.jpg").read_bytes()[:1500],
         "flipped.png": bytes(flipped),
-        "text.png": b"this is no picture",
+        "text.png": b"this is no image",
         "empty.jpg": b"",
         "head.png": whole.read_bytes()[:20],
     }

@@ -27,9 +27,9 @@ def shards(tmp_path):
     return tmp_path
 
 
-def test_pictures_lie_where_webdataset_wrote_them(shards):
+def test_images_lie_where_webdataset_wrote_them(shards):
     dataset = open_dataset("webdataset", str(shards))
-    assert dataset.stems == ("part-000/a/0000", "part-000/a/0001", "part-001/a/0002", "part-001/a/0003",
+    assert dataset.image_ids == ("part-000/a/0000", "part-000/a/0001", "part-001/a/0002", "part-001/a/0003",
                              "part-002/a/0004")  # fmt: skip
     for number in range(5):
         expected = torch.from_numpy(pixels(number)).permute(2, 0, 1).float() / 255
@@ -37,7 +37,7 @@ def test_pictures_lie_where_webdataset_wrote_them(shards):
         assert dataset.size(number) == (5 + number, 9)
         assert (dataset[number]["mask"] == 255).all()
     assert str(dataset.image_path(3)).endswith("part-001.tar/a/0003.png")
-    assert open_dataset("webdataset", str(shards / "part-001.tar")).stems == ("part-001/a/0002", "part-001/a/0003")
+    assert open_dataset("webdataset", str(shards / "part-001.tar")).image_ids == ("part-001/a/0002", "part-001/a/0003")
 
 
 def test_what_webdataset_reads_is_what_we_read(shards):
@@ -45,7 +45,7 @@ def test_what_webdataset_reads_is_what_we_read(shards):
     dataset = open_dataset("webdataset", str(shards / "part-001.tar"))
     for number, sample in enumerate(theirs):
         assert torch.equal(sample["png"], dataset[number]["image"])
-        assert f"part-001/{sample['__key__']}" == dataset.stems[number]
+        assert f"part-001/{sample['__key__']}" == dataset.image_ids[number]
 
 
 def add(tar, name, content):
@@ -63,10 +63,10 @@ def png():
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["a.png", "a.jpg"], "two pictures of the key 'a'"),
+        (["a.png", "a.jpg"], "two images of the key 'a'"),
         (["../a.png"], "stay in their folder"),
         (["/a.png"], "stay in their folder"),
-        (["a.txt", "b.seg.png"], "has no picture"),
+        (["a.txt", "b.seg.png"], "has no image"),
     ],
 )
 def test_members_that_cannot_be_used(tmp_path, names, said):
@@ -96,10 +96,10 @@ def test_shards_that_cannot_be_used(tmp_path, shards):
 
 def test_one_broken_member_and_a_shard_that_shrank(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, content in (("a.png", png()), ("b.png", b"no picture"), ("c.png", png())):
+        for name, content in (("a.png", png()), ("b.png", b"no image"), ("c.png", png())):
             add(tar, name, content)
     dataset = open_dataset("webdataset", str(tmp_path))
-    with pytest.raises(UnreadableImage, match=r"x\.tar/b\.png is not a picture"):
+    with pytest.raises(UnreadableImage, match=r"x\.tar/b\.png is not an image"):
         dataset[1]
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         dataset.size(1)

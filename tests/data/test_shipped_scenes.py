@@ -8,7 +8,7 @@ from PIL import Image
 
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.vocabulary import Vocabulary
 
 
@@ -39,19 +39,21 @@ def test_classes_are_words_that_can_be_asked(scenes) -> None:
 
 
 def test_splits_part_the_scenes(scenes) -> None:
-    parts = {name: open_dataset("scenes", split=name).stems for name in ("in_distribution", "shifted", "train", "val")}
-    assert {name: len(stems) for name, stems in parts.items()} == {
+    parts = {
+        name: open_dataset("scenes", split=name).image_ids for name in ("in_distribution", "shifted", "train", "val")
+    }
+    assert {name: len(image_ids) for name, image_ids in parts.items()} == {
         "in_distribution": 240,
         "shifted": 60,
         "train": 160,
         "val": 80,
     }
-    assert sorted(parts["in_distribution"] + parts["shifted"]) == list(scenes.stems)
+    assert sorted(parts["in_distribution"] + parts["shifted"]) == list(scenes.image_ids)
     assert sorted(parts["train"] + parts["val"]) == sorted(parts["in_distribution"])
 
 
 def test_the_data_module_finds_them_by_default() -> None:
     data = SegmentationData(split="shifted", train_split="train", val_split="val", limit=20, batch_size=8)
-    assert [len(batch["stem"]) for batch in data.test_dataloader()] == [8, 8, 4]
+    assert [len(batch["image_id"]) for batch in data.test_dataloader()] == [8, 8, 4]
     assert len(data.train_dataloader()) == 3
     assert data.class_list.names[0] == "cat"

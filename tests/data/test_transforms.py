@@ -1,4 +1,4 @@
-"""Augmentation moves picture and mask together."""
+"""Augmentation moves image and mask together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ca_seg.data.collate import Skipped, SkipUnreadable, collate
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.data.transforms import Augment, Augmented
 from ca_seg.errors import OutOfRange
 
@@ -20,7 +20,7 @@ def halves(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (40, 150), (20, 20)])
-def test_mask_follows_the_picture(height, width) -> None:
+def test_mask_follows_the_image(height, width) -> None:
     augment = Augment(64)
     image, mask = halves(height, width)
     agreed = counted = void = 0
@@ -62,9 +62,9 @@ def views(dataset: FolderDataset, workers: int, seed: int, epochs: int) -> list[
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_views_differ_between_pictures_workers_and_epochs_and_follow_from_the_seed(make_folder, workers) -> None:
+def test_views_differ_between_images_workers_and_epochs_and_follow_from_the_seed(make_folder, workers) -> None:
     root = make_folder([(24, 24)] * 4)
-    for number in range(1, 4):  # the same picture four times: only the draw can make a difference
+    for number in range(1, 4):  # the same image four times: only the draw can make a difference
         for part in ("images", "masks"):
             (root / part / f"p{number}.png").write_bytes((root / part / "p0.png").read_bytes())
     dataset = FolderDataset(root)
@@ -74,11 +74,11 @@ def test_views_differ_between_pictures_workers_and_epochs_and_follow_from_the_se
     assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_skipped_pictures_pass_through(make_folder) -> None:
+def test_skipped_images_pass_through(make_folder) -> None:
     root = make_folder()
     (root / "images" / "p1.png").write_bytes(b"")
     data = Augmented(SkipUnreadable(FolderDataset(root)), Augment(16), 0)
     assert isinstance(data[1], Skipped)
-    assert data[2]["stem"] == "p2"
+    assert data[2]["image_id"] == "p2"
     assert data[2]["path"] == str(root / "images" / "p2.png")
     assert len(data) == 3

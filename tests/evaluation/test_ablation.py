@@ -10,9 +10,9 @@ import torch
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.cli.ablate import run_ablation
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.data.seeds import picture_seed
-from ca_seg.evaluation.ablation import Grid, Tables, ablate
-from ca_seg.heads.zero_shot import decide
+from ca_seg.data.seeds import image_seed
+from ca_seg.evaluation.ablation import AblationGrid, Tables, ablate
+from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 
 COUNT = 3
@@ -22,7 +22,7 @@ COUNT = 3
 def found():
     dataset, backbone = open_dataset("scenes", None, "shifted").first(COUNT), load_backbone("mini")
     tables = Tables(dataset.class_list.names)
-    grid = Grid(timesteps=[0.3], samples=[1, 2], resolutions=[64])
+    grid = AblationGrid(timesteps=[0.3], samples=[1, 2], resolutions=[64])
     assert ablate(backbone, (dataset[i] for i in range(COUNT)), grid, tables, seed=4) == COUNT
     return dataset, backbone, tables.figures()
 
@@ -45,11 +45,11 @@ def test_a_cell_equals_its_own_run(found, table, cell, recorded, asked, read):
     with torch.no_grad():
         for sample in (dataset[i] for i in range(COUNT)):
             own = load_backbone("mini", resolution=64) if table == "resolution" else backbone
-            recording = own.record(sample["image"], seed=picture_seed(4, sample["stem"]), **recorded)
+            recording = own.record(sample["image"], seed=image_seed(4, sample["image_id"]), **recorded)
             if table == "layer, output":
-                recording = backbone.record(sample["image"], seed=picture_seed(4, sample["stem"]), layers=range(6))
+                recording = backbone.record(sample["image"], seed=image_seed(4, sample["image_id"]), layers=range(6))
             maps = recording.ask(words, **asked).maps(**{"layers": backbone.card.layers} | read)
-            matrix.update(decide(maps, *sample["mask"].shape).mask[0], sample["mask"])
+            matrix.update(predict_mask(maps, *sample["mask"].shape).mask[0], sample["mask"])
     assert figures[table][cell]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
 
 

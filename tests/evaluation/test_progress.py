@@ -11,12 +11,12 @@ import pytest
 import pytorch_lightning as pl
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
-from ca_seg.evaluation.methods import of_backbone
 from ca_seg.evaluation.progress import Progress
 from ca_seg.evaluation.run import score
+from ca_seg.predictors.registry import of_backbone
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/zero_shot/mini_scenes.yaml"
@@ -44,7 +44,7 @@ def _trainer(*callbacks):
 
 def _score(file, *callbacks, settings="a"):
     data = SegmentationData("scenes", split="shifted", batch_size=4, limit=20)
-    record = of_backbone(load_backbone("mini"), Reading())
+    record = of_backbone(load_backbone("mini"), ReadoutConfig())
     progress = None if file is None else Progress(file, settings, every=0.0)
     return score(_trainer(*callbacks), record, data, seed=0, progress=progress)
 
@@ -60,7 +60,7 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_numbers(tmp_path, af
     assert sum(seen) == again.run == 20 - 4 * after
     assert again.task.figures == whole.task.figures
     assert again.task.intervals == whole.task.intervals
-    assert again.task.pictures == whole.task.pictures
+    assert again.task.images == whole.task.images
     assert again.task.reliability == whole.task.reliability
     assert again.complete
 
@@ -70,7 +70,7 @@ class _Counts(pl.Callback):
         self.seen = seen
 
     def on_test_batch_end(self, trainer, task, outputs, batch, batch_idx, dataloader_idx=0):
-        self.seen.append(len(batch["stem"]))
+        self.seen.append(len(batch["image_id"]))
 
 
 def test_the_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
@@ -85,7 +85,7 @@ def test_the_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
 
 
 def test_two_processes_give_what_one_gives_and_runs_can_be_compared(tmp_path):
-    """The same pictures in other batches: a pixel on the edge between two classes may fall to the other side."""
+    """The same images in other batches: a pixel on the edge between two classes may fall to the other side."""
     results = []
     common = ["--config-file", CONFIG, "--compare", "[]", "--expect", "{}", "--report", "false", "--data.limit", "11"]
     for devices in ("1", "2"):
@@ -94,8 +94,8 @@ def test_two_processes_give_what_one_gives_and_runs_can_be_compared(tmp_path):
         subprocess.run([*run, "--out", str(out)], cwd=ROOT, check=True, capture_output=True)
         results.append(json.loads((out / "results.json").read_text()))
     one, two = results
-    assert one["pictures"]["shifted"].keys() == two["pictures"]["shifted"].keys()
-    assert len(two["pictures"]["shifted"]["full-vocabulary"]) == 11
+    assert one["images"]["shifted"].keys() == two["images"]["shifted"].keys()
+    assert len(two["images"]["shifted"]["full-vocabulary"]) == 11
     for protocol, figures in one["metrics"].items():
         assert two["metrics"][protocol] == pytest.approx(figures, abs=2e-4)
     compared = subprocess.run(

@@ -1,4 +1,4 @@
-"""results.json: JSON without nan, expectations, fingerprints, and one broken picture in a compared run."""
+"""results.json: JSON without nan, expectations, fingerprints, and one broken image in a compared run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.evaluation.methods import check_methods, class_pixels
-from ca_seg.evaluation.results import check_expected, check_pairs, fingerprint, write_results
+from ca_seg.evaluation.expectations import check_expected, check_pairs
+from ca_seg.json_file import write_json
+from ca_seg.predictors.registry import check_methods, class_pixels
 
 
 def test_expectations_hold_or_not_and_name_what_is_missing():
@@ -26,7 +27,7 @@ def test_expectations_hold_or_not_and_name_what_is_missing():
 
 
 def test_nan_becomes_null(tmp_path):
-    write_results(tmp_path / "new" / "r.json", {"a": float("nan"), "b": [1.0000000001]})
+    write_json(tmp_path / "new" / "r.json", {"a": float("nan"), "b": [1.0000000001]})
     assert json.loads((tmp_path / "new" / "r.json").read_text()) == {"a": None, "b": [1.0]}
 
 

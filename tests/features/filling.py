@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.errors import UserError
 from ca_seg.features.cache import FeatureCache
 from ca_seg.features.fill import fill
@@ -44,7 +44,7 @@ def filler(data: str, cache: str, log: str, **options) -> int:
             source,
             batch_size=2,
             progress=False,
-            shard_pictures=SHARD,
+            shard_images=SHARD,
             **options,
         )
         status = 0

@@ -17,7 +17,7 @@ CHANNELS = 3
 
 
 class ConvSource:
-    """A strided convolution and noise of the seed, picture by picture, so that no batch changes a bit.
+    """A strided convolution and noise of the seed, image by image, so that no batch changes a bit.
 
     Every seed that was asked for is appended to the file `log`, and takes `pause` seconds.
     """
@@ -49,7 +49,7 @@ class ConvSource:
 
 
 def folder_of(root: Path, sizes: Sequence[tuple[int, int]]) -> Path:
-    """A dataset folder of random pictures p0000, p0001, ... (height, width), with masks of the classes 1 and 2."""
+    """A dataset folder of random images p0000, p0001, ... (height, width), with masks of the classes 1 and 2."""
     rng = np.random.default_rng(0)
     for part in ("images", "masks"):
         os.makedirs(root / part)

@@ -63,9 +63,9 @@ def test_a_view_against_a_loop() -> None:
     augment = FeatureAugment(1)
     kinds = set()
     for epoch in range(40):
-        view = augment.view(*TOKENS, epoch=epoch, stem="x")
+        view = augment.view(*TOKENS, epoch=epoch, image_id="x")
         kinds.add((view.flip, view.extent[0] < 1))
-        seen, labels = augment(features, mask, epoch=epoch, stem="x")
+        seen, labels = augment(features, mask, epoch=epoch, image_id="x")
         expected = slowly(features.numpy(), mask.numpy(), view)
         np.testing.assert_allclose(seen.numpy(), expected[0], atol=1e-5)
         np.testing.assert_array_equal(labels.numpy(), expected[1])
@@ -75,7 +75,7 @@ def test_a_view_against_a_loop() -> None:
 def test_views_begin_and_end_between_tokens() -> None:
     factors = []
     for epoch in range(300):
-        view = FeatureAugment(0).view(*TOKENS, epoch=epoch, stem="x")
+        view = FeatureAugment(0).view(*TOKENS, epoch=epoch, image_id="x")
         for tokens, start, extent in zip(TOKENS, view.start, view.extent, strict=True):
             if extent <= 1:
                 first, count = start * tokens, extent * tokens
@@ -92,10 +92,10 @@ def test_views_begin_and_end_between_tokens() -> None:
 
 def test_a_flip_is_a_flip_and_no_change_is_none() -> None:
     features, mask = sample()
-    still = FeatureAugment(flip=0, least=1, most=1)(features, mask, epoch=0, stem="x")
+    still = FeatureAugment(flip=0, least=1, most=1)(features, mask, epoch=0, image_id="x")
     torch.testing.assert_close(still[0], features, rtol=0, atol=1e-5)
     assert torch.equal(still[1], mask)
-    flipped = FeatureAugment(flip=1, least=1, most=1)(features, mask, epoch=0, stem="x")
+    flipped = FeatureAugment(flip=1, least=1, most=1)(features, mask, epoch=0, image_id="x")
     torch.testing.assert_close(flipped[0], features.flip(2), rtol=0, atol=1e-5)
     assert torch.equal(flipped[1], mask.flip(1))
 
@@ -114,11 +114,11 @@ def test_features_stay_above_their_pixels() -> None:
 
 def test_the_draw_follows_from_seed_epoch_and_stem_alone() -> None:
     views = {
-        (seed, epoch, stem): FeatureAugment(seed).view(16, 16, epoch=epoch, stem=stem)
-        for seed in (0, 1) for epoch in (0, 1) for stem in ("a", "b")
+        (seed, epoch, image_id): FeatureAugment(seed).view(16, 16, epoch=epoch, image_id=image_id)
+        for seed in (0, 1) for epoch in (0, 1) for image_id in ("a", "b")
     }  # fmt: skip
     assert len(set(views.values())) == 8
-    assert views[0, 1, "b"] == FeatureAugment(0).view(16, 16, epoch=1, stem="b")
+    assert views[0, 1, "b"] == FeatureAugment(0).view(16, 16, epoch=1, image_id="b")
 
 
 @pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"least": 0}, {"least": 2, "most": 1}])
@@ -135,7 +135,7 @@ class Few(Dataset):
         if index == 4:
             return Skipped("p4", "broken")
         features, mask = sample(index)
-        return {"features": features, "mask": mask, "stem": f"p{index}", "path": f"p{index}"}
+        return {"features": features, "mask": mask, "image_id": f"p{index}", "path": f"p{index}"}
 
 
 class Watching(pl.LightningModule):
@@ -145,8 +145,8 @@ class Watching(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
     def training_step(self, batch, batch_index):
-        for stem, features in zip(batch["stem"], batch["features"], strict=True):
-            self.seen[self.current_epoch, stem] = float(features.sum())
+        for image_id, features in zip(batch["image_id"], batch["features"], strict=True):
+            self.seen[self.current_epoch, image_id] = float(features.sum())
         return self.weight * 0
 
     def configure_optimizers(self):
@@ -161,7 +161,7 @@ def test_lightning_sees_a_new_view_in_every_epoch(workers) -> None:
     pl.Trainer(accelerator="cpu", max_epochs=3, logger=False, enable_checkpointing=False, enable_progress_bar=False,
                enable_model_summary=False).fit(watching, loader)  # fmt: skip
     expected = {
-        (epoch, f"p{index}"): float(FeatureAugment(7)(*sample(index), epoch=epoch, stem=f"p{index}")[0].sum())
+        (epoch, f"p{index}"): float(FeatureAugment(7)(*sample(index), epoch=epoch, image_id=f"p{index}")[0].sum())
         for epoch in range(3) for index in range(4)
     }  # fmt: skip
     assert watching.seen == pytest.approx(expected, abs=1e-3)

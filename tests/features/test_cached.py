@@ -1,4 +1,4 @@
-"""Training from a cache: the same samples, no picture decoded, nothing damaged trained on, memory flat."""
+"""Training from a cache: the same samples, no image decoded, nothing damaged trained on, memory flat."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.collate import Skipped
-from ca_seg.data.folder import FolderDataset
-from ca_seg.data.pictures import Pictures
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.formats.folder import FolderDataset
+from ca_seg.data.formats.image_folder import Images
+from ca_seg.data.seeds import image_seed
 from ca_seg.errors import BadDataset, UnreadableImage
 from ca_seg.features.cache import FeatureCache
 from ca_seg.features.cached import CachedSamples, collate_cached
@@ -33,7 +33,7 @@ SIZES = [(6, 8), (10, 4), (6, 8), (6, 8), (10, 4), (6, 8)]
 def given(tmp_path):
     dataset = FolderDataset(folder_of(tmp_path / "set", SIZES), None)
     cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype="float32")
-    return dataset, cache, fill(cache, dataset, ConvSource(), progress=False, shard_pictures=2)
+    return dataset, cache, fill(cache, dataset, ConvSource(), progress=False, shard_images=2)
 
 
 def same(one, two):
@@ -42,12 +42,12 @@ def same(one, two):
     )
 
 
-def test_samples_are_those_of_the_dataset_without_reading_a_picture(given, monkeypatch) -> None:
+def test_samples_are_those_of_the_dataset_without_reading_a_image(given, monkeypatch) -> None:
     dataset, cache, filled = given
     expected = []
     for index in range(len(dataset)):
         sample = dataset[index]
-        seed = picture_seed(0, sample["stem"])
+        seed = image_seed(0, sample["image_id"])
         features = ConvSource()(sample.pop("image")[None], [seed])[0]
         expected.append(sample | {"features": features})
     without_keys = CachedSamples(dataset, cache)
@@ -57,7 +57,7 @@ def test_samples_are_those_of_the_dataset_without_reading_a_picture(given, monke
         assert len(samples) == 6
         assert all(same(samples[index], expected[index]) for index in range(6))
         assert [samples.size(index) for index in range(6)] == SIZES
-    with pytest.raises(ValueError, match="6 keys for 2 pictures"):
+    with pytest.raises(ValueError, match="6 keys for 2 images"):
         CachedSamples(dataset.first(2), cache, keys=filled.keys)
 
 
@@ -71,39 +71,39 @@ def test_workers_give_the_same_batches(given) -> None:
         assert same(one, two)
     sent = pickle.loads(pickle.dumps(samples))  # how a worker that is not forked gets it
     assert same(sent[1], samples[1])
-    assert sorted(stem for batch in alone for stem in batch["stem"]) == list(dataset.stems)
+    assert sorted(image_id for batch in alone for image_id in batch["image_id"]) == list(dataset.image_ids)
     assert {tuple(batch["features"].shape[1:]) for batch in alone} == {(3, 3, 4), (3, 5, 2)}
     assert {tuple(batch["mask"].shape[1:]) for batch in alone} == {(6, 8), (10, 4)}
 
 
-def test_mirrored_samples(given) -> None:
+def test_flipped_samples(given) -> None:
     dataset, cache, _ = given
-    filled = fill(cache, dataset, ConvSource(), mirrored=True, progress=False)
-    sample = CachedSamples(dataset, cache, mirrored=True, keys=filled.keys)[1]
+    filled = fill(cache, dataset, ConvSource(), flipped=True, progress=False)
+    sample = CachedSamples(dataset, cache, flipped=True, keys=filled.keys)[1]
     whole = dataset[1]
-    seed = picture_seed(0, whole["stem"])
+    seed = image_seed(0, whole["image_id"])
     assert torch.equal(sample["mask"], whole["mask"].flip(1))
     assert torch.equal(sample["features"], ConvSource()(whole["image"].flip(-1)[None], [seed])[0])
-    assert isinstance(CachedSamples(dataset, cache, mirrored=True, seed=5)[1], Skipped)
+    assert isinstance(CachedSamples(dataset, cache, flipped=True, seed=5)[1], Skipped)
 
 
 def test_what_cannot_be_used_is_skipped_and_told(given) -> None:
     dataset, cache, _ = given
     Image.new("L", (3, 3)).save(dataset.mask_path(0))
     dataset.mask_path(1).unlink()
-    Image.new("RGB", (8, 6)).save(dataset.image_path(2))  # another picture: its features are not there
+    Image.new("RGB", (8, 6)).save(dataset.image_path(2))  # another image: its features are not there
     dataset.image_path(3).unlink()
     samples = CachedSamples(dataset, cache)
     found = [samples[index] for index in range(6)]
     assert [isinstance(item, Skipped) for item in found] == [True] * 4 + [False] * 2
-    reasons = ["3 x 3 pixels, its picture is 8 x 6", "is missing", "no features of the picture", "cannot be read"]
+    reasons = ["3 x 3 pixels, its image is 8 x 6", "is missing", "no features of the image", "cannot be read"]
     assert all(reason in item.reason for reason, item in zip(reasons, found, strict=False))
     assert [item.path for item in found[:4]] == [str(dataset.image_path(index)) for index in range(4)]
     for index in (2, 3):
         with pytest.raises(UnreadableImage):
             samples.size(index)
     batch = collate_cached([found[0], found[4]])
-    assert (batch["skipped"], batch["stem"], len(batch["features"])) == ([found[0]], ["p0004"], 1)
+    assert (batch["skipped"], batch["image_id"], len(batch["features"])) == ([found[0]], ["p0004"], 1)
     assert len(collate_cached(found[:4])["features"]) == 0
     with pytest.raises(BadDataset, match=r"2 sizes in one batch: .*p0004"):
         collate_cached(found)
@@ -120,7 +120,7 @@ def test_a_bit_that_flips_after_opening_is_never_given(tmp_path, dtype) -> None:
     cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype=dtype)
     filled = fill(cache, dataset, ConvSource(), progress=False)
     samples = CachedSamples(dataset, cache, keys=filled.keys)
-    truth = [samples[index]["features"] for index in range(2)]
+    ground_truth = [samples[index]["features"] for index in range(2)]
     (path,) = cache.folder.glob("*.safetensors")
     whole = path.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
@@ -133,7 +133,7 @@ def test_a_bit_that_flips_after_opening_is_never_given(tmp_path, dtype) -> None:
                 skipped = [item for item in found if isinstance(item, Skipped)]
                 assert len(skipped) == 1
                 assert f"features in {path} are damaged" in skipped[0].reason
-                for item, features in zip(found, truth, strict=True):
+                for item, features in zip(found, ground_truth, strict=True):
                     assert isinstance(item, Skipped) or torch.equal(item["features"], features)
             file.seek(place)
             file.write(whole[place : place + 1])
@@ -152,12 +152,12 @@ def test_a_shard_that_is_cut_or_removed_while_it_is_open_is_skipped(given) -> No
     assert len(cache) == 4
 
 
-def test_pictures_without_masks_have_void_ones(given) -> None:
+def test_images_without_masks_have_void_ones(given) -> None:
     dataset, cache, _ = given
-    pictures = Pictures(dataset.root / "images")
-    sample = CachedSamples(pictures, cache)[1]
-    assert same(sample, {"features": sample["features"], "mask": torch.full((10, 4), 255), "stem": "p0001",
-                         "path": str(pictures.image_path(1))})  # fmt: skip
+    images = Images(dataset.root / "images")
+    sample = CachedSamples(images, cache)[1]
+    assert same(sample, {"features": sample["features"], "mask": torch.full((10, 4), 255), "image_id": "p0001",
+                         "path": str(images.image_path(1))})  # fmt: skip
 
 
 MEMORY = """

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.errors import UnusableFeatures, UserError
 from ca_seg.features.cache import FeatureCache
 from tests.features.runs import SIZES, open_cache, run
@@ -22,8 +22,8 @@ def dataset(tmp_path):
 
 
 def test_a_damaged_shard_is_told_in_one_line_removed_and_made_again(tmp_path, dataset) -> None:
-    cache, first = run(tmp_path, dataset, shard_pictures=3)
-    truth = {key: cache.read(key) for key in first.keys}
+    cache, first = run(tmp_path, dataset, shard_images=3)
+    ground_truth = {key: cache.read(key) for key in first.keys}
     shards = sorted(cache.folder.glob("*.safetensors"))
     for number, shard in enumerate(shards):
         content = bytearray(shard.read_bytes())
@@ -36,12 +36,12 @@ def test_a_damaged_shard_is_told_in_one_line_removed_and_made_again(tmp_path, da
             assert filled.computed == len(cache._shards[shard.name])
             (line,) = filled.damaged
             assert shard.name in line
-            assert line.endswith("Its pictures are computed again.")
+            assert line.endswith("Its images are computed again.")
             assert "\n" not in line
             assert not shard.exists()
             assert held in (7, 7 - filled.computed)  # a value is found by verifying, a header on opening
             now = open_cache(tmp_path)
-            assert all(torch.equal(now.read(key), features) for key, features in truth.items())
+            assert all(torch.equal(now.read(key), features) for key, features in ground_truth.items())
             for new in set(cache.folder.glob("*.safetensors")) - set(shards):
                 new.unlink()
             shard.write_bytes(content)
@@ -88,14 +88,14 @@ def test_a_shard_of_another_cache_is_not_used(tmp_path, dataset) -> None:
 
 
 def test_a_read_only_cache_leaves_damage_out_and_where_it_is(tmp_path, dataset) -> None:
-    cache, _ = run(tmp_path, dataset, shard_pictures=3)
+    cache, _ = run(tmp_path, dataset, shard_images=3)
     shard = sorted(cache.folder.glob("*.safetensors"))[0]
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     looking = open_cache(tmp_path, read_only=True)
     (line,) = looking.verify()
-    assert line.endswith("Its pictures are left out.")
+    assert line.endswith("Its images are left out.")
     assert shard.exists()
     assert len(looking) == 7 - len(cache._shards[shard.name])
     assert looking.verify() == []
@@ -105,8 +105,8 @@ def test_a_read_only_cache_leaves_damage_out_and_where_it_is(tmp_path, dataset) 
         run(tmp_path, dataset, cache=looking)
 
 
-def test_two_copies_of_a_picture_and_one_is_damaged(tmp_path, dataset) -> None:
-    """Two processes may have stored the same picture; the good copy stays in use."""
+def test_two_copies_of_a_image_and_one_is_damaged(tmp_path, dataset) -> None:
+    """Two processes may have stored the same image; the good copy stays in use."""
     cache, _ = run(tmp_path, dataset)
     (shard,) = cache.folder.glob("*.safetensors")
     for name in ("shard-0.safetensors", "shard-z.safetensors"):

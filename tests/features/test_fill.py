@@ -1,4 +1,4 @@
-"""Filling a cache: every picture once, with its own seed; what is broken is told; a damaged shard is made again."""
+"""Filling a cache: every image once, with its own seed; what is broken is told; a damaged shard is made again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ca_seg.data.folder import FolderDataset
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.formats.folder import FolderDataset
+from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnusableFeatures, UserError
 from ca_seg.features.fill import fill
-from ca_seg.features.keys import picture_key
+from ca_seg.features.keys import image_key
 from tests.features.runs import SIZES, open_cache, run
 from tests.features.small_source import ConvSource, folder_of
 
@@ -24,28 +24,28 @@ def dataset(tmp_path):
     return FolderDataset(folder_of(tmp_path / "set", SIZES), None)
 
 
-def direct(dataset, index, seed=3, *, mirrored=False):
-    """What the source gives for one picture alone."""
+def direct(dataset, index, seed=3, *, flipped=False):
+    """What the source gives for one image alone."""
     image = dataset[index]["image"]
-    own = picture_seed(seed, dataset.stems[index])
-    return ConvSource()((image.flip(-1) if mirrored else image)[None], [own])[0]
+    own = image_seed(seed, dataset.image_ids[index])
+    return ConvSource()((image.flip(-1) if flipped else image)[None], [own])[0]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_picture_has_its_features(tmp_path, dataset, dtype, workers) -> None:
+def test_every_image_has_its_features(tmp_path, dataset, dtype, workers) -> None:
     cache, filled = run(tmp_path, dataset, cache=open_cache(tmp_path, dtype=dtype), num_workers=workers)
     assert (filled.computed, filled.skipped, filled.damaged, len(cache)) == (7, [], [], 7)
     again = open_cache(tmp_path, dtype=dtype, read_only=True)
     for index, key in enumerate(filled.keys):
-        truth = direct(dataset, index)
-        assert key == picture_key(dataset.image_path(index).read_bytes(), picture_seed(3, dataset.stems[index]))
+        ground_truth = direct(dataset, index)
+        assert key == image_key(dataset.image_path(index).read_bytes(), image_seed(3, dataset.image_ids[index]))
         assert again.size(key) == SIZES[index]
         if dtype == "float32":
-            assert torch.equal(again.read(key), truth)
+            assert torch.equal(again.read(key), ground_truth)
         else:
-            largest = truth.abs().amax(dim=(1, 2), keepdim=True)
-            assert ((again.read(key) - truth).abs() <= largest * 2**-11).all()
+            largest = ground_truth.abs().amax(dim=(1, 2), keepdim=True)
+            assert ((again.read(key) - ground_truth).abs() <= largest * 2**-11).all()
             assert largest[1] > 65504  # a half alone would have overflowed
 
 
@@ -59,22 +59,22 @@ def test_what_is_there_is_not_computed_again(tmp_path, dataset) -> None:
     _, filled = run(tmp_path, dataset, ConvSource(log=log))
     assert filled.computed == 0
     assert sorted(os.listdir(cache.folder)) == before
-    for options in ({"seed": 4}, {"mirrored": True}, {"source": ConvSource(["dog"])}):
+    for options in ({"seed": 4}, {"flipped": True}, {"source": ConvSource(["dog"])}):
         assert run(tmp_path, dataset, **options)[1].computed == 7
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(dataset.image_path(5))
     assert run(tmp_path, dataset)[1].computed == 1
 
 
-def test_the_mirrored_view_is_of_the_mirrored_picture(tmp_path, dataset) -> None:
+def test_the_flipped_view_is_of_the_flipped_image(tmp_path, dataset) -> None:
     cache, plain = run(tmp_path, dataset, cache=open_cache(tmp_path, dtype="float32"))
-    _, filled = run(tmp_path, dataset, cache=cache, mirrored=True)
+    _, filled = run(tmp_path, dataset, cache=cache, flipped=True)
     assert len(cache) == 14
-    assert torch.equal(cache.read(filled.keys[2]), direct(dataset, 2, mirrored=True))
+    assert torch.equal(cache.read(filled.keys[2]), direct(dataset, 2, flipped=True))
     assert torch.equal(cache.read(plain.keys[2]), direct(dataset, 2))
 
 
-def test_shards_are_bounded_in_bytes_and_pictures(tmp_path, dataset) -> None:
-    cache, _ = run(tmp_path, dataset, shard_pictures=3)
+def test_shards_are_bounded_in_bytes_and_images(tmp_path, dataset) -> None:
+    cache, _ = run(tmp_path, dataset, shard_images=3)
     assert sorted(len(places) for places in cache._shards.values()) == [1, 3, 3]
     cache, _ = run(tmp_path, dataset, seed=4, shard_bytes=200)  # 3 channels, 3 x 4 or 5 x 2 tokens: 84 or 72 bytes
     assert all(len(places) == 2 for places in list(cache._shards.values())[3:6])
@@ -82,7 +82,7 @@ def test_shards_are_bounded_in_bytes_and_pictures(tmp_path, dataset) -> None:
     assert len(cache) == 21
 
 
-def test_broken_pictures_are_told_and_the_rest_is_computed(tmp_path, dataset) -> None:
+def test_broken_images_are_told_and_the_rest_is_computed(tmp_path, dataset) -> None:
     cut, gone = dataset.image_path(1), dataset.image_path(4)
     cut.write_bytes(cut.read_bytes()[:-40])
     gone.unlink()
@@ -112,7 +112,7 @@ def test_a_dataset_without_any_features_is_an_error(tmp_path, dataset) -> None:
         def __call__(self, images, seeds):
             raise UserError("no such layer")
 
-    with pytest.raises(UnusableFeatures, match=r"no picture of the dataset got features; .*p000.*: no such layer"):
+    with pytest.raises(UnusableFeatures, match=r"no image of the dataset got features; .*p000.*: no such layer"):
         run(tmp_path, dataset, Unable())
 
 
@@ -137,8 +137,8 @@ def test_a_fault_of_the_source_ends_the_run_and_keeps_what_is_computed(tmp_path,
         run(tmp_path, dataset.first(2), Wide(), seed=9)
 
 
-def test_a_picture_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
-    read = dataset.read_picture
+def test_a_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
+    read = dataset.read_image
 
     def changing(index):
         image = read(index)
@@ -146,13 +146,13 @@ def test_a_picture_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_p
             Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(dataset.image_path(3))
         return image
 
-    monkeypatch.setattr(dataset, "read_picture", changing)
+    monkeypatch.setattr(dataset, "read_image", changing)
     _, filled = run(tmp_path, dataset)
     assert filled.computed == 6
     assert [skipped.reason for skipped in filled.skipped] == ["the file was changed while this ran; run it again"]
 
 
-def test_ranks_share_the_pictures(tmp_path, dataset) -> None:
+def test_ranks_share_the_images(tmp_path, dataset) -> None:
     log = tmp_path / "log"
     counts = [run(tmp_path, dataset, ConvSource(log=log), rank=rank, world=3)[1].computed for rank in range(3)]
     assert counts == [3, 2, 2]

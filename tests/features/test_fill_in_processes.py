@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ca_seg.data.folder import FolderDataset
+from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.features.cache import FeatureCache
 from ca_seg.features.fill import fill
 from tests.features.filling import SHARD
@@ -70,7 +70,7 @@ def test_two_that_know_nothing_of_each_other(tmp_path, whole) -> None:
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
-def test_two_ranks_compute_each_picture_once(tmp_path, whole) -> None:
+def test_two_ranks_compute_each_image_once(tmp_path, whole) -> None:
     data, features = whole
     (told,), computed = run(tmp_path, data, "ranks")
     assert told == [0, 0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones.reading import Reading
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.features.frozen import FrozenFeatures, weights_digest
 from ca_seg.features.rgb_patches import RGBPatches
@@ -23,14 +23,14 @@ def backbone():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.rand(2, 3, 128, 96, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_parts_stand_side_by_side(backbone, pictures):
+def test_the_parts_stand_side_by_side(backbone, images):
     source = FrozenFeatures(backbone, WORDS, parts=("maps", "outputs", "concepts"))
-    made = source(pictures, SEEDS)
-    asked = backbone.record(pictures, seed=SEEDS).ask(WORDS)
+    made = source(images, SEEDS)
+    asked = backbone.record(images, seed=SEEDS).ask(WORDS)
     outputs, concepts, maps = made.split([4 * 192, 4 * 3, 2], dim=1)
     assert source.channels == made.shape[1]
     assert source.maps == 2
@@ -40,19 +40,19 @@ def test_the_parts_stand_side_by_side(backbone, pictures):
     assert torch.equal(outputs[:, 3 * 192 :].flatten(2), last)
 
 
-def test_timesteps_stand_side_by_side_and_samples_are_averaged(backbone, pictures):
-    reading = Reading(layers=(1, 3), timesteps=(0.1, 0.6), samples=3)
-    made = FrozenFeatures(backbone, WORDS, reading=reading)(pictures, SEEDS)
+def test_timesteps_stand_side_by_side_and_samples_are_averaged(backbone, images):
+    readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6), noise_samples=3)
+    made = FrozenFeatures(backbone, WORDS, readout=readout)(images, SEEDS)
     assert made.shape == (2, 2 * 2 * 3, 21, 16)
     for number, time in enumerate((0.1, 0.6)):
-        own = backbone.record(pictures, timesteps=time, samples=3, layers=(1, 3), seed=SEEDS).ask(WORDS).projected()
+        own = backbone.record(images, timesteps=time, noise_samples=3, layers=(1, 3), seed=SEEDS).ask(WORDS).projected()
         torch.testing.assert_close(made[:, 6 * number : 6 * number + 6], own, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("normalise", "dim"), [("token", 1), ("channel", (2, 3))])
-def test_massive_activations_can_be_normalised(backbone, pictures, normalise, dim):
-    made = FrozenFeatures(backbone, WORDS, parts=("outputs",), reading=Reading(layers=(3,), normalise=normalise))
-    size = made(pictures, SEEDS).square().mean(dim=dim) * (192 if dim == 1 else 1)
+def test_massive_activations_can_be_normalised(backbone, images, normalise, dim):
+    made = FrozenFeatures(backbone, WORDS, parts=("outputs",), readout=ReadoutConfig(layers=(3,), normalise=normalise))
+    size = made(images, SEEDS).square().mean(dim=dim) * (192 if dim == 1 else 1)
     torch.testing.assert_close(size, torch.ones_like(size), atol=1e-3, rtol=0)
 
 
@@ -61,8 +61,8 @@ def test_wrong_parts_are_named(backbone):
         FrozenFeatures(backbone, WORDS, parts=("concept",))
     with pytest.raises(UserError, match="no part"):
         FrozenFeatures(backbone, WORDS, parts=())
-    with pytest.raises(UserError, match="mirrored"):
-        FrozenFeatures(backbone, WORDS, reading=Reading(flip=True))
+    with pytest.raises(UserError, match="flipped"):
+        FrozenFeatures(backbone, WORDS, readout=ReadoutConfig(flip=True))
 
 
 def test_the_identity_tells_all_that_features_depend_on(backbone):
@@ -73,8 +73,8 @@ def test_the_identity_tells_all_that_features_depend_on(backbone):
     assert json.loads(json.dumps(one)) == one
     others = [
         named(parts=("outputs",)),
-        named(reading=Reading(timesteps=(0.3,))),
-        named(reading=Reading(normalise="token")),
+        named(readout=ReadoutConfig(timesteps=(0.3,))),
+        named(readout=ReadoutConfig(normalise="token")),
         named(vocabulary=Vocabulary.from_names(["cat", "grass"])),
         FrozenFeatures(load_backbone("mini", resolution=64), WORDS).identity(),
         FrozenFeatures(load_backbone("mini", random_weights=True), WORDS).identity(),
@@ -91,20 +91,20 @@ def test_the_digest_sees_one_changed_tensor():
     assert weights_digest(layer) != before
 
 
-def test_patches_are_the_pictures_own_pixels(pictures):
-    made = RGBPatches(resolution=96, patch=8)(pictures, SEEDS)
+def test_patches_are_the_images_own_pixels(images):
+    made = RGBPatches(resolution=96, patch=8)(images, SEEDS)
     assert made.shape == (2, 192, 16, 12)
-    own = pictures[0, 1, 8:16, 16:24]  # green, token row 1, column 2
+    own = images[0, 1, 8:16, 16:24]  # green, token row 1, column 2
     assert torch.equal(made[0, 64:128, 1, 2], own.flatten())
 
 
-def test_outputs_and_pixels_need_no_words(backbone, pictures):
+def test_outputs_and_pixels_need_no_words(backbone, images):
     parts = ("pixels", "outputs")
     without, beside = (FrozenFeatures(backbone, words, parts=parts) for words in (None, WORDS))
     assert without.channels == beside.channels
-    assert torch.equal(without(pictures, SEEDS), beside(pictures, SEEDS))
+    assert torch.equal(without(images, SEEDS), beside(images, SEEDS))
     assert json.loads(json.dumps(without.identity()))["vocabulary"] is None
     with pytest.raises(UserError, match="'concepts' need words"):
         FrozenFeatures(backbone, None)
     with pytest.raises(UserError, match="'outputs' need words"):
-        FrozenFeatures(backbone, None, parts=("outputs",), reading=Reading(image_output="concepts"))
+        FrozenFeatures(backbone, None, parts=("outputs",), readout=ReadoutConfig(image_output="concepts"))

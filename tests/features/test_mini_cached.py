@@ -7,7 +7,7 @@ import torch
 
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.seeds import image_seed
 from ca_seg.features.cache import FeatureCache
 from ca_seg.features.cached import CachedSamples
 from ca_seg.features.fill import fill
@@ -47,7 +47,7 @@ def test_cached_features_are_those_of_the_backbone(tmp_path, source) -> None:
     samples = CachedSamples(dataset, cache, keys=filled.keys)
     for index in range(COUNT):
         sample = dataset[index]
-        direct = source(sample["image"][None], [picture_seed(0, sample["stem"])])[0]
+        direct = source(sample["image"][None], [image_seed(0, sample["image_id"])])[0]
         error = (samples[index]["features"] - direct).abs().amax(dim=(1, 2)) / direct.abs().amax(dim=(1, 2))
         assert error.max() < 2**-11 + 1e-5  # half precision, and sums in another order in a batch
         assert torch.equal(samples[index]["mask"], sample["mask"])
@@ -56,7 +56,7 @@ def test_cached_features_are_those_of_the_backbone(tmp_path, source) -> None:
 def test_a_change_of_features_needs_another_version(source) -> None:
     """When this fails, old caches are wrong: raise FEATURES_VERSION and write down the new figures."""
     sample = open_dataset("scenes", None, "val")[0]
-    found = source(sample["image"][None], [picture_seed(0, sample["stem"])])[0]
+    found = source(sample["image"][None], [image_seed(0, sample["image_id"])])[0]
     grass = found[3 * (source.channels // len(source.vocabulary.classes) - 1) + 1]
     figures = [float(x) for x in (grass.mean(), grass.std(), found.mean(), found.std())]
     assert figures == pytest.approx(MEASURED[FEATURES_VERSION], rel=1e-3)

@@ -14,10 +14,12 @@ from ca_seg.features.stored import to_stored
 SIZES = {"a" * 8: (2, 3, 1), "b" * 8: (2, 2, 4)}
 
 
-def pictures(dtype: str):
+def images(dtype: str):
     rng = np.random.default_rng(0)
-    truth = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in SIZES.items()}
-    return truth, {key: to_stored(x, dtype, (16 * x.shape[1], 16 * x.shape[2])) for key, x in truth.items()}
+    ground_truth = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in SIZES.items()}
+    return ground_truth, {
+        key: to_stored(x, dtype, (16 * x.shape[1], 16 * x.shape[2])) for key, x in ground_truth.items()
+    }
 
 
 def read_all(path, fingerprint="f0"):
@@ -28,22 +30,22 @@ def read_all(path, fingerprint="f0"):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_safetensors_reads_the_same(tmp_path, dtype) -> None:
-    path, (truth, stored) = tmp_path / "s.safetensors", pictures(dtype)
+    path, (ground_truth, stored) = tmp_path / "s.safetensors", images(dtype)
     write_shard(path, stored, "f0")
     theirs, ours = load_file(path), read_all(path)
-    assert ours.keys() == truth.keys()
-    for key, features in truth.items():
+    assert ours.keys() == ground_truth.keys()
+    for key, features in ground_truth.items():
         scale = theirs[f"{key}.scale"][:, None, None] if dtype == "float16" else 1.0
         assert torch.equal(ours[key], theirs[key].float() * scale)
         torch.testing.assert_close(ours[key], features, rtol=2**-10, atol=0)
         assert read_places(path, "f0")[key].size == (16 * features.shape[1], 16 * features.shape[2])
     if dtype == "float32":
-        assert all(torch.equal(ours[key], truth[key]) for key in truth)
+        assert all(torch.equal(ours[key], ground_truth[key]) for key in ground_truth)
 
 
 def test_a_flipped_bit_anywhere_is_found(tmp_path) -> None:
     """Every bit of one file: its length, the JSON of its header, scales, values."""
-    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
     whole = path.read_bytes()
     with open(path, "r+b", buffering=0) as file:
@@ -60,7 +62,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path) -> None:
 
 
 def test_a_shard_cut_anywhere_or_too_long_is_found_by_its_header(tmp_path) -> None:
-    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
     whole = path.read_bytes()
     for wrong in [
@@ -75,7 +77,7 @@ def test_a_shard_cut_anywhere_or_too_long_is_found_by_its_header(tmp_path) -> No
 
 
 def test_a_shard_of_another_cache_is_found(tmp_path) -> None:
-    path, (_, stored) = tmp_path / "s.safetensors", pictures("float16")
+    path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
     with pytest.raises(UnusableFeatures, match="of another cache"):
         read_places(path, "f1")

@@ -19,31 +19,33 @@ def test_eleven_bits_whatever_the_range(features) -> None:
     stored = to_stored(torch.from_numpy(features), "float16", (1, 1))
     assert stored.values.isfinite().all()
     again = to_features(stored.values, stored.scale).double().numpy()
-    truth = features.astype(np.float64)
-    top = np.abs(truth).max(axis=(1, 2), keepdims=True)
+    ground_truth = features.astype(np.float64)
+    top = np.abs(ground_truth).max(axis=(1, 2), keepdims=True)
     normal = top > 2.0**-100  # below, float32 itself has few digits left
-    allowed = np.maximum(np.abs(truth) * 2.0**-11, top * 2.0**-39)
-    assert (np.abs(again - truth) <= np.where(normal, allowed, 2.0**-120)).all()
+    allowed = np.maximum(np.abs(ground_truth) * 2.0**-11, top * 2.0**-39)
+    assert (np.abs(again - ground_truth) <= np.where(normal, allowed, 2.0**-120)).all()
 
 
 def test_a_massive_channel_costs_the_others_nothing() -> None:
     rng = np.random.default_rng(0)
-    truth = (
+    ground_truth = (
         torch.from_numpy(rng.normal(size=(4, 8, 8)).astype(np.float32))
         * torch.tensor([1e-6, 1, 1e5, 1e30])[:, None, None]
     )
-    assert not truth.half().isfinite().all()  # what a plain half would be
-    stored = to_stored(truth, "float16", (1, 1))
-    error = (to_features(stored.values, stored.scale) - truth).abs().amax(dim=(1, 2)) / truth.abs().amax(dim=(1, 2))
+    assert not ground_truth.half().isfinite().all()  # what a plain half would be
+    stored = to_stored(ground_truth, "float16", (1, 1))
+    error = (to_features(stored.values, stored.scale) - ground_truth).abs().amax(dim=(1, 2)) / ground_truth.abs().amax(
+        dim=(1, 2)
+    )
     assert (error < 2**-11).all()
     assert stored.scale.shape == (4,)
     assert stored.nbytes == 4 * 64 * 2 + 16
 
 
 def test_what_is_half_already_is_kept_bit_for_bit() -> None:
-    truth = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0)).half().float()
-    stored = to_stored(truth, "float16", (1, 1))
-    assert torch.equal(to_features(stored.values, stored.scale), truth)
+    ground_truth = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0)).half().float()
+    stored = to_stored(ground_truth, "float16", (1, 1))
+    assert torch.equal(to_features(stored.values, stored.scale), ground_truth)
     assert (torch.frexp(stored.scale).mantissa == 0.5).all()  # powers of two
 
 

@@ -1,4 +1,4 @@
-"""Batch norm over processes equals torch's own over all pictures at once."""
+"""Batch norm over processes equals torch's own over all images at once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import distributed, multiprocessing, nn
 
 from ca_seg.heads.batch_norm import SyncedBatchNorm2d
 
-SHARES = (3, 1)  # pictures of each process: the last batch of an epoch need not be even
+SHARES = (3, 1)  # images of each process: the last batch of an epoch need not be even
 
 
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     x = torch.randn(sum(SHARES), 6, 5, 4, generator=torch.Generator().manual_seed(0))
     return x * torch.arange(1, 7)[:, None, None] + 3
 
 
 def _process(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=len(SHARES))
-    layer, own = SyncedBatchNorm2d(6), pictures().split(SHARES)[rank]
+    layer, own = SyncedBatchNorm2d(6), images().split(SHARES)[rank]
     outputs = [layer(own), layer(2 * own)]
     sum(o.square().sum() for o in outputs).backward()
     torch.save(
@@ -32,7 +32,7 @@ def test_two_processes_equal_one(tmp_path):
     multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=len(SHARES))
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(SHARES))]
     whole = nn.BatchNorm2d(6)
-    expected = [whole(pictures()), whole(2 * pictures())]
+    expected = [whole(images()), whole(2 * images())]
     sum(e.square().sum() for e in expected).backward()
     for number, own in enumerate(expected):
         torch.testing.assert_close(torch.cat([p["out"][number] for p in parts]), own.detach(), atol=1e-5, rtol=1e-5)
@@ -43,12 +43,12 @@ def test_two_processes_equal_one(tmp_path):
 
 def test_alone_it_is_torchs_own():
     layer, whole = SyncedBatchNorm2d(6), nn.BatchNorm2d(6)
-    assert torch.equal(layer(pictures()), whole(pictures()))
-    assert torch.equal(layer.eval()(pictures()), whole.eval()(pictures()))
+    assert torch.equal(layer(images()), whole(images()))
+    assert torch.equal(layer.eval()(images()), whole.eval()(images()))
 
 
 def test_an_input_that_learns_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     with pytest.raises(RuntimeError, match="gradient"):
-        SyncedBatchNorm2d(6)(pictures().requires_grad_())
+        SyncedBatchNorm2d(6)(images().requires_grad_())

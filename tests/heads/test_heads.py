@@ -37,14 +37,14 @@ def features(height: int = 5, width: int = 7, batch: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("size", [(40, 56), (33, 57), (5, 7)])
-def test_logits_are_of_the_pictures_size_whatever_its_shape(kind, size):
+def test_logits_are_of_the_images_size_whatever_its_shape(kind, size):
     logits = trained(kind).eval()(features(), size)
     assert logits.shape == (2, 3, *size)
     assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_a_picture_does_not_depend_on_its_batch(kind):
+def test_a_image_does_not_depend_on_its_batch(kind):
     head, both = trained(kind).eval(), features()
     alone = torch.cat([head(both[:1], (20, 28)), head(both[1:], (20, 28))])
     torch.testing.assert_close(head(both, (20, 28)), alone, atol=1e-5, rtol=1e-4)
@@ -68,13 +68,13 @@ def test_every_weight_learns(kind):
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_saved_and_loaded_it_says_the_same(kind, tmp_path):
-    head = trained(kind, reading={"layers": [1, 2], "timesteps": [0.1, 0.3]}).eval()
+    head = trained(kind, readout={"layers": [1, 2], "timesteps": [0.1, 0.3]}).eval()
     head.save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     again = load_head(tmp_path, backbone="mini")
     assert torch.equal(again(features(), (40, 56)), head(features(), (40, 56)))
     assert again.vocabulary.phrases == (("cat", "kitten"), ("grass",), ("sky",))
-    assert again.reading == {"layers": [1, 2], "timesteps": [0.1, 0.3]}
+    assert again.readout == {"layers": [1, 2], "timesteps": [0.1, 0.3]}
     assert torch.equal(TrainedHead.from_pretrained(tmp_path).eval()(features(), (9, 9)), head(features(), (9, 9)))
 
 
@@ -103,8 +103,8 @@ def test_unknown_kinds_and_lacking_classes_are_named():
     with pytest.raises(UnknownName, match="did you mean 'linear'"):
         trained("linaer")
     with pytest.raises(UserError, match=r"1 of the 2 classes: dog"):
-        trained("linear").places_of(["cat", "dog"])
-    assert trained("linear").places_of(["sky", "cat"]) == [2, 0]
+        trained("linear").class_indices(["cat", "dog"])
+    assert trained("linear").class_indices(["sky", "cat"]) == [2, 0]
 
 
 def test_the_zero_shot_start_needs_maps():

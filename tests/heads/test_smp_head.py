@@ -47,7 +47,7 @@ def test_what_is_padded_is_cropped_at_the_same_place(decoder):
 
 
 @every_decoder
-def test_a_mask_that_is_not_symmetric_is_learnt_from_one_picture(decoder):
+def test_a_mask_that_is_not_symmetric_is_learnt_from_one_image(decoder):
     torch.manual_seed(0)
     mask = torch.zeros(1, 48, 80, dtype=torch.long)
     mask[:, 16:, 48:] = 1

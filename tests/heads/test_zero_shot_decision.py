@@ -1,4 +1,4 @@
-"""The decision with few classes brought to the picture's size equals the one with all of them."""
+"""The decision with few classes brought to the image's size equals the one with all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ca_seg.heads.zero_shot import candidates, decide
+from ca_seg.heads.zero_shot import possible_classes, predict_mask
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def always_prune(monkeypatch):
 def test_few_classes_decide_as_all_do(batch, classes, h, w, height, width, seed, sharpness):
     maps = (sharpness * torch.randn(batch, classes, h, w, generator=torch.Generator().manual_seed(seed))).softmax(dim=1)
     full = torch.nn.functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
-    found = decide(maps, height, width)
+    found = predict_mask(maps, height, width)
     score, mask = full.max(dim=1)
     torch.testing.assert_close(found.confidence, score)
     picked = full.gather(1, found.mask[:, None])[:, 0]
@@ -34,27 +34,27 @@ def test_few_classes_decide_as_all_do(batch, classes, h, w, height, width, seed,
 
 def test_a_class_below_another_at_every_corner_is_left_out():
     maps = torch.tensor([0.6, 0.3, 0.1])[None, :, None, None].repeat(1, 1, 4, 4)
-    assert candidates(maps).tolist() == [0]
+    assert possible_classes(maps).tolist() == [0]
     maps[0, 1, 2, 2] = 0.7
-    assert candidates(maps).tolist() == [0, 1]
+    assert possible_classes(maps).tolist() == [0, 1]
 
 
 def test_ties_go_to_the_first_class_as_in_argmax():
     maps = torch.full((1, 3, 2, 2), 1 / 3)
-    assert decide(maps, 4, 4).mask.unique().tolist() == [0]
+    assert predict_mask(maps, 4, 4).mask.unique().tolist() == [0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9)])
 def test_one_class_wins_everywhere(size):
-    assert decide(torch.rand(2, 1, 3, 3), *size).mask.eq(0).all()
+    assert predict_mask(torch.rand(2, 1, 3, 3), *size).mask.eq(0).all()
 
 
 @pytest.mark.parametrize("most", [1, 500, 3000])
 def test_strips_decide_as_the_whole(monkeypatch, most):
     maps = torch.rand(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
-    whole = decide(maps, 37, 23)
+    whole = predict_mask(maps, 37, 23)
     mask, confidence = whole.mask, whole.confidence
     monkeypatch.setattr("ca_seg.heads.zero_shot.MOST_NUMBERS", most)
-    strips = decide(maps, 37, 23)
+    strips = predict_mask(maps, 37, 23)
     torch.testing.assert_close(strips.confidence, confidence)
     assert (strips.mask == mask).float().mean() > 0.999

@@ -34,13 +34,13 @@ def scenes(draw) -> tuple[np.ndarray, np.ndarray]:
     return scores, np.where(rng.random(mask.shape) < draw(st.sampled_from([0.0, 0.3])), VOID, mask)
 
 
-def loop(scores: np.ndarray, truth: np.ndarray) -> float:
+def loop(scores: np.ndarray, ground_truth: np.ndarray) -> float:
     """The definition: one threshold after another."""
     area, recall_before = 0.0, 0.0
     for threshold in sorted(set(scores.tolist()), reverse=True):
         chosen = scores >= threshold
-        recall = truth[chosen].sum() / truth.sum()
-        area += (recall - recall_before) * truth[chosen].mean()
+        recall = ground_truth[chosen].sum() / ground_truth.sum()
+        area += (recall - recall_before) * ground_truth[chosen].mean()
         recall_before = recall
     return area
 
@@ -50,13 +50,13 @@ def loop(scores: np.ndarray, truth: np.ndarray) -> float:
 def test_rows_equal_sklearn_and_loop(case) -> None:
     scores, mask = case
     for index, row in enumerate(scores.reshape(len(scores), -1)):
-        truth = (mask == index).ravel()
-        ours = float(average_precision(torch.from_numpy(row)[None], torch.from_numpy(truth)[None]))
-        if not truth.any():
+        ground_truth = (mask == index).ravel()
+        ours = float(average_precision(torch.from_numpy(row)[None], torch.from_numpy(ground_truth)[None]))
+        if not ground_truth.any():
             assert math.isnan(ours)
             continue
-        assert ours == pytest.approx(average_precision_score(truth, row), abs=1e-12)
-        assert ours == pytest.approx(loop(row, truth), abs=1e-12)
+        assert ours == pytest.approx(average_precision_score(ground_truth, row), abs=1e-12)
+        assert ours == pytest.approx(loop(row, ground_truth), abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -89,9 +89,9 @@ def test_scene_figure_is_the_mean_over_present_classes(case) -> None:
 
 def test_logits_rank_as_they_are() -> None:
     """Scores outside 0..1 are not squashed first: in float32 a sigmoid would make 20, 30 and 40 equal."""
-    logits, truth = np.array([40.0, 30.0, 20.0, -3.0], np.float32), np.array([1, 0, 0, 1])
-    ours = average_precision(torch.from_numpy(logits)[None], torch.from_numpy(truth).bool()[None])
-    assert float(ours) == pytest.approx((1 + 2 / 4) / 2) == average_precision_score(truth, logits)
+    logits, ground_truth = np.array([40.0, 30.0, 20.0, -3.0], np.float32), np.array([1, 0, 0, 1])
+    ours = average_precision(torch.from_numpy(logits)[None], torch.from_numpy(ground_truth).bool()[None])
+    assert float(ours) == pytest.approx((1 + 2 / 4) / 2) == average_precision_score(ground_truth, logits)
 
 
 def test_half_precision_and_no_gradient() -> None:
@@ -104,10 +104,10 @@ def test_half_precision_and_no_gradient() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(scenes(), min_size=1, max_size=6), st.integers(0, 6))
-def test_half_streams_add_up(pictures, cut) -> None:
+def test_half_streams_add_up(images, cut) -> None:
     whole, left, right = (MeanAveragePrecision("paper") for _ in range(3))
     expected = []
-    for index, (scores, labels) in enumerate(pictures):
+    for index, (scores, labels) in enumerate(images):
         score = torch.from_numpy(scores[0])
         mask = torch.from_numpy(np.where(labels == VOID, VOID, labels == 0))
         for metric in (whole, left if index < cut else right):
@@ -125,7 +125,7 @@ def test_stream_of_scenes_in_batches() -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.rand(4, 5, 6, 7, generator=generator)
     mask = torch.randint(0, 5, (4, 6, 7), generator=generator)
-    mask[2] = VOID  # a picture without a scored pixel has no AP, and does not count as 0
+    mask[2] = VOID  # an image without a scored pixel has no AP, and does not count as 0
     metric = MeanAveragePrecision("present")
     metric.update(scores[:3], mask[:3])
     metric.update(scores[3:], mask[3:])
@@ -149,5 +149,5 @@ def test_bad_input_is_refused() -> None:
         scene_average_precision(score.expand(2, 3, 4), mask[:2])
     with pytest.raises(UserError, match="'paper' or 'present'"):
         MeanAveragePrecision("coco")
-    with pytest.raises(BadMask, match="2 pictures for masks of 1"):
+    with pytest.raises(BadMask, match="2 images for masks of 1"):
         MeanAveragePrecision("paper").update(score.expand(2, 3, 4), mask[None])

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against resampling that is written out, and against how often intervals hold the truth."""
+"""Bootstrap intervals against resampling that is written out, and against how often intervals hold the ground truth."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ VOID = 255
 FROZEN = [1, 0, 0, 1, 1, 0, 0, 0, 4, 0, 4, 0]  # the weights of street_01 with seed 0, for ever
 
 
-def pictures(seed: int, count: int, classes: int, side: int = 6) -> tuple[list[str], torch.Tensor, torch.Tensor]:
-    """Names, predictions and targets [B, H, W]; pictures are of different difficulty, some pixels void."""
+def images(seed: int, count: int, classes: int, side: int = 6) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    """Names, predictions and targets [B, H, W]; images are of different difficulty, some pixels void."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, classes, (count, side, side))
     easy = rng.random((count, 1, 1))
     prediction = np.where(rng.random(target.shape) < easy, target, rng.integers(0, classes, target.shape))
     target = np.where(rng.random(target.shape) < 0.1, VOID, target)
-    return [f"picture_{seed}_{n}" for n in range(count)], torch.from_numpy(prediction), torch.from_numpy(target)
+    return [f"image_{seed}_{n}" for n in range(count)], torch.from_numpy(prediction), torch.from_numpy(target)
 
 
-def metric_of(classes: int, stems, prediction, target, *, at_once: int = 1000, **options) -> BootstrapIntervals:
+def metric_of(classes: int, image_ids, prediction, target, *, at_once: int = 1000, **options) -> BootstrapIntervals:
     metric = BootstrapIntervals(classes, **options)
-    for n in range(0, len(stems), at_once):
-        metric.update(stems[n : n + at_once], prediction[n : n + at_once], target[n : n + at_once])
+    for n in range(0, len(image_ids), at_once):
+        metric.update(image_ids[n : n + at_once], prediction[n : n + at_once], target[n : n + at_once])
     return metric
 
 
-def test_equals_pictures_repeated_as_often_as_drawn() -> None:
-    """Each replicate written out: picture n taken weight[n] times, all pixels scored at once by scikit-learn."""
-    stems, prediction, target = pictures(0, 12, 4)
-    metric = metric_of(4, stems, prediction, target, replicates=40, seed=5)
-    weights = torch.stack([poisson_weights(stem, replicates=40, seed=5) for stem in stems])
+def test_equals_images_repeated_as_often_as_drawn() -> None:
+    """Each replicate written out: image n taken weight[n] times, all pixels scored at once by scikit-learn."""
+    image_ids, prediction, target = images(0, 12, 4)
+    metric = metric_of(4, image_ids, prediction, target, replicates=40, seed=5)
+    weights = torch.stack([poisson_weights(image_id, replicates=40, seed=5) for image_id in image_ids])
     accuracies, overlaps = [], []
     for r in range(40):
         drawn = [n for n in range(12) for _ in range(int(weights[n, r]))]
-        truth, guess = target[drawn].flatten().numpy(), prediction[drawn].flatten().numpy()
-        truth, guess = truth[truth != VOID], guess[truth != VOID]
-        accuracies.append((truth == guess).mean())
-        overlaps.append(jaccard_score(truth, guess, labels=np.union1d(truth, guess), average="macro"))
+        ground_truth, guess = target[drawn].flatten().numpy(), prediction[drawn].flatten().numpy()
+        ground_truth, guess = ground_truth[ground_truth != VOID], guess[ground_truth != VOID]
+        accuracies.append((ground_truth == guess).mean())
+        overlaps.append(jaccard_score(ground_truth, guess, labels=np.union1d(ground_truth, guess), average="macro"))
         for c in range(4):
-            expected = [((truth == c) & (guess == c)).sum(), (truth == c).sum(), (guess == c).sum()]
+            expected = [((ground_truth == c) & (guess == c)).sum(), (ground_truth == c).sum(), (guess == c).sum()]
             assert metric.replicates[r, c].tolist() == expected
     for name, values in (("pixel_accuracy", accuracies), ("miou", overlaps)):
         interval = metric.compute()[name]
@@ -62,16 +62,16 @@ def test_equals_pictures_repeated_as_often_as_drawn() -> None:
 
 
 def test_batches_order_and_processes_change_no_bit() -> None:
-    stems, prediction, target = pictures(1, 11, 5)
-    whole = metric_of(5, stems, prediction, target)
+    image_ids, prediction, target = images(1, 11, 5)
+    whole = metric_of(5, image_ids, prediction, target)
     order = np.random.default_rng(0).permutation(11)
-    names = [stems[n] for n in order]
+    names = [image_ids[n] for n in order]
     mixed = metric_of(5, names[:4], prediction[order[:4]], target[order[:4]], at_once=3)
     mixed.merge_state(metric_of(5, names[4:], prediction[order[4:]], target[order[4:]], at_once=1))
     assert torch.equal(whole.replicates, mixed.replicates)
     assert torch.equal(whole.whole, mixed.whole)
     assert whole.compute() == mixed.compute()
-    assert whole.compute() != metric_of(5, stems, prediction, target, seed=1).compute()
+    assert whole.compute() != metric_of(5, image_ids, prediction, target, seed=1).compute()
 
 
 def test_weights_are_poisson_and_never_change() -> None:
@@ -79,7 +79,7 @@ def test_weights_are_poisson_and_never_change() -> None:
     counts = np.bincount(weights.ravel(), minlength=6)
     expected = poisson(1).pmf(range(5)) * weights.size
     assert chisquare([*counts[:5], counts[5:].sum()], [*expected, weights.size - expected.sum()]).pvalue > 0.001
-    for table in (weights, weights.T):  # neither pictures nor replicates go together
+    for table in (weights, weights.T):  # neither images nor replicates go together
         rest = np.corrcoef(table) - np.eye(len(table))
         assert abs(rest).max() < 6 / math.sqrt(table.shape[1])
     assert poisson_weights("street_01", replicates=12, seed=0).tolist() == FROZEN
@@ -87,23 +87,23 @@ def test_weights_are_poisson_and_never_change() -> None:
     assert poisson_weights("\udcff.png", replicates=1).shape == (1,)
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    """200 draws of 60 pictures from a population of known accuracy; two classes, sizes and difficulty vary."""
+def test_intervals_hold_the_ground_truth_about_as_often_as_they_say() -> None:
+    """200 draws of 60 images from a population of known accuracy; two classes, sizes and difficulty vary."""
     rng = np.random.default_rng(2)
     alpha, beta, held = 6.0, 3.0, 0
-    truth = alpha / (alpha + beta)
+    ground_truth = alpha / (alpha + beta)
     for trial in range(200):
         shares = rng.beta(alpha, beta, 60)
         guess = torch.from_numpy((rng.random((60, 1, 50)) > shares[:, None, None]).astype(np.int64))
         metric = BootstrapIntervals(2)
         metric.update([f"{trial}/{n}" for n in range(60)], guess, torch.zeros_like(guess))
         low, high = metric.interval(counted_accuracy)[1:]
-        held += low <= truth <= high
+        held += low <= ground_truth <= high
     assert 0.89 <= held / 200 <= 0.99
 
 
-def test_more_pictures_narrower_intervals() -> None:
-    few, many = (metric_of(3, *pictures(3, n, 3)).compute()["miou"] for n in (25, 400))
+def test_more_images_narrower_intervals() -> None:
+    few, many = (metric_of(3, *images(3, n, 3)).compute()["miou"] for n in (25, 400))
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(4, rel=0.5)
 
 
@@ -125,9 +125,9 @@ def test_nothing_to_count() -> None:
 
 def test_what_is_wrong_is_said_and_nothing_is_counted() -> None:
     metric, label = BootstrapIntervals(2), torch.zeros(2, 3, 3).long()
-    with pytest.raises(BadMask, match=r"names \['a'\] for 2 pictures"):
+    with pytest.raises(BadMask, match=r"names \['a'\] for 2 images"):
         metric.update(["a"], label, label)
-    with pytest.raises(BadMask, match="names 'ab' for 2 pictures"):
+    with pytest.raises(BadMask, match="names 'ab' for 2 images"):
         metric.update("ab", label, label)
     with pytest.raises(BadMask, match="target has label 2"):
         metric.update(["a", "b"], label, label + 2)

@@ -19,7 +19,7 @@ VOID = 255
 
 
 def slow_band(mask: list[list[bool]], width: int) -> set[tuple[int, int]]:
-    """The mask's pixels whose distance to some pixel outside it, in the picture or beyond, is at most `width`."""
+    """The mask's pixels whose distance to some pixel outside it, in the image or beyond, is at most `width`."""
     height, across = len(mask), len(mask[0])
     inside = {(y, x) for y in range(height) for x in range(across) if mask[y][x]}
     rim = range(-1, height + 1), range(-1, across + 1)
@@ -27,39 +27,39 @@ def slow_band(mask: list[list[bool]], width: int) -> set[tuple[int, int]]:
     return {(y, x) for y, x in inside if min(max(abs(y - v), abs(x - u)) for v, u in outside) <= width}
 
 
-def slow_counts(classes: int, pictures, dilation: float) -> np.ndarray:
+def slow_counts(classes: int, images, dilation: float) -> np.ndarray:
     """Intersection and union [2, K], class by class and pixel by pixel."""
     totals = np.zeros((2, classes), int)
-    for prediction, truth in pictures:
-        width = max(1, round(dilation * math.hypot(*truth.shape)))
-        seen = truth != VOID
+    for prediction, ground_truth in images:
+        width = max(1, round(dilation * math.hypot(*ground_truth.shape)))
+        seen = ground_truth != VOID
         for c in range(classes):
             guess = slow_band(((prediction == c) & seen).tolist(), width)
-            true = slow_band(((truth == c) & seen).tolist(), width)
+            true = slow_band(((ground_truth == c) & seen).tolist(), width)
             totals[:, c] += len(guess & true), len(guess | true)
     return totals
 
 
 @st.composite
 def labelled(draw) -> tuple[int, list[tuple[np.ndarray, np.ndarray]], float]:
-    """K, pictures of several sizes with some void, and a width of the band."""
+    """K, images of several sizes with some void, and a width of the band."""
     classes = draw(st.integers(2, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    pictures = []
+    images = []
     for _ in range(draw(st.integers(1, 2))):
         height, width = rng.integers(1, 12, 2)
         cells = rng.integers(0, classes, (2, (height + 3) // 4, (width + 3) // 4))
-        prediction, truth = cells.repeat(4, 1).repeat(4, 2)[:, :height, :width]
-        prediction = np.where(rng.random(truth.shape) < 0.6, truth, prediction)
-        void = rng.random(truth.shape) < rng.choice([0.0, 0.1, 1.0], p=[0.5, 0.4, 0.1])
-        pictures.append((prediction, np.where(void, VOID, truth)))
-    return classes, pictures, draw(st.sampled_from([0.02, 0.1, 0.3]))
+        prediction, ground_truth = cells.repeat(4, 1).repeat(4, 2)[:, :height, :width]
+        prediction = np.where(rng.random(ground_truth.shape) < 0.6, ground_truth, prediction)
+        void = rng.random(ground_truth.shape) < rng.choice([0.0, 0.1, 1.0], p=[0.5, 0.4, 0.1])
+        images.append((prediction, np.where(void, VOID, ground_truth)))
+    return classes, images, draw(st.sampled_from([0.02, 0.1, 0.3]))
 
 
-def metric_of(classes: int, pictures, dilation: float) -> BoundaryIoU:
+def metric_of(classes: int, images, dilation: float) -> BoundaryIoU:
     metric = BoundaryIoU(classes, dilation=dilation)
-    for prediction, truth in pictures:
-        metric.update(torch.from_numpy(prediction), torch.from_numpy(truth))
+    for prediction, ground_truth in images:
+        metric.update(torch.from_numpy(prediction), torch.from_numpy(ground_truth))
     return metric
 
 
@@ -96,25 +96,25 @@ def test_the_band_equals_erosion_by_opencv() -> None:
 @settings(max_examples=30, deadline=None)
 @given(labelled(), st.integers(0, 2**32 - 1))
 def test_properties(case, seed) -> None:
-    classes, pictures, dilation = case
+    classes, images, dilation = case
     value = metric_of(*case).compute()
-    perfect = metric_of(classes, [(np.where(t == VOID, 0, t), t) for _, t in pictures], dilation).compute()
+    perfect = metric_of(classes, [(np.where(t == VOID, 0, t), t) for _, t in images], dilation).compute()
     assert set(perfect[~perfect.isnan()].tolist()) <= {1.0}
     # what is predicted on void changes nothing
     rng = np.random.default_rng(seed)
-    other = [(np.where(t == VOID, rng.integers(-9, 999, t.shape), p), t) for p, t in pictures]
+    other = [(np.where(t == VOID, rng.integers(-9, 999, t.shape), p), t) for p, t in images]
     torch.testing.assert_close(metric_of(classes, other, dilation).compute(), value, rtol=0, atol=0, equal_nan=True)
-    # a turned or mirrored picture is the same picture
-    turned = [(np.rot90(p).copy(), np.rot90(t).copy()) for p, t in pictures]
+    # a turned or flipped image is the same image
+    turned = [(np.rot90(p).copy(), np.rot90(t).copy()) for p, t in images]
     torch.testing.assert_close(metric_of(classes, turned, dilation).compute(), value, rtol=0, atol=0, equal_nan=True)
     # a band that holds everything is plain IoU
     matrix = ConfusionMatrix(classes)
-    for p, t in pictures:
+    for p, t in images:
         matrix.update(torch.from_numpy(p), torch.from_numpy(t))
-    everything = metric_of(classes, pictures, 0.99).compute()
+    everything = metric_of(classes, images, 0.99).compute()
     torch.testing.assert_close(everything, class_iou(matrix.compute()), rtol=0, atol=0, equal_nan=True)
     # two halves of a stream are the stream
-    left, right = metric_of(classes, pictures[:1], dilation), metric_of(classes, pictures[1:], dilation)
+    left, right = metric_of(classes, images[:1], dilation), metric_of(classes, images[1:], dilation)
     left.merge_state(right)
     torch.testing.assert_close(left.compute(), value, rtol=0, atol=0, equal_nan=True)
 
@@ -125,25 +125,25 @@ def test_a_shifted_square_by_hand() -> None:
     Left ring: rows 7 and 12 in columns 7 to 12, columns 7 and 12 between. Shifted right by one, the rows share columns
     8 to 12, which is 2 * 5; the sides are at 7, 12 and 8, 13 and share nothing more.
     """
-    truth, guess = torch.zeros(2, 20, 20, dtype=torch.int64)
-    truth[7:13, 7:13] = 1
+    ground_truth, guess = torch.zeros(2, 20, 20, dtype=torch.int64)
+    ground_truth[7:13, 7:13] = 1
     guess[7:13, 8:14] = 1
     metric = BoundaryIoU(2)
-    metric.update(guess, truth)
+    metric.update(guess, ground_truth)
     assert band_width(20, 20) == 1
     assert float(metric.compute()[1]) == pytest.approx(10 / 30)
     plain = ConfusionMatrix(2)
-    plain.update(guess, truth)
+    plain.update(guess, ground_truth)
     assert float(class_iou(plain.compute())[1]) == pytest.approx(30 / 42)
 
 
-def test_many_pictures_at_once_and_many_classes() -> None:
+def test_many_images_at_once_and_many_classes() -> None:
     rng = np.random.default_rng(1)
-    prediction, truth = (torch.from_numpy(rng.integers(0, 254, (3, 9, 8)).astype(np.uint8)) for _ in range(2))
-    truth[0, 0] = VOID
+    prediction, ground_truth = (torch.from_numpy(rng.integers(0, 254, (3, 9, 8)).astype(np.uint8)) for _ in range(2))
+    ground_truth[0, 0] = VOID
     together, apart = BoundaryIoU(254), BoundaryIoU(254)
-    together.update(prediction, truth)
-    for guess, mask in zip(prediction, truth, strict=True):
+    together.update(prediction, ground_truth)
+    for guess, mask in zip(prediction, ground_truth, strict=True):
         apart.update(guess, mask)
     assert together.union.sum() > 300
     assert torch.equal(together.union, apart.union)
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_said_and_nothing_is_counted() -> None:
     good = torch.zeros(4, 5, dtype=torch.int64)
     with pytest.raises(BadMask, match=r"prediction of shape \(4, 5\) for a target of shape \(1, 4, 5\)"):
         metric.update(good, good[None])
-    with pytest.raises(BadMask, match=r"a target of shape \(20,\).*whole pictures"):
+    with pytest.raises(BadMask, match=r"a target of shape \(20,\).*whole images"):
         metric.update(good.flatten(), good.flatten())
     with pytest.raises(BadMask, match=r"target has label 3\. Allowed: 0 to 2"):
         metric.update(good, good + 3)

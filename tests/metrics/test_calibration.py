@@ -116,7 +116,7 @@ def test_what_is_wrong_is_said_and_nothing_is_counted() -> None:
         CalibrationError(0)
 
 
-def surprise(temperature: float, logits: torch.Tensor, target: torch.Tensor) -> float:
+def nll(temperature: float, logits: torch.Tensor, target: torch.Tensor) -> float:
     return float(torch.nn.functional.cross_entropy(logits.double() / temperature, target, ignore_index=VOID))
 
 
@@ -136,10 +136,10 @@ def test_is_the_least_surprised_and_calibrates() -> None:
     logits = shares.log().movedim(-1, 1)  # [B, K, H, W]
     found = fit_temperature(logits, target)
     search = minimize_scalar(
-        lambda t: surprise(t, logits, target), bounds=(0.1, 20), method="bounded", options={"xatol": 1e-7}
+        lambda t: nll(t, logits, target), bounds=(0.1, 20), method="bounded", options={"xatol": 1e-7}
     )
     assert found == pytest.approx(search.x, rel=1e-4)
-    assert surprise(found, logits, target) <= search.fun + 1e-12
+    assert nll(found, logits, target) <= search.fun + 1e-12
     after = (logits / found).softmax(1).movedim(1, -1)
     assert torch.equal(after.argmax(-1), shares.argmax(-1))
     assert metric_of(after, target).compute() < 0.2 * metric_of(shares, target).compute()
@@ -149,7 +149,7 @@ def test_no_temperature_fits() -> None:
     logits = torch.eye(4)
     with pytest.raises(UserError, match="every pixel of the sample is right"):
         fit_temperature(logits, torch.arange(4))
-    with pytest.raises(UserError, match="the logits say nothing of the truth"):
+    with pytest.raises(UserError, match="the logits say nothing of the ground truth"):
         fit_temperature(logits, torch.arange(4).roll(1))
     with pytest.raises(UserError, match="from no pixel"):
         fit_temperature(logits, torch.full((4,), VOID))

@@ -46,9 +46,9 @@ def matrix_of(classes: int, prediction: np.ndarray, target: np.ndarray) -> torch
 
 def loop(classes: int, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     counts = np.zeros((classes, classes), int)
-    for guess, truth in zip(prediction.ravel(), target.ravel(), strict=True):
-        if truth != VOID:
-            counts[truth, guess] += 1
+    for guess, ground_truth in zip(prediction.ravel(), target.ravel(), strict=True):
+        if ground_truth != VOID:
+            counts[ground_truth, guess] += 1
     return counts
 
 
@@ -71,27 +71,27 @@ def test_scores_equal_sklearn(case) -> None:
     classes, prediction, target = case
     matrix = matrix_of(*case)
     seen = target != VOID
-    truth, guess = target[seen], prediction[seen]
+    ground_truth, guess = target[seen], prediction[seen]
     if not seen.any():
         for score in (pixel_accuracy, mean_accuracy, miou):
             assert math.isnan(score(matrix))
         assert class_iou(matrix).isnan().all()
         return
-    assert float(pixel_accuracy(matrix)) == pytest.approx(accuracy_score(truth, guess))
+    assert float(pixel_accuracy(matrix)) == pytest.approx(accuracy_score(ground_truth, guess))
 
-    in_truth, in_either = np.unique(truth), np.union1d(truth, guess)
+    in_ground_truth, in_either = np.unique(ground_truth), np.union1d(ground_truth, guess)
     everywhere = np.arange(classes)
     iou = np.full(classes, np.nan)
-    iou[in_either] = jaccard_score(truth, guess, labels=in_either, average=None)
+    iou[in_either] = jaccard_score(ground_truth, guess, labels=in_either, average=None)
     np.testing.assert_allclose(class_iou(matrix), iou)
     accuracy = np.full(classes, np.nan)
-    accuracy[in_truth] = recall_score(truth, guess, labels=in_truth, average=None)
+    accuracy[in_ground_truth] = recall_score(ground_truth, guess, labels=in_ground_truth, average=None)
     np.testing.assert_allclose(class_accuracy(matrix), accuracy)
 
     assert float(miou(matrix)) == pytest.approx(iou[in_either].mean())
-    assert float(miou(matrix, over="truth")) == pytest.approx(iou[in_truth].mean())
-    assert float(mean_accuracy(matrix)) == pytest.approx(accuracy[in_truth].mean())
-    weighted = jaccard_score(truth, guess, labels=everywhere, average="weighted", zero_division=0)
+    assert float(miou(matrix, over="ground_truth")) == pytest.approx(iou[in_ground_truth].mean())
+    assert float(mean_accuracy(matrix)) == pytest.approx(accuracy[in_ground_truth].mean())
+    weighted = jaccard_score(ground_truth, guess, labels=everywhere, average="weighted", zero_division=0)
     assert float(frequency_weighted_iou(matrix)) == pytest.approx(weighted)
 
 
@@ -116,8 +116,8 @@ def test_a_class_predicted_but_nowhere_true() -> None:
     matrix = torch.tensor([[3, 0, 1, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(class_iou(matrix), [3 / 4, 1, 0, np.nan])
     assert float(miou(matrix)) == pytest.approx((3 / 4 + 1 + 0) / 3)
-    assert float(miou(matrix, over="truth")) == pytest.approx((3 / 4 + 1) / 2)
-    with pytest.raises(UserError, match="'union' or 'truth'"):
+    assert float(miou(matrix, over="ground_truth")) == pytest.approx((3 / 4 + 1) / 2)
+    with pytest.raises(UserError, match="'union' or 'ground truth'"):
         miou(matrix, over="all")
 
 

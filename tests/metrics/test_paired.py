@@ -12,7 +12,7 @@ from ca_seg.metrics.paired import PairedDifference, paired_difference
 
 
 def runs(seed: int, count: int, gain: float) -> tuple[dict[str, float], dict[str, float]]:
-    """Pictures differ by 0.2, methods by `gain` give or take 0.03 on each."""
+    """Images differ by 0.2, methods by `gain` give or take 0.03 on each."""
     rng = np.random.default_rng(seed)
     base = rng.normal(0.5, 0.2, count)
     other = base + rng.normal(gain, 0.03, count)
@@ -24,7 +24,7 @@ def test_by_hand() -> None:
     second = {"e": math.nan, "a": 0.5, "b": 0.75, "c": 0.5, "d": 0.5}
     got = paired_difference(first, second)
     assert (got.mean, got.better, got.worse, got.equal, got.without) == (0.0625, 2, 1, 1, 1)
-    assert got.pictures == 4
+    assert got.images == 4
     assert -0.25 <= got.low < got.mean < got.high <= 0.25
 
 
@@ -43,7 +43,7 @@ def test_the_interval_equals_a_loop_of_draws_and_theory() -> None:
     assert (narrow.high - narrow.low) / (got.high - got.low) == pytest.approx(0.674 / 1.96, rel=0.1)
 
 
-def test_a_small_gain_shows_although_pictures_differ_much() -> None:
+def test_a_small_gain_shows_although_images_differ_much() -> None:
     got = paired_difference(*runs(1, 200, 0.01))
     assert 0 < got.low < 0.01 < got.high
 
@@ -57,7 +57,7 @@ def test_order_changes_nothing_and_swapping_changes_the_sign() -> None:
     assert back.low == pytest.approx(-got.high, abs=0.002)
 
 
-def test_the_same_run_twice_and_a_single_picture() -> None:
+def test_the_same_run_twice_and_a_single_image() -> None:
     first, _ = runs(3, 10, 0.0)
     assert paired_difference(first, first) == PairedDifference(0, 0, 0, 0, 0, 10, 0)
     alone = paired_difference({"a": 0.25}, {"a": 0.5})
@@ -66,13 +66,13 @@ def test_the_same_run_twice_and_a_single_picture() -> None:
     assert math.isnan(alone.high)
 
 
-def test_different_pictures_are_named() -> None:
+def test_different_images_are_named() -> None:
     first = dict.fromkeys("abcdefghij", 0.5)
     with pytest.raises(
         UserError, match=r"only the first has a, b, c, d, e and 4 more, only the second has z\. Compare"
     ):
         paired_difference(first, {"j": 0.5, "z": 0.1})
-    with pytest.raises(UserError, match=r"different pictures: only the second has c\.") as caught:
+    with pytest.raises(UserError, match=r"different images: only the second has c\.") as caught:
         paired_difference({"a": 1.0}, {"a": 1.0, "c": 1.0})
     assert "only the first" not in str(caught.value)
     with pytest.raises(UserError, match=r"b has a figure in one run and none \(nan\)"):
@@ -80,7 +80,7 @@ def test_different_pictures_are_named() -> None:
     with pytest.raises(OutOfRange, match="infinite figure of a"):
         paired_difference({"a": math.inf}, {"a": 1.0})
     for nothing in ({}, {"a": math.nan}):
-        with pytest.raises(UserError, match="no picture has a figure"):
+        with pytest.raises(UserError, match="no image has a figure"):
             paired_difference(nothing, nothing)
     with pytest.raises(OutOfRange, match="level 95"):
         paired_difference(first, first, level=95)

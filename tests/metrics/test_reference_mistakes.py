@@ -26,9 +26,9 @@ def matrix_of(classes: int, prediction: np.ndarray, target: np.ndarray) -> torch
 
 def both_channel_miou(prediction: np.ndarray, target: np.ndarray) -> float:
     """Mistake 1: values 0 and 1 of both channels of (1 - mask, mask) are histogrammed."""
-    guess, truth = np.stack([1 - prediction, prediction]), np.stack([1 - target, target])
-    hits = np.array([((guess == value) & (truth == value)).sum() for value in (0, 1)])
-    union = np.array([(guess == value).sum() + (truth == value).sum() for value in (0, 1)]) - hits
+    guess, ground_truth = np.stack([1 - prediction, prediction]), np.stack([1 - target, target])
+    hits = np.array([((guess == value) & (ground_truth == value)).sum() for value in (0, 1)])
+    union = np.array([(guess == value).sum() + (ground_truth == value).sum() for value in (0, 1)]) - hits
     return float((hits / union).mean())
 
 
@@ -46,7 +46,7 @@ def test_both_channel_miou_is_a_function_of_accuracy(seed, share, error) -> None
     assert scores.accuracy == pytest.approx((prediction == target).mean())
 
 
-def test_mistake_1_a_picture_without_its_object_looks_good() -> None:
+def test_mistake_1_a_image_without_its_object_looks_good() -> None:
     """10 % foreground, none of it found: Acc 0.90. Wrong: mIoU 0.818. Right: (0.90 + 0) / 2 = 0.45."""
     target = np.zeros(100, int)
     target[:10] = 1
@@ -76,7 +76,7 @@ def test_mistake_2_renaming_classes_in_place_collides() -> None:
     asked, background_words = ["bus", "car"], 5
     voc = ClassList(("background", "bus", "car"), (0, 6, 7), ignore=(255,))
     predicted = np.array([0, 5, 6])
-    truth = np.array([0, 6, 7])
+    ground_truth = np.array([0, 6, 7])
 
     wrong = predicted.copy()
     wrong[wrong < background_words] = 0
@@ -88,7 +88,7 @@ def test_mistake_2_renaming_classes_in_place_collides() -> None:
     right = voc.to_ids(table[predicted])
     assert right.tolist() == [0, 6, 7]
 
-    target = voc.to_index(truth)
+    target = voc.to_index(ground_truth)
     assert float(miou(matrix_of(3, voc.to_index(wrong), target))) == pytest.approx((1 + 0 + 1 / 2) / 3)
     assert float(miou(matrix_of(3, voc.to_index(right), target))) == 1
 

@@ -30,7 +30,7 @@ def square(size: int, top: int, left: int, side: int) -> torch.Tensor:
 
 
 def slow_outline(mask: list[list[int]]) -> set[tuple[int, int]]:
-    """A pixel is on the outline when one of those right, below and below right of it (in the picture) differs."""
+    """A pixel is on the outline when one of those right, below and below right of it (in the image) differs."""
     height, width = len(mask), len(mask[0])
     found = set()
     for y in range(height):
@@ -42,11 +42,11 @@ def slow_outline(mask: list[list[int]]) -> set[tuple[int, int]]:
     return found
 
 
-def slow_scores(prediction, truth, void, tolerance=0.008) -> tuple[float, float]:
+def slow_scores(prediction, ground_truth, void, tolerance=0.008) -> tuple[float, float]:
     """J and F of one frame by loops; the outline is dilated by writing disks."""
-    height, width = truth.shape
+    height, width = ground_truth.shape
     one = [[int(p and not v) for p, v in zip(*rows, strict=True)] for rows in zip(prediction, void, strict=True)]
-    two = [[int(t and not v) for t, v in zip(*rows, strict=True)] for rows in zip(truth, void, strict=True)]
+    two = [[int(t and not v) for t, v in zip(*rows, strict=True)] for rows in zip(ground_truth, void, strict=True)]
     pairs = [(one[y][x], two[y][x]) for y in range(height) for x in range(width)]
     shared, either = sum(p and t for p, t in pairs), sum(p or t for p, t in pairs)
     j = shared / either if either else 1.0
@@ -78,9 +78,9 @@ def test_j_and_f_equal_loops_over_pixels(tolerance):
         for share in (0.0, 0.3):
             cases += [(blobs(rng, height, width), blobs(rng, height, width), rng.random((height, width)) < share)]
             cases += [(*(rng.random((2, height, width)) < 0.5), rng.random((height, width)) < share)]
-    for prediction, truth, void in cases:
-        tensors = [torch.from_numpy(part) for part in (prediction, truth, void)]
-        j, f = slow_scores(prediction, truth, void, tolerance)
+    for prediction, ground_truth, void in cases:
+        tensors = [torch.from_numpy(part) for part in (prediction, ground_truth, void)]
+        j, f = slow_scores(prediction, ground_truth, void, tolerance)
         assert float(region_similarity(*tensors)) == pytest.approx(j, abs=1e-12)
         assert float(boundary_measure(*tensors, tolerance=tolerance)) == pytest.approx(f, abs=1e-12)
 
@@ -88,34 +88,34 @@ def test_j_and_f_equal_loops_over_pixels(tolerance):
 def test_f_equals_dilation_with_a_disk_at_the_size_of_davis():
     """854 x 480: the disk has a radius of 8. The outlines are dilated by OpenCV."""
     rng = np.random.default_rng(1)
-    truth = cv2.resize(blobs(rng, 24, 40).astype(np.uint8), (854, 480)) > 0
-    prediction = np.roll(truth, (5, -7), (0, 1)) ^ (cv2.resize(rng.random((48, 80)), (854, 480)) > 0.9)
+    ground_truth = cv2.resize(blobs(rng, 24, 40).astype(np.uint8), (854, 480)) > 0
+    prediction = np.roll(ground_truth, (5, -7), (0, 1)) ^ (cv2.resize(rng.random((48, 80)), (854, 480)) > 0.9)
     radius = math.ceil(0.008 * math.hypot(480, 854))
     assert radius == 8
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk = (y**2 + x**2 <= radius**2).astype(np.uint8)
-    a, b = (outline(mask).astype(np.uint8) for mask in (prediction, truth))
+    a, b = (outline(mask).astype(np.uint8) for mask in (prediction, ground_truth))
     precision, recall = (a & cv2.dilate(b, disk)).sum() / a.sum(), (b & cv2.dilate(a, disk)).sum() / b.sum()
     assert 0.1 < precision < 0.9
-    value = boundary_measure(torch.from_numpy(prediction), torch.from_numpy(truth))
+    value = boundary_measure(torch.from_numpy(prediction), torch.from_numpy(ground_truth))
     assert float(value) == pytest.approx(2 * precision * recall / (precision + recall), abs=1e-12)
 
 
 def test_a_shifted_square_by_hand():
-    """Squares of 4 x 4, one pixel apart, in a picture of 20 x 20, where the tolerance is 1 pixel."""
-    truth = square(20, 8, 8, 4)
-    assert float(region_similarity(square(20, 8, 9, 4), truth)) == pytest.approx(12 / 20)
-    assert float(boundary_measure(square(20, 8, 9, 4), truth)) == 1
-    assert float(boundary_measure(square(20, 8, 14, 4), truth)) == 0
-    assert float(region_similarity(square(20, 8, 14, 4), truth)) == 0
+    """Squares of 4 x 4, one pixel apart, in an image of 20 x 20, where the tolerance is 1 pixel."""
+    ground_truth = square(20, 8, 8, 4)
+    assert float(region_similarity(square(20, 8, 9, 4), ground_truth)) == pytest.approx(12 / 20)
+    assert float(boundary_measure(square(20, 8, 9, 4), ground_truth)) == 1
+    assert float(boundary_measure(square(20, 8, 14, 4), ground_truth)) == 0
+    assert float(region_similarity(square(20, 8, 14, 4), ground_truth)) == 0
     # 3 pixels to the right the outlines, rings of 16 pixels in columns 7 to 11 and 10 to 14, share rows 7 and 11:
     # there 2 pixels lie on the other ring (columns 10, 11), 1 beside its end; and 3 in column 10 are 1 from column 11.
-    assert float(boundary_measure(square(20, 8, 11, 4), truth)) == pytest.approx((2 * 3 + 3) / 16)
+    assert float(boundary_measure(square(20, 8, 11, 4), ground_truth)) == pytest.approx((2 * 3 + 3) / 16)
 
 
 def test_the_outline_by_hand():
-    picture = outline(square(6, 2, 2, 2).numpy()).astype(int)
-    assert picture.tolist() == [
+    image = outline(square(6, 2, 2, 2).numpy()).astype(int)
+    assert image.tolist() == [
         [0, 0, 0, 0, 0, 0],
         [0, 1, 1, 1, 0, 0],
         [0, 1, 0, 1, 0, 0],
@@ -165,25 +165,28 @@ def test_decay_and_recall_by_hand():
 
 
 def clip(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predictions and truths of two objects (3 and 7), with some void."""
+    """Predictions and ground truths of two objects (3 and 7), with some void."""
     rng = np.random.default_rng(seed)
     ids = np.array([0, 3, 7, 255])
-    truth = ids[np.stack([blobs(rng, 14, 17) + 2 * blobs(rng, 14, 17) for _ in range(count)])]
-    guess = np.where(rng.random(truth.shape) < 0.2, 0, np.roll(truth, 1, -1))
-    return torch.from_numpy(guess), torch.from_numpy(truth)
+    ground_truth = ids[np.stack([blobs(rng, 14, 17) + 2 * blobs(rng, 14, 17) for _ in range(count)])]
+    guess = np.where(rng.random(ground_truth.shape) < 0.2, 0, np.roll(ground_truth, 1, -1))
+    return torch.from_numpy(guess), torch.from_numpy(ground_truth)
 
 
 @pytest.mark.parametrize(("frames", "kept"), [("all", slice(None)), ("inner", slice(1, -1))])
 @pytest.mark.parametrize("at_once", [1, 4, 100])
 def test_a_sequence_equals_loops_however_it_is_cut(frames, kept, at_once):
-    guess, truth = clip(0, 9)
-    truth[5] = 255  # unlabelled
-    pieces = ((guess[n : n + at_once], truth[n : n + at_once]) for n in range(0, 9, at_once))
+    guess, ground_truth = clip(0, 9)
+    ground_truth[5] = 255  # unlabelled
+    pieces = ((guess[n : n + at_once], ground_truth[n : n + at_once]) for n in range(0, 9, at_once))
     scores = score_sequence("clip", (3, 7), pieces, frames=frames)
     numbers = [n for n in range(9)[kept] if n != 5]
     assert (scores.name, scores.frames) == ("clip", len(numbers))
     for one, number in zip(scores.objects, (3, 7), strict=True):
-        each = [slow_scores(*(m[n].numpy() == number for m in (guess, truth)), truth[n] == 255) for n in numbers]
+        each = [
+            slow_scores(*(m[n].numpy() == number for m in (guess, ground_truth)), ground_truth[n] == 255)
+            for n in numbers
+        ]
         assert one.object_id == number
         assert one.region.mean == pytest.approx(np.mean([j for j, _ in each]))
         assert one.boundary.mean == pytest.approx(np.mean([f for _, f in each]))
@@ -214,39 +217,39 @@ def test_no_frame_is_kept():
     def pieces():
         nonlocal most
         for _ in range(20):
-            truth = torch.ones(1, 30, 30, dtype=torch.int64)
-            alive.append(weakref.ref(truth))
+            ground_truth = torch.ones(1, 30, 30, dtype=torch.int64)
+            alive.append(weakref.ref(ground_truth))
             most = max(most, sum(one() is not None for one in alive))
-            yield truth, truth
+            yield ground_truth, ground_truth
 
     assert score_sequence("long", (1,), pieces()).objects[0].region.mean == 1
     assert most <= 3
 
 
 def test_what_is_wrong_is_said():
-    guess, truth = clip(1, 3)
-    with pytest.raises(BadMask, match=r"clip: the truth has object 7\. Allowed: 0, \[3\], 255 \(void\)"):
-        score_sequence("clip", [3], [(guess, truth)])
-    with pytest.raises(BadMask, match=r"prediction of shape \(3, 14, 16\) for a truth of shape \(3, 14, 17\)"):
-        score_sequence("clip", [3, 7], [(guess[..., 1:], truth)])
+    guess, ground_truth = clip(1, 3)
+    with pytest.raises(BadMask, match=r"clip: the ground truth has object 7\. Allowed: 0, \[3\], 255 \(void\)"):
+        score_sequence("clip", [3], [(guess, ground_truth)])
+    with pytest.raises(BadMask, match=r"prediction of shape \(3, 14, 16\) for a ground truth of shape \(3, 14, 17\)"):
+        score_sequence("clip", [3, 7], [(guess[..., 1:], ground_truth)])
     with pytest.raises(BadMask, match=r"clip: a prediction of type torch.float32"):
-        score_sequence("clip", [3, 7], [(guess.float(), truth)])
+        score_sequence("clip", [3, 7], [(guess.float(), ground_truth)])
     for ids in ([], [0], [255], [3, 3]):
         with pytest.raises(UserError, match=r"object ids .* in clip"):
-            score_sequence("clip", ids, [(guess, truth)])
+            score_sequence("clip", ids, [(guess, ground_truth)])
     with pytest.raises(UserError, match="no frame with a mask but the first and the last"):
-        score_sequence("clip", [3, 7], [(guess[:2], truth[:2])], frames="inner")
+        score_sequence("clip", [3, 7], [(guess[:2], ground_truth[:2])], frames="inner")
     with pytest.raises(UserError, match="no frame with a mask"):
         score_sequence("clip", [3, 7], [])
     with pytest.raises(UserError, match=r"'middle' frames. Allowed: 'all' or 'inner'"):
-        score_sequence("clip", [3, 7], [(guess, truth)], frames="middle")
+        score_sequence("clip", [3, 7], [(guess, ground_truth)], frames="middle")
     with pytest.raises(UserError, match="no sequence"):
         video_scores([])
     with pytest.raises(UserError, match=r"over 'frames'. Allowed"):
         video_scores([], over="frames")
     with pytest.raises(OutOfRange, match="tolerance of 8"):
-        boundary_measure(truth == 3, truth == 3, tolerance=8)
+        boundary_measure(ground_truth == 3, ground_truth == 3, tolerance=8)
     with pytest.raises(BadMask, match=r"a prediction of type torch.int64. Allowed: bool"):
-        region_similarity(guess, truth == 3)
+        region_similarity(guess, ground_truth == 3)
     with pytest.raises(BadMask, match=r"void of shape \(14, 17\)"):
-        region_similarity(guess == 3, truth == 3, truth[0] == 255)
+        region_similarity(guess == 3, ground_truth == 3, ground_truth[0] == 255)

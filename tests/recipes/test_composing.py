@@ -1,4 +1,4 @@
-"""Composed scenes, held against the picture itself: where objects lie, how large they are, how stuffs differ."""
+"""Composed scenes, held against the image itself: where objects lie, how large they are, how stuffs differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 import recipes.mini.scenes
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 from recipes.mini.fetch import CACHE
 from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.evaluation_set import COUNTS, SEEDS, scenes
@@ -25,18 +25,18 @@ SHARE = 41 / 61  # of the square around the rectangle's long side
 
 
 def _rectangle(colour: str) -> np.ndarray:
-    picture = Image.new("RGBA", (80, 80))
-    ImageDraw.Draw(picture).rectangle((10, 20, 70, 60), fill=colour)
-    return np.asarray(picture)
+    image = Image.new("RGBA", (80, 80))
+    ImageDraw.Draw(image).rectangle((10, 20, 70, 60), fill=colour)
+    return np.asarray(image)
 
 
 @pytest.fixture(scope="module")
 def composer() -> SceneComposer:
-    return SceneComposer(ObjectLibrary.from_pictures({c: [_rectangle(c)] for c in ("magenta", "red", "blue", "cyan")}))
+    return SceneComposer(ObjectLibrary.from_images({c: [_rectangle(c)] for c in ("magenta", "red", "blue", "cyan")}))
 
 
 def test_the_mask_lies_where_the_object_is_drawn(composer) -> None:
-    """Magenta occurs in no grass, so the picture alone tells which pixels the object owns."""
+    """Magenta occurs in no grass, so the image alone tells which pixels the object owns."""
     rng = np.random.default_rng(1)
     for _ in range(20):
         scene = composer.compose(rng, objects=1, stuffs=(1, 1), words=["magenta"], stuff_words=["grass"])
@@ -66,7 +66,7 @@ def test_one_object_hides_at_most_the_allowed_share_of_another(composer, monkeyp
 
 @pytest.mark.parametrize(("side", "longest"), [(128, 72), (60, 48)])
 def test_sizes_stay_in_their_range(composer, side: int, longest: int) -> None:
-    """A long side of 26 to 72 pixels, and never over 0.8 of the picture's short side; 40 % may lie outside."""
+    """A long side of 26 to 72 pixels, and never over 0.8 of the image's short side; 40 % may lie outside."""
     rng = np.random.default_rng(3)
     made = [composer.compose(rng, height=side, width=side, objects=1, words=["blue"]) for _ in range(60)]
     pixels = [(scene.mask == composer.words.index("blue") + 1).sum() for scene in made]
@@ -75,11 +75,11 @@ def test_sizes_stay_in_their_range(composer, side: int, longest: int) -> None:
 
 
 def test_stuffs_can_be_told_apart_by_colour_and_texture() -> None:
-    """Nearest neighbour among 12 others of each kind, by colour means, spreads and edge strengths of one picture."""
+    """Nearest neighbour among 12 others of each kind, by colour means, spreads and edge strengths of one image."""
 
-    def described(picture: np.ndarray) -> np.ndarray:
-        parts = [picture.mean((0, 1)), picture.std((0, 1))]
-        parts += [np.abs(np.diff(picture, axis=axis)).mean((0, 1)) for axis in (0, 1)]
+    def described(image: np.ndarray) -> np.ndarray:
+        parts = [image.mean((0, 1)), image.std((0, 1))]
+        parts += [np.abs(np.diff(image, axis=axis)).mean((0, 1)) for axis in (0, 1)]
         return np.concatenate(parts)
 
     rng = np.random.default_rng(8)
@@ -107,7 +107,7 @@ def test_the_word_lists() -> None:
 
 
 def test_the_shipped_files_are_those_of_the_digest() -> None:
-    root = shipped("datasets", "scenes")
+    root = resource_path("datasets", "scenes")
     digest = hashlib.sha256()
     for path in sorted([*root.glob("images/*.png"), *root.glob("masks/*.png")]):
         digest.update(path.read_bytes())
@@ -127,5 +127,5 @@ def test_images_and_masks_of_both_splits_can_be_made_again(split: str, first: in
     made = scenes(SceneComposer(ObjectLibrary.load(CACHE, style=style)), count, SEEDS[split])
     for number, scene in enumerate(islice(made, 3), first):
         for folder, expected in (("images", scene.image), ("masks", scene.mask)):
-            with Image.open(shipped("datasets", "scenes", folder, f"scene_{number:04d}.png")) as stored:
+            with Image.open(resource_path("datasets", "scenes", folder, f"scene_{number:04d}.png")) as stored:
                 np.testing.assert_array_equal(np.asarray(stored), expected)

@@ -31,5 +31,5 @@ def test_the_recipe_agrees_with_the_evaluation(tmp_path: Path, capsys) -> None:
 
 
 def test_nothing_is_reported_that_was_fitted_on(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="2 pictures are in 'val' and in 'in_distribution'"):
+    with pytest.raises(UserError, match="2 images are in 'val' and in 'in_distribution'"):
         main(["--limit", "162", "--fit", "val", "--report", "in_distribution", "--out", str(tmp_path / "q")])

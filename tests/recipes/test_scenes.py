@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from ca_seg.shipped import shipped
+from ca_seg.resources import resource_path
 from recipes.mini.batches import EARLY, LATE, StepBatches
 from recipes.mini.fetch import CACHE
 from recipes.mini.scenes.compose import VISIBLE, SceneComposer
@@ -19,16 +19,16 @@ from recipes.mini.scenes.stuff import KINDS, render
 
 
 def _drawn(shape: str, colour: str) -> np.ndarray:
-    picture = Image.new("RGBA", (120, 100))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGBA", (120, 100))
+    draw = ImageDraw.Draw(image)
     getattr(draw, shape)((10, 10, 110, 90), fill=colour)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 @pytest.fixture(scope="module")
 def composer():
     shapes = {"ball": _drawn("ellipse", "red"), "box": _drawn("rectangle", "blue"), "disc": _drawn("ellipse", "lime")}
-    return SceneComposer(ObjectLibrary.from_pictures({word: [picture] for word, picture in shapes.items()}))
+    return SceneComposer(ObjectLibrary.from_images({word: [image] for word, image in shapes.items()}))
 
 
 @pytest.mark.parametrize("size", [(128, 128), (64, 64), (48, 160), (200, 96)])
@@ -65,7 +65,7 @@ def test_the_seed_tells_everything(composer):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stuff_is_a_picture_that_varies(kind):
+def test_stuff_is_a_image_that_varies(kind):
     first, second = (render(kind, np.random.default_rng(seed), 60, 90) for seed in (0, 1))
     assert first.shape == (60, 90, 3)
     assert np.isfinite(first).all()
@@ -87,7 +87,7 @@ def test_batches_follow_from_the_step_and_quilts_know_their_quarters(composer):
 
 
 def test_the_shipped_set_is_whole():
-    root = shipped("datasets", "scenes")
+    root = resource_path("datasets", "scenes")
     classes = json.loads((root / "classes.json").read_text())
     splits = json.loads((root / "splits.json").read_text())
     assert sum(kind == "object" for kind in classes["kinds"].values()) == 150
@@ -96,9 +96,9 @@ def test_the_shipped_set_is_whole():
     assert not set(splits["in_distribution"]) & set(splits["shifted"])
     assert sorted(splits["train"] + splits["val"]) == sorted(splits["in_distribution"])
     seen = Counter()
-    for stem in splits["in_distribution"]:
-        mask = np.asarray(Image.open(root / "masks" / f"{stem}.png"))
-        assert mask.shape == Image.open(root / "images" / f"{stem}.png").size[::-1]
+    for image_id in splits["in_distribution"]:
+        mask = np.asarray(Image.open(root / "masks" / f"{image_id}.png"))
+        assert mask.shape == Image.open(root / "images" / f"{image_id}.png").size[::-1]
         seen.update(np.unique(mask).tolist())
     assert set(map(int, classes["classes"])) == set(seen)
     assert min(seen.values()) >= 3
@@ -109,7 +109,7 @@ def test_the_shipped_set_is_whole():
     not (CACHE / "fluent" / "complete").exists(), reason="needs the emoji: python -m recipes.mini.fetch"
 )
 def test_the_shipped_set_can_be_made_again():
-    root = shipped("datasets", "scenes", "images")
+    root = resource_path("datasets", "scenes", "images")
     composer = SceneComposer(ObjectLibrary.load(CACHE))
     made = scenes(composer, COUNTS["in_distribution"][0], SEEDS["in_distribution"])
     for number, scene in zip(range(3), made, strict=False):

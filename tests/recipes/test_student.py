@@ -29,7 +29,7 @@ def test_void_batches_teach_nothing():
     assert student.training_step(batch | {"weight": torch.zeros(2, 64, 64)}, 0) is None
 
 
-@pytest.mark.parametrize("row", ["weighted", "tags", "truth"])
+@pytest.mark.parametrize("row", ["weighted", "tags", "ground_truth"])
 def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
     small = {"labels": 4}
 
@@ -63,7 +63,7 @@ def _tags(name, root, split, out, threshold, limit):
         labels.open_dataset = before
 
 
-MADE = {"weighted": _command, "tags": _tags, "truth": None}
+MADE = {"weighted": _command, "tags": _tags, "ground_truth": None}
 
 
 def test_a_table_keeps_what_it_has(tmp_path):
@@ -73,17 +73,21 @@ def test_a_table_keeps_what_it_has(tmp_path):
         calls.append(1)
         return {"miou": 0.5, "pixel_accuracy": 0.7}
 
-    assert table._kept("truth-0", made) == table._kept("truth-0", made) == {"miou": 0.5, "pixel_accuracy": 0.7}
+    assert (
+        table._kept("ground truth-0", made)
+        == table._kept("ground truth-0", made)
+        == {"miou": 0.5, "pixel_accuracy": 0.7}
+    )
     assert len(calls) == 1
     both = {"full-vocabulary": {"miou": 0.1}, "oracle-presence": {"miou": 0.4}}
     (tmp_path / "scenes" / "teacher-tags.json").write_text(json.dumps(both))
     assert table._kept("teacher-tags", made) == {"miou": 0.4}
 
 
-def test_a_picture_that_cannot_be_used_is_not_passed_over(tmp_path):
-    data = Table("scenes", None, tmp_path, 1).data("truth", 0)
+def test_a_image_that_cannot_be_used_is_not_passed_over(tmp_path):
+    data = Table("scenes", None, tmp_path, 1).data("ground_truth", 0)
     data.limit, data.batch_size = 2, 1
     pair = data.training_set()._pairs[1]
     data.training_set()._pairs[1] = replace(pair, mask=tmp_path / "gone.png")
-    with pytest.raises(UserError, match=r"1 pictures could not be used, the first .*scene"):
+    with pytest.raises(UserError, match=r"1 images could not be used, the first .*scene"):
         train_student(data, epochs=1, seed=0)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ca_seg.backbones.family import TextTokens
+from ca_seg.backbones.families.base import TextTokens
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, noised
 from recipes.mini.model import fresh_transformer
 from recipes.mini.train import learning_rate
@@ -41,7 +41,7 @@ def test_the_rate_rises_holds_and_falls():
     assert rates[100] == 0
 
 
-def test_flow_matching_goes_from_noise_to_the_picture():
+def test_flow_matching_goes_from_noise_to_the_image():
     latents, times = torch.randn(2, 16, 4, 4), torch.tensor([0.25, 0.8])
     torch.manual_seed(1)
     x, velocity = noised(latents, times)

@@ -15,7 +15,7 @@ from tests.refine.scene import random_case, two_regions
 
 
 def slow_present(scores: torch.Tensor, threshold, relative, top, quantile, always) -> list[bool]:
-    """One picture [K, h, w]."""
+    """One image [K, h, w]."""
     strengths = []
     for plane in scores:
         values = sorted(plane.flatten().tolist())

@@ -78,7 +78,7 @@ def test_a_noisy_scene_gets_better() -> None:
     """Queries and keys that tell the two regions apart, as a model's own would."""
     scene = two_regions()
     scores = scene.noisy_scores(2)
-    colour = torch.nn.functional.avg_pool2d(scene.picture, 2).flatten(2).transpose(1, 2)[:, None]  # [1, 1, N, 3]
+    colour = torch.nn.functional.avg_pool2d(scene.image, 2).flatten(2).transpose(1, 2)[:, None]  # [1, 1, N, 3]
     colour = 10 * (colour - colour.mean(2, keepdim=True))
     assert scene.miou(propagate(scores, colour, colour)) > scene.miou(scores) + 0.05
 

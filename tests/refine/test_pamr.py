@@ -13,9 +13,9 @@ from ca_seg.refine.pamr import neighbour_weights, pamr
 from tests.refine.scene import random_case, two_regions
 
 
-def slow_step(scores: torch.Tensor, picture: torch.Tensor, dilations: tuple[int, ...]) -> torch.Tensor:
-    """One step for one picture, pixel by pixel: scores [K, H, W], picture [3, H, W]."""
-    height, width = picture.shape[1:]
+def slow_step(scores: torch.Tensor, image: torch.Tensor, dilations: tuple[int, ...]) -> torch.Tensor:
+    """One step for one image, pixel by pixel: scores [K, H, W], image [3, H, W]."""
+    height, width = image.shape[1:]
     out = torch.zeros_like(scores)
     for y in range(height):
         for x in range(width):
@@ -28,8 +28,8 @@ def slow_step(scores: torch.Tensor, picture: torch.Tensor, dilations: tuple[int,
             ]
             closeness = [0.0] * len(around)
             for c in range(3):
-                own = float(picture[c, y, x])
-                values = [float(picture[c, v, u]) for v, u in around]
+                own = float(image[c, y, x])
+                values = [float(image[c, v, u]) for v, u in around]
                 deviation = statistics.stdev(values + [own] * len(dilations))
                 for n, value in enumerate(values):
                     closeness[n] -= abs(value - own) / (0.1 * deviation + 1e-8) / 3
@@ -42,23 +42,21 @@ def slow_step(scores: torch.Tensor, picture: torch.Tensor, dilations: tuple[int,
 
 @pytest.mark.parametrize("dilations", [(1,), (1, 2, 9)])
 def test_equals_loops(dilations) -> None:
-    scores, picture = random_case(0)
+    scores, image = random_case(0)
     expected = scores
     for _ in range(2):
-        expected = torch.stack([slow_step(s, p, dilations) for s, p in zip(expected, picture, strict=True)])
-    torch.testing.assert_close(
-        pamr(scores, picture, iterations=2, dilations=dilations), expected, rtol=1e-9, atol=1e-12
-    )
+        expected = torch.stack([slow_step(s, p, dilations) for s, p in zip(expected, image, strict=True)])
+    torch.testing.assert_close(pamr(scores, image, iterations=2, dilations=dilations), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_shares_stay_shares_and_in_range() -> None:
-    scores, picture = random_case(1, grid=(3, 4), size=(9, 10))
-    refined = pamr(scores, picture)
+    scores, image = random_case(1, grid=(3, 4), size=(9, 10))
+    refined = pamr(scores, image)
     assert refined.shape == (2, 4, 9, 10)
     torch.testing.assert_close(refined.sum(1), torch.ones(2, 9, 10).double())
     assert refined.min() >= scores.min()
     assert refined.max() <= scores.max()
-    torch.testing.assert_close(neighbour_weights(picture, (1, 3)).sum(1), torch.ones(2, 9, 10).double())
+    torch.testing.assert_close(neighbour_weights(image, (1, 3)).sum(1), torch.ones(2, 9, 10).double())
 
 
 def test_one_colour_is_the_plain_mean_of_the_neighbours() -> None:
@@ -70,35 +68,35 @@ def test_one_colour_is_the_plain_mean_of_the_neighbours() -> None:
 
 def test_no_score_crosses_an_edge() -> None:
     """Two halves of plain colours: what is known in one half stays there."""
-    picture = torch.zeros(1, 3, 12, 12)
-    picture[..., 6:] = 1
+    image = torch.zeros(1, 3, 12, 12)
+    image[..., 6:] = 1
     scores = torch.zeros(1, 2, 12, 12)
     scores[:, 0, :, :6], scores[:, 1, :, 6:] = 1, 1
-    refined = pamr(scores, picture, iterations=10, dilations=(1, 2))
+    refined = pamr(scores, image, iterations=10, dilations=(1, 2))
     torch.testing.assert_close(refined, scores, atol=1e-3, rtol=0)
 
 
 def test_no_iteration_only_resizes() -> None:
-    scores, picture = random_case(3)
-    assert torch.equal(pamr(scores, picture, iterations=0), scores)
-    assert pamr(scores.half(), picture.half()).dtype == torch.float32
+    scores, image = random_case(3)
+    assert torch.equal(pamr(scores, image, iterations=0), scores)
+    assert pamr(scores.half(), image.half()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("cell", [1, 4])
 def test_a_noisy_scene_gets_better(cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
-    assert scene.miou(pamr(scores, scene.picture)) > scene.miou(scores) + 0.1
+    assert scene.miou(pamr(scores, scene.image)) > scene.miou(scores) + 0.1
 
 
 def test_what_is_wrong_is_said() -> None:
-    scores, picture = random_case(4)
-    with pytest.raises(UserError, match=r"a picture of shape \(1, 3, 5, 7\).* Allowed: float \[2, 3, H, W\]"):
-        pamr(scores, picture[:1])
+    scores, image = random_case(4)
+    with pytest.raises(UserError, match=r"an image of shape \(1, 3, 5, 7\).* Allowed: float \[2, 3, H, W\]"):
+        pamr(scores, image[:1])
     with pytest.raises(UserError, match=r"class scores of shape \(4, 5, 7\)"):
-        pamr(scores[0], picture)
+        pamr(scores[0], image)
     with pytest.raises(OutOfRange, match="-1 iterations"):
-        pamr(scores, picture, iterations=-1)
+        pamr(scores, image, iterations=-1)
     for dilations in ((), (0, 1)):
         with pytest.raises(OutOfRange, match="dilations"):
-            pamr(scores, picture, dilations=dilations)
+            pamr(scores, image, dilations=dilations)

@@ -14,10 +14,10 @@ from tests.refine.scene import random_case, two_regions
 @pytest.mark.parametrize("vote", ["mean", "majority"])
 def test_equals_a_loop_over_patches(vote) -> None:
     scores, blocks = random_case(0, grid=(24, 30), size=(4, 5))
-    picture = blocks.repeat_interleave(6, 2).repeat_interleave(6, 3)  # 20 blocks of 6 x 6 pixels, each of one colour
-    refined = superpixel_vote(scores, picture, segments=20, vote=vote)
+    image = blocks.repeat_interleave(6, 2).repeat_interleave(6, 3)  # 20 blocks of 6 x 6 pixels, each of one colour
+    refined = superpixel_vote(scores, image, segments=20, vote=vote)
     for n in range(2):
-        patches = slic(picture[n].permute(1, 2, 0).numpy(), n_segments=20, compactness=10, start_label=1)
+        patches = slic(image[n].permute(1, 2, 0).numpy(), n_segments=20, compactness=10, start_label=1)
         labels = set(patches.ravel().tolist())
         assert len(labels) > 3
         for label in labels:
@@ -33,17 +33,17 @@ def test_equals_a_loop_over_patches(vote) -> None:
 
 @pytest.mark.parametrize("vote", ["mean", "majority"])
 def test_shares_stay_shares_and_a_vote_is_final(vote) -> None:
-    scores, picture = random_case(1, grid=(4, 5), size=(20, 25))
-    refined = superpixel_vote(scores, picture, segments=12, vote=vote)
+    scores, image = random_case(1, grid=(4, 5), size=(20, 25))
+    refined = superpixel_vote(scores, image, segments=12, vote=vote)
     assert refined.shape == (2, 4, 20, 25)
     torch.testing.assert_close(refined.sum(1), torch.ones(2, 20, 25).double())
     assert refined.min() >= 0
-    again = superpixel_vote(refined, picture, segments=12, vote="mean")
+    again = superpixel_vote(refined, image, segments=12, vote="mean")
     torch.testing.assert_close(again, refined)
 
 
 def test_patches_are_numbered_from_0_without_gaps() -> None:
-    patch = superpixels(two_regions().picture[0], segments=50)
+    patch = superpixels(two_regions().image[0], segments=50)
     assert patch.dtype == torch.int64
     numbers = patch.unique().tolist()
     assert numbers == list(range(len(numbers)))
@@ -55,14 +55,14 @@ def test_patches_are_numbered_from_0_without_gaps() -> None:
 def test_a_noisy_scene_gets_better(vote, cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
-    assert scene.miou(superpixel_vote(scores, scene.picture, segments=80, vote=vote)) > scene.miou(scores) + 0.1
+    assert scene.miou(superpixel_vote(scores, scene.image, segments=80, vote=vote)) > scene.miou(scores) + 0.1
 
 
 def test_what_is_wrong_is_said() -> None:
-    scores, picture = random_case(2)
+    scores, image = random_case(2)
     with pytest.raises(UserError, match=r"vote by 'best'\. Allowed: 'mean' or 'majority'"):
-        superpixel_vote(scores, picture, vote="best")
+        superpixel_vote(scores, image, vote="best")
     with pytest.raises(OutOfRange, match="0 superpixels"):
-        superpixel_vote(scores, picture, segments=0)
+        superpixel_vote(scores, image, segments=0)
     with pytest.raises(OutOfRange, match="a compactness of 0"):
-        superpixel_vote(scores, picture, compactness=0)
+        superpixel_vote(scores, image, compactness=0)

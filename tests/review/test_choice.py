@@ -1,4 +1,4 @@
-"""The chosen pictures against sorting all of them."""
+"""The chosen images against sorting all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.labels.entry import Entry
-from ca_seg.review.choice import Choice, picture_confidence
+from ca_seg.labelling.entry import Entry
+from ca_seg.review.choice import Choice, image_confidence
 
 NAMES = ("cat", "cow", "dog", "sky")
 
@@ -43,7 +43,7 @@ def test_the_least_certain_against_sorting() -> None:
     pixels = np.zeros(100)  # an ignored pixel counts as 0
     pixels[:30] = 0.5
     half = Entry("a", "a.jpg", 10, 10, "", (), {"cat": 30}, {"cat": 0.5}, 0)
-    assert picture_confidence(half) == pytest.approx(pixels.mean())
+    assert image_confidence(half) == pytest.approx(pixels.mean())
 
 
 def test_the_smallest_area_against_sorting() -> None:

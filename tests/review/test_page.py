@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from ca_seg.cli.main import main
-from ca_seg.labels.manifest import Manifest
-from ca_seg.labels.run_reader import LabelRun
+from ca_seg.labelling.manifest import Manifest
+from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.review.thumbnail import SIDE, thumbnail
-from tests.labels.drawn import NAMES as CLASSES
-from tests.labels.drawn import label_of, mask_of
-from tests.labels.made_run import FINGERPRINT, add_label, made_run, write_about
+from tests.labelling.drawn import NAMES as CLASSES
+from tests.labelling.drawn import label_of, mask_of
+from tests.labelling.made_run import FINGERPRINT, add_label, made_run, write_about
 
 CHROMIUM = shutil.which("chromium")
 NAMES = {1: 'it\'s "<script>alert(1)<|script>" & co.png', 3: "Straße 道/ü #1 50%?.png"}
@@ -65,7 +65,7 @@ class Reader(HTMLParser):
 
 def test_the_page_is_one_file_with_links_to_the_files(run: Path, monkeypatch, capsys) -> None:
     assert command(monkeypatch, run) == 0
-    assert "8 pictures" in capsys.readouterr().out
+    assert "8 images" in capsys.readouterr().out
     html, reader = (run / "review.html").read_text(encoding="utf-8"), Reader(run / "review.html")
     assert reader.scripts == 2  # the data, and the script
     assert "<script>alert" not in html
@@ -78,9 +78,9 @@ def test_the_page_is_one_file_with_links_to_the_files(run: Path, monkeypatch, ca
     assert len(set(reader.ids)) == len(reader.ids)
     assert all(reader.named)  # everything has an accessible name
     content = json.loads((run / "statistics.json").read_text())
-    assert content["pictures"] == 8
-    assert content["skipped"] == [["broken <b>.jpg", "it is no picture"]]
-    assert (run / "statistics.csv").read_text().startswith("class,pictures,pixels,share,mean_confidence\n")
+    assert content["images"] == 8
+    assert content["skipped"] == [["broken <b>.jpg", "it is no image"]]
+    assert (run / "statistics.csv").read_text().startswith("class,images,pixels,share,mean_confidence\n")
 
 
 def test_the_page_may_lie_elsewhere_and_shows_so_many(run: Path, tmp_path: Path, monkeypatch) -> None:
@@ -97,37 +97,37 @@ def test_a_thumbnail_holds_labels_and_confidence_of_single_pixels(run: Path) -> 
     entry = next(own.entries())
     small = thumbnail(own, entry)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(small.labels.partition(",")[2]))))
-    np.testing.assert_array_equal(pixels[..., 0], own.mask(entry))  # a small picture stays as it is
+    np.testing.assert_array_equal(pixels[..., 0], own.mask(entry))  # a small image stays as it is
     np.testing.assert_array_equal(pixels[..., 1], own.confidence(entry).astype(int) * 100 // 255)
 
 
-def test_a_thumbnail_is_small_whatever_the_picture(tmp_path: Path) -> None:
-    """The worst there is: noise in picture, labels and confidence."""
-    out, pictures = tmp_path / "run", tmp_path / "pictures"
-    write_about(out, pictures, CLASSES, [])
+def test_a_thumbnail_is_small_whatever_the_image(tmp_path: Path) -> None:
+    """The worst there is: noise in image, labels and confidence."""
+    out, images = tmp_path / "run", tmp_path / "images"
+    write_about(out, images, CLASSES, [])
     label = label_of(mask_of(0, 900, 700, len(CLASSES), "noise"))
     noise = np.random.default_rng(0).integers(0, 256, (900, 700, 3), np.uint8)
-    (pictures / "a" / "b").mkdir(parents=True)
-    Image.fromarray(noise).save(pictures / label.file_name, format="PNG")
+    (images / "a" / "b").mkdir(parents=True)
+    Image.fromarray(noise).save(images / label.file_name, format="PNG")
     with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
-        add_label(out, pictures, label, manifest, CLASSES)
+        add_label(out, images, label, manifest, CLASSES)
     own = LabelRun.open(out)
     small = thumbnail(own, next(own.entries()))
     assert (small.width, small.height) == (round(SIDE * 7 / 9), SIDE)
-    assert len(small.picture) + len(small.labels) < 260_000
+    assert len(small.image) + len(small.labels) < 260_000
 
 
-def test_a_picture_that_cannot_be_shown_is_named(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_image_that_cannot_be_shown_is_named(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     copied = shutil.copytree(run.parent, tmp_path / "all")
-    (copied / "pictures" / "scene_0000.png").unlink()
-    Image.new("RGB", (60, 40)).save(copied / "pictures" / "scene_0002.png")
+    (copied / "images" / "scene_0000.png").unlink()
+    Image.new("RGB", (60, 40)).save(copied / "images" / "scene_0002.png")
     (copied / "run" / "png" / "masks" / "scene_0004.png").write_bytes(b"broken")
-    assert command(monkeypatch, copied / "run", "--pictures", copied / "pictures") == 1
+    assert command(monkeypatch, copied / "run", "--images", copied / "images") == 1
     said = capsys.readouterr().out
     assert "scene_0000.png is missing" in said
     assert "is 60 x 40 pixels, and was 128 x 128 when it was labelled" in said
     assert "scene_0004.png cannot be read" in said
-    assert "5 pictures" in said
+    assert "5 images" in said
     assert len(Reader(copied / "run" / "review.html").links) == 3 * 5
 
 
@@ -135,9 +135,9 @@ def test_a_picture_that_cannot_be_shown_is_named(run: Path, tmp_path: Path, monk
     ("arguments", "said"),
     [
         (["--by", "colour"], "unknown order 'colour'"),
-        (["--count", "0"], "a page of 0 pictures"),
+        (["--count", "0"], "a page of 0 images"),
         (["--count", "5000"], "Allowed: 1 to 1000"),
-        (["--sample", "-1"], "a sample of -1 pictures"),
+        (["--sample", "-1"], "a sample of -1 images"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(run: Path, arguments, said, monkeypatch, capsys) -> None:
@@ -168,9 +168,9 @@ def opened(page: Path, script: str, user: Path, *flags: str) -> tuple[list[str],
 
 @pytest.fixture
 def counted(run: Path):
-    """Masks, confidence levels and classes of the run, by picture."""
+    """Masks, confidence levels and classes of the run, by image."""
     own = LabelRun.open(run)
-    pixels = {e.picture: (own.mask(e), own.confidence(e).astype(int) * 100 // 255) for e in own.entries()}
+    pixels = {e.image: (own.mask(e), own.confidence(e).astype(int) * 100 // 255) for e in own.entries()}
     return own.classes, pixels
 
 
@@ -212,7 +212,7 @@ def test_in_a_browser_the_slider_ignores_the_very_pixels(run: Path, tmp_path: Pa
             assert share == f"{100 * low.sum() / (mask != 255).sum():.1f} %"
             ignored, labelled = ignored + low.sum(), labelled + (mask != 255).sum()
         share = f"{100 * ignored / labelled:.1f} %"
-        assert part[-1] == f"8 of 8 pictures. Of their labelled pixels, {share} would be ignored; in the run {share}."
+        assert part[-1] == f"8 of 8 images. Of their labelled pixels, {share} would be ignored; in the run {share}."
     assert said[-1] == "0.90"
 
 

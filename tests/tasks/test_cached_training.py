@@ -1,4 +1,4 @@
-"""Training from the cache is training on the pictures."""
+"""Training from the cache is training on the images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def uncached(tmp_path_factory):
     return run(tmp_path_factory.mktemp("plain"), "--data.cache", "null")
 
 
-def test_it_gives_the_head_that_pictures_give(uncached, tmp_path):
+def test_it_gives_the_head_that_images_give(uncached, tmp_path):
     cache = ["--data.cache", str(tmp_path / "cache"), "--data.cache_dtype", "float32"]
     for number in range(2):  # filling the cache, and from what is in it
         results, head = run(tmp_path / str(number), *cache)
@@ -51,14 +51,14 @@ def test_a_damaged_part_is_computed_again_and_told(uncached, tmp_path, capsys):
     torch.testing.assert_close(after, before)
 
 
-def test_features_are_augmented_in_the_cache_and_pictures_without_it(tmp_path, capsys):
+def test_features_are_augmented_in_the_cache_and_images_without_it(tmp_path, capsys):
     cache = ["--data.cache", str(tmp_path / "cache")]
     _, plain = run(tmp_path / "plain", *cache)
     _, moved = run(tmp_path / "moved", *cache, "--data.augment", "features")
     assert any(not torch.equal(plain[name], moved[name]) for name in plain)
     there = sorted((tmp_path / "cache").rglob("*.safetensors"))
     capsys.readouterr()
-    run(tmp_path / "pictures", *cache, "--data.augment", "pictures")
+    run(tmp_path / "images", *cache, "--data.augment", "images")
     assert "the cache is not used" in capsys.readouterr().out
     assert sorted((tmp_path / "cache").rglob("*.safetensors")) == there
     with pytest.raises(UserError, match="pixels of a token"):

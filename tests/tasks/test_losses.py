@@ -20,7 +20,7 @@ def case():
     return logits, mask, torch.rand(mask.shape, generator=generator)
 
 
-def test_tokens_are_the_nearest_picture(case):
+def test_tokens_are_the_nearest_image(case):
     logits, mask, weight = case
     total = counted = 0.0
     for b in range(2):
@@ -54,14 +54,14 @@ def test_weights_count_pixels(case):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_prefers_the_truth_and_does_not_see_void(name, case):
+def test_every_loss_prefers_the_ground_truth_and_does_not_see_void(name, case):
     _, mask, _ = case
     loss = SegmentationLoss({name: 1.0})
-    truth = torch.nn.functional.one_hot(mask.where(mask != 255, 0), 4).permute(0, 3, 1, 2) * 40.0 - 20
-    wrong = truth.roll(1, dims=1)
-    assert float(loss(truth, mask)) < 0.05 < float(loss(wrong, mask))
-    noised = truth.where((mask != 255)[:, None], torch.randn(truth.shape))
-    torch.testing.assert_close(loss(noised, mask), loss(truth, mask))
+    ground_truth = torch.nn.functional.one_hot(mask.where(mask != 255, 0), 4).permute(0, 3, 1, 2) * 40.0 - 20
+    wrong = ground_truth.roll(1, dims=1)
+    assert float(loss(ground_truth, mask)) < 0.05 < float(loss(wrong, mask))
+    noised = ground_truth.where((mask != 255)[:, None], torch.randn(ground_truth.shape))
+    torch.testing.assert_close(loss(noised, mask), loss(ground_truth, mask))
 
 
 def test_losses_add_up(case):

@@ -27,7 +27,7 @@ LOSS = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
 
 
 class Still:
-    """A source whose features are the pictures themselves, scaled."""
+    """A source whose features are the images themselves, scaled."""
 
     name, channels, maps, stride = "still", 3, 0, 1
 
@@ -58,7 +58,7 @@ def batch(number: int, size: int = 4) -> dict:
     generator = torch.Generator().manual_seed(number)
     image = torch.rand(size, 3, 6, 6, generator=generator)
     names = [f"{number}-{i}" for i in range(size)]
-    return {"image": image, "mask": image.argmax(dim=1), "stem": names, "path": names, "skipped": []}
+    return {"image": image, "mask": image.argmax(dim=1), "image_id": names, "path": names, "skipped": []}
 
 
 def loader(count: int = 4) -> DataLoader:
@@ -102,9 +102,9 @@ def test_before_the_first_step_it_is_the_zero_shot_segmentation():
     probe = Probe(source, head(source, data.class_list.names, kind="zero-shot-linear"), loss=LOSS).eval()
     one = next(iter(data.val_dataloader()))
     seen = probe.trained(probe.features(one), one["mask"].shape[1:]).argmax(dim=1)
-    from ca_seg.data.seeds import picture_seed
+    from ca_seg.data.seeds import image_seed
 
-    seeds = [picture_seed(0, stem) for stem in one["stem"]]
+    seeds = [image_seed(0, image_id) for image_id in one["image_id"]]
     maps = source.backbone.maps(one["image"], source.vocabulary, seed=seeds)
     assert torch.equal(seen, maps.argmax(dim=1))
 
@@ -121,7 +121,7 @@ def test_an_all_void_batch_is_passed_over(trained):
     assert trained[0].training_step(void, 0) is None
 
 
-def test_a_loss_that_is_no_number_names_the_picture(trained):
+def test_a_loss_that_is_no_number_names_the_image(trained):
     probe = trained[0]
     broken = batch(0) | {"features": torch.zeros(4, probe.source.channels, 6, 6)}
     broken["features"][2] = float("nan")
@@ -179,7 +179,7 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
 
 
 def test_two_processes_learn_what_one_learns(tmp_path):
-    """gloo, 2 x 4 pictures a step against 1 x 8 pictures a step."""
+    """gloo, 2 x 4 images a step against 1 x 8 images a step."""
     weights = {}
     for world, size in ((1, 8), (2, 4)):
         out = tmp_path / str(world)
@@ -202,9 +202,9 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     torch.testing.assert_close(weights[2], weights[1], atol=2e-4, rtol=1e-3)
 
 
-def test_a_validation_without_a_picture_is_an_error():
+def test_a_validation_without_a_image_is_an_error():
     source = Still()
     probe = Probe(source, head(source), loss=LOSS)
     probe.skipped["a.png"] = "a.png cannot be read"
-    with pytest.raises(UserError, match=r"no picture could be scored: a\.png cannot be read"):
+    with pytest.raises(UserError, match=r"no image could be scored: a\.png cannot be read"):
         probe.on_validation_epoch_end()

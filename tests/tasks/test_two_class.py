@@ -36,7 +36,7 @@ class Maps:
 
 def _batch(masks):
     names = [f"p{i}" for i in range(len(masks))]
-    return Batch(image=torch.zeros(len(masks), 3, *masks.shape[1:]), mask=masks, stem=names, path=names, skipped=[])
+    return Batch(image=torch.zeros(len(masks), 3, *masks.shape[1:]), mask=masks, image_id=names, path=names, skipped=[])
 
 
 class Data(pl.LightningDataModule):
@@ -73,24 +73,26 @@ def test_figures_equal_a_plain_loop():
     assert [reason for _, reason in task.skipped] == ["it shows 2 classes, not one"]
     rows, columns = (np.arange(SIZE) * n // SIZE for n in (6, 9))
     cells = np.arange(SIZE) * 4 // SIZE
-    truths, guesses, precision = [], {"threshold": [], "argmax": []}, []
+    ground_truths, guesses, precision = [], {"threshold": [], "argmax": []}, []
     for i, own in ((0, 1), (1, 2)):
         target = masks[i].numpy()[rows][:, columns]
         kept = target != 255
-        truth = (target == own)[kept]
+        ground_truth = (target == own)[kept]
         map_ = values[i, 0].numpy()
         score = map_[cells][:, cells][kept]
-        truths.append(truth)
+        ground_truths.append(ground_truth)
         guesses["threshold"].append((map_ > map_.mean())[cells][:, cells][kept])
         guesses["argmax"].append((values[i].argmax(0) == 0).numpy()[cells][:, cells][kept])
-        precision.append(average_precision_score(np.concatenate([~truth, truth]), np.concatenate([1 - score, score])))
-    truth = np.concatenate(truths)
+        precision.append(
+            average_precision_score(np.concatenate([~ground_truth, ground_truth]), np.concatenate([1 - score, score]))
+        )
+    ground_truth = np.concatenate(ground_truths)
     for decision, parts in guesses.items():
         guess, found = np.concatenate(parts), task.figures[decision]
-        accuracy = (guess == truth).mean()
+        accuracy = (guess == ground_truth).mean()
         assert found["accuracy"] == pytest.approx(accuracy)
         assert found["paper_miou"] == pytest.approx(accuracy / (2 - accuracy))
-        assert found["true_miou"] == pytest.approx(jaccard_score(truth, guess, average=None).mean())
+        assert found["true_miou"] == pytest.approx(jaccard_score(ground_truth, guess, average=None).mean())
         assert found["map"] == pytest.approx(np.mean(precision), abs=1e-6)
 
 
@@ -105,5 +107,5 @@ def test_the_command_scores_scenes_with_one_object(tmp_path):
     assert run_two_class([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
-    assert results["pictures"] + len(results["skipped"]) == 12
+    assert results["images"] + len(results["skipped"]) == 12
     assert results["figures"]["argmax"]["true_miou"] > 0.4

@@ -1,4 +1,4 @@
-"""The zero-shot task against a plain loop over pictures, with fixed maps."""
+"""The zero-shot task against a plain loop over images, with fixed maps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix
 from ca_seg.baselines.colour_clusters import ColourClusters
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.data.seeds import picture_seed
+from ca_seg.data.seeds import image_seed
 from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot
 from ca_seg.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 class Seeded:
-    """Full-resolution maps that follow from the picture's seed and the class's name; asked subsets keep their maps."""
+    """Full-resolution maps that follow from the image's seed and the class's name; asked subsets keep their maps."""
 
     def __init__(self, seeds=()):
         self.seeds = tuple(seeds)
@@ -62,10 +62,10 @@ def test_figures_equal_a_plain_loop(folder):
     task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES, keep=lambda p, s, m: kept.update({(p, s): m}))
     _trainer().test(task, data, verbose=False)
     dataset = data.dataset(None)
-    truth, guess, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
+    ground_truth, guess, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
     for item in (dataset[i] for i in range(5)):
         mask = item["mask"].numpy()
-        seed = picture_seed(0, item["stem"])
+        seed = image_seed(0, item["image_id"])
         for protocol in PROTOCOLS:
             offered = [i for i in range(3) if protocol == "full-vocabulary" or (mask == i).any()]
             maps = torch.stack([Seeded.map(seed, NAMES[i]) for i in offered])[None]
@@ -76,9 +76,9 @@ def test_figures_equal_a_plain_loop(folder):
                 for k, c in enumerate(offered) if (mask == c).any()
             ]  # fmt: skip
             precision[protocol].append(np.mean(aps))
-        truth.append(mask[mask != 255])
+        ground_truth.append(mask[mask != 255])
     for protocol in PROTOCOLS:
-        expected = confusion_matrix(np.concatenate(truth), np.concatenate(guess[protocol]), labels=range(3))
+        expected = confusion_matrix(np.concatenate(ground_truth), np.concatenate(guess[protocol]), labels=range(3))
         assert (task.scores[protocol].confusion.compute().numpy() == expected).all()
         iou = np.diag(expected) / (expected.sum(0) + expected.sum(1) - np.diag(expected))
         figures = task.figures[protocol]
@@ -98,20 +98,20 @@ def test_batches_do_not_change_the_figures(folder):
     assert results[0] == results[1]
 
 
-def test_one_unreadable_picture_is_listed_and_the_rest_is_scored(folder):
-    (folder / "images" / "p3.png").write_bytes(b"not a picture")
+def test_one_unreadable_image_is_listed_and_the_rest_is_scored(folder):
+    (folder / "images" / "p3.png").write_bytes(b"not an image")
     task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder), batch_size=2), verbose=False)
     assert task.scored == 4
     assert [path.endswith("p3.png") for path, _ in task.skipped] == [True]
 
 
-def test_the_ranking_is_by_the_pictures_own_miou(folder):
+def test_the_ranking_is_by_the_images_own_miou(folder):
     task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder)), verbose=False)
     scores = [score for _, score in task.ranked()]
     assert scores == sorted(scores, reverse=True)
-    assert len(scores) == len(set(stem for stem, _ in task.ranked())) == 5
+    assert len(scores) == len(set(image_id for image_id, _ in task.ranked())) == 5
 
 
 def test_nothing_of_the_task_enters_a_checkpoint():
@@ -127,12 +127,12 @@ def test_trivial_methods():
     assert torch.equal(random.select(1).maps(words), random.maps(words)[1:])
 
 
-def test_colour_clusters_are_named_by_the_truth():
+def test_colour_clusters_are_named_by_the_ground_truth():
     image = torch.zeros(1, 3, 6, 8)
     image[0, 0, :, :4], image[0, 2, :, 4:] = 1.0, 1.0
-    truth = np.full((6, 8), 1)
-    truth[:, 4:], truth[0, 0], truth[5, 7] = 2, 255, 0
-    clusters = ColourClusters(NAMES).record(image, seed=[0], truths=lambda i: truth)
+    ground_truth = np.full((6, 8), 1)
+    ground_truth[:, 4:], ground_truth[0, 0], ground_truth[5, 7] = 2, 255, 0
+    clusters = ColourClusters(NAMES).record(image, seed=[0], ground_truths=lambda i: ground_truth)
     mask = clusters.select(0).maps(Vocabulary.from_names(NAMES)).argmax(dim=1)[0]
     assert mask[:, :4].unique().tolist() == [1]
     assert mask[:, 4:].unique().tolist() == [2]

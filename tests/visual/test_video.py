@@ -1,4 +1,4 @@
-"""Films and mask files, read back with OpenCV (another build of FFmpeg) and PIL."""
+"""Videos and mask files, read back with OpenCV (another build of FFmpeg) and PIL."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ def moving_square(height: int, width: int, count: int) -> tuple[list[np.ndarray]
     return [np.full((height, width, 3), GRAY, np.uint8)] * count, masks
 
 
-def read_film(path: Path) -> tuple[np.ndarray, cv2.VideoCapture]:
-    film = cv2.VideoCapture(str(path))
-    pictures = []
-    while (read := film.read())[0]:
-        pictures.append(read[1][..., ::-1])
-    return np.stack(pictures).astype(int), film
+def read_video(path: Path) -> tuple[np.ndarray, cv2.VideoCapture]:
+    video = cv2.VideoCapture(str(path))
+    images = []
+    while (read := video.read())[0]:
+        images.append(read[1][..., ::-1])
+    return np.stack(images).astype(int), video
 
 
-def fourcc(film: cv2.VideoCapture, what: int) -> bytes:
-    return int(film.get(what)).to_bytes(4, "little")
+def fourcc(video: cv2.VideoCapture, what: int) -> bytes:
+    return int(video.get(what)).to_bytes(4, "little")
 
 
-def test_a_film_reads_back_frame_by_frame(tmp_path):
+def test_a_video_reads_back_frame_by_frame(tmp_path):
     frames, masks = moving_square(288, 400, 7)
     assert write_overlay_video(tmp_path / "new" / "a.mp4", iter(frames), iter(masks), [9, 4], 12.5, 0.5) == 7
-    pictures, film = read_film(tmp_path / "new" / "a.mp4")
-    assert pictures.shape == (7, 288, 400, 3)
-    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 7
-    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
-    assert fourcc(film, cv2.CAP_PROP_FOURCC) in (b"h264", b"avc1")
-    assert fourcc(film, cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == b"I420"
-    for number, picture in enumerate(pictures):
-        inside = picture[24:40, 8 * number + 8 : 8 * number + 24]  # not beside the outline, where coding blurs
+    images, video = read_video(tmp_path / "new" / "a.mp4")
+    assert images.shape == (7, 288, 400, 3)
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+    assert fourcc(video, cv2.CAP_PROP_FOURCC) in (b"h264", b"avc1")
+    assert fourcc(video, cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == b"I420"
+    for number, image in enumerate(images):
+        inside = image[24:40, 8 * number + 8 : 8 * number + 24]  # not beside the outline, where coding blurs
         assert np.abs(inside - (0.5 * GRAY + 0.5 * np.array(colour(4)))).max() <= 6
-        assert np.abs(picture[60:] - GRAY).max() <= 3
+        assert np.abs(image[60:] - GRAY).max() <= 3
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
 
 
-def test_a_film_looks_like_the_overlay_in_every_colour(tmp_path):
+def test_a_video_looks_like_the_overlay_in_every_colour(tmp_path):
     """All colours are right to a few levels, so the file says truly how its colours are coded."""
     blocks = np.kron(np.arange(12).reshape(3, 4), np.ones((128, 128), int))
     frame = np.random.default_rng(0).integers(0, 256, 3).astype(np.uint8) + np.zeros((384, 512, 3), np.uint8)
     write_overlay_video(tmp_path / "a.mp4", [frame], [blocks], range(12), opacity=1)
-    pictures, _ = read_film(tmp_path / "a.mp4")
+    images, _ = read_video(tmp_path / "a.mp4")
     for index in range(12):
         row, column = 128 * (index // 4), 128 * (index % 4)
-        middle = pictures[0, row + 8 : row + 120, column + 8 : column + 120].reshape(-1, 3)
+        middle = images[0, row + 8 : row + 120, column + 8 : column + 120].reshape(-1, 3)
         assert np.abs(middle.mean(0) - colour(index)).max() <= 5
 
 
 @pytest.mark.parametrize(
-    ("size", "film_size"),
+    ("size", "video_size"),
     [
         ((401, 387), (402, 388)),  # one row and one column more
         ((61, 80), (294, 384)),  # enlarged to 293 x 384, and a row more
@@ -75,17 +75,17 @@ def test_a_film_looks_like_the_overlay_in_every_colour(tmp_path):
         ((30, 3200), (16, 1600)),  # made smaller, to 15 rows, and a row more
     ],
 )
-def test_odd_sizes_get_a_copy_of_the_last_row_and_column(tmp_path, size, film_size):
+def test_odd_sizes_get_a_copy_of_the_last_row_and_column(tmp_path, size, video_size):
     frame = np.random.default_rng(1).integers(90, 110, (*size, 3)).astype(np.uint8)
     mask = np.zeros(size, int)
     write_overlay_video(tmp_path / "a.mp4", [frame] * 2, [mask] * 2, [0])
-    pictures, film = read_film(tmp_path / "a.mp4")
-    assert pictures.shape == (2, *film_size, 3)
+    images, video = read_video(tmp_path / "a.mp4")
+    assert images.shape == (2, *video_size, 3)
     shown = np.asarray(overlay(frame, mask, [""], legend=False)).astype(int)
     height, width = shown.shape[:2]
-    assert np.abs(pictures[0, :height, :width] - shown).mean() < 4
-    assert np.abs(pictures[0, -1, :width] - shown[-1]).mean() < 6
-    assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(24)
+    assert np.abs(images[0, :height, :width] - shown).mean() < 4
+    assert np.abs(images[0, -1, :width] - shown[-1]).mean() < 6
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(24)
 
 
 @pytest.mark.parametrize(("fps", "read"), [(30000 / 1001, 29.97003), (0.5, 0.5), (240, 240)])
@@ -101,7 +101,7 @@ def test_a_name_is_a_name(tmp_path, monkeypatch, name):
     write_overlay_video(Path(name), *moving_square(64, 64, 3), range(2))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     (tmp_path / name).rename("plain.mp4")
-    assert len(read_film(Path("plain.mp4"))[0]) == 3
+    assert len(read_video(Path("plain.mp4"))[0]) == 3
 
 
 def test_frames_are_taken_one_at_a_time(tmp_path):
@@ -161,12 +161,12 @@ def test_frames_of_other_shapes_and_types_are_refused(tmp_path):
         write(frame, mask / 2)
     with pytest.raises(UserError, match=r"frame 1 is float64 of shape \(40, 50, 3\). Allowed: uint8"):
         write(frame / 255, mask)
-    with pytest.raises(UserError, match=r"a film named a.avi. Allowed: names that end in .mp4"):
+    with pytest.raises(UserError, match=r"a video named a.avi. Allowed: names that end in .mp4"):
         write(frame, mask, "a.avi")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_error_and_the_older_film_stays(tmp_path):
+def test_a_full_disk_is_one_error_and_the_older_video_stays(tmp_path):
     """The size that a file may reach is limited, which is what a full disk looks like."""
     path = tmp_path / "a.mp4"
     write_overlay_video(path, *moving_square(64, 64, 2), range(2))
@@ -191,16 +191,16 @@ def test_no_folder_can_be_made_where_a_file_is(tmp_path):
         write_mask_frames(tmp_path / "file", ["0"], [np.zeros((2, 2), int)], lambda mask: mask.astype(np.uint8))
 
 
-def test_mask_frames_read_back_equal_and_in_the_colours_of_the_film(tmp_path):
+def test_mask_frames_read_back_equal_and_in_the_colours_of_the_video(tmp_path):
     masks = np.random.default_rng(0).integers(0, 5, (4, 9, 13))
     names = ["00000", "00001", "00005", "00007"]
     assert write_mask_frames(tmp_path / "m", names, iter(masks), lambda mask: (mask + 1).astype(np.uint8)) == 4
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [f"{name}.png" for name in names]
     for name, mask in zip(names, masks, strict=True):
-        picture = Image.open(tmp_path / "m" / f"{name}.png")
-        assert picture.mode == "P"
-        assert (np.asarray(picture) == mask + 1).all()
-        assert (np.asarray(picture.convert("RGB")) == np.array([colour(i) for i in range(5)])[mask]).all()
+        image = Image.open(tmp_path / "m" / f"{name}.png")
+        assert image.mode == "P"
+        assert (np.asarray(image) == mask + 1).all()
+        assert (np.asarray(image.convert("RGB")) == np.array([colour(i) for i in range(5)])[mask]).all()
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
 from ca_seg.visual.heatmaps import _range, heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.page import text_columns, write_page
 from ca_seg.visual.palette import colour, palette_bytes
-from ca_seg.visual.report import PageReport, ReportTable, Shown
-from ca_seg.written import written
+from ca_seg.visual.report import GalleryItem, PageReport, ReportTable
 
 CHROMIUM = shutil.which("chromium")
 
@@ -46,10 +46,10 @@ def test_no_two_colours_look_alike(count, least):
 def test_a_mask_reads_back_as_ids_with_a_palette(tmp_path):
     mask = np.array([[0, 1], [2, 1]])
     write_mask(tmp_path / "m.png", mask, lambda indices: (indices * 7 + 1).astype(np.uint8))
-    picture = Image.open(tmp_path / "m.png")
-    assert picture.mode == "P"
-    assert (np.asarray(picture) == mask * 7 + 1).all()
-    assert picture.convert("RGB").getpixel((0, 0)) == colour(0)
+    image = Image.open(tmp_path / "m.png")
+    assert image.mode == "P"
+    assert (np.asarray(image) == mask * 7 + 1).all()
+    assert image.convert("RGB").getpixel((0, 0)) == colour(0)
     write_mask(tmp_path / "wide.png", mask, lambda indices: (indices + 300).astype(np.uint16))
     assert (np.asarray(Image.open(tmp_path / "wide.png")) == mask + 300).all()
     assert len(palette_bytes()) == 768
@@ -69,7 +69,7 @@ def test_what_cannot_be_written_is_said_and_what_stood_there_stays(tmp_path):
 
 
 def _half_written(path):
-    with written(path) as part:
+    with atomic_write(path) as part:
         part.write_text("half")
         raise OSError(28, "No space left on device")
 
@@ -95,14 +95,14 @@ def test_overlays_of_any_size_and_many_classes(size):
     assert shown.height <= 1600
 
 
-def test_the_legend_of_a_low_picture_shows_every_class():
+def test_the_legend_of_a_low_image_shows_every_class():
     mask = np.repeat(np.arange(5), 80)[None].repeat(30, axis=0)
     shown = np.asarray(overlay(np.zeros((30, 400, 3), np.uint8), mask, [f"class {i}" for i in range(5)]))
     beside = {tuple(rgb) for rgb in shown[:, 400:].reshape(-1, 3).tolist()}
     assert {colour(i) for i in range(5)} <= beside
 
 
-def test_a_very_long_name_does_not_push_the_picture_aside():
+def test_a_very_long_name_does_not_push_the_image_aside():
     shown = overlay(np.zeros((400, 400, 3), np.uint8), np.zeros((400, 400), int), ["an endless name " * 50])
     assert 400 < shown.width < 900
 
@@ -146,7 +146,7 @@ def page(tmp_path):
     table = ReportTable(
         "Classes <&>", ("class", "IoU"), (("<script>alert(1)</script>", "12.5"), ("b", "3")), sortable=True
     )
-    shown = Shown("a&b", (("truth", Image.new("RGB", (40, 30), "red")),))
+    shown = GalleryItem("a&b", (("ground_truth", Image.new("RGB", (40, 30), "red")),))
     write_page(tmp_path / "p.html", PageReport("Title", "Lead", (("seed", "0"),), (table,), (("best", (shown,)),)))
     return tmp_path / "p.html"
 
@@ -170,7 +170,7 @@ def test_the_page_escapes_and_refers_to_nothing_outside(page):
 
 def test_words_are_set_to_the_left_and_numbers_to_the_right():
     rows = (("a", "dog", "12 %", "-"), ("b", "3D glasses", "0 %", "not measured"))
-    table = ReportTable("t", ("truth", "predicted", "share", "mIoU"), rows)
+    table = ReportTable("t", ("ground_truth", "predicted", "share", "mIoU"), rows)
     assert text_columns(table) == [True, True, False, False]
 
 
@@ -187,7 +187,7 @@ def _opened(page: Path, script: str, user: Path) -> str:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH")
-def test_in_a_browser_the_page_escapes_sorts_and_keeps_pictures_in_shape(tmp_path):
+def test_in_a_browser_the_page_escapes_sorts_and_keeps_images_in_shape(tmp_path):
     rows = (("<script>alert(1)</script>", "12.5"), ("b", "-"), ("c", "3.0"), ("d", "101.0"))
     table = ReportTable("Classes", ("class", "IoU"), rows, sortable=True)
     views = tuple((f"{w} x {h}", Image.new("RGB", (w, h), "red")) for w, h in ((520, 384), (200, 1500), (1590, 150)))
@@ -195,7 +195,7 @@ def test_in_a_browser_the_page_escapes_sorts_and_keeps_pictures_in_shape(tmp_pat
     wide = ReportTable(
         "Methods", ("method", "split", *protocols), (("random-weights", "in_distribution", *["1.0"] * 6),)
     )
-    report = PageReport("Title", "Lead", (), (wide, table), (("best", (Shown("one", views),)),))
+    report = PageReport("Title", "Lead", (), (wide, table), (("best", (GalleryItem("one", views),)),))
     write_page(tmp_path / "p.html", report)
     script = """
         const said = window.said, heads = document.querySelectorAll("table[data-sortable] th button");

@@ -1,6 +1,6 @@
 """Scenes: one to four objects on one or two stuffs, with the caption and the exact mask that belong to them.
 
-stuff ──split by a wavy line──► ground ──objects, far to near, each with light and shadow──► picture
+stuff ──split by a wavy line──► ground ──objects, far to near, each with light and shadow──► image
   mask: the stuff's class      caption: the words of all that can be seen
 """
 
@@ -16,9 +16,9 @@ from recipes.mini.scenes.objects import SIDE, ObjectLibrary
 from recipes.mini.scenes.stuff import KINDS, render
 
 SMALLEST, LARGEST = 26, 72  # pixels of an object's long side
-LARGEST_SHARE = 0.8  # of the picture's short side
+LARGEST_SHARE = 0.8  # of the image's short side
 HIDDEN = 0.4  # the most that the border, and then each later object, takes of what is left to be seen of an object
-VISIBLE = 40  # pixels that make a word true of a picture
+VISIBLE = 40  # pixels that make a word true of an image
 TRIES = 12
 
 
@@ -83,8 +83,8 @@ class SceneComposer:
     def _place(self, rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, word: str) -> None:
         """Draw one object where it hides no earlier object too much; leave it out when no place is found."""
         h, w = mask.shape
-        pictures = self.objects.pictures[word]
-        pyramid = pictures[rng.integers(len(pictures))]
+        images = self.objects.images[word]
+        pyramid = images[rng.integers(len(images))]
         long = rng.uniform(SMALLEST, min(LARGEST, LARGEST_SHARE * min(h, w)))
         flip = rng.random() < 0.5
         angle = rng.uniform(-25, 25)
@@ -124,13 +124,13 @@ def _drawn(
 ) -> np.ndarray:
     """The object on an empty h x w layer (premultiplied RGBA), its centre at (cx, cy)."""
     level = min(len(pyramid) - 1, max(0, int(np.log2(SIDE / long) + 0.25)))
-    picture = pyramid[level]
-    scale = long / max(picture.shape[:2])
-    turn = cv2.getRotationMatrix2D((picture.shape[1] / 2, picture.shape[0] / 2), angle, scale)
+    image = pyramid[level]
+    scale = long / max(image.shape[:2])
+    turn = cv2.getRotationMatrix2D((image.shape[1] / 2, image.shape[0] / 2), angle, scale)
     if flip:
-        turn = turn @ np.array([[-1, 0, picture.shape[1]], [0, 1, 0], [0, 0, 1]])
-    turn[:, 2] += (cx - picture.shape[1] / 2, cy - picture.shape[0] / 2)
-    return cv2.warpAffine(picture, turn, (w, h), flags=cv2.INTER_LINEAR)
+        turn = turn @ np.array([[-1, 0, image.shape[1]], [0, 1, 0], [0, 0, 1]])
+    turn[:, 2] += (cx - image.shape[1] / 2, cy - image.shape[0] / 2)
+    return cv2.warpAffine(image, turn, (w, h), flags=cv2.INTER_LINEAR)
 
 
 def _area(pyramid: tuple[np.ndarray, ...], long: float) -> float:

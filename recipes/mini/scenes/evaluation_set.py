@@ -29,7 +29,7 @@ SEEDS = {"in_distribution": 20_261_124, "shifted": 20_261_125}
 COUNTS = {"in_distribution": (240, "3d"), "shifted": (60, "drawing")}
 ABOUT = """# Scenes
 
-300 composed pictures of 128 x 128 pixels with exact masks: 1 to 4 emoji objects (150 words) on 1 or 2 generated stuffs
+300 composed images of 128 x 128 pixels with exact masks: 1 to 4 emoji objects (150 words) on 1 or 2 generated stuffs
 (16 words). `splits.json` names two parts:
 
 - `in_distribution` (240): objects in Microsoft's Fluent 3D style, as the shipped backbones were trained on. No scene
@@ -75,13 +75,13 @@ def write(out: Path, cache: Path) -> None:
         composer = SceneComposer(ObjectLibrary.load(cache, style=style))
         splits[split] = []
         for scene in scenes(composer, count, SEEDS[split]):
-            stem = f"scene_{number:04d}"
+            image_id = f"scene_{number:04d}"
             number += 1
-            Image.fromarray(scene.image).save(out / "images" / f"{stem}.png", optimize=True)
+            Image.fromarray(scene.image).save(out / "images" / f"{image_id}.png", optimize=True)
             mask = Image.fromarray(scene.mask, mode="P")
             mask.putpalette(palette)
-            mask.save(out / "masks" / f"{stem}.png", optimize=True)
-            splits[split].append(stem)
+            mask.save(out / "masks" / f"{image_id}.png", optimize=True)
+            splits[split].append(image_id)
     for path in sorted([*out.glob("images/*.png"), *out.glob("masks/*.png")]):
         digest.update(path.read_bytes())
     objects = len(composer.objects.words)

@@ -1,4 +1,4 @@
-"""The emoji pictures behind the object words."""
+"""The emoji images behind the object words."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import yaml
 from PIL import Image
 
 SIDE = 96  # pixels of the long side at which emoji are kept
-LEVELS = 3  # the kept picture, then halves of it, so that small objects are not aliased
+LEVELS = 3  # the kept image, then halves of it, so that small objects are not aliased
 
 
 @dataclass(frozen=True)
 class ObjectLibrary:
-    """Words, and for each the cut-out pictures that show it: float32 premultiplied RGBA in 0..1, a pyramid each."""
+    """Words, and for each the cut-out images that show it: float32 premultiplied RGBA in 0..1, a pyramid each."""
 
-    pictures: Mapping[str, tuple[tuple[np.ndarray, ...], ...]]
+    images: Mapping[str, tuple[tuple[np.ndarray, ...], ...]]
 
     @property
     def words(self) -> tuple[str, ...]:
-        return tuple(self.pictures)
+        return tuple(self.images)
 
     @classmethod
-    def from_pictures(cls, pictures: Mapping[str, list[np.ndarray]]) -> ObjectLibrary:
-        """From uint8 RGBA pictures [H, W, 4]."""
-        return cls({word: tuple(_pyramid(p) for p in own) for word, own in pictures.items()})
+    def from_images(cls, images: Mapping[str, list[np.ndarray]]) -> ObjectLibrary:
+        """From uint8 RGBA images [H, W, 4]."""
+        return cls({word: tuple(_pyramid(p) for p in own) for word, own in images.items()})
 
     @classmethod
     def load(cls, cache: Path, *, style: str = "3d", part: str = "train") -> ObjectLibrary:
         """The words of `part` (`train` or `held_out`) of objects.yaml in a `style`: `3d` (Fluent) or `drawing` (Noto).
 
-        Run `python -m recipes.mini.fetch` first. Raises FileNotFoundError naming a picture that is not there.
+        Run `python -m recipes.mini.fetch` first. Raises FileNotFoundError naming an image that is not there.
         """
         names = yaml.safe_load((Path(__file__).parent / "objects.yaml").read_text(encoding="utf-8"))[part]
         unified = {
@@ -46,8 +46,8 @@ class ObjectLibrary:
             files = [_file(cache, style, unified[short]) for short in shorts]
             found[word] = [np.asarray(Image.open(f).convert("RGBA")) for f in files if f is not None]
             if not found[word]:
-                raise FileNotFoundError(f"no {style} picture of {word!r} ({', '.join(shorts)}) below {cache}")
-        return cls.from_pictures(found)
+                raise FileNotFoundError(f"no {style} image of {word!r} ({', '.join(shorts)}) below {cache}")
+        return cls.from_images(found)
 
 
 def _file(cache: Path, style: str, unified: str) -> Path | None:

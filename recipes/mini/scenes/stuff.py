@@ -1,7 +1,7 @@
-"""Generated stuff: pictures of materials without an outline of their own (grass, sky, brick ...).
+"""Generated stuff: images of materials without an outline of their own (grass, sky, brick ...).
 
 Each kind has its own structure and range of colours; scale, colour, contrast and direction vary from call to call, so
-that a kind is known by its look and not by one picture.
+that a kind is known by its look and not by one image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Field = np.ndarray  # float32 [H, W]
 
 
 def render(kind: str, rng: Rng, height: int, width: int) -> np.ndarray:
-    """A picture of `kind`, float32 [H, W, 3] in 0..1."""
+    """An image of `kind`, float32 [H, W, 3] in 0..1."""
     return np.clip(KINDS[kind](rng, height, width), 0, 1)
 
 

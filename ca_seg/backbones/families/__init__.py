@@ -1,0 +1,1 @@
+"""The families of diffusion transformers: one file each, registered in `registry.py`."""

@@ -1,0 +1,116 @@
+"""Images in, masks out: the one rule by which an image of any size meets a grid of tokens.
+
+The short side is scaled to the backbone's resolution, both sides are rounded to whole tokens (so the shape changes by
+less than half a token), and maps are scaled back to the image's own size, bilinear:
+
+    640 x 480  ──►  176 x 128 (22 x 16 tokens of 8 pixels)  ──►  maps 22 x 16  ──►  640 x 480
+
+Video autoencoders take 4k + 1 frames and give k + 1: the first alone, then one for every four. A clip of another
+length is lengthened by its last frame, and the maps of latent frames are shared out again:
+
+    frames   0 | 1 2 3 4 | 5 6 7 8        latent frame   0 | 1 | 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import ImageOps
+from PIL.Image import Image
+from torch.nn.functional import interpolate
+
+from ca_seg.errors import UserError
+
+MOST_STRETCHED = 16  # long side to short side: the work grows with the square of it
+FRAMES = 4  # frames of one latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
+# a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, a list of them; a clip
+# [B, 3, F, H, W] in 0..1
+Images = Any
+
+
+def as_tensor(images: Images) -> torch.Tensor:
+    """Images to [B, 3, H, W] in 0..1, clips to [B, 3, F, H, W]. A list must hold images of one size."""
+    if isinstance(images, torch.Tensor):
+        batch = images[None] if images.ndim == 3 else images
+        if batch.ndim not in (4, 5) or batch.shape[1] != 3 or not batch.is_floating_point():
+            raise UserError(
+                f"images of shape {tuple(images.shape)}, {images.dtype}",
+                allowed="float [B, 3, H, W], 0..1; a video [B, 3, F, H, W]",
+            )
+        return batch
+    if isinstance(images, Sequence):
+        if not images:
+            raise UserError("no image was given")
+        parts = [as_tensor(image) for image in images]
+        sizes = {tuple(part.shape[-2:]) for part in parts}
+        if len(sizes) > 1:
+            raise UserError(f"images of {len(sizes)} sizes in one batch", fix="give them one by one, or resize them")
+        return torch.cat(parts)
+    array = np.asarray(ImageOps.exif_transpose(images).convert("RGB") if isinstance(images, Image) else images)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise UserError(f"an image of shape {array.shape}, {array.dtype}", allowed="uint8 [H, W, 3]")
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def working_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
+    """The size at which a height x width image enters the backbone."""
+    if max(height, width) > MOST_STRETCHED * min(height, width):
+        raise UserError(
+            f"an image of {width} x {height} pixels", allowed=f"sides of at most 1 : {MOST_STRETCHED}", fix="cut it"
+        )
+    scale = resolution / min(height, width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
+
+
+def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Tensor:
+    """[B, 3, H, W] to its working size; untouched where it has it already. A clip also to 4k + 1 frames."""
+    if images.ndim == 5:
+        lacking = -(images.shape[2] - 1) % FRAMES
+        whole = torch.cat([images, images[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
+        frames = resize_in(whole.transpose(1, 2).flatten(0, 1), resolution, multiple)
+        return frames.unflatten(0, (len(images), -1)).transpose(1, 2)
+    size = working_size(images.shape[-2], images.shape[-1], resolution, multiple)
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class WorkingSize:
+    """The working size of one backbone, for whoever prepares images beforehand."""
+
+    resolution: int  # of the short side
+    multiple: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Raises UserError for an image that is too stretched."""
+        return working_size(height, width, self.resolution, self.multiple)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return resize_in(images, self.resolution, self.multiple)
+
+
+def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | None = None) -> torch.Tensor:
+    """Class maps [B, K, h, w] to the image's own size; of a clip [B, K, f, h, w] to its `frames`.
+
+    In channels-last order, which is several times faster to resize and to take the largest class of.
+    """
+    if frames is not None:
+        maps = maps[:, :, None] if maps.ndim == 4 else maps
+        whole = frames == FRAMES * maps.shape[2]  # CogVideoX decodes an even number of latent frames without a first
+        latent = (torch.arange(frames) + (0 if whole else FRAMES - 1)) // FRAMES
+        each = [resize_out(maps[:, :, own], height, width) for own in latent.tolist()]
+        return torch.stack(each, dim=2)
+    ordered = maps.contiguous(memory_format=torch.channels_last)
+    return interpolate(ordered, (height, width), mode="bilinear", align_corners=False)
+
+
+def resize_maps(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[B, K, h, w] to [B, K, height, width], bilinear; untouched where it has that size already."""
+    if maps.shape[-2:] == (height, width):
+        return maps
+    return interpolate(maps, (height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,91 @@
+"""A card: everything that is said about one set of weights, in one YAML file.
+
+`ca_seg/backbones/loading/cards/NAME.yaml` names the family, where the weights are and at which revision, their licence, and
+the settings under which maps are read (layers, timestep, noise samples, resolution).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ca_seg.concept.features import SPACES
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+
+POOLING = ("first", "mean", "last")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One backbone's weights and settings. `None` or "" where a field does not apply."""
+
+    name: str
+    summary: str
+    family: str
+    licence: str
+    text: str  # the text side: "word-table", or "pipeline" (the stock pipeline's own encoders)
+    layers: tuple[int, ...]  # layers that maps read
+    timestep: float  # 0 = clean, 1 = noise
+    resolution: int  # pixels of the short side; the other side follows the image
+    multiple: int  # pixels per image token: sides are rounded to it
+    parameters: int  # of the transformer
+    noise_samples: int = 1  # noise samples per image
+    space: str = "output"
+    guidance: float = 0.0
+    phrase_pooling: str = "first"  # which of a phrase's tokens stands for it
+    text_tokens: int = 512  # how long the prompt is padded
+    folder: str = ""  # shipped weights: a folder below checkpoints/
+    checksums: dict[str, str] = field(default_factory=dict)  # sha256 of the shipped files
+    hub: str = ""  # repository on the Hugging Face hub
+    revision: str = ""  # commit of that repository
+    gated: bool = False
+    architecture: dict[str, Any] = field(default_factory=dict)  # the transformer's published constructor arguments
+    parts: dict[str, str] = field(default_factory=dict)  # folder of the repository -> a file in parts/, for plans
+    memory: str = "not measured"
+    trained: dict[str, Any] = field(default_factory=dict)  # data, objective, steps, seconds
+    limits: str = ""
+
+    def __post_init__(self) -> None:
+        check_timestep(self.timestep)
+        if self.space not in SPACES:
+            raise UnknownName("space", self.space, SPACES)
+        if self.phrase_pooling not in POOLING:
+            raise UnknownName("phrase pooling", self.phrase_pooling, POOLING)
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """A card from its file; unknown or missing keys are named."""
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(cls)}
+        for key in content:
+            if key not in known:
+                raise UnknownName(f"key in {path}", key, known)
+        content["layers"] = tuple(content["layers"])
+        try:
+            return cls(**content)
+        except TypeError as problem:
+            raise UserError(f"the card {path} is not complete: {problem}") from problem
+
+
+def check_timestep(timestep: float) -> None:
+    if not 0.0 <= timestep <= 1.0:
+        raise OutOfRange(f"timestep {timestep}", allowed="0 (clean) to 1 (noise)", fix="0.5 is the middle")
+
+
+def card_names() -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def find_card(name: str) -> Card:
+    """The card called `name`. Raises UnknownName with the nearest names."""
+    if name not in card_names():
+        raise UnknownName("backbone", name, card_names(), fix="`ca-seg zoo list` shows all")
+    return Card.read(_folder() / f"{name}.yaml")
+
+
+def _folder() -> Path:
+    return Path(str(files("ca_seg.backbones.loading"))) / "cards"

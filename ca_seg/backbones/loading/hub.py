@@ -1,0 +1,58 @@
+"""Where a card's weights are: shipped with the project, given as a local folder, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from ca_seg.backbones.loading.card import Card
+from ca_seg.errors import CorruptWeights, WeightsUnavailable
+from ca_seg.resources import resource_path
+
+
+def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
+    """The folder that holds the card's weights; only files that match `patterns` are downloaded.
+
+    Raises WeightsUnavailable with what to accept, download or give instead.
+    """
+    if local is not None:
+        if not local.is_dir():
+            raise WeightsUnavailable(f"no folder {local} with the weights of {card.name}", fix=_how(card))
+        return local
+    if card.folder:
+        return checked(card, resource_path("checkpoints", card.folder))
+    try:
+        return Path(snapshot_download(card.hub, revision=card.revision, allow_patterns=patterns))
+    except (GatedRepoError, RepositoryNotFoundError) as problem:
+        raise WeightsUnavailable(
+            f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how(card)
+        ) from problem
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
+        raise WeightsUnavailable(
+            f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}", fix=_how(card)
+        ) from problem
+
+
+def cache_folder() -> Path:
+    """Where ca_seg keeps what can be made again: $CA_SEG_CACHE, or ~/.cache/ca_seg."""
+    return Path(os.environ.get("CA_SEG_CACHE") or Path.home() / ".cache" / "ca_seg")
+
+
+def checked(card: Card, folder: Path) -> Path:
+    """`folder`, after its files were compared with the card's checksums."""
+    for name, expected in card.checksums.items():
+        file = folder / name
+        if not file.exists():
+            raise WeightsUnavailable(f"{file} is missing", fix="restore it from the repository")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            raise CorruptWeights(f"{file} is not the file that the card {card.name} names (checksum)", fix="restore it")
+    return folder
+
+
+def _how(card: Card) -> str:
+    accept = f"accept the licence of {card.hub} on its page and log in with `hf auth login`, or " if card.gated else ""
+    return f"{accept}give a local copy with --model.weights FOLDER (the diffusers layout: transformer/, vae/, ...)"

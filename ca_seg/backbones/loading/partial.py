@@ -1,0 +1,113 @@
+"""Read only the blocks that are wanted from a transformer's safetensors files.
+
+Maps of FLUX.1's double blocks need 6.45 of its 11.9 billion parameters. The model is built without memory for its
+parameters, the blocks after the last wanted layer are taken out, and the tensors of what is left are read shard by
+shard:
+
+    transformer_blocks.0 .. last     read
+    blocks after the last layer      never touched
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from ca_seg.backbones.families.base import Family, SkippedBlock
+from ca_seg.backbones.families.registry import diffusers_class
+from ca_seg.errors import CorruptWeights, OutOfRange, WeightsUnavailable
+
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+SINGLE = "diffusion_pytorch_model.safetensors"
+
+
+def build(family: Family, config: dict[str, Any], keep_layers: int | None = None, *, tables: bool = True) -> nn.Module:
+    """The family's transformer with its parameters on the meta device, and without the blocks after `keep_layers`.
+
+    What is computed and not read (tables of places and frequencies) is real; without `tables` it is not, which is
+    faster, and enough to count. Raises OutOfRange.
+    """
+    with init_empty_weights(include_buffers=False) if tables else torch.device("meta"):
+        transformer = diffusers_class(family, family.transformer).from_config(config)
+    return transformer if keep_layers is None else skip_later_blocks(family, transformer, keep_layers)
+
+
+def skip_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) -> nn.Module:
+    """`transformer` with `Absent` in the place of every block after the first `keep_layers`."""
+    total = len(family.blocks(transformer))
+    if not 1 <= keep_layers <= total:
+        raise OutOfRange(f"last_layer {keep_layers - 1}", allowed=f"0 to {total - 1}")
+    number = 0
+    for name in family.block_lists:
+        blocks = getattr(transformer, name)
+        for place in range(len(blocks)):
+            if number >= keep_layers:
+                blocks[place] = SkippedBlock()
+            number += 1
+    return transformer
+
+
+def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
+    """Fill `model` (on the meta device) from the safetensors in `folder`; files' other tensors are not read.
+
+    Raises WeightsUnavailable when a file is missing, CorruptWeights when one cannot be read, a tensor is missing or
+    has another shape.
+    """
+    for state in wanted_tensors(model, folder, dtype, device):
+        model.load_state_dict(state, assign=True, strict=False)
+    return model.to(device)
+
+
+def wanted_tensors(
+    model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The tensors of `model`'s state dict, shard by shard, each checked for its shape. Errors as `read_into`."""
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for file, names in _places(folder, wanted).items():
+        state = {}
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as shard:
+                held = set(shard.keys())
+                for name in names:
+                    if name not in held:
+                        raise CorruptWeights(f"{file} lacks the tensor {name}", fix="download it again")
+                    state[name] = shard.get_tensor(name).to(dtype)
+        except SafetensorError as problem:
+            raise CorruptWeights(f"{file} cannot be read ({problem})", fix="download it again") from problem
+        for name, tensor in state.items():
+            if tensor.shape != wanted[name]:
+                raise CorruptWeights(
+                    f"{name} in {file} has shape {tuple(tensor.shape)}",
+                    allowed=str(tuple(wanted[name])),
+                    fix="these are the weights of another model",
+                )
+        yield state
+
+
+def _places(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]]:
+    """Which file holds which of the wanted tensors."""
+    index, single = folder / INDEX, folder / SINGLE
+    if single.exists():
+        return {single: list(wanted)}
+    if not index.exists():
+        raise WeightsUnavailable(f"no weights in {folder}", allowed=f"{SINGLE}, or {INDEX} and its shards")
+    try:
+        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CorruptWeights(f"{index} is not an index of shards ({problem})", fix="download it again") from problem
+    places: dict[Path, list[str]] = {}
+    for name in wanted:
+        if name not in where:
+            raise CorruptWeights(f"{index} does not list the tensor {name}", fix="download it again")
+        file = folder / where[name]
+        if file.parent != folder or not file.exists():
+            raise WeightsUnavailable(f"the shard {where[name]} named in {index} is not there", fix="download it again")
+        places.setdefault(file, []).append(name)
+    return places

@@ -1,0 +1,124 @@
+"""How much memory a backbone will take, before anything is loaded: its published architecture, built without memory.
+
+1  text encoders   once per vocabulary, then freed      ┐
+2  transformer     blocks 0 .. last layer               ├─ what must fit on a GPU: the larger of 1 + 3 and
+3  autoencoder                                          │  2 + 3 + 4 (activations come on top, not counted)
+4  recording       keys, values, outputs of an image    ┘
+
+A plain transformer waits in main memory while words are encoded; a quantised one stays on the GPU: then 1 + 2 + 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import transformers
+import yaml
+from accelerate import init_empty_weights
+from torch import nn
+
+from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.loading.card import Card, find_card
+from ca_seg.backbones.loading.partial import build
+from ca_seg.backbones.loading.profiles import Profile, find_profile
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parameters, and bytes under a profile."""
+
+    card: Card
+    profile: Profile
+    resolution: int
+    last_layer: int
+    transformer: int  # parameters of the kept blocks and of what is around them
+    transformer_bytes: int
+    text: dict[str, int]  # bytes of each text encoder
+    autoencoder_bytes: int
+    recording_bytes: int  # of one square image, one noise sample at one timestep
+
+    @property
+    def peak_bytes(self) -> int:
+        beside = self.autoencoder_bytes + (self.transformer_bytes if self.profile.quantised else 0)
+        maps = self.transformer_bytes + self.autoencoder_bytes + self.recording_bytes
+        return max(sum(self.text.values()) + beside, maps)
+
+
+def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, resolution: int | None = None) -> Plan:
+    """The plan of card `name` under a precision profile. Raises UnknownName, OutOfRange."""
+    card, profile = find_card(name), find_profile(precision)
+    if not card.architecture:
+        raise UserError(f"{name} ships with its weights and has no plan", fix="`ca-seg zoo show` says its memory")
+    last = max(card.layers) if last_layer is None else last_layer
+    side = card.resolution if resolution is None else resolution
+    if side < card.multiple:
+        raise OutOfRange(f"resolution {side}", allowed=f"{card.multiple} pixels or more")
+    linear, other, width = _counts(name, last)
+    sizes = {folder: part_parameters(part) for folder, part in card.parts.items()}
+    size = profile.dtype.itemsize
+    tokens = round(side / card.multiple) ** 2
+    return Plan(
+        card,
+        profile,
+        side,
+        last,
+        linear + other,
+        round(linear * profile.linear_bytes + other * profile.dtype.itemsize),
+        {folder: count * size for folder, count in sizes.items() if folder.startswith("text_encoder")},
+        sizes["vae"] * size,
+        3 * (last + 1) * tokens * width * size,
+    )
+
+
+def part_names() -> list[str]:
+    """The text encoders and autoencoders that cards name."""
+    return sorted(file.stem for file in _parts().glob("*.yaml"))
+
+
+def part_parameters(name: str, *, count: bool = False) -> int:
+    """Parameters of a text encoder or autoencoder, as its file says; with `count`, counted in what its config makes."""
+    if name not in part_names():
+        raise UnknownName("part", name, part_names())
+    part = yaml.safe_load((_parts() / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _counted(part) if count else part["parameters"]
+
+
+def _counted(part: dict[str, Any]) -> int:
+    with init_empty_weights():
+        if part["library"] == "diffusers":
+            model = getattr(diffusers, part["class"]).from_config(part["config"])
+        else:
+            kind = getattr(transformers, part["class"])
+            model = kind(kind.config_class(**part["config"]))
+    if part["library"] == "transformers":
+        model.tie_weights()
+    return sum(p.numel() for p in model.parameters())
+
+
+@cache
+def _counts(name: str, last_layer: int) -> tuple[int, int, int]:
+    """Weights of linear layers, and other parameters, of the blocks 0 .. `last_layer` and around them; the width."""
+    card = find_card(name)
+    family = FAMILIES[card.family]
+    transformer = build(family, card.architecture, last_layer + 1, tables=False)
+    linear = sum(m.weight.numel() for m in transformer.modules() if isinstance(m, nn.Linear))
+    every = sum(p.numel() for p in transformer.parameters())
+    return linear, every - linear, _width(family.attentions(transformer)[0])
+
+
+def _width(attention: nn.Module) -> int:
+    """Of all heads of an attention together."""
+    fused = getattr(attention, "to_q", None)
+    return fused.out_features if fused is not None else attention.inner_dim  # type: ignore[return-value,union-attr]
+
+
+def _parts() -> Path:
+    return Path(str(files("ca_seg.backbones.loading"))) / "parts"

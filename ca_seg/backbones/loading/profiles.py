@@ -1,0 +1,153 @@
+"""In what numbers a transformer's weights are kept: plain floats, or quantised by a library through diffusers.
+
+    fp32 bf16 fp16                       plain
+    bnb-nf4 bnb-int8                     bitsandbytes
+    ao-int8 ao-fp8                       torchao, weights only
+    FILE.gguf (see `weights`)            GGUF, through diffusers' single-file loading
+
+Quantised weights are read lean as well: block by block from the shards, only the wanted ones, each turned into its
+quantised form on the way in. Activations are bfloat16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.model_loading_utils import load_model_dict_into_meta
+from torch import nn
+
+from ca_seg.backbones.families.base import Family
+from ca_seg.backbones.families.registry import diffusers_class
+from ca_seg.backbones.loading.partial import read_into, wanted_tensors
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way to keep weights. `linear_bytes` is what a weight of a linear layer takes, scales included."""
+
+    name: str
+    dtype: torch.dtype  # of activations, and of all weights that are not quantised
+    library: str = ""  # the package that quantises; "" for plain floats
+    linear_bytes: float = 0.0
+
+    @property
+    def quantised(self) -> bool:
+        return bool(self.library)
+
+
+# NF4: 4 bits and a 32-bit scale for every 64 weights (bitsandbytes' block size); int8 and fp8: a scale a row, left out
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        *(Profile(name, dtype, linear_bytes=dtype.itemsize) for name, dtype in DTYPES.items()),
+        Profile("bnb-nf4", torch.bfloat16, "bitsandbytes", 0.5 + 4 / 64),
+        Profile("bnb-int8", torch.bfloat16, "bitsandbytes", 1.0),
+        Profile("ao-int8", torch.bfloat16, "torchao", 1.0),
+        Profile("ao-fp8", torch.bfloat16, "torchao", 1.0),
+    )
+}
+
+
+def find_profile(name: str) -> Profile:
+    """Raises UnknownName."""
+    if name not in PROFILES:
+        raise UnknownName("precision", name, PROFILES)
+    return PROFILES[name]
+
+
+def read_quantised(model: nn.Module, folder: Path, profile: Profile, device: str) -> nn.Module:
+    """Fill `model` (on the meta device) from `folder`, quantising linear layers. Errors as `lean.read_into`.
+
+    Raises UserError where the profile's library is not installed.
+    """
+    if not profile.quantised:
+        return read_into(model, folder, profile.dtype, device)
+    from diffusers.quantizers import DiffusersAutoQuantizer  # only here: it imports the quantising libraries
+
+    quantizer = DiffusersAutoQuantizer.from_config(_config(profile), pre_quantized=False)
+    place = {"": device}
+    if profile.library == "torchao" or device != "cpu":  # bitsandbytes runs on a CPU, though diffusers' check says no
+        quantizer.validate_environment(torch_dtype=profile.dtype)
+    quantizer.update_torch_dtype(profile.dtype)
+    quantizer.preprocess_model(model=model, device_map=place, keep_in_fp32_modules=[])
+    for state in wanted_tensors(model, folder, profile.dtype, "cpu"):
+        load_model_dict_into_meta(model, state, dtype=profile.dtype, hf_quantizer=quantizer, device_map=place)
+    quantizer.postprocess_model(model)
+    model.hf_quantizer = quantizer
+    return model.to(device)
+
+
+def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """A transformer from a GGUF file, by diffusers; `folder`/transformer/config.json says its architecture.
+
+    Raises WeightsUnavailable for a missing file, CorruptWeights for one that is not it, UserError where GGUF cannot be
+    read.
+    """
+    if not file.is_file():
+        raise WeightsUnavailable(f"no file {file}", fix="give a .gguf file of the transformer")
+    try:
+        from diffusers import GGUFQuantizationConfig
+
+        return diffusers_class(family, family.transformer).from_single_file(
+            str(file),
+            config=str(folder),
+            subfolder="transformer",
+            quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
+            torch_dtype=dtype,
+        )
+    except (ImportError, AttributeError) as problem:
+        raise UserError(f"{file} cannot be used ({problem})", fix="pip install gguf") from problem
+    except (ValueError, KeyError, OSError, RuntimeError) as problem:
+        raise CorruptWeights(f"{file} cannot be read ({str(problem).splitlines()[0]})") from problem
+
+
+def offloaded(transformer: nn.Module, device: str) -> nn.Module:
+    """The transformer in main memory, its blocks brought to `device` one after the other, by diffusers."""
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(transformer, torch.device(device), offload_type="block_level", num_blocks_per_group=1)
+    return transformer
+
+
+def _config(profile: Profile) -> Any:
+    try:
+        return _CONFIGS[profile.name](profile.dtype)
+    except ImportError as problem:
+        raise UserError(
+            f"the precision {profile.name} needs {profile.library} ({problem})", fix=f"pip install {profile.library}"
+        ) from problem
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from diffusers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _int8(dtype: torch.dtype) -> Any:
+    from diffusers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def _ao_int8(dtype: torch.dtype) -> Any:
+    from diffusers import TorchAoConfig
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def _ao_fp8(dtype: torch.dtype) -> Any:
+    from diffusers import TorchAoConfig
+    from torchao.quantization import Float8WeightOnlyConfig
+
+    return TorchAoConfig(Float8WeightOnlyConfig())
+
+
+_CONFIGS = {"bnb-nf4": _nf4, "bnb-int8": _int8, "ao-int8": _ao_int8, "ao-fp8": _ao_fp8}

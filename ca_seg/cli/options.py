@@ -1,0 +1,193 @@
+"""The options of a settings class by name, and the ways in which users write them.
+
+    --model.backbone mini      the option's full name, as in config files
+    --backbone mini            short: where only one group has an option of that name
+    --save-predictions         dashes for underscores; a yes-or-no option needs no "true"
+    --no-report                the opposite
+    --layers 2 3               a list without brackets
+    --device cuda              the trainer's accelerator, where the command has a trainer
+    --model.samples 4          a former name: still read, with a line on stderr
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+FORMER = {  # former names, of options and of the keys of config files
+    "model.samples": "model.noise_samples",
+    "model.heads": "model.per_head",
+    "samples": "noise_samples",
+    "heads": "per_head",
+    "timestep": "timesteps",
+    "grid.samples": "grid.noise_samples",
+    "keeping": "checkpoint",
+    "keeping.keep": "checkpoint.keep",
+    "keeping.patience": "checkpoint.patience",
+    "keeping.tensorboard": "checkpoint.tensorboard",
+    "least_pixels": "min_pixels",
+    "pictures": "images",
+}
+FORMER_VALUES = {  # former values by option
+    ("data.name", "pictures"): "images",
+    ("confidence", "max_share"): "max_probability",
+    ("measure", "max_share"): "max_probability",
+    ("model.loss_at", "picture"): "image",
+    ("data.augment", "pictures"): "images",
+}
+PASSED_ON = ("config-file", "config_file", "print_config", "help")
+
+
+def options_of(settings: type, prefix: str = "") -> dict[str, Any]:
+    """The type of every option of a settings dataclass, nested ones joined by dots; `dict` fields count as one."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(settings)
+    for field in fields(settings):
+        kind = hints[field.name]
+        if is_dataclass(kind):
+            found |= options_of(kind, f"{prefix}{field.name}.")
+        else:
+            found[prefix + field.name] = kind
+    return found
+
+
+def is_list(kind: Any) -> bool:
+    """Whether an option takes several values: list[str], tuple[int, ...], or one of them or None."""
+    return any(get_origin(part) in (list, tuple) for part in _parts(kind))
+
+
+def is_bool(kind: Any) -> bool:
+    return bool in _parts(kind)
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(part for part in get_args(kind) if part is not NoneType)
+    return (kind,)
+
+
+class Dialect:
+    """Rewrites the arguments of one command to the full names that its parser knows."""
+
+    def __init__(self, options: Mapping[str, Any], *, trainer: bool = False) -> None:
+        self.options, self.trainer = dict(options), trainer
+        self.short = _short_names(options)
+
+    def rewrite(self, arguments: Sequence[str]) -> list[str]:
+        """Every option with its full name and its value beside it; what is no option stays where it was."""
+        result: list[str] = []
+        waiting = list(arguments)
+        while waiting:
+            argument = waiting.pop(0)
+            if argument == "--":
+                return [*result, *waiting]
+            if not argument.startswith("--") or argument.partition("=")[0].lstrip("-") in PASSED_ON:
+                result.append(argument)
+                continue
+            written, equals, value = argument[2:].partition("=")
+            name, negated = self.full_name(written)
+            kind = self.options.get(name)
+            if negated:
+                result += [f"--{name}", "false"]
+            elif kind is None or equals:
+                result += [f"--{name}", value] if equals else [f"--{name}"]
+            elif is_bool(kind):
+                given = waiting.pop(0) if waiting and waiting[0].lower() in ("true", "false") else "true"
+                result += [f"--{name}", given]
+            elif is_list(kind):
+                result += [f"--{name}", _as_list(_values(waiting))]
+            else:
+                result.append(f"--{name}")
+            if not negated and len(result) >= 1 and result[-1] == f"--{name}" and waiting:
+                result.append(former_value(name, waiting.pop(0)))
+        return result
+
+    def full_name(self, written: str) -> tuple[str, bool]:
+        """An option's full name, and whether "no-" stands before it. An unknown name is given back as it is."""
+        name = written.replace("-", "_")
+        for candidate, negated in ((name, False), (name.removeprefix("no_"), name.startswith("no_"))):
+            candidate = former_name(candidate, self)
+            if candidate in self.options:
+                return candidate, negated
+            if candidate in self.short:
+                return self.short[candidate], negated
+            last = candidate.partition(".")[2]
+            if candidate.startswith(("model.", "data.")) and last in self.options:
+                return last, negated
+        if name == "device" and self.trainer:
+            return "trainer.accelerator", False
+        return (name if name.startswith("trainer.") else written), False
+
+
+def former_name(name: str, dialect: Dialect | None = None) -> str:
+    """The present name of an option or key; says so on stderr where it has changed."""
+    if name not in FORMER or (dialect is not None and (name in dialect.options or name in dialect.short)):
+        return name
+    _note(f"{name} is now {FORMER[name]}")
+    return FORMER[name]
+
+
+def former_value(option: str, value: Any) -> Any:
+    """The present value of an option; says so on stderr where it has changed."""
+    if not isinstance(value, str) or (option, value) not in FORMER_VALUES:
+        return value
+    _note(f"{option} {value} is now {FORMER_VALUES[option, value]}")
+    return FORMER_VALUES[option, value]
+
+
+def present_keys(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The content of a config file with former keys and values replaced."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{above}{key}"
+        if name in FORMER:
+            name = former_name(name)
+        key = name.removeprefix(above)
+        result[key] = present_keys(value, f"{name}.") if isinstance(value, Mapping) else former_value(name, value)
+    return result
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _short_names(options: Iterable[str]) -> dict[str, str]:
+    """The last part of each nested option, where no other has the same."""
+    names: dict[str, list[str]] = {}
+    for option in options:
+        names.setdefault(option.rpartition(".")[2], []).append(option)
+    return {short: full[0] for short, full in names.items() if len(full) == 1 and short not in options}
+
+
+def _values(waiting: list[str]) -> list[str]:
+    """Takes the values up to the next option; negative numbers are values."""
+    taken: list[str] = []
+    while waiting and not (waiting[0].startswith("-") and not _is_number(waiting[0])):
+        taken.append(waiting.pop(0))
+        if taken[0].startswith(("[", "null")):
+            break
+    return taken
+
+
+def _as_list(values: Sequence[str]) -> str:
+    """As JSON; what was written with brackets stays."""
+    if len(values) == 1 and values[0].startswith(("[", "null")):
+        return values[0]
+    return json.dumps([_number(value) for value in values])
+
+
+def _is_number(text: str) -> bool:
+    return isinstance(_number(text), int | float)
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

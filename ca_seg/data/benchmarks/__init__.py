@@ -1,0 +1,1 @@
+"""Published datasets, each read as its authors released it."""

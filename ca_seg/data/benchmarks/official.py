@@ -1,0 +1,95 @@
+"""What the readers of official releases share: where a release lies, its lists, and its classes as a data file.
+
+ca_seg/data/benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from ca_seg.data.classes import ClassList
+from ca_seg.data.dataset import Pair
+from ca_seg.errors import BadDataset, UnknownName
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """What is asked for each class beside its own name, for `Vocabulary.from_names`."""
+
+    synonyms: dict[str, list[str]]
+    background: str | None = None
+
+
+def class_list(name: str) -> ClassList:
+    """The classes of class_lists/NAME.yaml."""
+    content = _content(name)
+    classes = dict(sorted(content["classes"].items()))
+    return ClassList(tuple(classes.values()), tuple(classes), tuple(content["ignore"]), (), content["source"])
+
+
+def class_words(name: str) -> ClassWords:
+    """Synonyms of its classes; the background's are its background words."""
+    content = _content(name)
+    synonyms = dict(content.get("synonyms", {}))
+    background = content.get("background")
+    if background is not None:
+        synonyms[background] = list(content["background_words"])
+    return ClassWords(synonyms, background)
+
+
+def release(root: str | None, name: str, inside: Sequence[str], marks: Sequence[str], how: str) -> Path:
+    """The folder of a release: `root` itself or one `inside` it, that has all of `marks`.
+
+    Raises BadDataset saying how to get it, or which part is missing.
+    """
+    if root is None:
+        raise BadDataset(f"the dataset {name!r} needs a folder", fix=f"give its root; {how}")
+    if not Path(root).is_dir():
+        raise BadDataset(f"there is no dataset folder {root}", fix=how)
+    places = [Path(root), *(Path(root) / part for part in inside)]
+    best = max(places, key=lambda place: sum((place / mark).exists() for mark in marks))
+    missing = [mark for mark in marks if not (best / mark).exists()]
+    if missing:
+        raise BadDataset(f"{best} has no {missing[0]}", fix=how)
+    return best
+
+
+def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
+    """The first word of every line of a split's list. Raises UnknownName, BadDataset for a name that is a path."""
+    known = sorted(known)
+    if split not in known:
+        raise UnknownName("split", split, known, fix=f"see {file.parent}")
+    names = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [name for name in names if not name.startswith("#")]
+    for name in names:
+        if name in (".", "..") or any(mark in name for mark in "/\\\0"):
+            raise BadDataset(f"{file} lists {name!r}", allowed="names without a folder")
+    if len(set(names)) != len(names) or not names:
+        raise BadDataset(f"{file} lists nothing, or a name twice")
+    return names
+
+
+def pairs_of(names: Sequence[str], images: Path, image_end: str, masks: Path, mask_end: str) -> list[Pair]:
+    """Pairs by name. Raises BadDataset for the first file that is missing."""
+    pairs = [Pair(name, images / f"{name}{image_end}", masks / f"{name}{mask_end}") for name in names]
+    for pair in pairs:
+        for file in (pair.image, pair.mask):
+            if not file.is_file():
+                raise BadDataset(f"{file} is missing", fix="unpack the release again: it is not whole")
+    return pairs
+
+
+def check_count(found: int, official: int | None, what: str) -> None:
+    """Raises BadDataset when a part of a release has another number of images than was published."""
+    if official is not None and found != official:
+        raise BadDataset(f"{what} has {found} images", allowed=f"{official}", fix="unpack the release again")
+
+
+def _content(name: str) -> dict:
+    folder = Path(str(files("ca_seg.data.benchmarks"))) / "class_lists"
+    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Users' own images and masks, in the formats of common tools."""

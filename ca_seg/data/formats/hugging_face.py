@@ -1,0 +1,86 @@
+"""A Hugging Face dataset on disk (`save_to_disk`): a column of images and a column of masks of ids.
+
+DIR/                 what `save_to_disk` wrote: one dataset, or one folder a split
+DIR/classes.json     {"ignore": [255], "classes": {"0": "cat", ...}}
+
+The cells are read as files are (`read.py`): any depth, palette and EXIF orientation; a broken one costs one image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ca_seg.data.classes import read_classes
+from ca_seg.data.dataset import Pair, SegmentationDataset
+from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+
+HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
+MASKS = ("annotation", "label", "mask", "labels")
+
+
+class HuggingFace(SegmentationDataset):
+    """Rows of `table`; images have no files of their own: `image_path` is DIR/000000 and so on, by their row."""
+
+    def __init__(self, root: Path, split: str | None, table: Any) -> None:
+        from datasets import Image
+
+        masks = [name for name in MASKS if name in table.column_names]
+        if "image" not in table.column_names or not masks:
+            raise BadDataset(f"{root} has columns {', '.join(table.column_names)}", allowed=f"image and one of {MASKS}")
+        for column in ("image", masks[0]):
+            if not isinstance(table.features[column], Image):
+                raise BadDataset(f"the column {column!r} of {root} is {table.features[column]}", allowed="Image()")
+            table = table.cast_column(column, Image(decode=False))
+        self._table, self._mask = table, masks[0]
+        pairs = [Pair(f"{i:06d}", root / f"{i:06d}", root / f"{i:06d}") for i in range(len(table))]
+        super().__init__(root, split, read_classes(root / "classes.json"), pairs)
+
+    def read_image(self, index: int) -> torch.Tensor:
+        return read_image(self._cell(index, "image"))
+
+    def image_bytes(self, index: int) -> bytes:
+        return self._cell(index, "image").getvalue()
+
+    def read_ids(self, index: int) -> np.ndarray:
+        return read_mask(self._cell(index, self._mask))
+
+    def size(self, index: int) -> tuple[int, int]:
+        return read_size(self._cell(index, "image"))
+
+    def _cell(self, index: int, column: str) -> HeldFile:
+        name = f"{column} of {self.image_path(index)}"
+        cell = self._table[int(self._pairs[index].image_id)][column]
+        if cell is None or cell["bytes"] is None:
+            raise UnreadableImage(f"{name} is empty, or only a path", fix="write the set again with save_to_disk")
+        return HeldFile(cell["bytes"], name)
+
+
+def _open(root: str | None, split: str | None) -> SegmentationDataset:
+    if root is None:
+        raise BadDataset("the dataset 'hugging-face' needs a folder", fix=f"give its root; {HOW}")
+    try:
+        from datasets import DatasetDict, load_from_disk
+    except ImportError as problem:
+        raise UserError(
+            "the dataset 'hugging-face' needs the package datasets", fix="pip install datasets"
+        ) from problem
+    try:
+        found = load_from_disk(root)
+    except (OSError, ValueError) as problem:
+        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW) from problem
+    if isinstance(found, DatasetDict):
+        if split not in found:
+            raise UnknownName("split", str(split), found)
+        found = found[split]
+    elif split is not None:
+        raise BadDataset(f"{root} is one dataset without splits, and not split {split!r}", fix="ask for no split")
+    return HuggingFace(Path(root), split, found)
+
+
+ENTRIES = (DatasetEntry("hugging-face", "a Hugging Face dataset on disk", HOW, _open),)

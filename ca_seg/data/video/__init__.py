@@ -1,0 +1,1 @@
+"""Videos: frames of a file or folder, and clips in the DAVIS layout."""

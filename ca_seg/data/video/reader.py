@@ -1,0 +1,72 @@
+"""A video as frames: a video file, or a folder of images in the order of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import torch
+
+from ca_seg.data.read import read_image
+from ca_seg.errors import UnreadableImage, UserError
+
+FIX = "give a video file or a folder of frames"
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def frame_rate(path: Path, default: float = 24.0) -> float:
+    """Frames a second as the file says; `default` for a folder of images."""
+    if path.is_dir():
+        return default
+    with _opened(path) as video:
+        return float(video.streams.video[0].average_rate or default)
+
+
+def video_frames(path: Path, at_once: int) -> Iterator[torch.Tensor]:
+    """Frames as float32 [F, 3, H, W] in 0..1, F at most `at_once`; one piece is in memory at a time.
+
+    Raises UserError for a folder without images or with images of several sizes, UnreadableImage for a file that
+    is no video or breaks off.
+    """
+    piece: list[torch.Tensor] = []
+    for frame in _folder_frames(path) if path.is_dir() else _file_frames(path):
+        if piece and frame.shape != piece[0].shape:
+            raise UserError(f"{path} has frames of several sizes", fix="bring them to one size")
+        piece.append(frame)
+        if len(piece) == at_once:
+            yield torch.stack(piece)
+            piece = []
+    if piece:
+        yield torch.stack(piece)
+
+
+def _folder_frames(folder: Path) -> Iterator[torch.Tensor]:
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+    if not files:
+        raise UserError(f"{folder} has no images", allowed=", ".join(IMAGES))
+    return map(read_image, files)
+
+
+def _file_frames(path: Path) -> Iterator[torch.Tensor]:
+    with _opened(path) as video:
+        try:
+            for frame in video.decode(video=0):
+                yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).float() / 255
+        except av.FFmpegError as problem:
+            raise UnreadableImage(f"{path} breaks off ({problem})", fix="replace the file") from problem
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    if not path.exists():
+        raise UnreadableImage(f"there is no video {path}")
+    try:
+        video = av.open(str(path))
+    except av.FFmpegError as problem:
+        raise UnreadableImage(
+            f"{path} is not a video ({problem})", fix="give a video file or a folder of frames"
+        ) from problem
+    if not video.streams.video:
+        video.close()
+        raise UnreadableImage(f"{path} has no images", fix=FIX)
+    return video

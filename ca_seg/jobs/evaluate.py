@@ -1,0 +1,246 @@
+"""Zero-shot evaluation: methods x splits of a dataset, scored under both protocols.
+
+methods   the evaluated one, the same without refinement, those to compare
+splits    each a part of the dataset
+
+Every method is opened, scored on every split and released before the next is loaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.loading.card import find_card
+from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.data.settings import EvaluationData, data_named
+from ca_seg.errors import UserError
+from ca_seg.evaluation.expectations import check_expected, check_pairs
+from ca_seg.evaluation.gallery import galleries
+from ca_seg.evaluation.predictions import PredictionWriter
+from ca_seg.evaluation.progress import Progress
+from ca_seg.evaluation.results import EvaluationResults, Gallery, results_content
+from ca_seg.evaluation.run import SplitScores, score
+from ca_seg.fingerprint import fingerprint
+from ca_seg.heads.trained import TrainedHead, load_head
+from ca_seg.jobs.plain import plain
+from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.json_file import write_json
+from ca_seg.predictors.predictor import Predictor, Refine
+from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
+from ca_seg.predictors.settings import MethodSettings
+from ca_seg.refine.steps import Refinement, refine_by
+
+ALL = "all"  # the name of the split where the dataset is scored as a whole
+UNREFINED = "without refinement"  # the row of the same method with every refinement step off
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Options of an evaluation.
+
+    Args:
+        model: the evaluated method
+        data: the images
+        refine: steps between class maps and mask
+        unrefined: with refinement, also score the method without it
+        compare: further methods: backbones of the zoo, random-weights, random-maps, one-class, colour-clusters
+        expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
+        save_predictions: write OUT/predictions/PROTOCOL/IMAGE_ID.png
+        report: make a page with overlays and heat maps
+        seed: of the noise
+        out: the folder of results, predictions, page and progress; None: nothing is written
+        trainer: arguments of Lightning's Trainer
+    """
+
+    model: MethodSettings = field(default_factory=MethodSettings)
+    data: EvaluationData = field(default_factory=EvaluationData)
+    refine: Refinement = field(default_factory=Refinement)
+    unrefined: bool = True
+    compare: list[str] = field(default_factory=list)
+    expect: dict[str, Any] = field(default_factory=dict)
+    save_predictions: bool = False
+    report: bool = True
+    seed: int = 0
+    out: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the results."""
+
+    name: str
+    open: Callable[[SegmentationDataset], Predictor]
+    per_split: bool = False  # it depends on the dataset, and is opened anew for each split
+    refine: Refine | None = None
+    calibrated: bool = True  # its maps are probabilities, so that calibration can be measured
+    evaluated: bool = False  # its predictions are saved, its images shown
+
+
+def evaluate(
+    model: str | Backbone | MethodSettings | None = None,
+    data: str | Path | EvaluationData | None = None,
+    settings: EvaluationSettings | None = None,
+    *,
+    device: str | None = None,
+    out: str | Path | None = None,
+    announce: Callable[[str], None] = lambda text: None,
+) -> EvaluationResults:
+    """Score a method on a dataset, zero-shot or through a trained head.
+
+    Two protocols are scored in one run: `oracle-presence` offers each image only the classes that it shows, as every
+    published figure of a diffusion transformer does; `full-vocabulary` offers all classes of the dataset.
+
+    Args:
+        model: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
+        settings: all other options
+        device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
+        out: a folder to write to, in place of `settings.out`; an interrupted run continues from what is in it
+        announce: called with a line when a method starts on a split
+
+    Returns:
+        The results; in several processes the content of all but the first is empty.
+
+    Raises:
+        UserError: for settings, data or weights that cannot be used
+
+    Example:
+        >>> results = ca_seg.evaluate("mini", "scenes")
+        >>> results.metrics["full-vocabulary"]["miou"]
+    """
+    settings = settings or EvaluationSettings(report=False)
+    loaded = model if isinstance(model, Backbone) else None
+    if isinstance(model, MethodSettings):
+        settings = replace(settings, model=model)
+    elif model is not None:
+        name = model.card.name if isinstance(model, Backbone) else model
+        settings = replace(settings, model=replace(settings.model, backbone=name))
+    if data is not None:
+        settings = replace(settings, data=data_named(data, EvaluationData))
+    trainer_arguments = settings.trainer | trainer_options(device)
+    settings = replace(settings, trainer=trainer_arguments, out=settings.out if out is None else str(out))
+    return _evaluate(settings, loaded, announce)
+
+
+def _evaluate(
+    settings: EvaluationSettings, loaded: Backbone | None, announce: Callable[[str], None]
+) -> EvaluationResults:
+    start, model = time.monotonic(), settings.model
+    folder = None if settings.out is None else Path(settings.out)
+    model.check()
+    find_card(model.backbone)
+    head = load_head(model.head, backbone=model.backbone) if model.head else None
+    check_methods(settings.compare)
+    check_pairs(settings.expect)
+    if settings.save_predictions and folder is None:
+        raise UserError("predictions are to be saved, and there is no folder", fix="give out")
+    pl.seed_everything(settings.seed, verbose=False)
+    trainer = new_trainer(settings.trainer, **INFERENCE)
+    data = {split or ALL: settings.data.module(split) for split in settings.data.parts()}
+    first_split = next(iter(data.values()))
+    classes = first_split.class_list.names
+    if head is not None:
+        head.class_indices(classes)  # an unknown class ends the run before anything is computed
+    device = str(trainer.strategy.root_device)
+    writer = None
+    if settings.save_predictions and folder is not None:
+        writer = PredictionWriter(folder / "predictions", first_split.class_list)
+
+    scores: dict[str, dict[str, SplitScores]] = {}
+    readouts: dict[str, Any] = {}
+    gallery: Gallery = ()
+    settings_name = _settings_name(settings)
+    methods = list(_methods(settings, head, loaded, classes, device))
+    for method in methods:
+        scores[method.name], predictor = {}, None
+        for split, part in data.items():
+            announce(f"{method.name} on {split}")
+            if predictor is None or method.per_split:
+                predictor = method.open(part.dataset(part.split))
+            progress = None
+            if folder is not None:
+                file = f"{method.name}-{split}-{trainer.global_rank}.safetensors"
+                progress = Progress(folder / "progress" / file, settings_name)
+            scores[method.name][split] = score(
+                trainer,
+                predictor,
+                part,
+                seed=settings.seed,
+                synonyms=settings.data.synonyms(model.synonyms),
+                template=model.template,
+                refine=method.refine,
+                calibrated=method.calibrated,
+                progress=progress,
+                save_mask=writer if method.evaluated else None,
+            )
+        assert predictor is not None
+        if predictor.settings():
+            steps = {"refine": settings.refine.steps} if method.evaluated else {}
+            readouts[method.name] = predictor.settings() | steps
+        if method.evaluated and settings.report and trainer.is_global_zero:
+            gallery = galleries(scores[method.name], data, predictor, settings.seed, device)
+        predictor = None  # before the next is loaded
+    complete = all(split.complete for by_split in scores.values() for split in by_split.values())
+    if not trainer.is_global_zero:
+        return EvaluationResults({}, complete)
+    seconds = time.monotonic() - start
+    dataset = first_split.dataset(first_split.split)
+    content = results_content(methods[0].name, dataset, settings.data.name, scores, readouts, plain(settings), seconds)
+    return _finished(EvaluationResults(content, complete, gallery), settings, folder)
+
+
+def _finished(results: EvaluationResults, settings: EvaluationSettings, folder: Path | None) -> EvaluationResults:
+    """Written, then compared with what is expected: a wrong expectation must not cost hours of results."""
+    if folder is not None:
+        write_json(folder / "results.json", results.content)
+    if settings.data.limit is None:
+        results.content["expect"] = check_expected(settings.expect, results.content)
+    if folder is not None:
+        results.save(folder)
+        shutil.rmtree(folder / "progress", ignore_errors=True)
+    return results
+
+
+def _methods(
+    settings: EvaluationSettings,
+    head: TrainedHead | None,
+    loaded: Backbone | None,
+    classes: tuple[str, ...],
+    device: str,
+) -> Iterator[Method]:
+    """The rows of the results, the evaluated method first."""
+    model, refine = settings.model, refine_by(settings.refine, classes)
+    queries = "attention" in settings.refine.steps
+
+    def evaluated(dataset: SegmentationDataset) -> Predictor:
+        backbone = model.load(device) if loaded is None else loaded.to(device)
+        return model.predictor_of(backbone, head, queries=queries)
+
+    def compared(name: str) -> Callable[[SegmentationDataset], Predictor]:
+        if name == model.backbone:  # its zero-shot maps, beside those of a head
+            return lambda dataset: model.predictor(model.load(device), queries=queries)
+        return lambda dataset: open_method(name, MethodContext(model, dataset, device))
+
+    probabilities = model.softmax if head is None else head.readout.get("softmax", True)
+    name = model.backbone if head is None else f"{model.backbone} + {head.kind}"
+    yield Method(name, evaluated, refine=refine, calibrated=probabilities and refine is None, evaluated=True)
+    if refine is not None and settings.unrefined:
+        yield Method(UNREFINED, evaluated, calibrated=probabilities)
+    for other in settings.compare:
+        per_split = other in METHODS and METHODS[other].uses_dataset
+        yield Method(other, compared(other), per_split, calibrated=model.softmax or other != model.backbone)
+
+
+def _settings_name(settings: EvaluationSettings) -> str:
+    """A short name for the settings that figures depend on: all but where results go and what is reported."""
+    kept = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
+    return fingerprint(kept, digits=16)

@@ -1,0 +1,1 @@
+"""Labels for whole datasets: a resumable run, its manifest and its files."""

@@ -1,0 +1,1 @@
+"""Label files for other tools: one file per format, registered in `../registry.py`."""

@@ -1,0 +1,104 @@
+"""Label Studio: tasks with brush pre-annotations, one for each class of an image.
+
+tasks.json            what "Import" takes: images, and predictions of one stroke for each class
+label_config.xml      the labelling interface that fits them
+
+The images are not uploaded: a task names them by `url`, by default a path in Label Studio's local file storage.
+(Format: labelstud.io, "Import pre-annotated data"; the brush code of label_studio_sdk.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from ca_seg.errors import UserError
+from ca_seg.labelling.formats.brush import brush_rle
+from ca_seg.labelling.formats.palette import palette
+from ca_seg.labelling.formats.regions import class_numbers, regions
+from ca_seg.labelling.label import Label
+from ca_seg.labelling.output import Output
+
+
+@dataclass(frozen=True)
+class LabelStudio:
+    """Loses which pixels were ignored: they lie under no stroke.
+
+    `url` is where Label Studio finds an image, {} standing for its name; web addresses are escaped, addresses of
+    object stores ("s3://bucket/{}", "gs://...", "azure-blob://...") are not. Classes in `left_out`, such as a
+    background, get no strokes. Where a label has a confidence, its mean is the score of the prediction.
+    """
+
+    name: ClassVar[str] = "label_studio"
+    summary: ClassVar[str] = "Label Studio tasks with brush strokes; exact but for what was ignored"
+    needs_scores: ClassVar[bool] = False
+
+    url: str = "/data/local-files/?d={}"
+    model: str = "ca_seg"
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if "{}" not in self.url:
+            raise UserError(f"the url {self.url!r} has no place for the image", fix="write {} where its name goes")
+
+    def open(self, folder: Path, classes: Sequence[str]) -> LabelStudioWriter:
+        output = Output.of(folder, classes)
+        return LabelStudioWriter(output, self, class_numbers(self.left_out, output.classes, "left_out"))
+
+    def address(self, file_name: str) -> str:
+        stored = self.url.startswith(("s3://", "gs://", "azure-blob://"))
+        return self.url.replace("{}", file_name if stored else quote(file_name))
+
+
+@dataclass(frozen=True)
+class LabelStudioWriter:
+    output: Output
+    options: LabelStudio
+    left_out: frozenset[int]
+
+    def write(self, label: Label) -> list[str]:
+        label.check(len(self.output.classes))
+        numbers, found = regions(label, (), self.left_out)
+        result = [
+            {
+                "id": f"class-{region.class_index}",
+                "type": "brushlabels",
+                "from_name": "brush",
+                "to_name": "image",
+                "image_rotation": 0,
+                "original_width": label.width,
+                "original_height": label.height,
+                "value": {
+                    "format": "rle",
+                    "rle": brush_rle(numbers == region.number),
+                    "brushlabels": [self.output.classes[region.class_index]],
+                },
+            }
+            for region in found
+        ]
+        prediction: dict[str, Any] = {"model_version": self.options.model, "result": result}
+        if label.confidence is not None:
+            prediction["score"] = round(float(label.confidence.mean(dtype=np.float64)), 6)
+        address = self.options.address(label.file_name)
+        self.output.piece(label, {"data": {"image": address}, "predictions": [prediction]})
+        return []
+
+    def close(self) -> list[str]:
+        tasks = (piece for _, piece in self.output.pieces())
+        return [
+            self.output.stream_list("tasks.json", tasks),
+            self.output.stream_lines("label_config.xml", self._config()),
+        ]
+
+    def _config(self) -> Iterator[str]:
+        yield '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
+        yield '  <BrushLabels name="brush" toName="image">\n'
+        for name, rgb in zip(self.output.classes, palette(len(self.output.classes)).tolist(), strict=True):
+            yield f'    <Label value={quoteattr(name)} background="#{bytes(rgb).hex()}"/>\n'
+        yield "  </BrushLabels>\n</View>\n"

@@ -1,0 +1,44 @@
+"""Indexed PNG: what every tool and every viewer reads, and what ca_seg itself reads as a dataset.
+
+masks/<key>.png     8-bit palette PNG, class index 0..K-1, 255 = ignore
+classes.json        names by index, and 255 as the ignored id
+
+With the images beside them in images/ this is the dataset format "folder" (for images that lie in one folder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ca_seg.labelling.formats.palette import palette_bytes
+from ca_seg.labelling.label import Label
+from ca_seg.labelling.output import Output
+from ca_seg.vocabulary import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Png:
+    """Loses nothing."""
+
+    name: ClassVar[str] = "png"
+    summary: ClassVar[str] = "indexed PNG with a palette, 255 = ignore; exact"
+    needs_scores: ClassVar[bool] = False
+
+    def open(self, folder: Path, classes: Sequence[str]) -> PngWriter:
+        return PngWriter(Output.of(folder, classes))
+
+
+@dataclass(frozen=True)
+class PngWriter:
+    output: Output
+
+    def write(self, label: Label) -> list[str]:
+        label.check(len(self.output.classes))
+        return [self.output.png(f"masks/{label.key}.png", label.mask, palette_bytes(len(self.output.classes)))]
+
+    def close(self) -> list[str]:
+        names = {str(index): name for index, name in enumerate(self.output.classes)}
+        return [self.output.json("classes.json", {"ignore": [IGNORE_INDEX], "classes": names})]

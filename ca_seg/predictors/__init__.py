@@ -1,0 +1,1 @@
+"""Whatever gives class maps: images and a vocabulary in, one map per class out."""

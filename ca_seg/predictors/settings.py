@@ -1,0 +1,97 @@
+"""The options that choose a method: which backbone, how it is read out, or which trained head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.errors import UserError
+from ca_seg.heads.trained import TrainedHead
+from ca_seg.predictors.multi_view import MultiViewPredictor
+from ca_seg.predictors.predictor import Predictor
+from ca_seg.predictors.trained_head import HeadPredictor
+from ca_seg.predictors.views import Views
+from ca_seg.predictors.zero_shot import ZeroShotPredictor
+
+
+@dataclass(frozen=True)
+class BackboneSettings(ReadoutConfig):
+    """A backbone and how its maps are read out (the fields of `ReadoutConfig`).
+
+    Args:
+        backbone: a name from `ca-seg zoo list`
+        weights: a local folder with the weights, in the diffusers layout
+        gguf: a GGUF file of the transformer
+        precision: fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8
+        offload: none, or group (the transformer in main memory, block after block brought to the device)
+        resolution: pixels of the short side
+        window: read overlapping windows of this many pixels, each at the backbone's resolution, and take the mean
+        stride: pixels from window to window; by default half a window
+        scales: read the image at these multiples of the backbone's resolution, and take the mean
+        phrase_pooling: which token of a phrase represents it: first, mean or last
+        template: a sentence to put each phrase into, such as "a photo of a {}"
+        synonyms: further phrases for a class
+    """
+
+    backbone: str = "mini"
+    weights: str | None = None
+    gguf: str | None = None
+    precision: str | None = None
+    offload: str = "none"
+    resolution: int | None = None
+    window: int | None = None
+    stride: int | None = None
+    scales: tuple[float, ...] | None = None
+    phrase_pooling: str | None = None
+    template: str = "{}"
+    synonyms: dict[str, list[str]] | None = None
+
+    def views(self) -> Views | None:
+        """Windows and scales; None for one look at the whole image."""
+        if self.window is None and self.scales is None:
+            return None
+        return Views(scales=self.scales or (1.0,), window=self.window, stride=self.stride)
+
+    def load(self, device: str) -> Backbone:
+        """The backbone itself. Raises what `load_backbone` raises."""
+        return load_backbone(
+            self.backbone,
+            weights=self.weights,
+            gguf=self.gguf,
+            device=device,
+            precision=self.precision,
+            offload=self.offload,
+            resolution=self.resolution,
+            phrase_pooling=self.phrase_pooling,
+            last_layer=max(self.layers) if self.layers else None,
+        )
+
+    def predictor(self, backbone: Backbone, *, queries: bool = False) -> Predictor:
+        """Zero-shot maps of the loaded backbone, read out as these settings say."""
+        views = self.views()
+        if views is not None:
+            return MultiViewPredictor(backbone, self, views)
+        return ZeroShotPredictor(backbone, self, queries=queries)
+
+
+@dataclass(frozen=True)
+class MethodSettings(BackboneSettings):
+    """A backbone's zero-shot maps, or a head trained on its features.
+
+    Args:
+        head: a folder that train.py wrote (OUT/head), one of checkpoints/heads, or a repository of the hub
+    """
+
+    head: str | None = None
+
+    def check(self) -> None:
+        """Raises UserError for options of zero-shot maps that a head does not have."""
+        for name in ("flip", "window", "scales", "layers", "timesteps", "space"):
+            if self.head and getattr(self, name):
+                raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
+
+    def predictor_of(self, backbone: Backbone, head: TrainedHead | None, *, queries: bool = False) -> Predictor:
+        """The head on the backbone where there is one, else the backbone's zero-shot maps."""
+        return self.predictor(backbone, queries=queries) if head is None else HeadPredictor(head, backbone)

@@ -1,0 +1,121 @@
+"""Several looks at one image: flipped, at other scales, in overlapping windows; the mean of what they say.
+
+image   ──► scale 0.75 ──► as it is   ──► whole, or windows ──► scores ┐
+                       ──► flipped    ──► whole, or windows ──► scores ┤ flipped back, resized,
+        ──► scale 1    ──► as it is   ──► ...                          ┤ mean
+                       ──► flipped    ──► ...                          ┘
+
+windows of 6, stride 4, along a side of 11:     [0 .. 5]
+                                                    [4 .. 9]
+                                                     [5 .. 10]      the last is moved back to end at the border
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ca_seg.backbones.images import resize_maps
+from ca_seg.errors import OutOfRange, UserError
+
+Predict = Callable[[Tensor], Tensor]  # images [B, 3, H, W] to scores [B, K, h, w] on any grid
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which looks to take. The default is one plain look.
+
+    `window` is the side of a square window in pixels of the scaled image, None the whole image; a side shorter
+    than the window is taken whole. `stride` is the step from window to window, None half a window. Scaled images
+    are rounded to multiples of `multiple` pixels, for backbones that take no others.
+
+    The work grows as len(scales) * (2 if flip) * windows. Raises OutOfRange for anything that gives no look.
+    """
+
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    window: int | None = None
+    stride: int | None = None
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
+            raise OutOfRange(f"scales {tuple(self.scales)}", allowed="one or more, each above 0 and at most 8")
+        if self.multiple < 1:
+            raise OutOfRange(f"a multiple of {self.multiple} pixels", allowed="1 or more")
+        if self.window is not None and self.window < 1:
+            raise OutOfRange(f"a window of {self.window} pixels", allowed="1 or more, or none")
+        if self.stride is not None and (self.window is None or not 1 <= self.stride <= self.window):
+            raise OutOfRange(
+                f"a stride of {self.stride} for windows of {self.window}", allowed="1 to the window's side"
+            )
+
+
+def predict_views(predict: Predict, images: Tensor, views: Views) -> Tensor:
+    """The mean scores over all views of float images [B, 3, H, W] in 0..1: [B, K, H, W].
+
+    `predict` is called with one view of the whole batch at a time. Its scores may come on any grid; they are resized
+    (bilinear) to the view and then to the image. Shares stay shares. Every view weighs the same, and within a view
+    every window that holds a pixel. Memory: two maps the size of the result, and one view's.
+
+    Raises UserError for images of another shape, and for scores that are not [B, K, h, w].
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise UserError(f"images of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W]")
+    height, width = images.shape[-2:]
+    total: Tensor | None = None
+    looks = [(scale, flipped) for scale in views.scales for flipped in ((False, True) if views.flip else (False,))]
+    for scale, flipped in looks:
+        view = _scaled(images, scale, views.multiple)
+        scores = _windowed(predict, view.flip(-1) if flipped else view, views)
+        scores = resize_maps(scores.flip(-1) if flipped else scores, height, width)
+        total = scores if total is None else total + scores
+    assert total is not None
+    return total / len(looks)
+
+
+def _scaled(images: Tensor, scale: float, multiple: int) -> Tensor:
+    size = [max(multiple, round(side * scale / multiple) * multiple) for side in images.shape[-2:]]
+    if list(images.shape[-2:]) == size:
+        return images
+    return interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _windowed(predict: Predict, view: Tensor, views: Views) -> Tensor:
+    """Scores of one view [B, K, H, W], whole or as the mean over windows."""
+    height, width = view.shape[-2:]
+    if views.window is None or (height <= views.window and width <= views.window):
+        return _predicted(predict, view)
+    stride = views.stride or max(1, views.window // 2)
+    total: Tensor | None = None
+    times = torch.zeros(height, width, device=view.device)
+    for rows in windows(height, views.window, stride):
+        for columns in windows(width, views.window, stride):
+            scores = _predicted(predict, view[..., rows, columns])
+            if total is None:
+                total = scores.new_zeros(*scores.shape[:2], height, width)
+            total[..., rows, columns] += scores
+            times[rows, columns] += 1
+    assert total is not None
+    return total / times.to(total)
+
+
+def windows(side: int, window: int, stride: int) -> Iterator[slice]:
+    """The windows along one side, together holding all of it; the last one ends where the side ends."""
+    last = max(0, side - window)
+    for start in [*range(0, last, stride), last]:
+        yield slice(start, min(start + window, side))
+
+
+def _predicted(predict: Predict, view: Tensor) -> Tensor:
+    scores = predict(view)
+    if scores.ndim != 4 or len(scores) != len(view) or not scores.is_floating_point():
+        raise UserError(
+            f"scores of shape {tuple(scores.shape)}, {scores.dtype} for {len(view)} images",
+            allowed=f"float [{len(view)}, K, h, w]",
+        )
+    return resize_maps(scores if scores.dtype == torch.float64 else scores.float(), view.shape[-2], view.shape[-1])

@@ -1,0 +1,62 @@
+"""The one rule between image sizes and token grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ca_seg.backbones.images import as_tensor, resize_in, resize_out, working_size
+from ca_seg.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (480, 640, (128, 168)),
+        (640, 480, (168, 128)),
+        (128, 128, (128, 128)),
+        (1, 1, (128, 128)),
+        (100, 1000, (128, 1280)),
+    ],
+)
+def test_the_short_side_meets_the_resolution_and_both_are_whole_tokens(height, width, expected):
+    assert working_size(height, width, 128, 8) == expected
+
+
+def test_a_image_of_the_right_size_is_left_alone():
+    image = torch.rand(1, 3, 128, 136)
+    assert resize_in(image, 128, 8) is image
+
+
+def test_a_corner_comes_back_to_its_corner():
+    maps = torch.zeros(1, 1, 4, 8)
+    maps[0, 0, 0, 7] = 1
+    full = resize_out(maps, 100, 300)[0, 0]
+    assert full.shape == (100, 300)
+    row, column = np.unravel_index(int(full.argmax()), full.shape)
+    assert row < 15
+    assert column > 275
+
+
+def test_images_may_be_tensors_arrays_or_pil():
+    array = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    expected = torch.from_numpy(array).permute(2, 0, 1)[None] / 255
+    for given in (array, Image.fromarray(array), expected, expected[0], [array]):
+        torch.testing.assert_close(as_tensor(given), expected)
+    assert as_tensor([array, array]).shape == (2, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        torch.zeros(3, 4, 4, dtype=torch.uint8),
+        np.zeros((4, 4), np.uint8),
+        [torch.rand(3, 4, 4), torch.rand(3, 5, 5)],
+    ],
+)
+def test_what_is_no_image_is_refused(wrong):
+    with pytest.raises(UserError):
+        as_tensor(wrong)

@@ -1,0 +1,78 @@
+"""A labelling run as `ca-seg label` leaves it, made by the writers themselves from the first shipped scenes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import load_backbone
+from ca_seg.confidence.numpy_measures import ignore_below, margin
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.labelling.entry import Entry, file_sha256
+from ca_seg.labelling.label import Label
+from ca_seg.labelling.manifest import Manifest
+from ca_seg.labelling.registry import FORMATS
+from ca_seg.vocabulary import Vocabulary
+
+FINGERPRINT = "0123456789abcdef" * 2
+
+
+@cache
+def mini() -> Backbone:
+    return load_backbone("mini")
+
+
+def add_label(out: Path, images: Path, label: Label, manifest: Manifest, classes: tuple[str, ...]) -> None:
+    """Write one label and its line; its image lies in `images`."""
+    outputs = FORMATS["png"].open(out / "png", classes).write(label)
+    target = out / "confidence" / f"{label.key}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.round(label.confidence * 255).astype(np.uint8)).save(target)
+    sha256 = file_sha256(images / label.file_name)
+    manifest.add(Entry.of(label, classes, sha256=sha256, outputs=outputs, seconds=0.1))
+
+
+def write_about(
+    out: Path, images: Path, classes: tuple[str, ...], skipped: list[list[str]], threshold: float | None = None
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "schema": "ca_seg.labels/1", "fingerprint": FINGERPRINT, "classes": list(classes),
+        "phrases": [[name] for name in classes], "images": {"name": "images", "folder": str(images)},
+        "settings": {
+            "model": {"backbone": "mini"},
+            "certainty": {"measure": "margin", "temperature": 1.0, "threshold": threshold},
+        },
+    }  # fmt: skip
+    (out / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    named = [{"image": image, "reason": reason} for image, reason in skipped]
+    (out / "summary.json").write_text(json.dumps({"skipped": named}), encoding="utf-8")
+
+
+def made_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: float = 0.0) -> Path:
+    """FOLDER/images and FOLDER/run; image `i` is called `names[i]`, where that is given."""
+    data = open_dataset("scenes").first(count)
+    classes = data.class_list.names
+    vocabulary, images, out = Vocabulary.from_names(classes), folder / "images", folder / "run"
+    write_about(out, images, classes, [["broken <b>.jpg", "it is no image"]], threshold=threshold)
+    with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
+        for i in range(count):
+            sample = data[i]
+            name = names.get(i, f"{sample['stem']}.png")
+            (images / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample["path"], images / name)
+            decided = predict_mask(mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape)
+            mask, scores = decided.mask[0].numpy().astype(np.uint8), decided.scores[0].numpy()
+            sure = margin(scores)
+            kept = ignore_below(mask, sure, threshold)
+            label = Label(name.rpartition(".")[0], name, *mask.shape, kept, confidence=sure)
+            add_label(out, images, label, manifest, classes)
+    return out

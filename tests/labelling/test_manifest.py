@@ -1,0 +1,252 @@
+"""The manifest: killed while it is written, cut short anywhere, filled by several processes, opened by another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from ca_seg.errors import UserError
+from ca_seg.labelling.entry import Entry, file_sha256, fingerprint_of
+from ca_seg.labelling.keys import key_order
+from ca_seg.labelling.label import Label
+from ca_seg.labelling.manifest import Manifest, done, merge_manifests, read_entries
+from tests.labelling.drawn import NAMES, label_of
+
+ROOT = Path(__file__).parents[2]
+RUN = fingerprint_of({"backbone": "mini", "words": ["cat"]})
+
+
+def entry(key: str, seconds: float = 0.5) -> Entry:
+    return Entry(key, f"{key}.jpg", 4, 5, "ab" * 32, (f"png/masks/{key}.png",), {"cat": 20}, {"cat": 0.75}, seconds)
+
+
+def filled(path: Path, keys: list[str]) -> Path:
+    with Manifest(path, RUN) as manifest:
+        for key in keys:
+            manifest.add(entry(key))
+    return path
+
+
+def test_what_is_added_is_read_back(tmp_path: Path) -> None:
+    keys = ["b", "a/1", "q\"uo'te", "道/é😀", "a b"]
+    path = filled(tmp_path / "deep" / "manifest.jsonl", keys)
+    assert list(read_entries(path, RUN)) == [entry(key) for key in keys]
+    assert done([path], RUN) == {key: "ab" * 32 for key in keys}
+    lines = path.read_bytes().split(b"\n")
+    assert len(lines) == len(keys) + 2
+    assert json.loads(lines[0]) == {"manifest": 1, "fingerprint": RUN}
+    with Manifest(path, RUN) as again:
+        assert again.keys == set(keys)
+        assert "a/1" in again
+        assert "a/2" not in again
+
+
+def test_an_entry_says_what_a_label_holds() -> None:
+    mask = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
+    sure = np.array([[0.5, 1, 0.25], [0.125, 0.25, 1]], np.float32)
+    label = Label("a/1", "a/1.png", 2, 3, mask, confidence=sure)
+    made = Entry.of(label, ("sky", "cat", "dog"), sha256="00", outputs=["x", "y"], seconds=1.23456789)
+    assert made == Entry(
+        "a/1", "a/1.png", 2, 3, "00", ("x", "y"), {"sky": 2, "cat": 3}, {"sky": 0.75, "cat": 0.5}, 1.2346
+    )
+    bare = Label("a/1", "a/1.png", 2, 3, mask)
+    assert Entry.of(bare, ("sky", "cat"), sha256="00", outputs=[], seconds=0).confidence == {}
+    assert Entry.of(label_of(mask), NAMES, sha256="", outputs=[], seconds=0).area == {"background": 2, "cat": 3}
+
+
+def test_every_cut_loses_the_half_line_alone(tmp_path: Path) -> None:
+    """The file as a kill could leave it: cut in and around every line."""
+    keys = ["a", "b/c", "d"]
+    whole = filled(tmp_path / "whole", keys).read_bytes()
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in sorted({*range(0, len(whole) + 1, 17), *(end + step for end in [0, *ends] for step in (-2, -1, 0, 1))}):
+        if not 0 <= cut <= len(whole):
+            continue
+        path = tmp_path / "cut"
+        path.write_bytes(whole[:cut])
+        kept = keys[: max(0, sum(end <= cut for end in ends) - 1)]
+        if cut >= ends[0]:
+            assert [one.key for one in read_entries(path, RUN)] == kept  # reading alone mends nothing and fails on none
+            assert path.stat().st_size == cut
+        with Manifest(path, RUN) as manifest:
+            assert manifest.keys == set(kept)
+            manifest.add(entry("new"))
+        assert list(read_entries(path, RUN)) == [entry(key) for key in [*kept, "new"]]
+
+
+def test_a_long_half_line_is_cut_too(tmp_path: Path) -> None:
+    path = filled(tmp_path / "m", ["a"])
+    before = path.read_bytes()
+    for rest in (b'{"key": "' + b"x" * 20_000, b"\0" * 9000, b"{"):
+        path.write_bytes(before + rest)
+        filled(path, [])
+        assert path.read_bytes() == before
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.manifest import Manifest
+with Manifest(Path(sys.argv[1]), sys.argv[2]) as manifest:
+    number = len(manifest.keys)
+    while True:
+        area = {f"class {i}": i for i in range(200)}
+        manifest.add(Entry(f"{number:06}", f"{number:06}.jpg", 4, 5, "ab" * 32, (), area, {}, 0.5))
+        print(number, flush=True)
+        number += 1
+"""
+
+
+def test_kill_9_loses_nothing_that_was_told(tmp_path: Path) -> None:
+    """A process is killed again and again while it writes; each one goes on where the last was cut."""
+    path = tmp_path / "manifest.jsonl"
+    for pause in (0.02, 0.0, 0.05):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), RUN], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            told = int(process.stdout.readline())
+            time.sleep(pause)
+            os.kill(process.pid, signal.SIGKILL)
+            told = max([told, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+            assert process.wait() == -signal.SIGKILL
+        numbers = [int(one.key) for one in read_entries(path, RUN)]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= told + 1
+    with Manifest(path, RUN) as manifest:
+        assert len(manifest.keys) == len(numbers)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from ca_seg.errors import UserError
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.manifest import Manifest
+path = Path(sys.argv[1])
+with Manifest(path, sys.argv[2]) as manifest:
+    def add(key):
+        manifest.add(Entry(key, key + ".jpg", 4, 5, "ab" * 32, (), {}, {}, 0.5))
+    add("first")
+    size = path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, resource.RLIM_INFINITY))  # room for half a line
+    try:
+        add("second")
+    except UserError as error:
+        assert "cannot be written" in str(error)
+    else:
+        raise AssertionError("the line had no room")
+    assert path.stat().st_size == size and "second" not in manifest
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    add("second")
+"""
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    subprocess.run([sys.executable, "-c", FULL_DISK, str(path), RUN], cwd=ROOT, check=True)
+    assert [one.key for one in read_entries(path, RUN)] == ["first", "second"]
+
+
+def test_a_folder_of_another_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    other = fingerprint_of({"backbone": "mini", "words": ["dog"]})
+    path = filled(tmp_path / "manifest.jsonl", ["a"])
+    path.write_bytes(path.read_bytes() + b'{"half')
+    before = path.read_bytes()
+    for use in (
+        lambda: Manifest(path, other),
+        lambda: done([path], other),
+        lambda: merge_manifests([path], tmp_path / "merged", other),
+    ):
+        with pytest.raises(UserError, match=f"another run: its fingerprint is {RUN}, this run's is {other}"):
+            use()
+    assert path.read_bytes() == before
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"hello\nworld", b"[]\n", b'{"manifest": 2, "fingerprint": "x"}\n', b"\n"]
+)
+def test_a_file_that_is_no_manifest_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    for use in (lambda: Manifest(path, RUN), lambda: list(read_entries(path))):
+        with pytest.raises(UserError, match="is no manifest"):
+            use()
+    assert path.read_bytes() == content
+    with pytest.raises(UserError, match="there is no manifest"):
+        list(read_entries(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("line", [b"{}", b"garbage", b"[1]", b"", b'{"key": 5}'])
+def test_a_broken_line_in_the_middle_is_named(line: bytes, tmp_path: Path) -> None:
+    path = filled(tmp_path / "manifest.jsonl", ["a"])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(UserError, match="line 3"):
+        Manifest(path, RUN)
+    with Manifest(tmp_path / "other", RUN):
+        pass  # and the lock of the first was given back: it fails for the same reason again
+    with pytest.raises(UserError, match="line 3"):
+        Manifest(path, RUN)
+
+
+def test_two_images_of_one_key_are_refused(tmp_path: Path) -> None:
+    with Manifest(tmp_path / "m", RUN) as manifest:
+        manifest.add(entry("a"))
+        with pytest.raises(UserError, match="already"):
+            manifest.add(entry("a"))
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    with Manifest(tmp_path / "m", RUN) as manifest:
+        manifest.add(entry("a"))
+        again = subprocess.run(
+            [sys.executable, "-c", WRITER, str(tmp_path / "m"), RUN], cwd=ROOT, capture_output=True, text=True
+        )
+        assert "another process" in again.stderr
+        manifest.add(entry("b"))
+    filled(tmp_path / "m", ["c"])
+    assert list(done([tmp_path / "m"], RUN)) == ["a", "b", "c"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    keys=st.lists(st.sampled_from([f"{a}{b}" for a in ("", "a/", "a-", "b/c/") for b in "zyxw"]), unique=True),
+    processes=st.integers(1, 4),
+)
+def test_merged_manifests_are_sorted_and_whole(keys: list[str], processes: int, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("merge")
+    paths = [filled(folder / f"{number}.jsonl", keys[number::processes]) for number in range(processes)]
+    paths[0].write_bytes(paths[0].read_bytes() + b'{"half a line')
+    assert merge_manifests(paths, folder / "all.jsonl", RUN) == len(keys)
+    assert list(read_entries(folder / "all.jsonl", RUN)) == [entry(key) for key in sorted(keys, key=key_order)]
+    assert merge_manifests(paths[::-1], folder / "back.jsonl", RUN) == len(keys)
+    assert (folder / "back.jsonl").read_bytes() == (folder / "all.jsonl").read_bytes()
+    with Manifest(folder / "all.jsonl", RUN) as manifest:
+        assert manifest.keys == set(keys)
+
+
+def test_processes_that_did_the_same_image_are_refused(tmp_path: Path) -> None:
+    one, two = filled(tmp_path / "1", ["a", "b"]), filled(tmp_path / "2", ["c", "a"])
+    with pytest.raises(UserError, match=r"a is in .*1 and .*2"):
+        merge_manifests([one, two], tmp_path / "all", RUN)
+    assert not (tmp_path / "all").exists()
+
+
+def test_fingerprints_and_hashes(tmp_path: Path) -> None:
+    assert fingerprint_of({"a": 1, "b": [2]}) == fingerprint_of({"b": [2], "a": 1})
+    assert len({fingerprint_of(settings) for settings in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {})}) == 5
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(3_000_000))
+    assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,127 @@
+"""Statistics of a run against loops over its masks, and the folder of a run read again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ca_seg.errors import BadMask, UserError
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.label import Label
+from ca_seg.labelling.manifest import Manifest
+from ca_seg.labelling.run_reader import LabelRun
+from ca_seg.labelling.statistics import AREAS, STEPS, LabelStatistics, confidence_level
+from tests.labelling.drawn import NAMES, label_of, mask_of
+from tests.labelling.made_run import FINGERPRINT, add_label, write_about
+
+KINDS = ("blocks", "noise", "ignored", "specks", "one", "rings")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Label]]:
+    """A run of 18 drawn labels in two folders; the images are noise."""
+    folder = tmp_path_factory.mktemp("run")
+    labels = []
+    write_about(folder / "run", folder / "images", NAMES, [["x.jpg", "broken"]])
+    with Manifest(folder / "run" / "manifest.jsonl", FINGERPRINT) as manifest:
+        for number in range(18):
+            mask = mask_of(number, 12 + number, 20, len(NAMES), KINDS[number % 6])
+            label = label_of(mask, f"{number % 2}/{number:04d}", ".png")
+            image = folder / "images" / label.file_name
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (*mask.shape, 3), np.uint8)).save(image)
+            add_label(folder / "run", folder / "images", label, manifest, NAMES)
+            labels.append(label)
+    return folder / "run", labels
+
+
+def test_statistics_against_loops(made) -> None:
+    folder, labels = made
+    run = LabelRun.open(folder)
+    found = LabelStatistics(run.classes)
+    for entry in run.entries():
+        found.add(entry)
+        found.add_pixels(run.mask(entry), run.confidence(entry))
+    masks = [label.mask for label in labels]
+    rows = {row["class"]: row for row in found.table()}
+    every = sum(int((mask != 255).sum()) for mask in masks)
+    for index, name in enumerate(NAMES):
+        own = [mask == index for mask in masks]
+        assert rows[name]["images"] == sum(one.any() for one in own)
+        assert rows[name]["pixels"] == sum(one.sum() for one in own)
+        assert rows[name]["share"] == pytest.approx(sum(one.sum() for one in own) / every, abs=1e-6)
+        sure = np.concatenate([label.confidence[one] for label, one in zip(labels, own, strict=True)])
+        assert rows[name]["mean_confidence"] == pytest.approx(sure.mean(), abs=1e-5)
+        shares = [one.mean() for one in own if one.any()]
+        edges = [*AREAS[:-1], 1.1]
+        assert found.areas[index].tolist() == [
+            sum(low <= share < high for share in shares) for low, high in pairwise(edges)
+        ]
+        for level in (0, 20, 37, 100):  # what a threshold ignores, in the rounded map
+            below = np.rint(sure.astype(np.float64) * 255) / 255 < level / 100
+            assert found.levels[index, :level].sum() == below.sum()
+    assert list(rows) == sorted(NAMES, key=lambda name: -rows[name]["pixels"])
+    assert found.without_label == sum((mask == 255).all() for mask in masks)
+    content = json.loads(json.dumps(found.as_json(run.skipped())))
+    assert content["pixels"] == sum(mask.size for mask in masks)
+    assert content["skipped"] == [["x.jpg", "broken"]]
+    assert content["histograms"]["cat"]["areas"] == found.areas[1].tolist()
+    assert [row["class"] for row in csv.DictReader(found.as_csv().splitlines())] == list(rows)
+
+
+def test_a_level_is_below_just_where_the_confidence_is() -> None:
+    gray = np.arange(256, dtype=np.uint8)
+    for level in range(STEPS):
+        expected = [value * 100 < level * 255 for value in range(256)]  # value / 255 < level / 100, in whole numbers
+        assert (confidence_level(gray) < level).tolist() == expected
+
+
+def test_a_run_that_is_not_finished_or_not_whole(made, tmp_path: Path) -> None:
+    folder = shutil.copytree(made[0], tmp_path / "run")
+    (folder / "summary.json").unlink()
+    run = LabelRun.open(folder)
+    assert run.skipped() is None
+    assert run.images == made[0].parent / "images"
+    assert LabelRun.open(folder, tmp_path).images == tmp_path
+    entry = next(run.entries())
+    Image.new("L", (3, 4)).save(run.confidence_path(entry))
+    with pytest.raises(BadMask, match=r"3 x 4\. Allowed: L, 20 x 12"):
+        run.confidence(entry)
+    run.mask_path(entry).write_bytes(b"broken")
+    with pytest.raises(BadMask, match="cannot be read"):
+        run.mask(entry)
+    Image.new("L", (20, 12), 77).save(run.mask_path(entry))
+    with pytest.raises(BadMask, match="has label 77"):
+        run.mask(entry)
+    (folder / ".manifests").mkdir()
+    (folder / "manifest.jsonl").rename(folder / ".manifests" / "rank-0.jsonl")
+    assert [e.key for e in run.entries()] == [e.key for e in LabelRun.open(made[0]).entries()]
+    (folder / ".manifests" / "rank-0.jsonl").unlink()
+    with pytest.raises(UserError, match="has no manifest"):
+        next(run.entries())
+    (folder / "summary.json").write_text('{"skipped": [["a", "b"]]}')
+    with pytest.raises(UserError, match="no list of skipped images"):
+        run.skipped()
+    (folder / "run.json").write_text('{"classes": ["cat"], "images": {}}')
+    with pytest.raises(UserError, match="has no 'fingerprint'"):
+        LabelRun.open(folder)
+    (folder / "run.json").unlink()
+    with pytest.raises(UserError, match=r"run\.json cannot be read"):
+        LabelRun.open(folder)
+
+
+def test_nothing_outside_the_folder_is_read(made) -> None:
+    run = LabelRun.open(made[0])
+    bad = Entry("../../secret", "/etc/passwd", 1, 1, "", (), {}, {}, 0)
+    for path in (run.mask_path, run.confidence_path, run.image_path):
+        with pytest.raises(UserError, match=r"relative path|has the part"):
+            path(bad)
+    with pytest.raises(UserError, match="'horse', which the run does not have"):
+        LabelStatistics(NAMES).add(Entry("a", "a.jpg", 1, 1, "", (), {"horse": 1}, {}, 0))

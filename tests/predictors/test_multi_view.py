@@ -1,0 +1,67 @@
+"""Windows, scales and layer weights against each computed on its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.errors import OutOfRange
+from ca_seg.predictors.multi_view import record_views
+from ca_seg.predictors.views import Views
+
+WORDS = Vocabulary.from_names(["cat", "grass", "sky"])
+IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("mini", resolution=64)
+
+
+def test_a_window_as_large_as_the_image_is_the_image(backbone):
+    views = record_views(backbone, ReadoutConfig(), Views(window=96))(IMAGES, [3, 4])
+    plain = ReadoutConfig().record(backbone, IMAGES, [3, 4]).maps(WORDS)
+    expected = interpolate(plain, (64, 96), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(views.maps(WORDS), expected)
+    torch.testing.assert_close(views.select(1).maps(WORDS), expected[1:], atol=1e-5, rtol=1e-4)
+
+
+def test_windows_side_by_side_are_images_of_their_own(backbone):
+    views = record_views(backbone, ReadoutConfig(), Views(window=64, stride=32))(IMAGES[:1], [3])
+    found, total, times = views.maps(WORDS), torch.zeros(1, 3, 64, 96), torch.zeros(96)
+    for start in (0, 32):
+        maps = ReadoutConfig().record(backbone, IMAGES[:1, :, :, start : start + 64], [3]).maps(WORDS)
+        total[..., start : start + 64] += interpolate(maps, (64, 64), mode="bilinear", align_corners=False)
+        times[start : start + 64] += 1
+    torch.testing.assert_close(found, total / times)
+
+
+def test_scales_are_seen_at_their_own_resolution(backbone):
+    views = record_views(backbone, ReadoutConfig(), Views(scales=(1.0, 2.0)))(IMAGES[:1], [3])
+    total = 0
+    for scale in (1, 2):
+        size = (64 * scale, 96 * scale)
+        image = IMAGES[:1]
+        if scale > 1:
+            image = interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        own = load_backbone("mini", resolution=64 * scale)
+        maps = ReadoutConfig().record(own, image, [3]).maps(WORDS)
+        assert maps.shape[-2:] == (8 * scale, 12 * scale)
+        large = interpolate(maps, size, mode="bilinear", align_corners=False)
+        total = total + interpolate(large, (64, 96), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(views.maps(WORDS), total / 2, atol=1e-5, rtol=1e-4)
+
+
+def test_layer_weights_are_a_weighted_mean(backbone):
+    plain = ReadoutConfig(layers=(1, 3)).record(backbone, IMAGES, [1, 2])
+    features = plain.recording.ask(WORDS)
+    one, three = (features.maps(layers=[layer]) for layer in (1, 3))
+    weighted = ReadoutConfig(layers=(1, 3), weights=(1.0, 3.0)).record(backbone, IMAGES, [1, 2]).maps(WORDS)
+    torch.testing.assert_close(weighted, (one + 3 * three) / 4)
+    torch.testing.assert_close(plain.maps(WORDS), (one + three) / 2)
+    for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
+        with pytest.raises(OutOfRange, match="2 numbers"):
+            features.maps(layers=[1, 3], weights=weights)

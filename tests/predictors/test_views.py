@@ -1,0 +1,133 @@
+"""Test-time views against predictors whose answer is known: pointwise ones, whose answer no view may change."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.predictors.views import Views, predict_views, windows
+from tests.refine.scene import random_case, two_regions
+
+
+def by_colour(images: torch.Tensor) -> torch.Tensor:
+    """Each pixel for itself: flipped or cut images give flipped or cut scores."""
+    return torch.cat([images, images.mean(1, keepdim=True)], dim=1).mul(3).softmax(1)
+
+
+def by_place(images: torch.Tensor) -> torch.Tensor:
+    """Two classes, the left and the right of whatever it is shown."""
+    ramp = torch.linspace(0, 1, images.shape[-1], dtype=images.dtype).expand(len(images), 1, *images.shape[-2:])
+    return torch.cat([1 - ramp, ramp], dim=1)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        Views(),
+        Views(flip=True),
+        Views(window=5),
+        Views(window=5, stride=5, flip=True),
+        Views(window=100),
+        Views(window=12, stride=1),
+        Views(scales=(1.0, 1.0)),
+    ],
+)
+def test_a_pointwise_predictor_is_not_changed(views) -> None:
+    _, images = random_case(0, size=(11, 14))
+    torch.testing.assert_close(predict_views(by_colour, images, views), by_colour(images))
+
+
+def test_flip_averages_with_the_flipped_back() -> None:
+    _, images = random_case(1, size=(6, 9))
+    torch.testing.assert_close(
+        predict_views(by_place, images, Views(flip=True)), torch.full((2, 2, 6, 9), 0.5).double()
+    )
+    turned = predict_views(by_place, images, Views())
+    torch.testing.assert_close(turned, by_place(images))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 20))
+def test_windows_hold_every_pixel(side, window, stride) -> None:
+    stride = min(stride, window)
+    cuts = list(windows(side, window, stride))
+    held = [n for cut in cuts for n in range(cut.start, cut.stop)]
+    assert set(held) == set(range(side))
+    assert all(cut.stop - cut.start == min(window, side) for cut in cuts)
+    assert len({cut.start for cut in cuts}) == len(cuts)
+    assert [cut.start for cut in cuts[:-1]] == [n * stride for n in range(len(cuts) - 1)]
+
+
+def test_windows_are_averaged_pixel_by_pixel() -> None:
+    """A predictor that depends on the window, against a loop that keeps every answer."""
+    _, images = random_case(2, size=(7, 11), batch=1)
+    answers: dict[tuple[int, int], list[torch.Tensor]] = {}
+    for top in (0, 2, 3):  # windows of 4, stride 2, along 7
+        for left in (0, 2, 4, 6, 7):  # along 11
+            scores = by_place(images[..., top : top + 4, left : left + 4])
+            for y in range(4):
+                for x in range(4):
+                    answers.setdefault((top + y, left + x), []).append(scores[0, :, y, x])
+    got = predict_views(by_place, images, Views(window=4, stride=2))
+    for (y, x), values in answers.items():
+        torch.testing.assert_close(got[0, :, y, x], torch.stack(values).mean(0))
+    assert len(answers) == 77
+    torch.testing.assert_close(predict_views(by_place, images, Views(window=4)), got)  # half a window by default
+
+
+def test_scales_and_multiples() -> None:
+    seen = []
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        assert images.min() >= 0
+        assert images.max() <= 1
+        return torch.full((len(images), 3, 2, 2), len(seen) / 10)  # any grid
+
+    _, images = random_case(3, size=(20, 30))
+    got = predict_views(predict, images, Views(scales=(0.5, 1.0, 1.5), flip=True, multiple=8))
+    assert seen == [(8, 16)] * 2 + [(16, 32)] * 2 + [(32, 48)] * 2  # 10 -> 8, 15 -> 16; 20 -> 16 (half to even), ...
+    torch.testing.assert_close(got, torch.full((2, 3, 20, 30), 0.35))
+
+
+def test_shares_stay_shares() -> None:
+    _, images = random_case(4, size=(13, 10))
+    got = predict_views(by_colour, images, Views(scales=(0.7, 1.3), flip=True, window=6, stride=4))
+    torch.testing.assert_close(got.sum(1), torch.ones(2, 13, 10).double())
+    assert got.min() >= 0
+
+
+def test_a_noisy_predictor_gets_better() -> None:
+    """Noise that differs from look to look averages out."""
+    scene, looks = two_regions(), []
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        looks.append(1)
+        red = images[:, :1]
+        noise = torch.randn(1, 2, *red.shape[-2:], generator=torch.Generator().manual_seed(len(looks)))
+        return (torch.cat([0.5 - red, red - 0.5], dim=1) * 3 + noise).softmax(1)
+
+    one = scene.miou(predict_views(predict, scene.image, Views()))
+    many = scene.miou(predict_views(predict, scene.image, Views(scales=(0.75, 1.0, 1.25), flip=True)))
+    assert many > one + 0.1
+
+
+def test_what_is_wrong_is_said() -> None:
+    for wrong, words in (
+        ({"scales": ()}, "scales"),
+        ({"scales": (0.0,)}, "scales"),
+        ({"multiple": 0}, "a multiple of 0"),
+        ({"window": 0}, "a window of 0"),
+        ({"stride": 4}, "a stride of 4 for windows of None"),
+        ({"window": 4, "stride": 5}, "a stride of 5 for windows of 4"),
+    ):
+        with pytest.raises(OutOfRange, match=words):
+            Views(**wrong)
+    _, images = random_case(5)
+    with pytest.raises(UserError, match=r"images of shape \(3, 5, 7\)"):
+        predict_views(by_colour, images[0], Views())
+    with pytest.raises(UserError, match=r"scores of shape \(2, 5, 7\).* for 2 images"):
+        predict_views(lambda x: x[:, 0], images, Views())
