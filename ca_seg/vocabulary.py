@@ -85,3 +85,42 @@ class Vocabulary:
             return scores
         parts = scores.split([len(own) for own in self.phrases], dim=dim)
         return torch.cat([part.amax(dim=dim, keepdim=True) for part in parts], dim=dim)
+
+
+# a word, several words, {class: its phrases}, or a vocabulary
+Words = str | Sequence[str] | Mapping[str, str | Sequence[str]] | Vocabulary
+
+
+def as_vocabulary(words: Words, *, template: str = "{}") -> Vocabulary:
+    """What users give where a vocabulary is wanted.
+
+    Args:
+        words: one word ("cat"), a list (["cat", "grass"]), a dict of class to phrases ({"cat": ["cat", "kitten"]}), or
+            a Vocabulary, which is given back as it is
+        template: a sentence to put each phrase into, with {} for the phrase
+
+    Raises:
+        UserError: for no word, an empty one, one that is not text, or one given twice
+
+    Example:
+        >>> as_vocabulary(["cat", "grass"]).classes
+        ('cat', 'grass')
+    """
+    if isinstance(words, Vocabulary):
+        return words
+    if isinstance(words, str):
+        return Vocabulary.from_names([words], template=template)
+    if isinstance(words, Mapping):
+        named = {name: [given] if isinstance(given, str) else list(given) for name, given in words.items()}
+        _check_text([*named, *(phrase for phrases in named.values() for phrase in phrases)])
+        phrases = tuple(tuple(template.replace("{}", phrase) for phrase in given) for given in named.values())
+        return Vocabulary(tuple(named), phrases)
+    names = list(words)
+    _check_text(names)
+    return Vocabulary.from_names(names, template=template)
+
+
+def _check_text(words: Iterable[object]) -> None:
+    for word in words:
+        if not isinstance(word, str):
+            raise UserError(f"the word {word!r} is not text", allowed="words such as 'cat'")

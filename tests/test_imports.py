@@ -11,14 +11,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
-    ("vocabulary", "shipped", "written"),
+    ("vocabulary", "resources", "atomic", "fingerprint", "versions"),
+    ("vocabulary_file", "json_file"),
     ("concept",),
-    ("backbones", "data", "metrics", "visual", "labels", "refine"),  # side by side: none of these sees another
+    ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
     ("features",),
-    ("baselines", "heads", "review"),
-    ("adapters", "zoo"),
-    ("tasks",),
+    ("baselines", "heads"),
+    ("predictors",),
+    ("refine",),
+    ("confidence",),
+    ("tasks", "labelling"),
+    ("review", "adapters", "zoo"),
     ("evaluation",),
+    ("jobs",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -1,12 +1,12 @@
 """The options of a settings class by name, and the ways in which users write them.
 
-    --model.backbone mini      the option's full name, as in config files
-    --backbone mini            short: where only one group has an option of that name
-    --save-predictions         dashes for underscores; a yes-or-no option needs no "true"
-    --no-report                the opposite
-    --layers 2 3               a list without brackets
-    --device cuda              the trainer's accelerator, where the command has a trainer
-    --model.samples 4          a former name: still read, with a line on stderr
+--model.backbone mini      the option's full name, as in config files
+--backbone mini            short: where only one group has an option of that name
+--save-predictions         dashes for underscores; a yes-or-no option needs no "true"
+--no-report                the opposite
+--layers 2 3               a list without brackets
+--device cuda              the trainer's accelerator, where the command has a trainer
+--model.samples 4          a former name: still read, with a line on stderr
 """
 
 from __future__ import annotations

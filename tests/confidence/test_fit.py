@@ -27,6 +27,7 @@ from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
+from tests.function_predictor import FunctionPredictor
 from tests.labelling.made_run import mini
 
 
@@ -288,6 +289,6 @@ def test_maps_below_zero_are_refused() -> None:
         "image_id": ["a"],
         "path": ["a.png"],
     }
-    reader = SharesReader(lambda images, seeds: Raw(), Vocabulary.from_names(["a", "b"]))
+    reader = SharesReader(FunctionPredictor(lambda images, seeds: Raw()), Vocabulary.from_names(["a", "b"]))
     with pytest.raises(UserError, match="no shares"):
         list(reader.read([batch | {"skipped": []}]))

@@ -11,12 +11,11 @@ import pytest
 import pytorch_lightning as pl
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.progress import Progress
 from ca_seg.evaluation.run import score
-from ca_seg.predictors.registry import of_backbone
+from ca_seg.predictors.zero_shot import ZeroShotPredictor
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/zero_shot/mini_scenes.yaml"
@@ -44,7 +43,7 @@ def _trainer(*callbacks):
 
 def _score(file, *callbacks, settings="a"):
     data = SegmentationData("scenes", split="shifted", batch_size=4, limit=20)
-    record = of_backbone(load_backbone("mini"), ReadoutConfig())
+    record = ZeroShotPredictor(load_backbone("mini"))
     progress = None if file is None else Progress(file, settings, every=0.0)
     return score(_trainer(*callbacks), record, data, seed=0, progress=progress)
 

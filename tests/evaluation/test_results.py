@@ -33,8 +33,8 @@ def test_nan_becomes_null(tmp_path):
 
 def test_fingerprints_tell_sets_apart():
     one, other = (open_dataset("scenes", split=split) for split in ("in_distribution", "shifted"))
-    assert fingerprint(one) != fingerprint(other)
-    assert fingerprint(one) == fingerprint(open_dataset("scenes", split="in_distribution"))
+    assert one.fingerprint() != other.fingerprint()
+    assert one.fingerprint() == open_dataset("scenes", split="in_distribution").fingerprint()
 
 
 def test_pixels_of_classes_add_up():

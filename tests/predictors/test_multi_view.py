@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import OutOfRange
-from ca_seg.predictors.multi_view import record_views
+from ca_seg.predictors.multi_view import MultiViewPredictor
 from ca_seg.predictors.views import Views
 
 WORDS = Vocabulary.from_names(["cat", "grass", "sky"])
@@ -22,7 +22,7 @@ def backbone():
 
 
 def test_a_window_as_large_as_the_image_is_the_image(backbone):
-    views = record_views(backbone, ReadoutConfig(), Views(window=96))(IMAGES, [3, 4])
+    views = MultiViewPredictor(backbone, ReadoutConfig(), Views(window=96)).predict(IMAGES, [3, 4])
     plain = ReadoutConfig().record(backbone, IMAGES, [3, 4]).maps(WORDS)
     expected = interpolate(plain, (64, 96), mode="bilinear", align_corners=False)
     torch.testing.assert_close(views.maps(WORDS), expected)
@@ -30,7 +30,7 @@ def test_a_window_as_large_as_the_image_is_the_image(backbone):
 
 
 def test_windows_side_by_side_are_images_of_their_own(backbone):
-    views = record_views(backbone, ReadoutConfig(), Views(window=64, stride=32))(IMAGES[:1], [3])
+    views = MultiViewPredictor(backbone, ReadoutConfig(), Views(window=64, stride=32)).predict(IMAGES[:1], [3])
     found, total, times = views.maps(WORDS), torch.zeros(1, 3, 64, 96), torch.zeros(96)
     for start in (0, 32):
         maps = ReadoutConfig().record(backbone, IMAGES[:1, :, :, start : start + 64], [3]).maps(WORDS)
@@ -40,7 +40,7 @@ def test_windows_side_by_side_are_images_of_their_own(backbone):
 
 
 def test_scales_are_seen_at_their_own_resolution(backbone):
-    views = record_views(backbone, ReadoutConfig(), Views(scales=(1.0, 2.0)))(IMAGES[:1], [3])
+    views = MultiViewPredictor(backbone, ReadoutConfig(), Views(scales=(1.0, 2.0))).predict(IMAGES[:1], [3])
     total = 0
     for scale in (1, 2):
         size = (64 * scale, 96 * scale)
@@ -59,7 +59,7 @@ def test_layer_weights_are_a_weighted_mean(backbone):
     plain = ReadoutConfig(layers=(1, 3)).record(backbone, IMAGES, [1, 2])
     features = plain.recording.ask(WORDS)
     one, three = (features.maps(layers=[layer]) for layer in (1, 3))
-    weighted = ReadoutConfig(layers=(1, 3), weights=(1.0, 3.0)).record(backbone, IMAGES, [1, 2]).maps(WORDS)
+    weighted = ReadoutConfig(layers=(1, 3), layer_weights=(1.0, 3.0)).record(backbone, IMAGES, [1, 2]).maps(WORDS)
     torch.testing.assert_close(weighted, (one + 3 * three) / 4)
     torch.testing.assert_close(plain.maps(WORDS), (one + three) / 2)
     for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):

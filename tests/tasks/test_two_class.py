@@ -15,6 +15,7 @@ from ca_seg.cli.two_class import run_two_class
 from ca_seg.data.collate import Batch
 from ca_seg.errors import UserError
 from ca_seg.tasks.two_class import TwoClass
+from tests.function_predictor import FunctionPredictor
 
 CLASSES = ("background", "cat", "dog")
 SIZE = 12
@@ -50,7 +51,9 @@ class Data(pl.LightningDataModule):
 
 def _run(masks, values, **settings):
     asked = []
-    task = TwoClass(lambda images, seeds: Maps(values, asked), CLASSES, ("floor", "sky"), size=SIZE, **settings)
+    task = TwoClass(
+        FunctionPredictor(lambda images, seeds: Maps(values, asked)), CLASSES, ("floor", "sky"), size=SIZE, **settings
+    )
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
@@ -98,7 +101,7 @@ def test_figures_equal_a_plain_loop():
 
 def test_no_background_word_is_refused():
     with pytest.raises(UserError, match="background word"):
-        TwoClass(lambda images, seeds: None, CLASSES, ())
+        TwoClass(FunctionPredictor(lambda images, seeds: None), CLASSES, ())
 
 
 def test_the_command_scores_scenes_with_one_object(tmp_path):

@@ -15,6 +15,7 @@ from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.seeds import image_seed
 from ca_seg.tasks.zero_shot import PROTOCOLS, ZeroShot
 from ca_seg.vocabulary import Vocabulary
+from tests.function_predictor import FunctionPredictor
 
 NAMES = ("cat", "dog", "grass")
 
@@ -59,7 +60,11 @@ def _trainer():
 def test_figures_equal_a_plain_loop(folder):
     data = SegmentationData("folder", str(folder), batch_size=2)
     kept = {}
-    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES, keep=lambda p, s, m: kept.update({(p, s): m}))
+    task = ZeroShot(
+        FunctionPredictor(lambda images, seeds: Seeded(seeds)),
+        NAMES,
+        save_mask=lambda p, s, m: kept.update({(p, s): m}),
+    )
     _trainer().test(task, data, verbose=False)
     dataset = data.dataset(None)
     ground_truth, guess, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
@@ -92,7 +97,7 @@ def test_figures_equal_a_plain_loop(folder):
 def test_batches_do_not_change_the_figures(folder):
     results = []
     for size in (1, 3):
-        task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+        task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
         _trainer().test(task, SegmentationData("folder", str(folder), batch_size=size), verbose=False)
         results.append(task.figures)
     assert results[0] == results[1]
@@ -100,14 +105,14 @@ def test_batches_do_not_change_the_figures(folder):
 
 def test_one_unreadable_image_is_listed_and_the_rest_is_scored(folder):
     (folder / "images" / "p3.png").write_bytes(b"not an image")
-    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+    task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder), batch_size=2), verbose=False)
     assert task.scored == 4
     assert [path.endswith("p3.png") for path, _ in task.skipped] == [True]
 
 
 def test_the_ranking_is_by_the_images_own_miou(folder):
-    task = ZeroShot(lambda images, seeds: Seeded(seeds), NAMES)
+    task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder)), verbose=False)
     scores = [score for _, score in task.ranked()]
     assert scores == sorted(scores, reverse=True)
@@ -115,7 +120,7 @@ def test_the_ranking_is_by_the_images_own_miou(folder):
 
 
 def test_nothing_of_the_task_enters_a_checkpoint():
-    assert not list(ZeroShot(lambda images, seeds: Seeded(seeds), NAMES).parameters())
+    assert not list(ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES).parameters())
 
 
 def test_trivial_methods():
