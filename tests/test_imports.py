@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
-    ("vocabulary", "resources", "atomic", "fingerprint", "versions"),
+    ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
