@@ -10,7 +10,7 @@ from ca_seg.optional import optional_imports
 
 HEADS = {  # imported when they are wanted: the libraries of some take seconds
     "linear": "ca_seg.heads.linear:LinearHead",
-    "zero-shot-linear": "ca_seg.decision.argmax_linear:ZeroShotLinearHead",
+    "zero-shot-linear": "ca_seg.heads.zero_shot_linear:ZeroShotLinearHead",
     "convex-upsampling": "ca_seg.heads.convex_upsampling:ConvexUpsamplingHead",
     "smp": "ca_seg.heads.smp:SMPHead",
 }
