@@ -21,7 +21,7 @@ from ca_seg.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from ca_seg.backbones.load import load_backbone
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["UserError", "Vocabulary", "__version__", "load_backbone"]
 
 
