@@ -4,8 +4,8 @@
 
     ca_seg.segment("photo.jpg", ["cat", "grass"], backbone="mini").overlay()
 
-Every job of the project is a function here, and every command of `ca-seg` is a thin shell over one of them. For research,
-a backbone can be recorded once and asked as often as one likes:
+Every job of the project is a function here, and every command of `ca-seg` is a thin shell over one of them. For
+research, a backbone records an image once and is then asked as often as one likes:
 
     backbone = ca_seg.load_backbone("mini")
     recording = backbone.record(image)                        # the expensive part
