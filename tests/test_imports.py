@@ -18,7 +18,7 @@ LAYERS = (
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
-    ("refine",),
+    ("refine", "decision"),
     ("confidence",),
     ("tasks", "labelling"),
     ("review", "adapters", "zoo"),

@@ -15,8 +15,8 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.data.read import read_image
 from ca_seg.data.seeds import image_seed
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import UnreadableImage, UserError
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
