@@ -31,9 +31,9 @@ from ca_seg.labelling.settings import CONFIDENCE, LabelData
 from ca_seg.labelling.summary import summarise
 from ca_seg.labelling.thread_pool import threads_beside
 from ca_seg.labelling.writing import Writing
+from ca_seg.metrics.gather import gather_objects
 from ca_seg.predictors.settings import MethodSettings
 from ca_seg.refine.steps import Refinement
-from ca_seg.tasks.scores import all_of
 
 LONGEST_WAIT = timedelta(days=2)  # of a process for the slowest of the others, at the end
 
@@ -85,8 +85,8 @@ def _label_by_lightning(
         writing.close()
     finally:
         writing.abandon()
-    skipped = sorted(pair for part in all_of(task.skipped + writing.skipped) for pair in part)
-    return sum(all_of(writing.written)), skipped
+    skipped = sorted(pair for part in gather_objects(task.skipped + writing.skipped) for pair in part)
+    return sum(gather_objects(writing.written)), skipped
 
 
 def _writing(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> Writing:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ca_seg.confidence.numpy_measures import MEASURES, ROWS
 from ca_seg.errors import UserError
-from ca_seg.labelling.entry import fingerprint_of
+from ca_seg.fingerprint import fingerprint
 
 SCHEMA = "ca_seg.calibration/1"
 NEVER = 1.01  # above every confidence: a class that is not to be labelled
@@ -73,7 +73,7 @@ def temper(scores: np.ndarray, temperature: float) -> np.ndarray:
 
 def vocabulary_fingerprint(classes: Sequence[str], phrases: Sequence[Sequence[str]]) -> str:
     """One short name for the words that were asked, in their order: shares of other words are other numbers."""
-    return fingerprint_of({"classes": list(classes), "phrases": [list(own) for own in phrases]})
+    return fingerprint({"classes": list(classes), "phrases": [list(own) for own in phrases]})
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ca_seg.confidence.numpy_measures import class_confidence
+from ca_seg.confidence.threshold import class_confidence
 from ca_seg.labelling.label import Label
 
 
@@ -38,21 +34,3 @@ class Entry:
         return cls(
             label.key, label.file_name, label.height, label.width, sha256, tuple(outputs), area, sure, round(seconds, 4)
         )
-
-
-def fingerprint_of(settings: Mapping[str, Any]) -> str:
-    """One short name for all that the labels depend on (backbone, words, thresholds ...), in any order of its keys.
-
-    `settings` is what JSON can hold. 32 hex digits.
-    """
-    text = json.dumps(settings, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, 64 hex digits, read in blocks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -19,7 +19,7 @@ import filelock
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
-from ca_seg.labelling.entry import fingerprint_of
+from ca_seg.fingerprint import fingerprint
 from ca_seg.labelling.manifest import Manifest, merge_manifests, read_entries
 
 SCHEMA = "ca_seg.labels/1"
@@ -32,7 +32,7 @@ class RunFolder:
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
         self.out, self.settings = Path(out), json.loads(json.dumps(settings, allow_nan=False))
-        self.fingerprint = fingerprint_of(self.settings)
+        self.fingerprint = fingerprint(self.settings)
         self._earlier = self.out / ".manifests" / "earlier.jsonl"
 
     def begin(self, about: Mapping[str, Any]) -> filelock.BaseFileLock:

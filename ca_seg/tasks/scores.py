@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from ca_seg.heads.zero_shot import MaskPrediction
+from ca_seg.decision.argmax import MaskPrediction
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.bootstrap import BootstrapIntervals
 from ca_seg.metrics.boundary import BoundaryIoU, mean_boundary_iou
@@ -99,12 +97,3 @@ def image_miou(guess: torch.Tensor, mask: torch.Tensor) -> float:
     in_ground_truth, in_guess = torch.bincount(ground_truth, minlength=256), torch.bincount(found, minlength=256)
     there = in_ground_truth > 0
     return float((hits[there] / (in_ground_truth + in_guess - hits)[there]).mean())
-
-
-def all_of(value: Any) -> list[Any]:
-    """`value` of every process, or of this one alone."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [value]
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, value)
-    return gathered

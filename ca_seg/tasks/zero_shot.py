@@ -17,9 +17,10 @@ import torch
 from torchmetrics import Metric
 
 from ca_seg.data.seeds import image_seed
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
+from ca_seg.metrics.gather import gather_objects
 from ca_seg.predictors.predictor import Predictor, Refine
-from ca_seg.tasks.scores import ProtocolScores, all_of, image_miou
+from ca_seg.tasks.scores import ProtocolScores, image_miou
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
 
 PROTOCOLS = ("oracle-presence", "full-vocabulary")
@@ -108,9 +109,9 @@ class ZeroShot(pl.LightningModule):
         self.intervals = {protocol: self.scores[protocol].interval_table() for protocol in PROTOCOLS}
         self.reliability = {protocol: self.scores[protocol].reliability() for protocol in PROTOCOLS}
         for protocol in PROTOCOLS:
-            every = all_of(self.images[protocol])
+            every = gather_objects(self.images[protocol])
             self.images[protocol] = dict(sorted(item for part in every for item in part.items()))
-        self.skipped = sorted({pair for part in all_of(self.skipped) for pair in part})
+        self.skipped = sorted({pair for part in gather_objects(self.skipped) for pair in part})
 
     def metrics(self) -> list[Metric]:
         return [module for module in self.scores.modules() if isinstance(module, Metric)]

@@ -19,10 +19,10 @@ from ca_seg.backbones.load import load_backbone
 from ca_seg.confidence.calibration import SCHEMA
 from ca_seg.confidence.numpy_measures import margin
 from ca_seg.data.read import read_image
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead
-from ca_seg.heads.zero_shot import predict_mask
-from ca_seg.labelling.entry import fingerprint_of
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
 from tests.cli.labelling import NAMES, ROOT, arguments, image, manifest, run, summary, tree
@@ -164,7 +164,7 @@ def test_refinement_agreement_temperature_and_calibration(place):
     file = place / "calibration.json"
     thresholds = dict.fromkeys(NAMES, 0.0) | {"cat": 1.01}
     fitted = {"schema": SCHEMA, "temperature": 0.5, "measure": "margin", "thresholds": thresholds, "backbone": "mini"}
-    fitted |= {"vocabulary": fingerprint_of(words), "figures": {}}
+    fitted |= {"vocabulary": fingerprint(words), "figures": {}}
     file.write_text(json.dumps(fitted))
     assert run(place, "sure", calibration=file) == 0
     for key, entry in manifest(place, "plain").items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -13,10 +14,11 @@ from PIL import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.confidence.numpy_measures import ignore_below, margin
+from ca_seg.confidence.numpy_measures import margin
+from ca_seg.confidence.threshold import ignore_below
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.heads.zero_shot import predict_mask
-from ca_seg.labelling.entry import Entry, file_sha256
+from ca_seg.decision.argmax import predict_mask
+from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.manifest import Manifest
 from ca_seg.labelling.registry import FORMATS
@@ -36,7 +38,7 @@ def add_label(out: Path, images: Path, label: Label, manifest: Manifest, classes
     target = out / "confidence" / f"{label.key}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.round(label.confidence * 255).astype(np.uint8)).save(target)
-    sha256 = file_sha256(images / label.file_name)
+    sha256 = hashlib.sha256((images / label.file_name).read_bytes()).hexdigest()
     manifest.add(Entry.of(label, classes, sha256=sha256, outputs=outputs, seconds=0.1))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -17,14 +16,15 @@ import pytest
 from hypothesis import given, settings
 
 from ca_seg.errors import UserError
-from ca_seg.labelling.entry import Entry, file_sha256, fingerprint_of
+from ca_seg.fingerprint import fingerprint
+from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import key_order
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.manifest import Manifest, done, merge_manifests, read_entries
 from tests.labelling.drawn import NAMES, label_of
 
 ROOT = Path(__file__).parents[2]
-RUN = fingerprint_of({"backbone": "mini", "words": ["cat"]})
+RUN = fingerprint({"backbone": "mini", "words": ["cat"]})
 
 
 def entry(key: str, seconds: float = 0.5) -> Entry:
@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    other = fingerprint_of({"backbone": "mini", "words": ["dog"]})
+    other = fingerprint({"backbone": "mini", "words": ["dog"]})
     path = filled(tmp_path / "manifest.jsonl", ["a"])
     path.write_bytes(path.read_bytes() + b'{"half')
     before = path.read_bytes()
@@ -242,11 +242,3 @@ def test_processes_that_did_the_same_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a is in .*1 and .*2"):
         merge_manifests([one, two], tmp_path / "all", RUN)
     assert not (tmp_path / "all").exists()
-
-
-def test_fingerprints_and_hashes(tmp_path: Path) -> None:
-    assert fingerprint_of({"a": 1, "b": [2]}) == fingerprint_of({"b": [2], "a": 1})
-    assert len({fingerprint_of(settings) for settings in ({"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {})}) == 5
-    path = tmp_path / "big"
-    path.write_bytes(os.urandom(3_000_000))
-    assert file_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,7 +18,8 @@ from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.optional import optional_imports
 
 HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
 MASKS = ("annotation", "label", "mask", "labels")
@@ -64,12 +65,8 @@ class HuggingFace(SegmentationDataset):
 def _open(root: str | None, split: str | None) -> SegmentationDataset:
     if root is None:
         raise BadDataset("the dataset 'hugging-face' needs a folder", fix=f"give its root; {HOW}")
-    try:
+    with optional_imports("the dataset 'hugging-face'"):
         from datasets import DatasetDict, load_from_disk
-    except ImportError as problem:
-        raise UserError(
-            "the dataset 'hugging-face' needs the package datasets", fix="pip install datasets"
-        ) from problem
     try:
         found = load_from_disk(root)
     except (OSError, ValueError) as problem:
