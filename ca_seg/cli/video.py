@@ -28,10 +28,8 @@ class VideoArguments(VideoSettings):
 
 def run_video(arguments: Sequence[str]) -> int:
     """0 when the overlay and the masks are written."""
-    first = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    files, options = arguments[:first], arguments[first:]
     description = "Segment a video by words. VIDEO is a video file, or a folder of frames."
-    parsed = JobParser("ca-seg video VIDEO", description, VideoArguments).parse(options)
+    parsed, files = JobParser("ca-seg video VIDEO", description, VideoArguments).parse_with_positional(arguments)
     if len(files) != 1:
         raise UserError(f"{len(files)} videos are given", allowed="one", fix="ca-seg video VIDEO --concepts WORD WORD")
     settings = VideoSettings(**{option.name: getattr(parsed, option.name) for option in fields(VideoSettings)})

@@ -14,14 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import torch
 
 from ca_seg.data.benchmarks.official import check_count, class_list
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.optional import optional_imports
+
+if TYPE_CHECKING:
+    import h5py
 
 HOW_TO_GET = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
 FILE = "gtsegs_ijcv.mat"
@@ -45,6 +49,8 @@ class ImageNetSegmentation(SegmentationDataset):
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        with optional_imports("the dataset 'imagenet-segmentation'"):
+            import h5py
         try:
             with h5py.File(file, "r") as content:
                 counts = {name: content["value"][name].size for name in ("img", "gt")}
@@ -88,17 +94,13 @@ class ImageNetSegmentation(SegmentationDataset):
     def image_words(self) -> dict[str, str]:
         """The first WordNet name of every image's synset, as the ConceptAttention paper's names begin from.
 
-        (The paper then shortened them by hand; that table is not published.) Raises UserError when the package timm,
-        which has the names of ImageNet's synsets, is not installed, and BadDataset for a synset it does not know.
+        (The paper then shortened them by hand; that table is not published.) Raises MissingExtra when the package
+        timm, which has the names of ImageNet's synsets, is not installed, and BadDataset for a synset it does not know.
         """
         if not self._has_ids:
             return {}
-        try:
+        with optional_imports("the names of ImageNet's classes"):
             from timm.data import ImageNetInfo  # only here: it takes seconds to import
-        except ImportError as problem:
-            raise UserError(
-                "the names of ImageNet's classes need the package timm", fix="pip install timm"
-            ) from problem
         names = ImageNetInfo("imagenet22k")
         found = {}
         for index, image_id in enumerate(self.image_ids):
@@ -113,6 +115,8 @@ class ImageNetSegmentation(SegmentationDataset):
     @contextmanager
     def _cell(self, name: str, index: int) -> Iterator[h5py.Dataset]:
         """The array that a cell refers to, through as many references as there are."""
+        import h5py
+
         try:
             with h5py.File(self.file, "r") as content:
                 cells = content["value"][name]

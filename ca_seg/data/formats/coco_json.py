@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_masks
 
 from ca_seg.data.classes import ClassList, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.errors import BadDataset, BadMask
+from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
 
 HOW_TO_GET = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
@@ -62,7 +62,8 @@ class CocoJson(SegmentationDataset):
         ids = np.full(shape, self._empty, np.int64)
         drawn = self._drawn.get(pair.image_id, [])
         try:
-            masks = [_pixels(one.get("segmentation"), *shape) for one in drawn]
+            with optional_imports("the masks of a COCO file"):
+                masks = [_pixels(one.get("segmentation"), *shape) for one in drawn]
         except (TypeError, ValueError) as problem:
             raise BadMask(f"{pair.mask}: an annotation of {pair.image_id} cannot be read ({problem})") from problem
         for number in sorted(range(len(drawn)), key=lambda number: -int(masks[number].sum())):
@@ -97,6 +98,8 @@ def _pair(images: Path, name: str, file: Path) -> Pair:
 
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """bool [height, width] of one annotation. Raises ValueError or TypeError for what is no shape."""
+    from pycocotools import mask as coco_masks  # only here: it comes with an extra
+
     if isinstance(segmentation, list):
         if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
             raise ValueError("a polygon is a list of x, y, x, y ... of three corners or more")

@@ -17,7 +17,8 @@ import torch
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
 from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.optional import optional_imports
 
 HOW_TO_GET = (
     "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
@@ -63,12 +64,8 @@ class HuggingFace(SegmentationDataset):
 
 
 def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
-    try:
+    with optional_imports("the dataset 'hugging-face'"):
         from datasets import DatasetDict, load_from_disk
-    except ImportError as problem:
-        raise UserError(
-            "the dataset 'hugging-face' needs the package datasets", fix="pip install datasets"
-        ) from problem
     try:
         found = load_from_disk(root)
     except (OSError, ValueError) as problem:
