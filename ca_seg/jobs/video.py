@@ -244,9 +244,7 @@ def evaluate_video(
     return VideoResults(content)
 
 
-def _loaded(
-    model: BackboneSettings, backbone: str | Backbone | None, device: str
-) -> tuple[BackboneSettings, Backbone]:
+def _loaded(model: BackboneSettings, backbone: str | Backbone | None, device: str) -> tuple[BackboneSettings, Backbone]:
     """The backbone, and how it is read out. Raises UserError for options that videos do not have."""
     for name in PER_IMAGE:
         if getattr(model, name) is not None:
