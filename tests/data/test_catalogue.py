@@ -23,7 +23,8 @@ def test_an_entry_has_a_reader_and_a_line_on_what_it_is(name):
     reader = entry.module()
     assert list(signature(reader.open_dataset).parameters) == ["name", "root", "split"]
     assert "\n" not in entry.summary.strip()
-    assert entry.summary.strip() and reader.HOW_TO_GET.strip()
+    assert entry.summary.strip()
+    assert reader.HOW_TO_GET.strip()
     if entry.class_list:
         assert set(class_words(name).synonyms) <= set(class_list(entry.class_list).names)
 

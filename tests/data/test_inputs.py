@@ -167,13 +167,11 @@ def test_a_list_of_everything_keeps_its_order(photos):
 def test_nothing_is_decoded_before_it_is_used_and_a_broken_file_does_not_end_the_run(photos):
     (photos / "b.jpg").write_bytes(b"broken")
     images = open_images(photos)
-    results = []
-    for image in images:
-        try:
-            results.append((image.image_id, tuple(image.pixels.shape)))
-        except UnreadableImage as problem:
-            assert "b.jpg" in problem.what
-    assert results == [("a", (3, 4, 6)), ("sub/a", (3, 4, 6))]
+    assert tuple(next(images).pixels.shape) == (3, 4, 6)
+    broken = next(images)
+    with pytest.raises(UnreadableImage, match=r"b\.jpg"):
+        broken.pixels  # noqa: B018
+    assert [image.pixels.shape for image in images] == [(3, 4, 6)]
 
 
 @pytest.mark.parametrize("url", ["https://host/cat.jpg", "http://host/a", "s3://bucket/a.png", "https:/host/cat.jpg"])
@@ -206,7 +204,8 @@ def test_what_is_not_there_is_named(photos):
 def test_two_images_of_one_name_are_refused(photos):
     with pytest.raises(UserError, match="'a'") as caught:
         open_images([photos / "a.png", photos / "sub" / "a.webp"])
-    assert str(photos / "a.png") in caught.value.what and str(photos / "sub/a.webp") in caught.value.what
+    assert str(photos / "a.png") in caught.value.what
+    assert str(photos / "sub/a.webp") in caught.value.what
     with pytest.raises(UserError, match="'a'"):
         open_images([photos / "a.png", photos / "a.png"])
 
