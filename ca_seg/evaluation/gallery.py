@@ -35,7 +35,7 @@ def galleries(
     device: str,
 ) -> tuple[tuple[str, tuple[GalleryItem, ...]], ...]:
     """For each split its confusion matrices, and its best, middle and worst images, predicted once more."""
-    sections = []
+    sections: list[tuple[str, tuple[GalleryItem, ...]]] = []
     for split, scored in scores.items():
         task = scored.task
         plots = tuple(

@@ -118,11 +118,11 @@ def train_head(
     elif data is not None:
         dataset = data_named(data, DataSettings)
         images = replace(images, name=dataset.name, root=dataset.root)
-    splits = {"train_split": train_split, "val_split": val_split}
+    images = replace(images, train_split=train_split or images.train_split, val_split=val_split or images.val_split)
     settings = replace(
         settings,
         model=model if head is None else replace(model, kind=head),
-        data=replace(images, **{name: split for name, split in splits.items() if split is not None}),
+        data=images,
         trainer=TRAINER | settings.trainer | trainer_options(device),
         out=settings.out if out is None else str(out),
     )

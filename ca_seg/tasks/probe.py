@@ -7,10 +7,11 @@ or its features from the cache ────────────────�
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ca_seg.data.seeds import image_seed
@@ -75,7 +76,7 @@ class Probe(pl.LightningModule):
     @property
     def result(self) -> TrainedHead:
         """The head that training gives: the average of the weights if there is one."""
-        return self.trained if self.averaged is None else self.averaged.module
+        return self.trained if self.averaged is None else cast(TrainedHead, self.averaged.module)
 
     def setup(self, stage: str) -> None:
         self.source.to(self.device)
@@ -133,7 +134,7 @@ class Probe(pl.LightningModule):
                 fix=RESUME,
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.trained.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         if self.warmup_steps >= steps:
