@@ -15,17 +15,16 @@ from pathlib import Path, PurePath
 
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import Pair
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.formats.unmasked import Unmasked
 from ca_seg.errors import BadDataset, UnknownName
 
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
 )  # fmt: skip
-HOW = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
+HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
 
 
-class Images(Unmasked):
+class ImageFolder(Unmasked):
     """The images of a folder or list; their masks are void throughout, [H, W] of 255.
 
     A stem is the path in the folder without its ending, with "/". Images of a folder come folder by folder in the
@@ -44,7 +43,7 @@ class Images(Unmasked):
         elif given.is_file():
             folder, found = given.parent, _listed(given)
         else:
-            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW)
+            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW_TO_GET)
         pairs = _pairs(folder, found)
         if not pairs:
             raise BadDataset(f"{given} has no image", allowed=f"one or more of {', '.join(ENDINGS)}")
@@ -92,7 +91,7 @@ def _listed(file: Path) -> Iterator[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW) from problem
+        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW_TO_GET) from problem
     for line in filter(None, map(str.strip, lines)):
         path = folder / line
         if ".." in PurePath(line).parts or not path.is_relative_to(folder):
@@ -104,12 +103,7 @@ def _listed(file: Path) -> Iterator[str]:
         yield str(path.relative_to(folder))
 
 
-def _open(root: str | None, split: str | None) -> Images:
-    if root is None:
-        raise BadDataset("the dataset 'images' needs a folder or a list", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> ImageFolder:
     if split is not None:
         raise UnknownName("split", split, ("none",), fix="images have no splits; give a list file as root")
-    return Images(root)
-
-
-ENTRIES = (DatasetEntry("images", "images without masks, to be labelled", HOW, _open),)
+    return ImageFolder(root)
