@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ca_seg.atomic import atomic_write
 from ca_seg.confidence.measures import MEASURES
 from ca_seg.confidence.pixels import apply_temperature_to_pixels, pixel_confidence
 from ca_seg.errors import UserError
@@ -98,7 +99,9 @@ def read_calibration(path: str | Path) -> Calibration:
         raise UserError(f"{path}: thresholds are {by_class!r}", allowed='a table: {"cat": 0.4}', fix=HOW_TO_FIX)
     temperature = content.get("temperature")
     if not _is_number(temperature) or not 0 < temperature < math.inf:
-        raise UserError(f"{path}: the temperature is {temperature!r}", allowed="a finite number above 0", fix=HOW_TO_FIX)
+        raise UserError(
+            f"{path}: the temperature is {temperature!r}", allowed="a finite number above 0", fix=HOW_TO_FIX
+        )
     for name, value in (by_class or {"all classes": threshold}).items():
         if not _is_number(value) or not 0 <= value <= NEVER:
             allowed = f"a number of 0 to {NEVER:g}"
@@ -114,6 +117,16 @@ def read_calibration(path: str | Path) -> Calibration:
     return Calibration(
         float(temperature), measure, thresholds, content["backbone"], content["vocabulary"], content["figures"]
     )
+
+
+def write_calibration(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a calibration file atomically, with all digits: rounded thresholds would retain other pixels.
+
+    Raises:
+        UserError: when the file cannot be written
+    """
+    with atomic_write(Path(path)) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -70,9 +70,7 @@ class LabelQuality:
         confidence, highest, _ = read_confidence(probabilities, ground_truth, self.temperature, self.measure)
         prediction = probabilities.argmax(axis=1)
         self.counts.update(confidence, prediction == ground_truth)
-        self.calibration.update(
-            torch.from_numpy(highest), torch.from_numpy(prediction), torch.from_numpy(ground_truth)
-        )
+        self.calibration.update(torch.from_numpy(highest), torch.from_numpy(prediction), torch.from_numpy(ground_truth))
         pairs = ground_truth * self.class_count + prediction
         levels = np.minimum((confidence.astype(np.float64) * LEVELS).astype(np.int64), LEVELS - 1)
         for level in np.unique(levels):

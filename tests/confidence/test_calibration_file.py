@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from ca_seg.confidence.calibration import NEVER, SCHEMA, read_calibration, temper, vocabulary_fingerprint
-from ca_seg.confidence.numpy_measures import margin
+from ca_seg.confidence.calibration import NEVER, SCHEMA, read_calibration, vocabulary_fingerprint
 from ca_seg.confidence.threshold import ignore_below
 from ca_seg.errors import UserError
+from tests.confidence.numpy_measures import margin, temper
 
 GOOD = {
     "schema": SCHEMA, "temperature": 0.5, "measure": "margin", "threshold": 0.25, "backbone": "mini",

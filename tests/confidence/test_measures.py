@@ -1,4 +1,4 @@
-"""Decisions with confidence against the measures in numpy, and against plain loops."""
+"""Masks with confidence against the measures in NumPy, and against plain loops."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from ca_seg.confidence import measures as confident
-from ca_seg.confidence.measures import agreement, predict_confident_mask, tempered
-from ca_seg.confidence.numpy_measures import MEASURES
+from ca_seg.confidence import confident_mask, measures
+from ca_seg.confidence.confident_mask import agreement, predict_confident_mask
+from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.decision.candidates import argmax_candidates
 from ca_seg.errors import BadMask, OutOfRange, UnknownName
+from tests.confidence.numpy_measures import MEASURES
 
 
 def maps_of(classes, seed=0, height=5, width=7):
@@ -19,12 +20,12 @@ def maps_of(classes, seed=0, height=5, width=7):
 
 
 @pytest.mark.parametrize("cut", [2**20, 1])  # at once, and between rows of tokens
-@pytest.mark.parametrize("room", [2**24, 300])  # and in strips of a row or two
+@pytest.mark.parametrize("strip", [2**24, 300])  # and in strips of a row or two
 @pytest.mark.parametrize("classes", [1, 2, 6])
 @pytest.mark.parametrize("measure", sorted(MEASURES))
-def test_measures_are_those_of_numpy(monkeypatch, measure, classes, room, cut):
-    monkeypatch.setattr(confident, "ROOM", room)
-    monkeypatch.setattr(confident, "WORTH_CUTTING", cut)
+def test_measures_are_those_of_numpy(monkeypatch, measure, classes, strip, cut):
+    monkeypatch.setattr(confident_mask, "MAX_STRIP_SCORES", strip)
+    monkeypatch.setattr(confident_mask, "MIN_SCORES_TO_CUT", cut)
     maps = maps_of(classes)
     found = predict_confident_mask(maps, 23, 31, measure=measure)
     scores = predict_mask(maps, 23, 31).scores[0]
@@ -44,14 +45,14 @@ def assert_decided(mask, scores):
 @pytest.mark.parametrize("measure", ["margin", "max_probability", None])
 def test_few_classes_that_matter_give_what_all_give(monkeypatch, measure, size):
     maps = (maps_of(40) * torch.linspace(0.1, 3, 40)[None, :, None, None]) ** 4
-    monkeypatch.setattr(confident, "WORTH_CUTTING", 1)
-    monkeypatch.setattr(confident, "COARSE", 0)
+    monkeypatch.setattr(confident_mask, "MIN_SCORES_TO_CUT", 1)
+    monkeypatch.setattr(confident_mask, "MIN_PIXELS_PER_TOKEN", 0)
     scores = predict_mask(maps, *size).scores[0]
     found = predict_confident_mask(maps, *size, measure=measure)
     assert_decided(found.mask, scores)
     if measure is not None:
         np.testing.assert_allclose(found.confidence.numpy(), MEASURES[measure](scores.numpy()), atol=2e-5)
-    strips = list(confident._between_tokens(maps, 200, 90, 2))
+    strips = list(confident_mask._between_tokens(maps, 200, 90, 2))
     assert [start for start, *_ in strips[1:]] == [stop for _, stop, *_ in strips[:-1]]
     assert max(len(classes) for *_, classes in strips) < 30  # of 40: something was left out
 
@@ -72,7 +73,9 @@ def test_a_temperature_divides_log_shares(measure, temperature):
     shares /= shares.sum(axis=0)
     found = predict_confident_mask(maps, 20, 20, measure=measure, temperature=temperature)
     np.testing.assert_allclose(found.confidence.numpy(), MEASURES[measure](shares), atol=2e-5)
-    np.testing.assert_allclose(tempered(torch.from_numpy(scores)[None], temperature)[0].numpy(), shares, atol=1e-9)
+    np.testing.assert_allclose(
+        apply_temperature(torch.from_numpy(scores)[None], temperature)[0].numpy(), shares, atol=1e-9
+    )
 
 
 def test_pixels_without_any_score_are_not_sure():
@@ -88,7 +91,7 @@ def test_pixels_without_any_score_are_not_sure():
 def test_of_equal_scores_the_first_class_wins_and_the_margin_is_nothing(side):
     maps = torch.full((1, 5, side, side), 0.1)
     maps[0, 2], maps[0, 4] = 0.4, 0.4
-    assert (side * side < confident.SMALL_PLANE) == (side == 8)
+    assert (side * side < measures.MIN_PLANE_PIXELS) == (side == 8)
     found = predict_confident_mask(maps, side, side)
     assert (found.mask == 2).all()
     assert (found.confidence == 0).all()
@@ -121,5 +124,5 @@ def test_what_cannot_be_read_is_refused():
     for bad in (-0.1, float("nan"), float("inf")):
         broken = maps.clone()
         broken[0, 1, 2, 3] = bad
-        with pytest.raises(BadMask, match="have no confidence"):
+        with pytest.raises(BadMask, match="0 or more"):
             predict_confident_mask(broken, 4, 4)
