@@ -91,9 +91,11 @@ def test_a_threshold_of_each_class() -> None:
     assert (own > 0.5)[kept].mean() >= 0.95
     assert kept.sum() >= (own > 0.5).sum()
     assert found.thresholds["c"] == found.thresholds["d"] == NEVER
-    assert found.never == {"c": "at best 0.000 is reached", "d": "50 pixels of the sample are labelled so"}
+    assert list(found.never) == ["c", "d"]
+    assert "0.000" in found.never["c"]
+    assert "50" in found.never["d"]
     assert found.figures["coverage"] == pytest.approx((1000 + kept.sum()) / len(guess))
-    with pytest.raises(OutOfRange, match=r"no class reaches a precision of 0\.95 at 5000 pixels"):
+    with pytest.raises(OutOfRange, match="5000"):
         fit_confidence(
             shares,
             ground_truth,
@@ -105,17 +107,17 @@ def test_a_threshold_of_each_class() -> None:
 
 def test_wishes_that_cannot_be() -> None:
     for precision in (0, 1.5, float("nan")):
-        with pytest.raises(OutOfRange, match="a precision of"):
+        with pytest.raises(OutOfRange, match=f"{precision:g}"):
             TargetPrecision(precision)
-    with pytest.raises(UnknownName, match="measure of confidence 'size'"):
+    with pytest.raises(UnknownName, match="'size'"):
         TargetPrecision(0.9, "size")
-    with pytest.raises(OutOfRange, match="thresholds from 0 pixels"):
+    with pytest.raises(OutOfRange, match="min_pixels"):
         TargetPrecision(0.9, min_pixels=0)
     shares, ground_truth = drawn(2000, 5, 3.0)
     sure, guess = margin(shares.T[:, :, None])[:, 0], shares.argmax(1)
     best = sure > 0.9
     ground_truth[best] = guess[best]
-    with pytest.raises(OutOfRange, match=r"a precision of 1 is reached by .* pixels of the sample alone"):
+    with pytest.raises(OutOfRange, match=str(int(best.sum()) + 500)):
         fit_confidence(
             shares,
             ground_truth,
@@ -125,7 +127,7 @@ def test_wishes_that_cannot_be() -> None:
         )
     surest = sure > np.floor(sure.max() * 1024) / 1024
     ground_truth[surest] = (guess[surest] + 1) % 5
-    with pytest.raises(OutOfRange, match=r"no threshold gives a precision of 1\.0: at best"):
+    with pytest.raises(OutOfRange, match=r"precision of 1\.0"):
         fit_confidence(shares, ground_truth, tuple("abcde"), TargetPrecision(1.0), temperature=1.0)
 
 
@@ -210,5 +212,5 @@ def test_maps_below_zero_are_refused() -> None:
         "path": ["a.png"],
     }
     reader = LabelledMapsReader(FunctionPredictor(lambda images, seeds: Raw()), Vocabulary.from_names(["a", "b"]))
-    with pytest.raises(UserError, match="no shares"):
+    with pytest.raises(UserError, match="below 0"):
         list(reader.read([batch | {"skipped": []}]))
