@@ -17,6 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ca_seg.optional import optional_imports
+
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def __getattr__(name: str) -> Any:
     """Torch and diffusers take seconds to import, so a name is imported when it is first used."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_WHERE[name]), name)
+    with optional_imports(f"ca_seg.{name}"):
+        value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value
     return value
 
