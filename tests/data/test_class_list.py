@@ -1,4 +1,4 @@
-"""classes.json: what is read, what is refused, and the way from ids to indices and back."""
+"""classes.json: what is read, what is refused; ids to indices and back."""
 
 from __future__ import annotations
 
@@ -75,17 +75,17 @@ def test_missing_file(tmp_path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_there_and_back(data) -> None:
-    """Against a dictionary, pixel by pixel; ids and indices overlap at will, which is where in-place renaming fails."""
+    """Against a dictionary, pixel by pixel; ids and indices overlap at will, which is where renaming in place fails."""
     top = data.draw(st.sampled_from([255, 65535]))
     ids = tuple(data.draw(st.lists(st.integers(0, top), min_size=2, max_size=40, unique=True)))
     ignored = data.draw(st.integers(0, len(ids) - 1))
     classes = ClassList(tuple(f"c{i}" for i in ids[ignored:]), ids[ignored:], ids[:ignored])
     mask = np.array(data.draw(st.lists(st.sampled_from(ids), min_size=1, max_size=30)))
-    index = {number: place for place, number in enumerate(classes.ids)} | dict.fromkeys(classes.ignore, 255)
-    found = classes.to_index(mask.astype(np.uint8 if top == 255 else np.uint16))
-    assert found.dtype == np.int64
-    assert found.tolist() == [index[number] for number in mask.tolist()]
-    back = classes.to_ids(found)
+    index_of = {class_id: index for index, class_id in enumerate(classes.ids)} | dict.fromkeys(classes.ignore, 255)
+    indices = classes.to_index(mask.astype(np.uint8 if top == 255 else np.uint16))
+    assert indices.dtype == np.int64
+    assert indices.tolist() == [index_of[number] for number in mask.tolist()]
+    back = classes.to_ids(indices)
     assert back.dtype == (np.uint8 if max(ids) <= 255 else np.uint16)
     assert back.tolist() == [classes.ignore[0] if number in classes.ignore else number for number in mask.tolist()]
 
