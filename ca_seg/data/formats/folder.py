@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.splits import read_split
 from ca_seg.errors import BadDataset
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HOW_TO_GET = "a dataset folder has images/, masks/ and classes.json; every image has masks/<same name>.png"
 
 
@@ -38,7 +38,7 @@ class FolderDataset(SegmentationDataset):
             if not (root / part).is_dir():
                 raise BadDataset(f"{root} has no folder {part}", fix=HOW_TO_GET)
         class_list = read_classes(root / "classes.json")
-        images = _by_stem(root / "images", IMAGES)
+        images = _by_stem(root / "images", IMAGE_SUFFIXES)
         _check_pairs(root, images, _by_stem(root / "masks", (".png",)))
         image_ids = sorted(images) if split is None else read_split(root / "splits.json", split, images)
         pairs = [
@@ -65,7 +65,7 @@ def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
 
 def _check_pairs(root: Path, images: dict[str, str], masks: dict[str, str]) -> None:
     if not images:
-        raise BadDataset(f"{root / 'images'} has no image", allowed=f"one or more of {', '.join(IMAGES)}")
+        raise BadDataset(f"{root / 'images'} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
     for image_id in sorted(images):
         if masks.get(image_id) != f"{image_id}.png":
             raise BadDataset(f"{root / 'images' / images[image_id]} has no mask", fix=f"add masks/{image_id}.png")

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import Pair
-from ca_seg.data.formats.image_folder import ENDINGS
 from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.read import HeldFile, read_image, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 
@@ -48,7 +48,7 @@ class Shards(Unmasked):
         for number, shard in enumerate(shards):
             pairs += self._index(number, shard)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"members that end in one of {', '.join(ENDINGS)}")
+            raise BadDataset(f"{given} has no image", allowed=f"members that end in one of {', '.join(IMAGE_SUFFIXES)}")
         super().__init__(given if given.is_dir() else given.parent, None, UNLABELLED, pairs)
 
     def read_image(self, index: int) -> Tensor:
@@ -86,7 +86,7 @@ class Shards(Unmasked):
                 raise BadDataset(f"{shard} has the member {name!r}", allowed="names that stay in their folder")
             folder, _, last = name.rpartition("/")
             key, _, ending = last.partition(".")
-            if f".{ending.lower()}" not in ENDINGS or not key:
+            if f".{ending.lower()}" not in IMAGE_SUFFIXES or not key:
                 continue
             path = f"{folder}/{key}" if folder else key
             if path in seen:
