@@ -11,8 +11,9 @@ import numpy as np
 
 from ca_seg.cli.arguments import shipped_config
 from ca_seg.confidence.calibration import NEVER, read_calibration, vocabulary_fingerprint
-from ca_seg.confidence.measures import AGREEMENT, MEASURES, check_temperature
-from ca_seg.data.catalogue import dataset_words
+from ca_seg.confidence.measures import AGREEMENT, MEASURES
+from ca_seg.confidence.temperature import check_temperature
+from ca_seg.data.catalogue import class_words
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UnknownName, UserError
@@ -71,7 +72,7 @@ def words(file: str | None, model: BackboneSettings, data: LabelData, dataset: S
     names = dataset.class_list.names
     if names == UNLABELLED.names:
         raise UserError(f"the images of {data.name!r} name no classes", fix="say what to look for: --vocabulary FILE")
-    known = dataset_words(data.name)
+    known = class_words(data.name)
     synonyms = known.synonyms | (model.synonyms or {})
     return Vocabulary.from_names(names, synonyms=synonyms, background=known.background, template=model.template)
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from skimage.segmentation import slic
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.optional import optional_imports
 from ca_seg.refine.shapes import check_image
 
 SEGMENTS = 400
@@ -57,6 +57,9 @@ def superpixel_vote(
 
 def superpixels(image: Tensor, *, segments: int = SEGMENTS, compactness: float = COMPACTNESS) -> Tensor:
     """Image [3, H, W] in 0..1 to the number of each pixel's superpixel, int64 [H, W], from 0 without gaps."""
+    with optional_imports("the step superpixels"):
+        from skimage.segmentation import slic  # only here: it comes with an extra
+
     colours = image.detach().movedim(0, -1).cpu().double().numpy()
     return torch.from_numpy(slic(colours, n_segments=segments, compactness=compactness, start_label=0)).long()
 

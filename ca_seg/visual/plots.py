@@ -65,15 +65,15 @@ def lines_plot(
 
 
 def coverage_plot(
-    lines: Mapping[str, Sequence[tuple[float, float]]], *, wished: float | None = None, title: str = ""
+    lines: Mapping[str, Sequence[tuple[float, float]]], *, target: float | None = None, title: str = ""
 ) -> Image.Image:
     """Precision of the pixels that are kept against their share: a line of (coverage, precision) for each name."""
     figure = Figure(figsize=(5.4, 3.6), dpi=110)
     axes = figure.add_subplot()
     for name, points in lines.items():
         axes.plot([x for x, _ in points], [y for _, y in points], linewidth=1.6, label=name)
-    if wished is not None:
-        axes.axhline(wished, color="black", linewidth=1, linestyle="--", label=f"wished: {wished:g}")
+    if target is not None:
+        axes.axhline(target, color="black", linewidth=1, linestyle="--", label=f"target: {target:g}")
     axes.set(title=title, xlim=(0, 1), xlabel="coverage: share of pixels kept", ylabel="precision: share right")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)

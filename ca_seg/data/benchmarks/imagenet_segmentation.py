@@ -21,14 +21,13 @@ import torch
 
 from ca_seg.data.benchmarks.official import check_count, class_list
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 from ca_seg.optional import optional_imports
 
 if TYPE_CHECKING:
     import h5py
 
-HOW = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
+HOW_TO_GET = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
 FILE = "gtsegs_ijcv.mat"
 COUNTS: dict[str, int] = {"all": 4276}
 _BROKEN = (
@@ -57,9 +56,9 @@ class ImageNetSegmentation(SegmentationDataset):
                 counts = {name: content["value"][name].size for name in ("img", "gt")}
                 self._has_ids = "id" in content["value"]
         except _BROKEN as problem:
-            raise BadDataset(f"{file} is not {FILE}, or not whole ({problem})", fix=HOW) from problem
+            raise BadDataset(f"{file} is not {FILE}, or not whole ({problem})", fix=HOW_TO_GET) from problem
         if counts["img"] != counts["gt"]:
-            raise BadDataset(f"{file} has {counts['img']} images and {counts['gt']} masks", fix=HOW)
+            raise BadDataset(f"{file} has {counts['img']} images and {counts['gt']} masks", fix=HOW_TO_GET)
         check_count(counts["img"], COUNTS.get("all"), str(file))
         pairs = [Pair(f"{i:05d}", file / f"{i:05d}", file / f"{i:05d}") for i in range(counts["img"])]
         super().__init__(file.parent, None, class_list("imagenet-segmentation"), pairs)
@@ -88,7 +87,7 @@ class ImageNetSegmentation(SegmentationDataset):
     def synset(self, index: int) -> str:
         """The WordNet synset of an image's object, such as "n02099601". Raises BadDataset for a file without them."""
         if not self._has_ids:
-            raise BadDataset(f"{self.file} has no value/id, and so no classes", fix=HOW)
+            raise BadDataset(f"{self.file} has no value/id, and so no classes", fix=HOW_TO_GET)
         with self._cell("id", index) as cell:
             return "".join(chr(letter) for letter in cell[()].flatten()).strip().split("_")[0]
 
@@ -129,20 +128,10 @@ class ImageNetSegmentation(SegmentationDataset):
             raise UnreadableImage(f"{self._pairs[index].image} cannot be read ({problem})") from problem
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     if split not in (None, "all"):
         raise UnknownName("split", str(split), ("all",))
-    if root is None:
-        raise BadDataset("the dataset 'imagenet-segmentation' needs a folder", fix=f"give its root; {HOW}")
     file = Path(root) if Path(root).suffix == ".mat" else Path(root) / FILE
     if not file.is_file():
-        raise BadDataset(f"{file} is missing", fix=HOW)
+        raise BadDataset(f"{file} is missing", fix=HOW_TO_GET)
     return ImageNetSegmentation(file)
-
-
-ENTRIES = (
-    DatasetEntry(
-        "imagenet-segmentation", "ImageNet-Segmentation, an object and its background", HOW, _open,
-        "imagenet-segmentation",
-    ),
-)  # fmt: skip
