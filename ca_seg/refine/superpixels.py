@@ -10,11 +10,11 @@ Superpixels are SLIC (Achanta et al., PAMI 2012) by scikit-image.
 from __future__ import annotations
 
 import torch
-from skimage.segmentation import slic
 from torch import Tensor
 
 from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange
+from ca_seg.optional import optional_imports
 from ca_seg.refine.shapes import check_image
 
 SEGMENTS = 400
@@ -60,6 +60,9 @@ def superpixels(image: Tensor, *, segments: int = SEGMENTS, compactness: float =
     Returns:
         int64 [H, W], the number of each pixel's superpixel, from 0 without gaps
     """
+    with optional_imports("the step superpixels"):
+        from skimage.segmentation import slic  # only here: it comes with an extra
+
     colours = image.detach().movedim(0, -1).cpu().double().numpy()
     return torch.from_numpy(slic(colours, n_segments=segments, compactness=compactness, start_label=0)).long()
 
