@@ -22,16 +22,20 @@ def overlay(
     alpha: float = 0.55,
     legend: bool = True,
     colours: Sequence[int] | None = None,
+    asked: Sequence[int] = (),
+    rgb: Sequence[tuple[int, int, int]] | None = None,
 ) -> Image.Image:
     """`image` uint8 [H, W, 3] under `mask` [H, W] of class indices (255: no class), outlines between classes.
 
-    The legend names the classes that are there, largest first, with their share of the image. `colours` gives each
-    class its place in the palette (default: its index), so that a class looks alike in several images.
+    The legend names the classes that are there, largest first, with their fraction of the image, and then those of
+    `asked` that are not. `colours` gives each class its index in the palette (default: its own index), so that a class
+    looks alike in several images; `rgb` gives each class its colour itself.
     """
     height, width = shown_size(*mask.shape)
     enlarged = np.asarray(resized(image, height, width), np.float32)
     large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-    table = np.array([colour(i if colours is None else colours[i]) for i in range(len(names))], np.float32)
+    palette = rgb or [colour(i if colours is None else colours[i]) for i in range(len(names))]
+    table = np.array(palette, np.float32)
     inside = large != NONE
     painted = enlarged.copy()
     painted[inside] = (1 - alpha) * enlarged[inside] + alpha * table[large[inside]]
@@ -43,14 +47,14 @@ def overlay(
     if not legend:
         return result
     counts = np.bincount(mask[mask != NONE].astype(np.int64), minlength=len(names))
-    rows = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    rows = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i] or i in asked]
     return _beside(
         result, [(tuple(table[i].astype(int).tolist()), names[i], _percent(counts[i] / mask.size)) for i in rows]
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
+def _percent(fraction: float) -> str:
+    return "0 %" if fraction == 0 else f"{100 * fraction:.0f} %" if fraction >= 0.005 else "< 1 %"
 
 
 def _beside(image: Image.Image, rows: Sequence[tuple[tuple[int, int, int], str, str]]) -> Image.Image:
