@@ -31,7 +31,7 @@ class Refinement:
 
     Args:
         steps: any of absence, attention, guided-filter, pamr, superpixels, background, in the order of running
-        absence_relative: a class stays when its best score reaches this fraction of the best score of the strongest class
+        absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
         attention_power: how often the maps are spread
         pamr_iterations: steps of pixel-adaptive refinement

@@ -10,14 +10,15 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.pamr import pamr
-from ca_seg.refine.steps import Refinement, refinement
+from ca_seg.refine.steps import Refinement, list_refinements, refinement
 
 NAMES = ("cat", "grass", "sky")
 IMAGE = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-def _recorded(**readout):
-    read = ReadoutConfig(**readout).record(load_backbone("mini", resolution=64), IMAGE, [0])
+def _recorded(*, queries=False, **options):
+    config = ReadoutConfig(**options)
+    read = config.record(load_backbone("mini", resolution=64), IMAGE, [0], queries=queries)
     return read, read.maps(Vocabulary.from_names(NAMES))
 
 
@@ -33,12 +34,13 @@ def test_steps_run_in_their_order():
     torch.testing.assert_close(refine(maps, IMAGE, read), expected)
 
 
-@pytest.mark.parametrize("step", ["absence", "guided-filter", "pamr", "superpixels", "background"])
+@pytest.mark.parametrize("step", list_refinements())
 def test_every_step_gives_maps_of_all_classes(step):
-    read, maps = _recorded()
+    read, maps = _recorded(queries=True)
     found = refinement(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
-    assert found.shape[:2] == (1, 3)
+    assert found.shape[:2] == (1, len(NAMES))
     assert found.isfinite().all()
+    assert (found.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size
 
 
 def test_a_background_threshold_leaves_a_choice_among_present_classes_alone():
@@ -51,7 +53,7 @@ def test_a_background_threshold_leaves_a_choice_among_present_classes_alone():
 def test_what_cannot_be_is_said_before_a_run():
     with pytest.raises(UnknownName, match="'pamr'"):
         refinement(Refinement(["pam"]), NAMES)
-    with pytest.raises(UserError, match="background 'sofa'"):
+    with pytest.raises(UserError, match="sofa"):
         refinement(Refinement(["background"], background="sofa"), NAMES)
     read, maps = _recorded()
     with pytest.raises(UserError, match="queries"):
