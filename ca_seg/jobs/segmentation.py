@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ca_seg.atomic import atomic_write
-from ca_seg.errors import UnknownName, UserError
 from ca_seg.decision.argmax import MaskPrediction, predict_mask
+from ca_seg.errors import UnknownName, UserError
 from ca_seg.json_file import write_json
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
