@@ -21,7 +21,7 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.predictors.settings import BackboneSettings
-from ca_seg.refine.background import background_by_threshold, with_background
+from ca_seg.refine.background import background_by_threshold, insert_background
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
@@ -168,7 +168,7 @@ class Segmenter:
         if self.settings.threshold is not None:
             if background is None:
                 background = len(self.vocabulary.classes)
-                maps = with_background(maps, background, self.settings.threshold)
+                maps = insert_background(maps, background, self.settings.threshold)
             else:
                 maps = background_by_threshold(maps, background, self.settings.threshold)
         pixels = (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
