@@ -229,13 +229,13 @@ def _from_array(array: np.ndarray) -> torch.Tensor:
     return tensor.expand(3, *tensor.shape).contiguous() if array.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
-def _tensors(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+def _tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or 0 in tensor.shape:
         raise UserError(f"a tensor of shape {tuple(tensor.shape)}", allowed="[3, H, W] or [B, 3, H, W]")
     if not tensor.is_floating_point():
         raise UserError(f"a tensor of type {tensor.dtype}", allowed="float in 0..1", fix="divide it: tensor / 255")
     _check_range("tensor", float(tensor.min()), float(tensor.max()))
-    return tensor[None] if tensor.ndim == 3 else tensor
+    return [tensor] if tensor.ndim == 3 else list(tensor)
 
 
 def _from_tensor(tensor: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.predictors.settings import BackboneSettings
-from ca_seg.refine.steps import Refinement, refine_by
+from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 BACKGROUND = "background"
@@ -142,7 +142,7 @@ class Segmenter:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # unknown words
-        self.refine = refine_by(Refinement(steps=list(settings.refine)), names)
+        self.refine = refinement(Refinement(steps=list(settings.refine)), names)
         self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine)
 
     @property

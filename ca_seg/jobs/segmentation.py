@@ -15,6 +15,7 @@ from ca_seg.atomic import atomic_write
 from ca_seg.decision.argmax import MaskPrediction, predict_mask
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.json_file import write_json
+from ca_seg.optional import optional_imports
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
@@ -149,14 +150,14 @@ class Segmentation:
             UnknownName: for a format that there is not
             UserError: for a file that cannot be written
         """
-        from ca_seg.labelling.registry import FORMATS  # only here: label formats need more libraries
-
-        for name in formats:
-            if name not in (*DEFAULT_FORMATS, *FORMATS):
-                raise UnknownName("format", name, (*DEFAULT_FORMATS, *FORMATS))
+        self._check_formats([name for name in formats if name not in DEFAULT_FORMATS])
         paths: list[Path] = []
         for name in formats:
-            paths += self._save_label(Path(folder), name) if name in FORMATS else [self._save_own(Path(folder), name)]
+            paths += (
+                [self._save_own(Path(folder), name)]
+                if name in DEFAULT_FORMATS
+                else self._save_label(Path(folder), name)
+            )
         return paths
 
     def save_cutout(self, name: str, folder: str | Path) -> Path:
@@ -184,6 +185,16 @@ class Segmentation:
         else:
             write_json(path, self.as_dict())
         return path
+
+    def _check_formats(self, label_formats: Sequence[str]) -> None:
+        """Raises UnknownName, and MissingExtra where the libraries of label formats are not installed."""
+        if not label_formats:
+            return
+        with optional_imports("a label format"):
+            from ca_seg.labelling.registry import FORMATS
+        for name in label_formats:
+            if name not in FORMATS:
+                raise UnknownName("format", name, (*DEFAULT_FORMATS, *FORMATS))
 
     def _save_label(self, folder: Path, name: str) -> list[Path]:
         from ca_seg.labelling.label import Label
