@@ -26,7 +26,7 @@ from ca_seg.labelling.settings import ConfidenceConfig, confidence_config, forma
 from ca_seg.labelling.task import PseudoLabel, SaveLabel
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.settings import MethodSettings
-from ca_seg.refine.steps import Refinement, refine_by, sees_pixels
+from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.versions import versions
 from ca_seg.vocabulary import Vocabulary
 
@@ -60,7 +60,7 @@ class Labelling:
         if head is not None:
             head.class_indices(vocabulary.classes)
         formats = formats_of(settings.formats, settings.format_options)
-        refine_by(settings.refine, vocabulary.classes)
+        refinement(settings.refine, vocabulary.classes)
         files = LabelFiles(
             Path(settings.out),
             vocabulary.classes,
@@ -85,7 +85,7 @@ class Labelling:
     @property
     def whole(self) -> bool:
         """Whether images stay in their own size on the way."""
-        return sees_pixels(self.refinement) or self.model.views() is not None or self.head is not None
+        return self.refinement.full_size or self.model.views() is not None or self.head is not None
 
     def images(self, done: dict[str, str]) -> ToLabel:
         """The images, of which `done` (key -> SHA-256) have labels."""
@@ -104,7 +104,7 @@ class Labelling:
             measure=self.sure.measure,
             temperature=self.sure.temperature,
             scores=self.scores,
-            refine=refine_by(self.refinement, self.vocabulary.classes),
+            refine=refinement(self.refinement, self.vocabulary.classes),
             whole=self.whole,
             seed=self.seed,
         )

@@ -11,7 +11,8 @@ import numpy as np
 
 from ca_seg.cli.arguments import shipped_config
 from ca_seg.confidence.calibration import NEVER, read_calibration, vocabulary_fingerprint
-from ca_seg.confidence.measures import AGREEMENT, MEASURES, check_temperature
+from ca_seg.confidence.measures import AGREEMENT, MEASURES
+from ca_seg.confidence.temperature import check_temperature
 from ca_seg.data.catalogue import class_words
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import SegmentationDataset

@@ -17,7 +17,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ca_seg.confidence.measures import AGREEMENT, agreement, check_readable, predict_confident_mask, tempered
+from ca_seg.confidence.confident_mask import agreement, predict_confident_mask
+from ca_seg.confidence.measures import AGREEMENT, check_probabilities
+from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import UserError
@@ -35,7 +37,7 @@ MOST_NUMBERS = 2**30  # class scores of one image in its own size: 4 GB
 class PseudoLabel(pl.LightningModule):
     """Labels the images of `UnlabelledBatch`es; nothing is trained.
 
-    `measure` is one of `confident.MEASURES`, "agreement" (of several draws, which what `record` gives must have), or
+    `measure` is one of `MEASURES`, "agreement" (of several draws, which what `record` gives must have), or
     None. `scores` keeps the shares of all classes. With `whole`, maps come in the image's own size on the way, and a
     image for which they would be too large is skipped. `skipped` lists (image, reason).
     """
@@ -105,7 +107,7 @@ class PseudoLabel(pl.LightningModule):
         if self.refine is not None and self.measure is not None:
             maps = maps.clamp_min(0)  # a guided filter overshoots at edges; below 0 nothing wins
         if self.measure == AGREEMENT:
-            check_readable(maps)
+            check_probabilities(maps)
             mask = predict_confident_mask(maps, *size, measure=None).mask
             sure: torch.Tensor | None = agreement(noised_copies, mask)
         else:
@@ -114,7 +116,7 @@ class PseudoLabel(pl.LightningModule):
         if not self.scores:
             return mask, sure, None
         scores = predict_mask(maps, *size).scores
-        return mask, sure, (scores if self.temperature == 1 else tempered(scores, self.temperature))[0]
+        return mask, sure, (scores if self.temperature == 1 else apply_temperature(scores, self.temperature))[0]
 
     def _bytes(self, size: tuple[int, int], maps: list[torch.Tensor]) -> int:
         """What an image holds until it is written: its maps; mask and confidence; scores."""

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.features.frozen_module import Frozen
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
@@ -25,8 +26,8 @@ from ca_seg.vocabulary import IGNORE_INDEX
 RESUME = "continue from the last complete epoch with resume=true and a smaller model.lr"
 
 
-class Probe(pl.LightningModule):
-    """Trains `head` on the features of `source`, which stays frozen and is not in the checkpoints.
+class Probe(Frozen[FeatureSource], pl.LightningModule):
+    """Trains a head on the features of `source`, which stays frozen and is not in `state_dict()`.
 
     The optimiser is AdamW. The learning rate rises over `warmup_steps` and then falls to zero along a cosine (the
     protocol of DINOv2, Oquab et al. 2023). Batches in which every pixel is void are passed over. When the loss becomes
@@ -55,10 +56,9 @@ class Probe(pl.LightningModule):
         ema: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(source)
         if ema is not None and not 0 < ema < 1:
             raise OutOfRange(f"an average of the weights with decay {ema}", allowed="above 0, below 1, or none")
-        self._frozen = (source,)  # a tuple, so that it is no submodule
         self.trained = trained
         self.averaged = None
         if ema is not None:
@@ -70,16 +70,9 @@ class Probe(pl.LightningModule):
         self.skipped: dict[str, str] = {}  # the reason by path
 
     @property
-    def source(self) -> FeatureSource:
-        return self._frozen[0]
-
-    @property
     def result(self) -> TrainedHead:
         """The head that training gives: the average of the weights if there is one."""
         return self.trained if self.averaged is None else cast(TrainedHead, self.averaged.module)
-
-    def setup(self, stage: str) -> None:
-        self.source.to(self.device)
 
     def features(self, batch: dict[str, Any]) -> torch.Tensor:
         """[B, channels, h, w]: those in the batch, or else computed from its images."""

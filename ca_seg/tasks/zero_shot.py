@@ -16,7 +16,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
@@ -67,9 +66,8 @@ class ZeroShot(pl.LightningModule):
         self.predictor: Predictor | None = predictor
         self.refine, self.seed, self.save_mask = refine, seed, save_mask
         self.classes, self.synonyms, self.template = tuple(classes), synonyms or {}, template
-        self.scores: Mapping[str, ProtocolScores] = nn.ModuleDict(  # type: ignore[assignment]
-            {protocol: ProtocolScores(len(self.classes), calibrated=calibrated) for protocol in PROTOCOLS}
-        )
+        by_protocol = {protocol: ProtocolScores(len(self.classes), calibrated=calibrated) for protocol in PROTOCOLS}
+        self.scores: Mapping[str, ProtocolScores] = nn.ModuleDict(by_protocol)  # type: ignore[assignment]
         self.everything = self.vocabulary(range(len(self.classes)))
         self.images: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
         self.skipped: list[tuple[str, str]] = []
@@ -128,8 +126,10 @@ class ZeroShot(pl.LightningModule):
             self.images[protocol] = dict(sorted(item for part in every for item in part.items()))
         self.skipped = sorted({pair for part in gather_objects(self.skipped) for pair in part})
 
-    def metrics(self) -> list[Metric]:
-        return [module for module in self.scores.modules() if isinstance(module, Metric)]
+    def counts(self) -> nn.Module:
+        """Everything that is counted, as one module: its state is what an interrupted evaluation continues from."""
+        assert isinstance(self.scores, nn.Module)
+        return self.scores
 
     def ranked(self) -> list[tuple[str, float]]:
         """Image ids and their mIoU with all classes offered, best first."""

@@ -32,6 +32,7 @@ class ImageFeatures:
     """A source whose features are the images themselves."""
 
     name, channels, maps, stride = "images", 3, 0, 1
+    device = torch.device("cpu")
 
     def __call__(self, images, seeds):
         return images
