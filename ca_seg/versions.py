@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from ca_seg import __version__
 
@@ -11,5 +12,9 @@ PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "torchmet
 
 
 def versions() -> dict[str, str]:
-    """Versions of ca_seg, Python and the libraries that figures depend on, by name."""
-    return {"ca_seg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+    """Versions of ca_seg, Python and the installed libraries that figures depend on, by name."""
+    result = {"ca_seg": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # Lightning and torchmetrics come with an extra
+            result[package] = version(package)
+    return result

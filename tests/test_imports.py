@@ -11,14 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
-    ("vocabulary", "resources", "atomic", "fingerprint", "versions"),
+    ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
-    ("refine",),
+    ("refine", "decision"),
     ("confidence",),
     ("tasks", "labelling"),
     ("review", "adapters", "zoo"),

@@ -20,7 +20,7 @@ from ca_seg.cli.arguments import parser, quiet_lightning, with_bases
 from ca_seg.confidence.calibration import SCHEMA, vocabulary_fingerprint
 from ca_seg.confidence.fit import CalibrationResult, TargetPrecision, fit_confidence
 from ca_seg.confidence.pixel_sample import PixelSample, SharesReader
-from ca_seg.data.catalogue import dataset_words
+from ca_seg.data.catalogue import class_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.predictors.multi_view import record_views
@@ -47,7 +47,7 @@ def run_calibration(arguments: Sequence[str]) -> int:
     data = _data(settings.data)
     dataset = data.dataset(data.split)
     classes = dataset.class_list.names
-    synonyms = dataset_words(settings.data.name).synonyms | (model.synonyms or {})
+    synonyms = class_words(settings.data.name).synonyms | (model.synonyms or {})
     vocabulary = Vocabulary.from_names(classes, synonyms=synonyms, template=model.template)
     backbone = model.load(settings.device)
     readout, views = model.readout(queries="attention" in settings.refine.steps), model.views()

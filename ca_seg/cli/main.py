@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ca_seg import __version__
+from ca_seg.cli.quiet import silence_import_noise
 from ca_seg.errors import UnknownName, UserError
+from ca_seg.optional import optional_imports
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
     "segment": ("ca_seg.cli.segment:run", "segment images by words"),
@@ -46,7 +48,9 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         raise UnknownName("command", command, COMMANDS, fix="`ca-seg --help` lists all")
     module, _, function = COMMANDS[command][0].partition(":")
-    return int(getattr(import_module(module), function)(arguments) or 0)
+    silence_import_noise()
+    with optional_imports(f"ca-seg {command}"):
+        return int(getattr(import_module(module), function)(arguments) or 0)
 
 
 def _help() -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from ca_seg.confidence.calibration import NEVER, temper
-from ca_seg.confidence.numpy_measures import MEASURES, PrecisionCounts
+from ca_seg.confidence.numpy_measures import MEASURES
+from ca_seg.confidence.precision import PrecisionCounts
 from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.metrics.calibration import CalibrationError, fit_temperature
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ca_seg.confidence.fit import read_confidence
-from ca_seg.confidence.numpy_measures import PrecisionCounts
+from ca_seg.confidence.precision import PrecisionCounts
 from ca_seg.metrics.calibration import CalibrationError
 from ca_seg.metrics.confusion import class_iou, miou
 

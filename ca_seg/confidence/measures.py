@@ -23,8 +23,9 @@ from math import log
 import torch
 from torch import Tensor
 
+from ca_seg.decision.argmax import predict_mask
+from ca_seg.decision.candidates import argmax_candidates
 from ca_seg.errors import BadMask, OutOfRange, UnknownName
-from ca_seg.heads.zero_shot import argmax_candidates, predict_mask
 
 AGREEMENT = "agreement"
 ROOM = 2**24  # scores of a strip
@@ -138,8 +139,8 @@ def _two_best(scores: Tensor) -> Best:
 def _between_tokens(maps: Tensor, height: int, width: int, places: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Strips: their rows start to stop, the scores [1, k, rows, W] of classes uint8 [k] that can be among the best."""
     whole, tokens = predict_mask(maps, height, width), maps.shape[2]
-    possible = argmax_candidates(maps, places)[0].any(dim=2).cpu()  # [K, tokens + 1]: rows of cells and the frame
-    above = whole.above
+    possible = argmax_candidates(maps, rank=places)[0].any(dim=2).cpu()  # [K, tokens + 1]: rows of cells and the frame
+    above = whole.upper_token_row
     edges = [0, *((above[1:] != above[:-1]).nonzero()[:, 0] + 1).tolist(), height]
     few = maps.shape[1] * height * width < WORTH_CUTTING or maps.device.type != "cpu"  # a GPU likes large strips
     if few or height < COARSE * tokens:

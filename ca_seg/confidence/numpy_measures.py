@@ -17,8 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import entr
 
-from ca_seg.errors import BadMask, OutOfRange
-from ca_seg.vocabulary import IGNORE_INDEX
+from ca_seg.errors import BadMask
 
 ROWS = 64  # taken at a time, so that float64 copies of many classes stay small
 Measure = Callable[[np.ndarray], np.ndarray]
@@ -40,85 +39,6 @@ def max_probability(scores: np.ndarray) -> np.ndarray:
 
 
 MEASURES: dict[str, Measure] = {"margin": margin, "entropy": entropy, "max_probability": max_probability}
-
-
-def ignore_below(mask: np.ndarray, confidence: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
-    """The mask, uint8 [H, W], with 255 where the confidence is below the threshold.
-
-    `threshold` is one number or one for each class, [K]. Compared in float64, so a threshold from `PrecisionCounts`
-    keeps the very pixels that were counted.
-    """
-    given = np.asarray(threshold, np.float64)
-    least = np.append(given, np.zeros(256 - len(given)))[mask] if given.ndim else given
-    return np.where(confidence.astype(np.float64) < least, np.uint8(IGNORE_INDEX), mask)
-
-
-def class_confidence(mask: np.ndarray, confidence: np.ndarray, class_count: int) -> np.ndarray:
-    """The mean confidence of each class, float64 [K]; nan for a class without pixels."""
-    counts = np.bincount(mask.ravel(), minlength=256)[:class_count]
-    sums = np.bincount(mask.ravel(), weights=confidence.astype(np.float64).ravel(), minlength=256)[:class_count]
-    return np.divide(sums, counts, out=np.full(class_count, np.nan), where=counts > 0)
-
-
-def image_confidence(mask: np.ndarray, confidence: np.ndarray) -> float:
-    """The mean confidence of the pixels that are not ignored; nan when all are."""
-    seen = mask != IGNORE_INDEX
-    return float(confidence[seen].mean(dtype=np.float64)) if seen.any() else float("nan")
-
-
-class PrecisionCounts:
-    """Which threshold gives a wished precision, from any number of pixels in a fixed memory.
-
-    Counts pixels and right pixels in 1,024 steps of confidence; the steps are exact in any float type of 11 bits or
-    more. For a threshold of each class keep one for each class. Counts of several processes are added by `+`.
-    """
-
-    STEPS = 1024
-
-    def __init__(self) -> None:
-        self.counts = np.zeros((2, self.STEPS), np.int64)  # wrong, right
-
-    def update(self, confidence: np.ndarray, right: np.ndarray) -> None:
-        """Add pixels: confidence 0..1 and whether the label is right (bool), of one shape, void pixels taken out.
-
-        Raises BadMask when the shapes differ, OutOfRange for a confidence outside 0..1.
-        """
-        if confidence.shape != right.shape or right.dtype != bool:
-            raise BadMask(f"confidence {confidence.shape} for right {right.dtype} {right.shape}", allowed="bool, alike")
-        if confidence.size == 0:
-            return
-        low, high = float(confidence.min()), float(confidence.max())
-        if not (low >= 0 and high <= 1):
-            raise OutOfRange(f"confidence from {low:.6g} to {high:.6g}", allowed="0 to 1")
-        step = np.minimum((confidence.astype(np.float64) * self.STEPS).astype(np.int64), self.STEPS - 1)
-        both = np.bincount((right.astype(np.int64) * self.STEPS + step).ravel(), minlength=2 * self.STEPS)
-        self.counts += both.reshape(2, self.STEPS)
-
-    def __add__(self, other: PrecisionCounts) -> PrecisionCounts:
-        total = PrecisionCounts()
-        total.counts = self.counts + other.counts
-        return total
-
-    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Thresholds, and for each the precision of the pixels kept (nan for none) and their share; float64 [1024]."""
-        wrong, right = self.counts[:, ::-1].cumsum(axis=1)[:, ::-1]
-        kept = wrong + right
-        precision = np.divide(right, kept, out=np.full(self.STEPS, np.nan), where=kept > 0)
-        return np.arange(self.STEPS) / self.STEPS, precision, kept / max(1, int(kept[0]))
-
-    def threshold(self, precision: float) -> float:
-        """The lowest threshold, so the one that keeps most, at which the kept pixels have this precision or more.
-
-        A multiple of 1/1024. Raises OutOfRange for a precision outside 0..1, or one that no threshold reaches.
-        """
-        if not 0 <= precision <= 1:
-            raise OutOfRange(f"a precision of {precision}", allowed="0 to 1")
-        thresholds, reached, _ = self.curve()
-        enough = np.flatnonzero(reached >= precision)  # nan is never enough
-        if not len(enough):
-            best = "nothing was counted" if np.isnan(reached).all() else f"at best {np.nanmax(reached):.4f} is reached"
-            raise OutOfRange(f"no threshold gives a precision of {precision}: {best}", fix="wish for less")
-        return float(thresholds[enough[0]])
 
 
 def _measured(scores: np.ndarray, measure: Measure) -> np.ndarray:

@@ -54,17 +54,27 @@ def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
     torchvision and OpenCV. Raises UnreadableImage, naming the file, for anything that is not a whole image.
     """
     with _opened(path) as image:
-        turn = _UPRIGHT.get(_orientation(image))
-        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-        if image.mode in ("I", "F") and not deep:
-            raise UnreadableImage(f"{path} holds numbers of unknown range", fix="save it as 8- or 16-bit PNG")
-        upright = image if turn is None else image.transpose(turn)
-        if deep:
-            gray = torch.from_numpy(np.asarray(upright).astype(np.float32)) / 65535
-            return gray.expand(3, *gray.shape).contiguous()
-        if upright.mode == "P" and "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-        colours = np.array(upright.convert("RGB"))
+        return _tensor(image, path)
+
+
+def image_tensor(image: Image.Image, name: str) -> torch.Tensor:
+    """A PIL image to float32 [3, H, W] in 0..1, as `read_image` gives it for the file. `name` is for messages."""
+    with _named_problems(name):
+        return _tensor(image, name)
+
+
+def _tensor(image: Image.Image, path: Path | str | BinaryIO) -> torch.Tensor:
+    turn = _UPRIGHT.get(_orientation(image))
+    deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if image.mode in ("I", "F") and not deep:
+        raise UnreadableImage(f"{path} holds numbers of unknown range", fix="save it as 8- or 16-bit PNG")
+    upright = image if turn is None else image.transpose(turn)
+    if deep:
+        gray = torch.from_numpy(np.asarray(upright).astype(np.float32)) / 65535
+        return gray.expand(3, *gray.shape).contiguous()
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    colours = np.array(upright.convert("RGB"))
     return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
 
 
@@ -110,10 +120,16 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
-    """An image file, not yet decoded. Every way in which it can be broken ends in an UnreadableImage naming it."""
+    """An image file, not yet decoded."""
+    with _named_problems(path), Image.open(path) as image:
+        yield image
+
+
+@contextmanager
+def _named_problems(path: Path | str | BinaryIO) -> Iterator[None]:
+    """Every way in which an image can be broken ends in an UnreadableImage that names it."""
     try:
-        with Image.open(path) as image:
-            yield image
+        yield
     except UserError:
         raise
     except FileNotFoundError as error:

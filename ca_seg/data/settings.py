@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ca_seg.data.catalogue import DATASETS, dataset_words, open_dataset
+from ca_seg.data.catalogue import DATASETS, class_words, open_dataset
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
@@ -51,7 +51,7 @@ class DataSettings:
 
     def synonyms(self, more: dict[str, list[str]] | None) -> dict[str, list[str]]:
         """The dataset's own synonyms, and `more`, which take precedence."""
-        return dataset_words(self.name).synonyms | (more or {})
+        return class_words(self.name).synonyms | (more or {})
 
     def vocabulary(
         self,
@@ -62,7 +62,7 @@ class DataSettings:
         background: bool = False,
     ) -> Vocabulary:
         """The words for `classes`, with the dataset's synonyms; with `background` also its background class."""
-        name = dataset_words(self.name).background if background else None
+        name = class_words(self.name).background if background else None
         return Vocabulary.from_names(classes, synonyms=self.synonyms(synonyms), background=name, template=template)
 
 

@@ -20,7 +20,7 @@ from ca_seg.concept.ask import CONCEPT_ATTENTION
 from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.vocabulary import Vocabulary
 

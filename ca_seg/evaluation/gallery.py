@@ -8,8 +8,8 @@ import numpy as np
 
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.seeds import image_seed
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.run import SplitScores
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.tasks.zero_shot import ZeroShot
 from ca_seg.visual.heatmaps import heatmap_strip

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.data.dataset import SegmentationDataset
-from ca_seg.errors import UserError
 from ca_seg.evaluation.gallery import GALLERY, middle
 from ca_seg.evaluation.page import write_report
 from ca_seg.evaluation.run import SplitScores
 from ca_seg.json_file import write_json
+from ca_seg.optional import optional_imports
 from ca_seg.versions import versions
 from ca_seg.visual.report import GalleryItem
 
@@ -51,11 +51,9 @@ class EvaluationResults:
         return all(check["holds"] for check in self.content["expect"])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per method, split and protocol, one column per figure. Raises UserError where pandas is missing."""
-        try:
+        """One row per method, split and protocol, one column per figure. Raises MissingExtra where pandas is missing."""
+        with optional_imports("to_pandas()"):
             import pandas
-        except ImportError as problem:
-            raise UserError("to_pandas() needs pandas", fix="pip install pandas") from problem
         rows = [
             {"method": method, "split": split, "protocol": protocol, **figures}
             for method, splits in self.content["methods"].items()

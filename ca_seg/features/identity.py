@@ -1,6 +1,6 @@
 """What cached features depend on beside the images, its short name, and what differs between two caches.
 
-    FOLDER/3f9a.../identity.json      {"source": {...}, "dtype": "float16", "ca_seg": "0.1.0", "torch": "2.14.1", ...}
+    FOLDER/3f9a.../identity.json      {"source": {...}, "dtype": "float16", "ca_seg": "0.2.0", "torch": "2.14.1", ...}
            └── the SHA-256 of all of it, so another identity is another sub-folder
 
 The versions of torch (every product and resize), diffusers (the transformers and autoencoders) and transformers (the

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from ca_seg.errors import UnknownName
 from ca_seg.heads.head import Head
+from ca_seg.optional import optional_imports
 
 HEADS = {  # imported when they are wanted: the libraries of some take seconds
     "linear": "ca_seg.heads.linear:LinearHead",
@@ -20,4 +21,5 @@ def head_class(name: str) -> type[Head]:
     if name not in HEADS:
         raise UnknownName("head", name, HEADS)
     module, _, own = HEADS[name].partition(":")
-    return getattr(import_module(module), own)
+    with optional_imports(f"the head {name!r}"):
+        return getattr(import_module(module), own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ca_seg.confidence.numpy_measures import class_confidence
+from ca_seg.confidence.threshold import class_confidence
 from ca_seg.labelling.label import Label
 
 

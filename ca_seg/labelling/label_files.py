@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ca_seg.confidence.numpy_measures import ignore_below
+from ca_seg.confidence.threshold import ignore_below
 from ca_seg.errors import BadMask, UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.formats.confidence_png import write_confidence

@@ -18,8 +18,8 @@ import torch
 
 from ca_seg.confidence.measures import AGREEMENT, agreement, check_readable, predict_confident_mask, tempered
 from ca_seg.data.seeds import image_seed
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import UserError
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.labelling.keys import check_relative
 from ca_seg.labelling.label_files import LabelPrediction
 from ca_seg.predictors.predictor import Predictor, Refine

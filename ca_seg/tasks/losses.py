@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
 
 LOSSES = ("cross-entropy", "dice", "lovasz", "focal")
@@ -95,7 +96,8 @@ def token_counts(
 def _of_smp(name: str) -> Any:
     if name == "cross-entropy":
         return None
-    from segmentation_models_pytorch import losses  # only here: it takes seconds to import
+    with optional_imports(f"the loss {name!r}"):
+        from segmentation_models_pytorch import losses  # only here: it takes seconds to import
 
     kind = {"dice": losses.DiceLoss, "lovasz": losses.LovaszLoss, "focal": losses.FocalLoss}[name]
     return kind("multiclass", ignore_index=IGNORE_INDEX)

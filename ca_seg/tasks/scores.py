@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ca_seg.heads.zero_shot import MaskPrediction
+from ca_seg.decision.argmax import MaskPrediction
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.bootstrap import BootstrapIntervals
 from ca_seg.metrics.boundary import BoundaryIoU, mean_boundary_iou

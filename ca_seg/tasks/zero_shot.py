@@ -17,7 +17,7 @@ import torch
 from torchmetrics import Metric
 
 from ca_seg.data.seeds import image_seed
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.gather import gather_objects
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.tasks.scores import ProtocolScores, image_miou

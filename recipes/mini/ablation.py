@@ -21,7 +21,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.concept.features import SPACES, ConceptFeatures
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.vocabulary import Vocabulary
 from recipes.mini.fetch import CACHE

@@ -53,7 +53,7 @@ def layer_scores(
     image, _ = record_streams(transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last)
     asked = FLUX.text_inputs(transformer, TextTokens(concepts, none), concepts=True)
     layout = Layout(concepts.shape[1], text_first=True)
-    concept = ask_streams(transformer, attentions, FLUX.cut(transformer, inputs) | asked, image, layout)
+    concept = ask_streams(transformer, attentions, FLUX.concept_inputs(transformer, inputs) | asked, image, layout)
     joined = {
         i: (concept[i].output.transpose(1, 2).flatten(2), image[i].output.transpose(1, 2).flatten(2))
         for i in LAYER_WEIGHTS

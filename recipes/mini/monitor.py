@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, layer_scores
 

@@ -34,7 +34,7 @@ def test_one_padding_token_counts_as_text(call):
 
 
 def test_the_mask_is_the_stock_pipelines_in_kind_too(call):
-    """In numbers a mask is added to the logits, as ground truth values it leaves tokens out: the kind must agree."""
+    """In numbers a mask is added to the logits, as booleans it leaves tokens out: the kind must agree."""
     _, backbone, stock = call
     backbone.text.length = LENGTH
     latents = random_latents(FAMILY, 1)

@@ -79,10 +79,10 @@ def test_every_layer_equals_the_naive_loops(family, naive):
     expected = naive(family, case.model, image, case.prompt, case.concepts, case.tokens)
     assert len(streams) == len(concept) == len(expected[0]) == len(family.blocks(case.model)) >= 3
     for ours, theirs, side in ((streams, expected[0], "image"), (concept, expected[1], "concept")):
-        for layer, (stream, atomic_write) in enumerate(zip(ours, theirs, strict=True)):
+        for layer, (stream, theirs_layer) in enumerate(zip(ours, theirs, strict=True)):
             for part in ("query", "key", "value", "output"):
                 if getattr(stream, part) is not None:  # the image's queries are not kept
-                    close(getattr(stream, part), atomic_write[part], f"{part} of the {side} in layer {layer}")
+                    close(getattr(stream, part), theirs_layer[part], f"{part} of the {side} in layer {layer}")
 
 
 @every_family

@@ -225,8 +225,8 @@ def one_by_one(case, streams):
 def test_concepts_say_what_the_blocks_say_one_by_one_without_padding(height, width, concepts):
     case = Case(height, width, concepts)
     streams = case.record()
-    for asked, atomic_write in zip(case.ask(streams), one_by_one(case, streams), strict=True):
-        for ours, theirs in zip((asked.query, asked.key, asked.output), atomic_write, strict=True):
+    for asked, expected in zip(case.ask(streams), one_by_one(case, streams), strict=True):
+        for ours, theirs in zip((asked.query, asked.key, asked.output), expected, strict=True):
             torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 

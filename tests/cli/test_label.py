@@ -19,10 +19,10 @@ from ca_seg.backbones.load import load_backbone
 from ca_seg.confidence.calibration import SCHEMA
 from ca_seg.confidence.numpy_measures import margin
 from ca_seg.data.read import read_image
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
 from tests.cli.labelling import NAMES, ROOT, arguments, image, manifest, run, summary, tree

@@ -39,7 +39,7 @@ def _ours(model, latents, timesteps, prompt, concepts, *, stop_early=True, last=
             last_layer=last,
             stop_early=stop_early,
         )
-        asked = FLUX.cut(model, inputs) | FLUX.text_inputs(model, concepts, concepts=True)
+        asked = FLUX.concept_inputs(model, inputs) | FLUX.text_inputs(model, concepts, concepts=True)
         concept = ask_streams(model, attentions, asked, image, Layout(WORDS, text_first=True))
     return image, concept, prediction
 

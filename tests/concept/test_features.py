@@ -103,7 +103,7 @@ def test_what_is_out_of_range_is_said(backbone, images, recording):
     with pytest.raises(OutOfRange, match=r"1\.5.*0 \(clean\) to 1"):
         backbone.record(images, layers=[0], timesteps=1.5)
     with pytest.raises(OutOfRange, match="1 or more"):
-        backbone.record(images, layers=[0], samples=0)
+        backbone.record(images, layers=[0], noise_samples=0)
     with pytest.raises(UnknownName, match="'output'"):
         recording.ask(PETS).maps(space="outputs")
     with pytest.raises(OutOfRange, match="0 to 4"):

@@ -10,7 +10,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from ca_seg.confidence.calibration import NEVER, SCHEMA, read_calibration, temper, vocabulary_fingerprint
-from ca_seg.confidence.numpy_measures import ignore_below, margin
+from ca_seg.confidence.numpy_measures import margin
+from ca_seg.confidence.threshold import ignore_below
 from ca_seg.errors import UserError
 
 GOOD = {

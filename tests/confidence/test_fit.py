@@ -19,11 +19,12 @@ from ca_seg.cli.guarded import guarded
 from ca_seg.confidence.calibration import NEVER, read_calibration, temper, vocabulary_fingerprint
 from ca_seg.confidence.fit import TargetPrecision, fit_confidence
 from ca_seg.confidence.label_quality import LabelQuality
-from ca_seg.confidence.numpy_measures import MEASURES, ignore_below, margin
+from ca_seg.confidence.numpy_measures import MEASURES, margin
 from ca_seg.confidence.pixel_sample import LabelledMaps, PixelSample, SharesReader, pixels_of, shares_at
+from ca_seg.confidence.threshold import ignore_below
 from ca_seg.data.catalogue import open_dataset
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import OutOfRange, UnknownName, UserError
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary

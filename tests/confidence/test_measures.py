@@ -9,8 +9,9 @@ import torch
 from ca_seg.confidence import measures as confident
 from ca_seg.confidence.measures import agreement, predict_confident_mask, tempered
 from ca_seg.confidence.numpy_measures import MEASURES
+from ca_seg.decision.argmax import predict_mask
+from ca_seg.decision.candidates import argmax_candidates
 from ca_seg.errors import BadMask, OutOfRange, UnknownName
-from ca_seg.heads.zero_shot import argmax_candidates, predict_mask
 
 
 def maps_of(classes, seed=0, height=5, width=7):
@@ -58,7 +59,7 @@ def test_few_classes_that_matter_give_what_all_give(monkeypatch, measure, size):
 def test_the_second_best_is_possible_for_two_places():
     maps = maps_of(12, seed=3) ** 3
     second = predict_mask(maps, 64, 80).scores[0].topk(2, dim=0).indices.unique()
-    found = argmax_candidates(maps, places=2)[0].flatten(1).any(dim=1).nonzero()
+    found = argmax_candidates(maps, rank=2)[0].flatten(1).any(dim=1).nonzero()
     assert set(second.tolist()) <= set(found.flatten().tolist())
 
 

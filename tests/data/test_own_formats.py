@@ -13,7 +13,8 @@ from PIL import Image
 import datasets
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.read import read_image
-from ca_seg.errors import BadDataset, BadMask, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, BadMask, UnknownName, UnreadableImage
+from ca_seg.optional import MissingExtra
 
 SIZE = (6, 9)  # height, width
 RNG = np.random.default_rng(0)
@@ -125,7 +126,7 @@ def test_sets_that_do_not_fit_are_refused(table, tmp_path, monkeypatch):
     with pytest.raises(BadDataset, match="cannot be read"):
         open_dataset("hugging-face", str(tmp_path / "nowhere"))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match="needs the package datasets"):
+    with pytest.raises(MissingExtra, match="datasets"):
         open_dataset("hugging-face", root, "test")
 
 

@@ -11,8 +11,8 @@ from ca_seg import Vocabulary, load_backbone
 from ca_seg.cli.ablate import run_ablation
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.ablation import AblationGrid, Tables, ablate
-from ca_seg.heads.zero_shot import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 
 COUNT = 3
@@ -31,10 +31,10 @@ CELLS = [
     ("space", "value, raw", {}, {}, {"space": "value", "softmax": False}),
     ("layer, output", "1", {}, {}, {"layers": [1]}),
     ("timestep", "0.3", {"timesteps": 0.3}, {}, {}),
-    ("samples", "2", {"samples": 2}, {}, {}),
+    ("samples", "2", {"noise_samples": 2}, {}, {}),
     ("resolution", "64", {}, {}, {}),
     ("concept attention", "cross", {}, {"concept_attention": "cross"}, {}),
-    ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "heads": True}),
+    ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "per_head": True}),
 ]
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.collate import Skipped
 from ca_seg.data.formats.folder import FolderDataset
-from ca_seg.data.formats.image_folder import Images
+from ca_seg.data.formats.image_folder import ImageFolder
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import BadDataset, UnreadableImage
 from ca_seg.features.cache import FeatureCache
@@ -154,7 +154,7 @@ def test_a_shard_that_is_cut_or_removed_while_it_is_open_is_skipped(given) -> No
 
 def test_images_without_masks_have_void_ones(given) -> None:
     dataset, cache, _ = given
-    images = Images(dataset.root / "images")
+    images = ImageFolder(dataset.root / "images")
     sample = CachedSamples(images, cache)[1]
     assert same(sample, {"features": sample["features"], "mask": torch.full((10, 4), 255), "image_id": "p0001",
                          "path": str(images.image_path(1))})  # fmt: skip

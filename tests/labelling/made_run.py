@@ -14,9 +14,10 @@ from PIL import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.confidence.numpy_measures import ignore_below, margin
+from ca_seg.confidence.numpy_measures import margin
+from ca_seg.confidence.threshold import ignore_below
 from ca_seg.data.catalogue import open_dataset
-from ca_seg.heads.zero_shot import predict_mask
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.manifest import Manifest

@@ -16,11 +16,12 @@ import numpy as np
 
 from ca_seg.data.benchmarks.official import check_count, class_list, pairs_of, release
 from ca_seg.data.dataset import SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.errors import BadMask, UnknownName
 from ca_seg.vocabulary import IGNORE_INDEX
 
-HOW = "val2017.zip of COCO and stuffthingmaps_trainval2017.zip of COCO-Stuff: images/val2017, stuffthingmaps/val2017"
+HOW_TO_GET = (
+    "val2017.zip of COCO and stuffthingmaps_trainval2017.zip of COCO-Stuff: images/val2017, stuffthingmaps/val2017"
+)
 COUNTS: dict[str, int] = {"train2017": 118287, "val2017": 5000}
 PLACES = ("coco", "coco_stuff164k")
 MAPS = ("stuffthingmaps", "annotations")
@@ -47,10 +48,10 @@ def _rank_of_thing() -> np.ndarray:
     return table
 
 
-def _open(name: str, root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     split = split or "val2017"
     maps = _maps(root)
-    folder = release(root, name, PLACES, (maps,), HOW)
+    folder = release(root, PLACES, (maps,), HOW_TO_GET)
     images = folder / "images" / split
     images = images if images.is_dir() else folder / split
     known = sorted(part.name for part in (folder / maps).iterdir() if part.is_dir())
@@ -63,18 +64,9 @@ def _open(name: str, root: str | None, split: str | None) -> SegmentationDataset
     return kind(folder, split, class_list(name), pairs)
 
 
-def _maps(root: str | None) -> str:
+def _maps(root: str) -> str:
     """The folder of masks; COCO's own annotations/ has no folder in it."""
-    for maps in MAPS if root else ():
-        if any(part.is_dir() for place in ("", *PLACES) for part in (Path(str(root)) / place / maps).glob("*2017")):
+    for maps in MAPS:
+        if any(part.is_dir() for place in ("", *PLACES) for part in (Path(root) / place / maps).glob("*2017")):
             return maps
     return MAPS[0]
-
-
-ENTRIES = tuple(
-    DatasetEntry(name, what, HOW, lambda root, split, name=name: _open(name, root, split), name)
-    for name, what in (
-        ("coco-stuff", "COCO-Stuff, 80 things and 91 stuffs"),
-        ("coco-object", "COCO's 80 things and the background"),
-    )
-)

@@ -9,11 +9,10 @@ import numpy as np
 
 from ca_seg.data.benchmarks.official import class_list, pairs_of, release
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.video.davis import DavisVideo
 from ca_seg.vocabulary import IGNORE_INDEX
 
-HOW = "DAVIS-2017-trainval-480p.zip, unpacked: JPEGImages/480p, Annotations/480p, ImageSets/2017"
+HOW_TO_GET = "DAVIS-2017-trainval-480p.zip, unpacked: JPEGImages/480p, Annotations/480p, ImageSets/2017"
 PARTS = ("JPEGImages/480p", "Annotations/480p", "ImageSets")
 
 
@@ -25,9 +24,9 @@ class DavisFrames(SegmentationDataset):
         return np.where(numbers == IGNORE_INDEX, IGNORE_INDEX, (numbers > 0).astype(np.int64))
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     split = split or "val"
-    folder = release(root, "davis", ("DAVIS",), PARTS, HOW)
+    folder = release(root, ("DAVIS",), PARTS, HOW_TO_GET)
     pairs = []
     for name in DavisVideo(folder, 2017, split).names:
         images, masks = (folder / part / name for part in PARTS[:2])
@@ -35,7 +34,4 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
         pairs += [
             Pair(f"{name}_{p.image_id}", p.image, p.mask) for p in pairs_of(frames, images, ".jpg", masks, ".png")
         ]
-    return DavisFrames(folder, split, class_list("davis"), pairs)
-
-
-ENTRIES = (DatasetEntry("davis", "DAVIS 2017 frames, objects and the rest", HOW, _open, "davis"),)
+    return DavisFrames(folder, split, class_list(name), pairs)

@@ -14,17 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import torch
 
 from ca_seg.data.benchmarks.official import check_count, class_list
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.optional import optional_imports
 
-HOW = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
+if TYPE_CHECKING:
+    import h5py
+
+HOW_TO_GET = "gtsegs_ijcv.mat of the ImageNet auto-annotation project of Calvin, Edinburgh"
 FILE = "gtsegs_ijcv.mat"
 COUNTS: dict[str, int] = {"all": 4276}
 _BROKEN = (
@@ -46,14 +49,16 @@ class ImageNetSegmentation(SegmentationDataset):
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        with optional_imports("the dataset 'imagenet-segmentation'"):
+            import h5py
         try:
             with h5py.File(file, "r") as content:
                 counts = {name: content["value"][name].size for name in ("img", "gt")}
                 self._has_ids = "id" in content["value"]
         except _BROKEN as problem:
-            raise BadDataset(f"{file} is not {FILE}, or not whole ({problem})", fix=HOW) from problem
+            raise BadDataset(f"{file} is not {FILE}, or not whole ({problem})", fix=HOW_TO_GET) from problem
         if counts["img"] != counts["gt"]:
-            raise BadDataset(f"{file} has {counts['img']} images and {counts['gt']} masks", fix=HOW)
+            raise BadDataset(f"{file} has {counts['img']} images and {counts['gt']} masks", fix=HOW_TO_GET)
         check_count(counts["img"], COUNTS.get("all"), str(file))
         pairs = [Pair(f"{i:05d}", file / f"{i:05d}", file / f"{i:05d}") for i in range(counts["img"])]
         super().__init__(file.parent, None, class_list("imagenet-segmentation"), pairs)
@@ -82,24 +87,20 @@ class ImageNetSegmentation(SegmentationDataset):
     def synset(self, index: int) -> str:
         """The WordNet synset of an image's object, such as "n02099601". Raises BadDataset for a file without them."""
         if not self._has_ids:
-            raise BadDataset(f"{self.file} has no value/id, and so no classes", fix=HOW)
+            raise BadDataset(f"{self.file} has no value/id, and so no classes", fix=HOW_TO_GET)
         with self._cell("id", index) as cell:
             return "".join(chr(letter) for letter in cell[()].flatten()).strip().split("_")[0]
 
     def image_words(self) -> dict[str, str]:
         """The first WordNet name of every image's synset, as the ConceptAttention paper's names begin from.
 
-        (The paper then shortened them by hand; that table is not published.) Raises UserError when the package timm,
-        which has the names of ImageNet's synsets, is not installed, and BadDataset for a synset it does not know.
+        (The paper then shortened them by hand; that table is not published.) Raises MissingExtra when the package
+        timm, which has the names of ImageNet's synsets, is not installed, and BadDataset for a synset it does not know.
         """
         if not self._has_ids:
             return {}
-        try:
+        with optional_imports("the names of ImageNet's classes"):
             from timm.data import ImageNetInfo  # only here: it takes seconds to import
-        except ImportError as problem:
-            raise UserError(
-                "the names of ImageNet's classes need the package timm", fix="pip install timm"
-            ) from problem
         names = ImageNetInfo("imagenet22k")
         found = {}
         for index, image_id in enumerate(self.image_ids):
@@ -114,6 +115,8 @@ class ImageNetSegmentation(SegmentationDataset):
     @contextmanager
     def _cell(self, name: str, index: int) -> Iterator[h5py.Dataset]:
         """The array that a cell refers to, through as many references as there are."""
+        import h5py
+
         try:
             with h5py.File(self.file, "r") as content:
                 cells = content["value"][name]
@@ -125,20 +128,10 @@ class ImageNetSegmentation(SegmentationDataset):
             raise UnreadableImage(f"{self._pairs[index].image} cannot be read ({problem})") from problem
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     if split not in (None, "all"):
         raise UnknownName("split", str(split), ("all",))
-    if root is None:
-        raise BadDataset("the dataset 'imagenet-segmentation' needs a folder", fix=f"give its root; {HOW}")
     file = Path(root) if Path(root).suffix == ".mat" else Path(root) / FILE
     if not file.is_file():
-        raise BadDataset(f"{file} is missing", fix=HOW)
+        raise BadDataset(f"{file} is missing", fix=HOW_TO_GET)
     return ImageNetSegmentation(file)
-
-
-ENTRIES = (
-    DatasetEntry(
-        "imagenet-segmentation", "ImageNet-Segmentation, an object and its background", HOW, _open,
-        "imagenet-segmentation",
-    ),
-)  # fmt: skip

@@ -1,6 +1,6 @@
 """What the readers of official releases share: where a release lies, its lists, and its classes as a data file.
 
-ca_seg/data/benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
+benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def class_list(name: str) -> ClassList:
     return ClassList(tuple(classes.values()), tuple(classes), tuple(content["ignore"]), (), content["source"])
 
 
-def class_words(name: str) -> ClassWords:
+def class_list_words(name: str) -> ClassWords:
     """Synonyms of its classes; the background's are its background words."""
     content = _content(name)
     synonyms = dict(content.get("synonyms", {}))
@@ -42,20 +42,18 @@ def class_words(name: str) -> ClassWords:
     return ClassWords(synonyms, background)
 
 
-def release(root: str | None, name: str, inside: Sequence[str], marks: Sequence[str], how: str) -> Path:
-    """The folder of a release: `root` itself or one `inside` it, that has all of `marks`.
+def release(root: str, inside: Sequence[str], parts: Sequence[str], how_to_get: str) -> Path:
+    """The folder of a release: `root` itself or one of the folders `inside` it, whichever has all `parts`.
 
-    Raises BadDataset saying how to get it, or which part is missing.
+    Raises BadDataset, saying which part is missing and how to get it.
     """
-    if root is None:
-        raise BadDataset(f"the dataset {name!r} needs a folder", fix=f"give its root; {how}")
     if not Path(root).is_dir():
-        raise BadDataset(f"there is no dataset folder {root}", fix=how)
-    places = [Path(root), *(Path(root) / part for part in inside)]
-    best = max(places, key=lambda place: sum((place / mark).exists() for mark in marks))
-    missing = [mark for mark in marks if not (best / mark).exists()]
+        raise BadDataset(f"there is no dataset folder {root}", fix=how_to_get)
+    folders = [Path(root), *(Path(root) / folder for folder in inside)]
+    best = max(folders, key=lambda folder: sum((folder / part).exists() for part in parts))
+    missing = [part for part in parts if not (best / part).exists()]
     if missing:
-        raise BadDataset(f"{best} has no {missing[0]}", fix=how)
+        raise BadDataset(f"{best} has no {missing[0]}", fix=how_to_get)
     return best
 
 

@@ -20,18 +20,17 @@ import numpy as np
 
 from ca_seg.data.benchmarks.official import check_count, class_list, listed, pairs_of, release
 from ca_seg.data.dataset import SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.read import read_mask
 
-HOW = "VOCtrainval_11-May-2012.tar of the PASCAL VOC challenge, unpacked: VOCdevkit/VOC2012/JPEGImages and so on"
+HOW_TO_GET = "VOCtrainval_11-May-2012.tar of the PASCAL VOC challenge, unpacked: VOCdevkit/VOC2012/JPEGImages and so on"
 COUNTS: dict[str, int] = {"train": 1464, "val": 1449, "trainval": 2913}
 PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 SINGLE, MULTI = "single-class", "multi-class"
 
 
-def _open(name: str, root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     split = split or "val"
-    folder = release(root, name, ("VOCdevkit/VOC2012", "VOC2012"), PARTS, HOW)
+    folder = release(root, ("VOCdevkit/VOC2012", "VOC2012"), PARTS, HOW_TO_GET)
     lists = folder / "ImageSets" / "Segmentation"
     known = [*(file.stem for file in lists.glob("*.txt")), SINGLE, MULTI]
     source = "val" if split in (SINGLE, MULTI) else split
@@ -48,9 +47,3 @@ def _open(name: str, root: str | None, split: str | None) -> SegmentationDataset
 def _single_class(masks: tuple[Path, ...]) -> frozenset[Path]:
     """The masks with one class beside 0 (background) and 255 (void)."""
     return frozenset(mask for mask in masks if np.setdiff1d(read_mask(mask), (0, 255)).size == 1)
-
-
-ENTRIES = tuple(
-    DatasetEntry(name, f"PASCAL VOC 2012, {what}", HOW, lambda root, split, name=name: _open(name, root, split), name)
-    for name, what in (("voc20", "20 classes without background"), ("voc21", "20 classes and the background"))
-)

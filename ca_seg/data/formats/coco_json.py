@@ -13,15 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_masks
 
 from ca_seg.data.classes import ClassList, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.errors import BadDataset, BadMask
+from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
 
-HOW = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
+HOW_TO_GET = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
 FIELDS: dict[str, dict[str, type]] = {  # what is needed of each entry
     "images": {"id": int, "file_name": str, "height": int, "width": int},
     "categories": {"id": int, "name": str},
@@ -63,7 +62,8 @@ class CocoJson(SegmentationDataset):
         ids = np.full(shape, self._empty, np.int64)
         drawn = self._drawn.get(pair.image_id, [])
         try:
-            masks = [_pixels(one.get("segmentation"), *shape) for one in drawn]
+            with optional_imports("the masks of a COCO file"):
+                masks = [_pixels(one.get("segmentation"), *shape) for one in drawn]
         except (TypeError, ValueError) as problem:
             raise BadMask(f"{pair.mask}: an annotation of {pair.image_id} cannot be read ({problem})") from problem
         for number in sorted(range(len(drawn)), key=lambda number: -int(masks[number].sum())):
@@ -80,7 +80,8 @@ def _check(file: Path, content: Any) -> None:
         for one in content[part]:
             wrong = [key for key, kind in fields.items() if not isinstance(one, dict) or type(one.get(key)) is not kind]
             if wrong:
-                raise BadDataset(f"{file}: one of {part} has no {fields[wrong[0]].__name__} {wrong[0]!r}", fix=HOW)
+                missing = f"{fields[wrong[0]].__name__} {wrong[0]!r}"
+                raise BadDataset(f"{file}: one of {part} has no {missing}", fix=HOW_TO_GET)
         ids = [one["id"] for one in content[part]] if "id" in fields else []
         if len(set(ids)) != len(ids):
             raise BadDataset(f"{file} has two {part} of one id", fix="give each its own")
@@ -97,6 +98,8 @@ def _pair(images: Path, name: str, file: Path) -> Pair:
 
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """bool [height, width] of one annotation. Raises ValueError or TypeError for what is no shape."""
+    from pycocotools import mask as coco_masks  # only here: it comes with an extra
+
     if isinstance(segmentation, list):
         if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
             raise ValueError("a polygon is a list of x, y, x, y ... of three corners or more")
@@ -138,13 +141,8 @@ def _lengths(text: str) -> list[int]:
     return runs
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
-    if root is None:
-        raise BadDataset("the dataset 'coco-json' needs a folder", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     file = Path(root) / f"{split or 'annotations'}.json"
     if not file.is_file():
-        raise BadDataset(f"{file} is missing", fix=HOW)
+        raise BadDataset(f"{file} is missing", fix=HOW_TO_GET)
     return CocoJson(Path(root), file, split)
-
-
-ENTRIES = (DatasetEntry("coco-json", "your own images with a COCO annotation file", HOW, _open),)

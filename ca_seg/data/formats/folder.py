@@ -13,12 +13,11 @@ from pathlib import Path
 
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.splits import read_split
 from ca_seg.errors import BadDataset
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-LAYOUT = "a dataset folder has images/, masks/ and classes.json; every image has masks/<same name>.png"
+HOW_TO_GET = "a dataset folder has images/, masks/ and classes.json; every image has masks/<same name>.png"
 
 
 class FolderDataset(SegmentationDataset):
@@ -34,12 +33,12 @@ class FolderDataset(SegmentationDataset):
     def __init__(self, root: Path | str, split: str | None = None) -> None:
         root = Path(root)
         if not root.is_dir():
-            raise BadDataset(f"there is no dataset folder {root}", fix=LAYOUT)
+            raise BadDataset(f"there is no dataset folder {root}", fix=HOW_TO_GET)
         for part in ("images", "masks"):
             if not (root / part).is_dir():
-                raise BadDataset(f"{root} has no folder {part}", fix=LAYOUT)
+                raise BadDataset(f"{root} has no folder {part}", fix=HOW_TO_GET)
         class_list = read_classes(root / "classes.json")
-        images = _by_stem(root / "images", IMAGES)
+        images = _by_stem(root / "images", IMAGE_SUFFIXES)
         _check_pairs(root, images, _by_stem(root / "masks", (".png",)))
         image_ids = sorted(images) if split is None else read_split(root / "splits.json", split, images)
         pairs = [
@@ -66,7 +65,7 @@ def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
 
 def _check_pairs(root: Path, images: dict[str, str], masks: dict[str, str]) -> None:
     if not images:
-        raise BadDataset(f"{root / 'images'} has no image", allowed=f"one or more of {', '.join(IMAGES)}")
+        raise BadDataset(f"{root / 'images'} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
     for image_id in sorted(images):
         if masks.get(image_id) != f"{image_id}.png":
             raise BadDataset(f"{root / 'images' / images[image_id]} has no mask", fix=f"add masks/{image_id}.png")
@@ -76,10 +75,5 @@ def _check_pairs(root: Path, images: dict[str, str], masks: dict[str, str]) -> N
         raise BadDataset(f"{root / 'masks' / masks[image_id]} has no image", fix=f"add images/{image_id}.png or .jpg")
 
 
-def _open(root: str | None, split: str | None) -> FolderDataset:
-    if root is None:
-        raise BadDataset("the dataset 'folder' needs a folder", fix=f"give its root; {LAYOUT}")
+def open_dataset(name: str, root: str, split: str | None) -> FolderDataset:
     return FolderDataset(root, split)
-
-
-ENTRIES = (DatasetEntry("folder", "your own images and masks", LAYOUT, _open),)

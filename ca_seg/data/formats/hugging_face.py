@@ -16,11 +16,13 @@ import torch
 
 from ca_seg.data.classes import read_classes
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
-from ca_seg.errors import BadDataset, UnknownName, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
+from ca_seg.optional import optional_imports
 
-HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
+HOW_TO_GET = (
+    "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
+)
 MASKS = ("annotation", "label", "mask", "labels")
 
 
@@ -61,19 +63,13 @@ class HuggingFace(SegmentationDataset):
         return HeldFile(cell["bytes"], name)
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
-    if root is None:
-        raise BadDataset("the dataset 'hugging-face' needs a folder", fix=f"give its root; {HOW}")
-    try:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
+    with optional_imports("the dataset 'hugging-face'"):
         from datasets import DatasetDict, load_from_disk
-    except ImportError as problem:
-        raise UserError(
-            "the dataset 'hugging-face' needs the package datasets", fix="pip install datasets"
-        ) from problem
     try:
         found = load_from_disk(root)
     except (OSError, ValueError) as problem:
-        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW) from problem
+        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW_TO_GET) from problem
     if isinstance(found, DatasetDict):
         if split not in found:
             raise UnknownName("split", str(split), found)
@@ -81,6 +77,3 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
     elif split is not None:
         raise BadDataset(f"{root} is one dataset without splits, and not split {split!r}", fix="ask for no split")
     return HuggingFace(Path(root), split, found)
-
-
-ENTRIES = (DatasetEntry("hugging-face", "a Hugging Face dataset on disk", HOW, _open),)

@@ -9,28 +9,24 @@ folders, which may lead in circles.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import Pair
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.image_files import IMAGE_SUFFIXES, images_below
 from ca_seg.errors import BadDataset, UnknownName
 
-ENDINGS = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
-)  # fmt: skip
-HOW = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
+HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
 
 
-class Images(Unmasked):
+class ImageFolder(Unmasked):
     """The images of a folder or list; their masks are void throughout, [H, W] of 255.
 
     A stem is the path in the folder without its ending, with "/". Images of a folder come folder by folder in the
     order of their names, those of a list in its order. In a folder, files whose name begins with a dot and files with
-    another ending than ENDINGS are left alone; a listed file may have any. `mask_path` gives the image: there is no
+    another ending than IMAGE_SUFFIXES are left alone; a listed file may have any. `mask_path` gives the image: there is no
     mask. `class_list` has one class to stand there, "unlabelled".
 
     Raises BadDataset for no image, two of one stem (a.jpg and a.png would get one label file), a list that cannot be
@@ -40,14 +36,14 @@ class Images(Unmasked):
     def __init__(self, root: Path | str) -> None:
         given = Path(root)
         if given.is_dir():
-            folder, found = given, _walk(given, given.resolve())
+            folder, found = given, images_below(given)
         elif given.is_file():
             folder, found = given.parent, _listed(given)
         else:
-            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW)
+            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW_TO_GET)
         pairs = _pairs(folder, found)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"one or more of {', '.join(ENDINGS)}")
+            raise BadDataset(f"{given} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
         super().__init__(folder, None, UNLABELLED, pairs)
 
 
@@ -63,36 +59,12 @@ def _pairs(folder: Path, names: Iterable[str]) -> list[Pair]:
     return list(found.values())
 
 
-def _walk(folder: Path, root: Path, above: str = "") -> Iterator[str]:
-    """Paths relative to `root`, the resolved top: in each folder its images, then its sub-folders, by their names."""
-    try:
-        with os.scandir(folder) as entries:
-            here = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as problem:
-        raise BadDataset(f"{folder} cannot be read ({problem.strerror})") from problem
-    for entry in here:
-        if entry.is_symlink():
-            _check_link(Path(entry.path), root)
-        if (entry.is_file() or entry.is_symlink()) and os.path.splitext(entry.name)[1].lower() in ENDINGS:
-            yield above + entry.name
-    for entry in here:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), root, f"{above}{entry.name}/")
-
-
-def _check_link(link: Path, root: Path) -> None:
-    if not link.resolve().is_relative_to(root):
-        raise BadDataset(f"{link} leads out of {root}", fix="copy the images there, or give the folder it leads to")
-    if link.is_dir():
-        raise BadDataset(f"{link} is a link to a folder, which may lead in circles", fix="remove it")
-
-
 def _listed(file: Path) -> Iterator[str]:
     folder = file.parent
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW) from problem
+        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW_TO_GET) from problem
     for line in filter(None, map(str.strip, lines)):
         path = folder / line
         if ".." in PurePath(line).parts or not path.is_relative_to(folder):
@@ -104,12 +76,7 @@ def _listed(file: Path) -> Iterator[str]:
         yield str(path.relative_to(folder))
 
 
-def _open(root: str | None, split: str | None) -> Images:
-    if root is None:
-        raise BadDataset("the dataset 'images' needs a folder or a list", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> ImageFolder:
     if split is not None:
         raise UnknownName("split", split, ("none",), fix="images have no splits; give a list file as root")
-    return Images(root)
-
-
-ENTRIES = (DatasetEntry("images", "images without masks, to be labelled", HOW, _open),)
+    return ImageFolder(root)

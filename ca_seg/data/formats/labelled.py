@@ -16,11 +16,10 @@ import torch
 
 from ca_seg.data.classes import ClassList, read_classes, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.read import read_mask
 from ca_seg.errors import BadDataset, BadMask, UnknownName
 
-HOW = "the folder that `ca-seg label --out DIR` wrote, with png among its formats"
+HOW_TO_GET = "the folder that `ca-seg label --out DIR` wrote, with png among its formats"
 WEIGHTED = "weighted"
 
 
@@ -45,14 +44,12 @@ class Weighted(SegmentationDataset):
         return torch.from_numpy(gray).float() / 255
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
-    if root is None:
-        raise BadDataset("the dataset 'labelled' needs a folder", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     if split not in (None, "all", WEIGHTED):
         raise UnknownName("split", split, ("all", WEIGHTED), fix="all, or weighted by confidence")
     folder = Path(root)
     if not (folder / "run.json").is_file():
-        raise BadDataset(f"{folder} holds no labels: there is no run.json", fix=HOW)
+        raise BadDataset(f"{folder} holds no labels: there is no run.json", fix=HOW_TO_GET)
     images = _images(folder)
     pairs = []
     try:
@@ -64,7 +61,7 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
                 mask = folder / "png" / "masks" / f"{entry['key']}.png"
                 pairs.append(Pair(entry["key"], images / entry["image"], mask))
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise BadDataset(f"{folder / 'manifest.jsonl'} is no whole manifest ({problem})", fix=HOW) from problem
+        raise BadDataset(f"{folder / 'manifest.jsonl'} is no whole manifest ({problem})", fix=HOW_TO_GET) from problem
     for pair in pairs:
         for file, place in ((pair.image, images), (pair.mask, folder)):
             if not file.resolve().is_relative_to(place.resolve()):
@@ -79,7 +76,4 @@ def _images(folder: Path) -> Path:
     try:
         return Path(run["images"]["folder"])
     except (KeyError, TypeError) as problem:
-        raise BadDataset(f"{folder / 'run.json'} does not say where the images lie", fix=HOW) from problem
-
-
-ENTRIES = (DatasetEntry("labelled", "labels that `ca-seg label` wrote", HOW, _open),)
+        raise BadDataset(f"{folder / 'run.json'} does not say where the images lie", fix=HOW_TO_GET) from problem

@@ -17,11 +17,10 @@ import numpy as np
 
 from ca_seg.data.classes import UNLABELLED, ClassList, read_classes, read_json
 from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.formats.unmasked import Unmasked
 from ca_seg.errors import BadDataset, BadMask
 
-HOW = "DIR/dataset.json (or DIR/SPLIT.json), a list of detectron2's dicts, and DIR/classes.json"
+HOW_TO_GET = "DIR/dataset.json (or DIR/SPLIT.json), a list of detectron2's dicts, and DIR/classes.json"
 
 
 class SemSegDicts(SegmentationDataset):
@@ -41,14 +40,12 @@ class SemSegDicts(SegmentationDataset):
         return ids
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
-    if root is None:
-        raise BadDataset("the dataset 'sem-seg-dicts' needs a folder", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     folder = Path(root)
     file = folder / f"{split or 'dataset'}.json"
     content = read_json(file)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise BadDataset(f"{file} is not a list of dicts", fix=HOW)
+        raise BadDataset(f"{file} is not a list of dicts", fix=HOW_TO_GET)
     masked = any("sem_seg_file_name" in entry for entry in content)
     files = [_files(folder, file, entry, masked) for entry in content]
     together = Path(os.path.commonpath([image.parent for image, _ in files])) if files else folder
@@ -67,7 +64,7 @@ def _files(folder: Path, file: Path, entry: dict, masked: bool) -> tuple[Path, P
     paths = []
     for key in ("file_name", "sem_seg_file_name") if masked else ("file_name",):
         if not isinstance(entry.get(key), str):
-            raise BadDataset(f"{file} has an entry without {key!r}", fix=HOW)
+            raise BadDataset(f"{file} has an entry without {key!r}", fix=HOW_TO_GET)
         path = folder / entry[key]
         if ".." in path.parts or not path.resolve().is_relative_to(folder.resolve()):
             raise BadDataset(f"{file} names {entry[key]!r}", allowed=f"files inside {folder}")
@@ -75,6 +72,3 @@ def _files(folder: Path, file: Path, entry: dict, masked: bool) -> tuple[Path, P
             raise BadDataset(f"{path} is missing", fix=f"{file} names it")
         paths.append(path)
     return paths[0], paths[-1]
-
-
-ENTRIES = (DatasetEntry("sem-seg-dicts", "detectron2's sem_seg dicts as JSON", HOW, _open),)

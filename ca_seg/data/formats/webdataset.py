@@ -19,14 +19,13 @@ from torch import Tensor
 
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import Pair
-from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.formats.image_folder import ENDINGS
 from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.read import HeldFile, read_image, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 
 HEAD = 1 << 16  # bytes that are read to know an image's size
-HOW = "a folder of WebDataset shards (*.tar, not compressed), or one shard"
+HOW_TO_GET = "a folder of WebDataset shards (*.tar, not compressed), or one shard"
 
 
 class Shards(Unmasked):
@@ -43,13 +42,13 @@ class Shards(Unmasked):
         given = Path(root)
         shards = sorted(given.glob("*.tar")) if given.is_dir() else [given]
         if not shards or not shards[0].is_file():
-            raise BadDataset(f"there is no shard in {given}", allowed=HOW)
+            raise BadDataset(f"there is no shard in {given}", allowed=HOW_TO_GET)
         self._places = array("q")  # shard, first byte, bytes of every image
         self._shards, pairs = shards, []
         for number, shard in enumerate(shards):
             pairs += self._index(number, shard)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"members that end in one of {', '.join(ENDINGS)}")
+            raise BadDataset(f"{given} has no image", allowed=f"members that end in one of {', '.join(IMAGE_SUFFIXES)}")
         super().__init__(given if given.is_dir() else given.parent, None, UNLABELLED, pairs)
 
     def read_image(self, index: int) -> Tensor:
@@ -87,7 +86,7 @@ class Shards(Unmasked):
                 raise BadDataset(f"{shard} has the member {name!r}", allowed="names that stay in their folder")
             folder, _, last = name.rpartition("/")
             key, _, ending = last.partition(".")
-            if f".{ending.lower()}" not in ENDINGS or not key:
+            if f".{ending.lower()}" not in IMAGE_SUFFIXES or not key:
                 continue
             path = f"{folder}/{key}" if folder else key
             if path in seen:
@@ -108,18 +107,14 @@ def _members(shard: Path) -> Sequence[tuple[str, int, int]]:
                     found.append((member.name.removeprefix("./"), member.offset_data, member.size))
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
     except (tarfile.TarError, OSError, EOFError) as problem:
-        raise BadDataset(f"{shard} cannot be read as a tar ({problem})", allowed=HOW, fix="copy it again") from problem
+        reason = f"{shard} cannot be read as a tar ({problem})"
+        raise BadDataset(reason, allowed=HOW_TO_GET, fix="copy it again") from problem
     if found and found[-1][1] + found[-1][2] > shard.stat().st_size:
         raise BadDataset(f"{shard} is cut short", fix="copy it again")
     return found
 
 
-def _open(root: str | None, split: str | None) -> Shards:
-    if root is None:
-        raise BadDataset("the dataset 'webdataset' needs its shards", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> Shards:
     if split is not None:
         raise UnknownName("split", split, ("none",), fix="give the folder of its shards as root")
     return Shards(root)
-
-
-ENTRIES = (DatasetEntry("webdataset", "WebDataset shards of images without masks, to be labelled", HOW, _open),)

@@ -8,11 +8,11 @@ from pathlib import Path
 import av
 import torch
 
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.read import read_image
 from ca_seg.errors import UnreadableImage, UserError
 
 FIX = "give a video file or a folder of frames"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def frame_rate(path: Path, default: float = 24.0) -> float:
@@ -42,9 +42,9 @@ def video_frames(path: Path, at_once: int) -> Iterator[torch.Tensor]:
 
 
 def _folder_frames(folder: Path) -> Iterator[torch.Tensor]:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
     if not files:
-        raise UserError(f"{folder} has no images", allowed=", ".join(IMAGES))
+        raise UserError(f"{folder} has no images", allowed=", ".join(IMAGE_SUFFIXES))
     return map(read_image, files)
 
 

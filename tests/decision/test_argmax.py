@@ -7,12 +7,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ca_seg.heads.zero_shot import possible_classes, predict_mask
+from ca_seg.decision.argmax import predict_mask
+from ca_seg.decision.candidates import possible_classes
 
 
 @pytest.fixture(autouse=True)
 def always_prune(monkeypatch):
-    monkeypatch.setattr("ca_seg.heads.zero_shot.WORTH_PRUNING", 0)
+    monkeypatch.setattr("ca_seg.decision.argmax.MIN_SCORES_TO_PRUNE", 0)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -54,7 +55,7 @@ def test_strips_decide_as_the_whole(monkeypatch, most):
     maps = torch.rand(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
     whole = predict_mask(maps, 37, 23)
     mask, confidence = whole.mask, whole.confidence
-    monkeypatch.setattr("ca_seg.heads.zero_shot.MOST_NUMBERS", most)
+    monkeypatch.setattr("ca_seg.decision.argmax.MAX_SCORES", most)
     strips = predict_mask(maps, 37, 23)
     torch.testing.assert_close(strips.confidence, confidence)
     assert (strips.mask == mask).float().mean() > 0.999
