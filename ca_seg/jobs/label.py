@@ -101,9 +101,10 @@ def label(
         settings = replace(settings, vocabulary=str(classes))
     else:
         words = classes
+    if isinstance(model, str):
+        model = replace(settings.model, backbone=model)
     if model is not None:
-        name_only = isinstance(model, str)
-        settings = replace(settings, model=replace(settings.model, backbone=model) if name_only else model)
+        settings = replace(settings, model=model)
     if out is not None:
         settings = replace(settings, out=str(out))
     if formats is not None:

@@ -49,9 +49,7 @@ def confidence_config(settings: LabelSettings, vocabulary: Vocabulary) -> Confid
     elif (settings.confidence, settings.temperature, settings.threshold) == (None, None, None):
         config = _from_calibration(Path(settings.calibration), settings.model.backbone, vocabulary)
     else:
-        raise UserError(
-            "calibration is given beside confidence, temperature or threshold", allowed="one or the other"
-        )
+        raise UserError("calibration is given beside confidence, temperature or threshold", allowed="one or the other")
     _check_maps(settings.model, config)
     return config
 
@@ -107,8 +105,8 @@ def _check_maps(model: MethodSettings, config: ConfidenceConfig) -> None:
         raise UserError("raw products have no confidence", fix="give model.softmax=true, or confidence=none")
     if config.measure != AGREEMENT:
         return
-    for option, present in (("model.head", bool(model.head)), ("model.window or model.scales", model.views() is not None)):
-        if present:
+    for option, is_given in (("model.head", model.head), ("model.window or model.scales", model.views())):
+        if is_given:
             raise UserError(f"confidence=agreement is given with {option}", fix="take another measure of confidence")
     card = find_card(model.backbone)
     if (model.noise_samples or card.noise_samples) * len(model.timesteps or [card.timestep]) < 2:

@@ -3,9 +3,9 @@
     sizes of all images   ──►  plan: batches of one working size  ──►  every n-th batch is this process's
     worker:  file ──► SHA-256 ──► labelled already? ──► decoded, resized to the working size ──► UnlabelledBatch
 
-Batches are planned over the whole dataset, so they are the same in every run, whatever is labelled already. A batch that
-was half done when a run was killed is computed in full again, and only the missing labels are kept. So a resumed run
-is byte-identical to an uninterrupted one: floating-point sums depend on the shape of a batch.
+Batches are planned over the whole dataset, so they are the same in every run, whatever is labelled already. A batch
+that was half done when a run was killed is computed in full again, and only the missing labels are written. So a
+resumed run is byte-identical to an uninterrupted one: floating-point sums depend on the shape of a batch.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class BatchLoader:
         self._loader = DataLoader(
             images,
             batch_size=None,
-            sampler=batches,  # type: ignore[arg-type]  # any sequence serves
+            sampler=batches,
             num_workers=num_workers,
             collate_fn=_unchanged,
             multiprocessing_context="forkserver" if num_workers else None,

@@ -28,13 +28,15 @@ def check_text(text: str, what: str) -> None:
     for letter in text:
         code = ord(letter)
         not_a_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
-        reason = "a code point that is not a character" if not_a_character else REFUSED.get(unicodedata.category(letter))
+        reason = (
+            "a code point that is not a character" if not_a_character else REFUSED.get(unicodedata.category(letter))
+        )
         if reason:
             raise UserError(f"{what} {text!r} has {reason}", fix="rename it")
 
 
 def check_relative(name: str, what: str) -> None:
-    """Refuse a name that is not a relative path with "/" that stays in its folder on every system.
+    """Refuse a name that is not a relative path with "/", inside its folder on every system.
 
     Raises UserError naming `what` for an absolute path or drive, a part that is empty, `.` or `..`, a backslash, a part
     of more than 240 bytes, and what `check_text` refuses.

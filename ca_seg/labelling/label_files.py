@@ -72,9 +72,7 @@ class LabelFiles:
         )
         outputs = [f"{name}/{file}" for name, writer in self.writers.items() for file in writer.write(label)]
         outputs += write_confidence(self._output, label) if self.confidence else []
-        return Entry.of(
-            label, self.classes, sha256=prediction.sha256, outputs=outputs, seconds=prediction.seconds
-        )
+        return Entry.of(label, self.classes, sha256=prediction.sha256, outputs=outputs, seconds=prediction.seconds)
 
     def assemble(self) -> None:
         """Write the files of the whole dataset; one process does so, when all images are written."""
@@ -83,7 +81,7 @@ class LabelFiles:
 
 
 def concerns_one_image(problem: UserError) -> bool:
-    """Whether an error is about one image and not the run: its maps are not finite, or no file system takes its name."""
+    """Whether an error is about one image and not the run: its maps are not finite, or its name fits no file system."""
     if isinstance(problem.__cause__, OSError):
         return problem.__cause__.errno in NAME_ERRORS
     return isinstance(problem, BadMask)

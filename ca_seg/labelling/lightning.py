@@ -24,8 +24,10 @@ def patient(trainer: Mapping[str, Any]) -> dict[str, Any]:
 
     The processes only meet at the end, and by gloo, which needs no device.
     """
-    several = str(trainer.get("devices", 1)) not in ("1", "auto") or trainer.get("num_nodes", 1) > 1
-    if trainer.get("strategy", "auto") != "auto" or not several:
+    devices = trainer.get("devices", 1)
+    one_device = len(devices) == 1 if isinstance(devices, list) else str(devices) in ("1", "auto")
+    one_process = one_device and trainer.get("num_nodes", 1) == 1
+    if trainer.get("strategy", "auto") != "auto" or one_process:
         return dict(trainer)
     return {**trainer, "strategy": DDPStrategy(timeout=MAX_WAIT, process_group_backend="gloo")}
 

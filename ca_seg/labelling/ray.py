@@ -173,7 +173,7 @@ def _ray(settings: RaySettings) -> Iterator[Any]:
             settings.address or "local",
             num_cpus=max(os.cpu_count() or 1, math.ceil(cores)) if start_here else None,
             include_dashboard=False if start_here else None,
-            logging_level="error",
+            logging_level=logging.ERROR,
             log_to_driver=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as problem:

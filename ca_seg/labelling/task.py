@@ -3,7 +3,7 @@
 images ──► predictor ──► class maps ──► refine ──► save_label: mask and confidence are computed, encoded and written
                                                    in the background
 
-On a GPU, mask and confidence are computed before `save_label`: it is quick there, and the results are smaller than maps.
+On a GPU, mask and confidence are computed before `save_label`: that is fast there, and they are smaller than maps.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
 from tests.function_predictor import FunctionPredictor
-from tests.labelling.made_run import mini
+from tests.labelling.example_run import mini
 
 
 def drawn(count: int, classes: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

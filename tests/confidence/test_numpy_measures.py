@@ -19,7 +19,7 @@ from ca_seg.confidence.numpy_measures import (
     max_probability,
 )
 from ca_seg.errors import BadMask, OutOfRange
-from tests.labelling.drawn import NAMES, label_of, masks
+from tests.labelling.random_labels import NAMES, label_of, masks
 
 
 @st.composite

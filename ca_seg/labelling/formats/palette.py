@@ -6,15 +6,15 @@ import numpy as np
 
 
 def palette(class_count: int) -> np.ndarray:
-    """uint8 [class_count, 3], all different and none black. Class k has colour k + 1 of the VOC devkit.
+    """Colours of classes, uint8 [class_count, 3]: all different and none black.
 
-    The devkit's colour map deals the bits of the number to red, green and blue in turn, to the highest bit first (its
-    VOCcolormap.m). Its colour 0 is black; here that is left to the void.
+    Class k has colour k + 1 of the VOC devkit (VOCcolormap.m), which distributes the bits of the number to red, green
+    and blue in turn, from the highest bit on. Its colour 0, black, is that of the void.
     """
     numbers = np.arange(1, class_count + 1)[:, None]
     colours = np.zeros((class_count, 3), int)
-    for place in range(8):
-        colours |= (numbers >> (3 * place + np.arange(3)) & 1) << (7 - place)
+    for bit in range(8):
+        colours |= (numbers >> (3 * bit + np.arange(3)) & 1) << (7 - bit)
     return colours.astype(np.uint8)
 
 
