@@ -22,7 +22,8 @@ BACKGROUND = ("background", "ground", "sky", "wall", "tree", "grass", "water")
 
 def clip_vocabulary(clip: Clip, background: Sequence[str]) -> Vocabulary:
     """The background as class 0, then the clip's words. A background word that is also a clip's word is excluded."""
-    background = tuple(word for word in background if word not in clip.classes)
+    taken = {word.casefold() for word in clip.classes}
+    background = tuple(word for word in background if word.casefold() not in taken)
     return Vocabulary(("(background)", *clip.classes), (background, *((word,) for word in clip.classes)), background=0)
 
 

@@ -36,7 +36,7 @@ from ca_seg.json_file import write_json
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
 from ca_seg.predictors.settings import MethodSettings
-from ca_seg.refine.steps import Refinement, refine_by
+from ca_seg.refine.steps import Refinement, refinement
 
 ALL = "all"  # the name of the split where the dataset is scored as a whole
 UNREFINED = "without refinement"  # the row of the same method with every refinement step off
@@ -227,7 +227,7 @@ def _methods(
     device: str,
 ) -> Iterator[Method]:
     """The rows of the results, the evaluated method first."""
-    model, refine = settings.model, refine_by(settings.refine, classes)
+    model, refine = settings.model, refinement(settings.refine, classes)
     queries = "attention" in settings.refine.steps
 
     def evaluated(dataset: SegmentationDataset) -> Predictor:

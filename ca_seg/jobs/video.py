@@ -15,7 +15,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.video_maps import clip_maps, frames_at_once
 from ca_seg.data.video.davis import DavisVideo
 from ca_seg.data.video.reader import frame_rate, video_frames
-from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.errors import OutOfRange, UserError
 from ca_seg.evaluation.video import BACKGROUND, score_clips
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
@@ -99,7 +99,7 @@ def video(
     folder, source = Path(settings.out), Path(path)
     if settings.fps is not None and not settings.fps > 0:
         raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
-    vocabulary = as_vocabulary(_with_synonyms(classes, settings.model), template=settings.model.template)
+    vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
     rate = frame_rate(source) if settings.fps is None else settings.fps
     model, loaded = _loaded(settings.model, backbone, settings.device)
     loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # an unknown word ends the job here
@@ -116,18 +116,6 @@ def video(
     names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
     write_json(folder / "classes.json", {"classes": names})
     return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks")
-
-
-def _with_synonyms(words: Words, model: BackboneSettings) -> Words:
-    """The words, each with the synonyms that the settings give for it."""
-    if not model.synonyms:
-        return words
-    vocabulary = as_vocabulary(words)
-    for name in model.synonyms:
-        if name not in vocabulary.classes:
-            raise UnknownName("class with synonyms", name, vocabulary.classes)
-    phrases = zip(vocabulary.classes, vocabulary.phrases, strict=True)
-    return {name: [*words, *model.synonyms.get(name, ())] for name, words in phrases}
 
 
 def _frames_and_masks(

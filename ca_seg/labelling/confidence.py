@@ -11,7 +11,8 @@ import numpy as np
 
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.confidence.calibration import NEVER, read_calibration, vocabulary_fingerprint
-from ca_seg.confidence.measures import AGREEMENT, MEASURES, check_temperature
+from ca_seg.confidence.measures import AGREEMENT, MEASURES
+from ca_seg.confidence.temperature import check_temperature
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.labelling.settings import LabelSettings
 from ca_seg.predictors.settings import MethodSettings

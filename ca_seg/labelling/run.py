@@ -25,7 +25,7 @@ from ca_seg.labelling.registry import formats_named
 from ca_seg.labelling.settings import LabelSettings
 from ca_seg.labelling.task import PseudoLabel, SaveLabel
 from ca_seg.predictors.settings import MethodSettings
-from ca_seg.refine.steps import Refinement, refine_by, sees_pixels
+from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.resources import shipped_config
 from ca_seg.versions import versions
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
@@ -66,7 +66,7 @@ class Labelling:
         if head is not None:
             head.class_indices(vocabulary.classes)  # raises for a class that the head has not learnt
         formats = formats_named(settings.formats, settings.format_options)
-        refine_by(settings.refine, vocabulary.classes)  # raises for a step that does not exist
+        refinement(settings.refine, vocabulary.classes)  # raises for a step that does not exist
         files = LabelFiles(
             Path(settings.out),
             vocabulary.classes,
@@ -91,7 +91,7 @@ class Labelling:
     @property
     def full_size(self) -> bool:
         """Whether the predictor gets images in their own size, and not in the backbone's working size."""
-        return sees_pixels(self.refinement) or self.model.views() is not None or self.head is not None
+        return self.refinement.full_size or self.model.views() is not None or self.head is not None
 
     def images(self, labelled: Mapping[str, str]) -> UnlabelledImages:
         """The images to label.
@@ -110,15 +110,14 @@ class Labelling:
         """
         backbone = self.model.load(device)
         backbone.text.concepts(self.vocabulary.concepts, backbone.card.phrase_pooling)
-        queries = "attention" in self.refinement.steps
         return PseudoLabel(
-            self.model.predictor_of(backbone, self.head, queries=queries),
+            self.model.predictor_of(backbone, self.head, queries=self.refinement.needs_queries),
             self.vocabulary,
             save_label,
             measure=self.confidence.measure,
             temperature=self.confidence.temperature,
             scores=self.scores,
-            refine=refine_by(self.refinement, self.vocabulary.classes),
+            refine=refinement(self.refinement, self.vocabulary.classes),
             full_size=self.full_size,
             seed=self.seed,
         )

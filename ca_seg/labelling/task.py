@@ -16,7 +16,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ca_seg.confidence.measures import AGREEMENT, agreement, check_readable, predict_confident_mask, tempered
+from ca_seg.confidence.confident_mask import agreement, predict_confident_mask
+from ca_seg.confidence.measures import AGREEMENT, check_probabilities
+from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import UserError
@@ -117,7 +119,7 @@ class PseudoLabel(pl.LightningModule):
             maps = maps.clamp_min(0)  # a guided filter overshoots at edges; no class wins below 0
         confidence: torch.Tensor | None
         if self.measure == AGREEMENT:
-            check_readable(maps)
+            check_probabilities(maps)
             mask = predict_confident_mask(maps, *size, measure=None).mask
             confidence = agreement(noised_copies, mask)
         else:
@@ -126,7 +128,7 @@ class PseudoLabel(pl.LightningModule):
         if not self.scores:
             return mask, confidence, None
         scores = predict_mask(maps, *size).scores
-        return mask, confidence, (scores if self.temperature == 1 else tempered(scores, self.temperature))[0]
+        return mask, confidence, (scores if self.temperature == 1 else apply_temperature(scores, self.temperature))[0]
 
     def _bytes(self, size: tuple[int, int], all_maps: list[torch.Tensor]) -> int:
         """What an image holds until it is written: its maps; mask and confidence; scores."""

@@ -82,7 +82,12 @@ class ReviewPage:
                 "unlabelled": 1 - sum(entry.area.values()) / size,
                 "present": [indices[name] for name in entry.area],
                 "chips": [
-                    {"name": name, "index": indices[name], "fraction": area / size, "confidence": entry.confidence[name]}
+                    {
+                        "name": name,
+                        "index": indices[name],
+                        "fraction": area / size,
+                        "confidence": entry.confidence[name],
+                    }
                     for name, area in largest[:MAX_CHIPS]
                 ],
                 "more": max(0, len(largest) - MAX_CHIPS),

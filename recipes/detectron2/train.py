@@ -18,7 +18,7 @@ from detectron2.engine import DefaultTrainer, default_argument_parser, default_s
 from detectron2.evaluation import SemSegEvaluator, verify_results
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 
-from ca_seg.adapters.detectron2.config import add_ca_seg_config, register
+from ca_seg.adapters.detectron2 import add_ca_seg_config, register
 from ca_seg.cli.guarded import guarded
 from ca_seg.data.collate import Skipped
 from ca_seg.errors import UserError

@@ -17,7 +17,6 @@ from PIL import Image
 
 from ca_seg.backbones.load import load_backbone
 from ca_seg.confidence.calibration import SCHEMA
-from ca_seg.confidence.numpy_measures import margin
 from ca_seg.data.read import read_image
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.features.frozen import FrozenFeatures
@@ -26,6 +25,7 @@ from ca_seg.heads.trained import TrainedHead
 from ca_seg.tasks.zero_shot import image_seed
 from ca_seg.vocabulary import Vocabulary
 from tests.cli.labelling import NAMES, ROOT, arguments, image, manifest, run, summary, tree
+from tests.confidence.numpy_measures import margin
 
 
 def test_labels_are_those_of_the_backbone(workdir):
@@ -126,7 +126,7 @@ def test_killed_and_resumed_in_two_processes_gives_the_same_bytes(workdir):
 
 
 def test_a_full_disk_ends_the_run_which_then_resumes(workdir, monkeypatch, capsys):
-    """The disk takes four images: after that os.replace, with which every file is moved into place, reports a full disk."""
+    """The disk takes four images. After that os.replace, which moves every file into place, reports a full disk."""
     real, count = os.replace, []
 
     def full(source, target):

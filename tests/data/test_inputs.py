@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -201,6 +202,17 @@ def test_what_is_not_there_is_named(photos):
             open_images(nothing)
 
 
+def test_a_name_that_is_not_utf8_or_is_too_long_is_one_clear_error(photos):
+    (photos / "b.jpg").rename(photos / os.fsdecode(b"caf\xe9.jpg"))
+    with pytest.raises(UserError, match="caf") as caught:
+        open_images(photos)
+    str(caught.value).encode()  # the message can be printed
+    (photos / os.fsdecode(b"caf\xe9.jpg")).rename(photos / "Café \u202f👩\u200d🚀.jpg")
+    assert len(ids(photos)) == 3
+    with pytest.raises(UnreadableImage, match="y" * 300):
+        open_images("y" * 300)
+
+
 def test_two_images_of_one_name_are_refused(photos):
     with pytest.raises(UserError, match="'a'") as caught:
         open_images([photos / "a.png", photos / "sub" / "a.webp"])
@@ -213,8 +225,8 @@ def test_two_images_of_one_name_are_refused(photos):
 @pytest.mark.parametrize(
     ("source", "value"),
     [
-        (PIXELS.astype(np.float32), "255"),
-        (PIXELS.astype(np.float32) / 255 - 0.5, "-0.5"),
+        (PIXELS.astype(np.float32), "248"),
+        (PIXELS.astype(np.float32) / 255 - 0.5, "-0.49"),
         (np.full((4, 6, 3), np.nan), "nan"),
         (PIXELS.astype(np.int64), "int64"),
         (np.zeros((4, 6, 4), np.uint8), "(4, 6, 4)"),
@@ -222,7 +234,7 @@ def test_two_images_of_one_name_are_refused(photos):
         (np.zeros((2, 4, 6, 3), np.uint8), "(2, 4, 6, 3)"),
         (np.zeros((0, 6, 3), np.uint8), "(0, 6, 3)"),
         (np.zeros(6, np.uint8), "(6,)"),
-        (EXPECTED * 255, "25"),
+        (EXPECTED * 255, "248"),
         (EXPECTED.new_full((3, 4, 6), float("nan")), "nan"),
         ((EXPECTED * 255).byte(), "uint8"),
         (EXPECTED[0], "(4, 6)"),

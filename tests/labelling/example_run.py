@@ -14,7 +14,6 @@ from PIL import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.confidence.numpy_measures import margin
 from ca_seg.confidence.threshold import ignore_below
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.decision.argmax import predict_mask
@@ -24,6 +23,7 @@ from ca_seg.labelling.manifest import Manifest
 from ca_seg.labelling.registry import FORMATS
 from ca_seg.labelling.run_folder import SCHEMA
 from ca_seg.vocabulary import Vocabulary
+from tests.confidence.numpy_measures import margin
 
 FINGERPRINT = "0123456789abcdef" * 2
 

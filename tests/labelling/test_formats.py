@@ -1,4 +1,4 @@
-"""The contract of all label formats. A new one is tested once it is registered and has a reader in format_readers.py."""
+"""The contract of all label formats. A new one needs to be registered, and a reader in format_readers.py."""
 
 from __future__ import annotations
 
