@@ -69,7 +69,7 @@ def example_run(folder: Path, count: int, *, names: Mapping[int, str], threshold
     with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
         for i in range(count):
             sample = data[i]
-            name = names.get(i, f"{sample['stem']}.png")
+            name = names.get(i, f"{sample['image_id']}.png")
             (images / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(sample["path"], images / name)
             decided = predict_mask(mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape)
