@@ -88,6 +88,6 @@ def test_a_image_that_cannot_be_used_is_not_passed_over(tmp_path):
     data = Table("scenes", None, tmp_path, 1).data("ground_truth", 0)
     data.limit, data.batch_size = 2, 1
     pair = data.training_set()._pairs[1]
-    data.training_set()._pairs[1] = replace(pair, mask=tmp_path / "gone.png")
+    data.training_set()._pairs[1] = replace(pair, mask_path=tmp_path / "gone.png")
     with pytest.raises(UserError, match=r"1 images could not be used, the first .*scene"):
         train_student(data, epochs=1, seed=0)

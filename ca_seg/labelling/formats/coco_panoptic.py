@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ca_seg.labelling.formats.palette import palette
 from ca_seg.labelling.formats.regions import Region, class_numbers, regions
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 
@@ -56,7 +56,7 @@ class CocoPanopticWriter:
         return [file]
 
     def close(self) -> list[str]:
-        colours = palette(len(self.output.classes)).tolist()
+        colours = voc_colours(len(self.output.classes)).tolist()
         categories = [
             {"id": index + 1, "name": name, "supercategory": "", "isthing": int(index in self.things), "color": colour}
             for index, (name, colour) in enumerate(zip(self.output.classes, colours, strict=True))

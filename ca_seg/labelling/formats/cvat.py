@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 from xml.sax.saxutils import escape, quoteattr
 
-from ca_seg.labelling.formats.palette import palette
 from ca_seg.labelling.formats.regions import Per, check_per, class_numbers, regions, runs
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 
@@ -80,7 +80,7 @@ class CvatWriter:
 
     def _head(self) -> Iterator[str]:
         yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task><labels>\n'
-        for name, rgb in zip(self.output.classes, palette(len(self.output.classes)).tolist(), strict=True):
+        for name, rgb in zip(self.output.classes, voc_colours(len(self.output.classes)).tolist(), strict=True):
             colour = bytes(rgb).hex()
             yield f"<label><name>{escape(name)}</name><color>#{colour}</color><type>mask</type><attributes/></label>\n"
         yield "</labels></task></meta>\n"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ca_seg.labelling.formats.palette import palette
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -47,7 +47,11 @@ class Detectron2Writer:
 
     def close(self) -> list[str]:
         names = list(self.output.classes)
-        metadata = {"stuff_classes": names, "stuff_colors": palette(len(names)).tolist(), "ignore_label": IGNORE_INDEX}
+        metadata = {
+            "stuff_classes": names,
+            "stuff_colors": voc_colours(len(names)).tolist(),
+            "ignore_label": IGNORE_INDEX,
+        }
         return [
             self.output.stream_list("dataset.json", self._dicts()),
             self.output.json("metadata.json", metadata),

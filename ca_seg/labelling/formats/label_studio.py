@@ -20,8 +20,8 @@ import numpy as np
 
 from ca_seg.errors import UserError
 from ca_seg.labelling.formats.brush import brush_rle
-from ca_seg.labelling.formats.palette import palette
 from ca_seg.labelling.formats.regions import class_numbers, regions
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 
@@ -99,6 +99,6 @@ class LabelStudioWriter:
     def _config(self) -> Iterator[str]:
         yield '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
         yield '  <BrushLabels name="brush" toName="image">\n'
-        for name, rgb in zip(self.output.classes, palette(len(self.output.classes)).tolist(), strict=True):
+        for name, rgb in zip(self.output.classes, voc_colours(len(self.output.classes)).tolist(), strict=True):
             yield f'    <Label value={quoteattr(name)} background="#{bytes(rgb).hex()}"/>\n'
         yield "  </BrushLabels>\n</View>\n"

@@ -18,7 +18,7 @@ from typing import ClassVar, TextIO
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
-from ca_seg.labelling.formats.palette import palette
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -52,7 +52,7 @@ class MMSegWriter:
         splits = self._write_splits()
         names = list(self.output.classes)
         meta = {
-            "metainfo": {"classes": names, "palette": palette(len(names)).tolist()},
+            "metainfo": {"classes": names, "palette": voc_colours(len(names)).tolist()},
             "img_suffixes": sorted(splits),
             "seg_map_suffix": ".png",
             "reduce_zero_label": False,
