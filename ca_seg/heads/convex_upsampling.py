@@ -33,10 +33,10 @@ class ConvexUpsamplingHead(Head):
 
     start: torch.Tensor  # the logits of the weights at step 0: [9, stride^2]
 
-    def __init__(self, given: HeadInput, *, width: int = 64) -> None:
-        super().__init__(given)
-        given.check_maps("convex-upsampling")
-        self.others = others = given.channels - given.maps
+    def __init__(self, spec: HeadInput, *, width: int = 64) -> None:
+        super().__init__(spec)
+        spec.check_maps("convex-upsampling")
+        self.others = others = spec.channels - spec.maps
         self.net = nn.Sequential(
             SyncedBatchNorm2d(others),
             nn.Conv2d(others, width, kernel_size=1),
@@ -44,11 +44,11 @@ class ConvexUpsamplingHead(Head):
             nn.Conv2d(width, width, kernel_size=3, padding=1),
             nn.GELU(),
         )
-        last = nn.Conv2d(width, 9 * given.stride**2, kernel_size=1)
+        last = nn.Conv2d(width, 9 * spec.stride**2, kernel_size=1)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.net.append(last)
-        self.register_buffer("start", bilinear_weights(given.stride).add(MIN_WEIGHT).log(), persistent=False)
+        self.register_buffer("start", bilinear_weights(spec.stride).add(MIN_WEIGHT).log(), persistent=False)
 
     def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep the classes of the masks and merge all others into one: the same cross entropy, computed much faster."""
@@ -62,7 +62,7 @@ class ConvexUpsamplingHead(Head):
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
         """Logits [B, K, h * stride, w * stride]: the logarithms of the probabilities."""
-        stride, (height, width) = self.given.stride, features.shape[-2:]
+        stride, (height, width) = self.spec.stride, features.shape[-2:]
         maps = features[:, self.others :]
         logits = self.net(features[:, : self.others]).unflatten(1, (9, stride**2))
         weights = (logits + self.start[..., None, None]).softmax(dim=1)  # [B, 9, stride^2, h, w]

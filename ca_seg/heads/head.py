@@ -43,9 +43,9 @@ class Head(nn.Module):
     The constructor takes a HeadInput, and options by keyword, all with defaults.
     """
 
-    def __init__(self, given: HeadInput) -> None:
+    def __init__(self, spec: HeadInput) -> None:
         super().__init__()
-        self.given = given
+        self.spec = spec
 
     def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and mask [B, H, W] for a training step; a head may drop what does not change the loss."""

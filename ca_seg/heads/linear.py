@@ -12,12 +12,12 @@ from ca_seg.heads.head import Head, HeadInput
 class LinearHead(Head):
     """Features [B, channels, h, w] to class logits [B, K, h, w]; `dropout` drops whole channels."""
 
-    def __init__(self, given: HeadInput, *, dropout: float = 0.1) -> None:
-        super().__init__(given)
+    def __init__(self, spec: HeadInput, *, dropout: float = 0.1) -> None:
+        super().__init__(spec)
         self.layers = nn.Sequential(
-            SyncedBatchNorm2d(given.channels, affine=False),  # the convolution can learn any affine part
+            SyncedBatchNorm2d(spec.channels, affine=False),  # the convolution can learn any affine part
             nn.Dropout2d(dropout),
-            nn.Conv2d(given.channels, given.classes, kernel_size=1),
+            nn.Conv2d(spec.channels, spec.classes, kernel_size=1),
         )
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:

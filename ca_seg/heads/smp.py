@@ -118,7 +118,7 @@ class SMPHead(Head):
     """One of `DECODERS` on features [B, channels, h, w] of any grid.
 
     Args:
-        given: what the head is built for
+        spec: what the head is built for
         decoder: a name from `DECODERS`
         width: of the pyramid, a multiple of 16; at 64 the decoder has the size that SMP gives it
         stride: how many pixels wide a token is assumed to be: 8, 16 or 32; None: as many as it is. It sets how far the
@@ -129,9 +129,9 @@ class SMPHead(Head):
         OutOfRange: for another width or stride
     """
 
-    def __init__(self, given: HeadInput, *, decoder: str = "unet", width: int = 64, stride: int | None = None) -> None:
-        super().__init__(given)
-        stride = given.stride if stride is None else stride
+    def __init__(self, spec: HeadInput, *, decoder: str = "unet", width: int = 64, stride: int | None = None) -> None:
+        super().__init__(spec)
+        stride = spec.stride if stride is None else stride
         if decoder not in DECODERS:
             raise UnknownName("decoder", decoder, DECODERS)
         if width < 16 or width % 16:
@@ -139,12 +139,12 @@ class SMPHead(Head):
         if stride not in (8, 16, 32):
             raise OutOfRange(f"stride {stride} of a decoder's tokens", allowed="8, 16, 32")
         self.stride, self.kind = stride, DECODERS[decoder]
-        self.norm = SyncedBatchNorm2d(given.channels)
+        self.norm = SyncedBatchNorm2d(spec.channels)
         strides = [s for s in self.kind.reads if s is not None]
-        self.pyramid = SimpleFeaturePyramid(given.channels, stride, strides=strides, width=width)
+        self.pyramid = SimpleFeaturePyramid(spec.channels, stride, strides=strides, width=width)
         built = self.kind.build([0, *(width if s else 0 for s in self.kind.reads)], width)
         self.decoder = with_group_norms(built)
-        self.head = SegmentationHead(self.kind.output_channels * width // 4, given.classes, kernel_size=1)
+        self.head = SegmentationHead(self.kind.output_channels * width // 4, spec.classes, kernel_size=1)
         initialize_decoder(self.decoder)
         initialize_head(self.head)
 

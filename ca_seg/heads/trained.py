@@ -110,9 +110,9 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         self.check_backbone(backbone.card.name)
         readout = ReadoutConfig.from_plain(self.readout)
         source = FrozenFeatures(backbone, self.vocabulary, parts=self.parts, readout=readout)
-        if source.channels != self.head.given.channels:
+        if source.channels != self.head.spec.channels:
             raise CorruptWeights(
-                f"the head reads {self.head.given.channels} channels, {self.backbone} gives {source.channels}"
+                f"the head reads {self.head.spec.channels} channels, {self.backbone} gives {source.channels}"
             )
         return source
 

@@ -22,21 +22,21 @@ MIN_PROBABILITY = 1e-6  # smaller ones are raised to it, to have a finite logari
 class ZeroShotLinearHead(Head):
     """A head for features with maps. Raises UserError for features without."""
 
-    def __init__(self, given: HeadInput, *, dropout: float = 0.1) -> None:
-        super().__init__(given)
-        given.check_maps("zero-shot-linear")
-        self.scale = nn.Parameter(torch.ones(given.classes, 1, 1))
-        convolution = nn.Conv2d(given.channels, given.classes, kernel_size=1)
+    def __init__(self, spec: HeadInput, *, dropout: float = 0.1) -> None:
+        super().__init__(spec)
+        spec.check_maps("zero-shot-linear")
+        self.scale = nn.Parameter(torch.ones(spec.classes, 1, 1))
+        convolution = nn.Conv2d(spec.channels, spec.classes, kernel_size=1)
         for parameter in convolution.parameters():
             nn.init.zeros_(parameter)
         self.layers = nn.Sequential(
-            SyncedBatchNorm2d(given.channels, affine=False),  # the convolution can learn any affine part
+            SyncedBatchNorm2d(spec.channels, affine=False),  # the convolution can learn any affine part
             nn.Dropout2d(dropout),
             convolution,
         )
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:
-        maps = features[:, -self.given.maps :].clamp_min(MIN_PROBABILITY)
+        maps = features[:, -self.spec.maps :].clamp_min(MIN_PROBABILITY)
         return self.scale * maps.log() + self.layers(features)
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
