@@ -56,7 +56,7 @@ class ConvexUpsamplingHead(Head):
         maps = features[:, self.others :]
         present_maps = maps[:, present]
         others = (maps.sum(dim=1, keepdim=True) - present_maps.sum(dim=1, keepdim=True)).clamp_min(0)
-        index = torch.full((256,), IGNORE_INDEX, device=mask.device)
+        index = torch.full((IGNORE_INDEX + 1,), IGNORE_INDEX, device=mask.device)
         index[present] = torch.arange(len(present), device=mask.device)
         return torch.cat([features[:, : self.others], present_maps, others], dim=1), index[mask]
 
