@@ -18,7 +18,7 @@ from ca_seg.predictors.settings import BackboneSettings, MethodSettings
 from ca_seg.resources import resource_path
 
 MODEL = MethodSettings(backbone="mini", resolution=64)
-WINDOWS, SCALES = MethodSettings(window=48, resolution=64), MethodSettings(scales=(1.0, 2.0), resolution=64)
+WINDOWS, SCALES = MethodSettings(window=64, stride=32, resolution=64), MethodSettings(scales=(1.0, 2.0), resolution=64)
 SEEDS = [11, 12]
 
 
