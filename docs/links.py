@@ -1,7 +1,7 @@
 """A hook of mkdocs: pages that lie beside the code become pages of the site, and links to code become links to GitHub.
 
-On GitHub a page links to ../MODEL_ZOO.md or ../ca_seg/concept/tap.py. On the site the first is a page, and the second is
-not there.
+On GitHub a page links to ../MODEL_ZOO.md or ../ca_seg/concept/tap.py. On the site the first is a page, and the second
+is not there.
 """
 
 from __future__ import annotations

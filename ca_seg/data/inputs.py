@@ -138,7 +138,12 @@ def _named(images: list[NamedImage]) -> list[NamedImage]:
 
 
 def _check_names(images: list[NamedImage]) -> None:
-    """Results are filed by image_id."""
+    """Results are stored under the image_id."""
+    for image in images:
+        try:
+            image.image_id.encode()
+        except UnicodeEncodeError as problem:
+            raise UserError(f"the file name {image.image_id!r} is not UTF-8", fix="rename the file") from problem
     image_id, count = Counter(image.image_id for image in images).most_common(1)[0]
     if count > 1:
         paths = [str(image.path or "an image in memory") for image in images if image.image_id == image_id][:2]
@@ -164,14 +169,14 @@ def _files(text: str) -> list[tuple[str, Path]]:
         raise UserError(f"{text} is a URL", allowed="files on this machine", fix="download it first and give the file")
     if _is_glob(text):
         return _glob(text)
-    if path.is_dir():
+    if os.path.isdir(text):
         names = list(images_below(path))
         if not names:
             raise UserError(f"the folder {path} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
         return [(_without_suffix(name), path / name) for name in names]
-    if not path.exists():
+    if not os.path.exists(text):
         folder = path.parent
-        close = close_matches(path.name, os.listdir(folder)) if folder.is_dir() else []
+        close = close_matches(path.name, os.listdir(folder)) if os.path.isdir(folder) else []
         raise UnreadableImage(f"{path} is missing", allowed=f"{', '.join(close)} in {folder}" if close else "")
     return [(path.stem, path)]
 
@@ -229,13 +234,13 @@ def _from_array(array: np.ndarray) -> torch.Tensor:
     return tensor.expand(3, *tensor.shape).contiguous() if array.ndim == 2 else tensor.permute(2, 0, 1).contiguous()
 
 
-def _tensors(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+def _tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or 0 in tensor.shape:
         raise UserError(f"a tensor of shape {tuple(tensor.shape)}", allowed="[3, H, W] or [B, 3, H, W]")
     if not tensor.is_floating_point():
         raise UserError(f"a tensor of type {tensor.dtype}", allowed="float in 0..1", fix="divide it: tensor / 255")
     _check_range("tensor", float(tensor.min()), float(tensor.max()))
-    return tensor[None] if tensor.ndim == 3 else tensor
+    return [tensor] if tensor.ndim == 3 else list(tensor)
 
 
 def _from_tensor(tensor: torch.Tensor) -> torch.Tensor:

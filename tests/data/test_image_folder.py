@@ -79,7 +79,7 @@ def test_a_list_keeps_its_order(tree):
         ("/etc/hostname", "Allowed: images inside"),
         ("link.png", "leads out of"),
         ("gone.png", "gone.png is missing"),
-        ("a/1.png", "stands twice"),
+        ("a/1.png", "'a/1'"),
         ("a", "a is missing"),
     ],
 )
@@ -117,7 +117,7 @@ def test_links_that_lead_out_or_round_are_refused(tree):
 
 
 def test_bad_roots_are_refused(tree, tmp_path):
-    with pytest.raises(BadDataset, match="images"):
+    with pytest.raises(BadDataset, match="'images'"):
         open_dataset("images")
     with pytest.raises(UnknownName, match="unknown split 'val'"):
         open_dataset("images", str(tree), "val")
@@ -129,5 +129,5 @@ def test_bad_roots_are_refused(tree, tmp_path):
     with pytest.raises(BadDataset, match="has no image"):
         ImageFolder(tmp_path / "empty")
     save(tree / "a/1.jpg")
-    with pytest.raises(BadDataset, match=r"has both 1.jpg and 1.png \(name 'a/1'\)"):
+    with pytest.raises(BadDataset, match=r"1\.jpg and 1\.png.*'a/1'"):
         ImageFolder(tree)

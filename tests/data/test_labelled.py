@@ -47,7 +47,7 @@ def test_samples_are_the_images_and_the_masks_that_were_written(labels):
 def test_weights_are_the_confidence_and_move_with_their_pixels(labels):
     dataset = open_dataset("labelled", str(labels), "weighted")
     sample = dataset[2]
-    gray = np.asarray(Image.open(labels / "confidence" / f"{sample['stem']}.png"))
+    gray = np.asarray(Image.open(labels / "confidence" / f"{sample['image_id']}.png"))
     assert np.allclose(sample["weight"].numpy() * 255, gray, atol=1e-3)
     batch = collate([dataset[0], dataset[1]])
     assert batch["weight"].shape == batch["mask"].shape
@@ -59,6 +59,22 @@ def test_weights_are_the_confidence_and_move_with_their_pixels(labels):
     assert torch.equal(Augment(96)(sample["image"], mask, 7)[1], labelled)
     moved = Augmented(dataset, Augment(64), 0)[0]
     assert moved["weight"].shape == moved["mask"].shape == (64, 64)
+
+
+@pytest.mark.parametrize(("images", "image"), [("images", "image"), ("pictures", "picture")])
+def test_runs_of_this_and_of_the_former_version(make_folder, tmp_path, images, image):
+    folder, run = make_folder(), tmp_path / "run"
+    shutil.copytree(folder / "masks", run / "png" / "masks" / "a")
+    shutil.copy(folder / "classes.json", run / "png" / "classes.json")
+    (run / "run.json").write_text(json.dumps({images: {"folder": str(folder / "images")}}))
+    entries = [{"key": f"a/p{i}", image: f"p{i}.png"} for i in (1, 0)]
+    lines = [json.dumps(line) for line in ({"manifest": 1, "fingerprint": "x"}, *entries)]
+    (run / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    dataset, expected = open_dataset("labelled", str(run)), open_dataset("folder", str(folder))
+    assert dataset.image_ids == ("a/p1", "a/p0")
+    for index, source in enumerate((1, 0)):
+        assert torch.equal(dataset[index]["image"], expected[source]["image"])
+        assert torch.equal(dataset[index]["mask"], expected[source]["mask"])
 
 
 def test_what_is_missing_is_said(labels, tmp_path):

@@ -6,7 +6,7 @@ leftImg8bit/val/CITY/CITY_000000_000019_leftImg8bit.png      gtFine/val/CITY/CIT
 from __future__ import annotations
 
 from ca_seg.data.benchmarks.official import check_count, class_list, release
-from ca_seg.data.dataset import Pair, SegmentationDataset
+from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
 from ca_seg.errors import BadDataset, UnknownName
 
 HOW_TO_GET = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes, unpacked side by side"
@@ -25,7 +25,7 @@ def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset
         image_id = image.name.removesuffix(IMAGE)
         mask = folder / "gtFine" / split / image.parent.name / f"{image_id}{MASK}"
         if not mask.is_file():
-            raise BadDataset(f"{mask} is missing", fix="unpack the release again: it is not whole")
-        pairs.append(Pair(image_id, image, mask))
+            raise BadDataset(f"{mask} is missing", fix="unpack the release again: it is incomplete")
+        pairs.append(ImageMaskPair(image_id, image, mask))
     check_count(len(pairs), COUNTS.get(split), f"{name}, {split}")
     return SegmentationDataset(folder, split, class_list(name), pairs)

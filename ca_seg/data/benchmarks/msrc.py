@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ca_seg.data.benchmarks.official import listed, pairs_of, release
-from ca_seg.data.classes import parse_classes, read_json
+from ca_seg.data.classes_json import parse_classes, read_json
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import BadDataset
 

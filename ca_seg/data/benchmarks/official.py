@@ -1,4 +1,4 @@
-"""What the readers of official releases share: where a release lies, its lists, and its classes as a data file.
+"""What the readers of official releases share: the folder of a release, its lists, and its classes as a data file.
 
 benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
 """
@@ -13,13 +13,18 @@ from pathlib import Path
 import yaml
 
 from ca_seg.data.classes import ClassList
-from ca_seg.data.dataset import Pair
+from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.errors import BadDataset, UnknownName
 
 
 @dataclass(frozen=True)
 class ClassWords:
-    """What is asked for each class beside its own name, for `Vocabulary.from_names`."""
+    """Phrases for the classes of a dataset, as `Vocabulary.from_names` takes them.
+
+    Args:
+        synonyms: further phrases of a class; for the background class its background words
+        background: the class that stands for everything else, or None
+    """
 
     synonyms: dict[str, list[str]]
     background: str | None = None
@@ -33,7 +38,7 @@ def class_list(name: str) -> ClassList:
 
 
 def class_list_words(name: str) -> ClassWords:
-    """Synonyms of its classes; the background's are its background words."""
+    """The synonyms and the background class in class_lists/NAME.yaml."""
     content = _content(name)
     synonyms = dict(content.get("synonyms", {}))
     background = content.get("background")
@@ -58,7 +63,12 @@ def release(root: str, inside: Sequence[str], parts: Sequence[str], how_to_get: 
 
 
 def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
-    """The first word of every line of a split's list. Raises UnknownName, BadDataset for a name that is a path."""
+    """The image names in a split's list: the first word of every line that is not empty or a comment.
+
+    Raises:
+        UnknownName: for a split that is not among `known`
+        BadDataset: for a list that is empty, names a path, or has a name twice
+    """
     known = sorted(known)
     if split not in known:
         raise UnknownName("split", split, known, fix=f"see {file.parent}")
@@ -68,24 +78,26 @@ def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
         if name in (".", "..") or any(mark in name for mark in "/\\\0"):
             raise BadDataset(f"{file} lists {name!r}", allowed="names without a folder")
     if len(set(names)) != len(names) or not names:
-        raise BadDataset(f"{file} lists nothing, or a name twice")
+        raise BadDataset(f"{file} is empty, or lists a name twice")
     return names
 
 
-def pairs_of(names: Sequence[str], images: Path, image_end: str, masks: Path, mask_end: str) -> list[Pair]:
-    """Pairs by name. Raises BadDataset for the first file that is missing."""
-    pairs = [Pair(name, images / f"{name}{image_end}", masks / f"{name}{mask_end}") for name in names]
+def pairs_of(
+    names: Sequence[str], images: Path, image_suffix: str, masks: Path, mask_suffix: str
+) -> list[ImageMaskPair]:
+    """Images and masks of the same names. Raises BadDataset for the first file that is missing."""
+    pairs = [ImageMaskPair(name, images / f"{name}{image_suffix}", masks / f"{name}{mask_suffix}") for name in names]
     for pair in pairs:
-        for file in (pair.image, pair.mask):
+        for file in (pair.image_path, pair.mask_path):
             if not file.is_file():
-                raise BadDataset(f"{file} is missing", fix="unpack the release again: it is not whole")
+                raise BadDataset(f"{file} is missing", fix="unpack the release again: it is incomplete")
     return pairs
 
 
-def check_count(found: int, official: int | None, what: str) -> None:
-    """Raises BadDataset when a part of a release has another number of images than was published."""
-    if official is not None and found != official:
-        raise BadDataset(f"{what} has {found} images", allowed=f"{official}", fix="unpack the release again")
+def check_count(count: int, official: int | None, what: str) -> None:
+    """Raises BadDataset where a part of a release has not the published number of images (None: unknown)."""
+    if official is not None and count != official:
+        raise BadDataset(f"{what} has {count} images", allowed=f"{official}", fix="unpack the release again")
 
 
 def _content(name: str) -> dict:

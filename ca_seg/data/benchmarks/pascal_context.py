@@ -1,4 +1,4 @@
-"""PASCAL Context: VOC 2010 images with masks of the 59 most frequent classes, as PNGs made by the usual tool."""
+"""PASCAL Context: VOC 2010 images with masks of the 59 most frequent classes, converted to PNG by mmsegmentation."""
 
 from __future__ import annotations
 

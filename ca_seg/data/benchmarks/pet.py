@@ -1,4 +1,4 @@
-"""Oxford-IIIT Pet: an animal against its background, by the trimaps; their border (3) is void."""
+"""Oxford-IIIT Pet: an animal against its background, from the trimaps; their border (3) is void."""
 
 from __future__ import annotations
 

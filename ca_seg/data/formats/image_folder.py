@@ -1,7 +1,7 @@
 """Images without masks, for labelling: a folder with all its sub-folders, or a text file that lists images.
 
-DIR/a/0001.jpg      a/0001                   LIST.txt    one path a line, relative to the folder of LIST.txt
-DIR/b/0001.jpg      b/0001: another image
+DIR/a/0001.jpg      image_id a/0001          LIST.txt    one path per line, relative to the folder of LIST.txt
+DIR/b/0001.jpg      image_id b/0001
 
 Nothing outside the folder is read: links and listed paths that lead out of it are refused, and so are links to
 folders, which may lead in circles.
@@ -13,50 +13,53 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from ca_seg.data.classes import UNLABELLED
-from ca_seg.data.dataset import Pair
-from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.dataset import ImageMaskPair
+from ca_seg.data.formats.without_masks import ImagesWithoutMasks
 from ca_seg.data.image_files import IMAGE_SUFFIXES, images_below
 from ca_seg.errors import BadDataset, UnknownName
 
-HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
+HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path per line, relative to its folder"
 
 
-class ImageFolder(Unmasked):
-    """The images of a folder or list; their masks are void throughout, [H, W] of 255.
+class ImageFolder(ImagesWithoutMasks):
+    """The images of a folder or list.
 
-    A stem is the path in the folder without its ending, with "/". Images of a folder come folder by folder in the
-    order of their names, those of a list in its order. In a folder, files whose name begins with a dot and files with
-    another ending than IMAGE_SUFFIXES are left alone; a listed file may have any. `mask_path` gives the image: there is no
-    mask. `class_list` has one class to stand there, "unlabelled".
+    An image_id is the path in the folder without its suffix, with "/". A folder is read in the order of
+    `images_below`, a list in its own order. In a folder only files with one of IMAGE_SUFFIXES are read; a listed file
+    may have any suffix. `mask_path` is the image, and the class list has one class, "unlabelled".
 
-    Raises BadDataset for no image, two of one stem (a.jpg and a.png would get one label file), a list that cannot be
-    read or names a file that is not there, and what leads out of the folder.
+    Args:
+        root: the folder, or the list
+
+    Raises:
+        BadDataset: for no image, two of one image_id (a.jpg and a.png would get the same label file), a list that
+            cannot be read or names a file that is not there, and a path that leads out of the folder
     """
 
     def __init__(self, root: Path | str) -> None:
-        given = Path(root)
-        if given.is_dir():
-            folder, found = given, images_below(given)
-        elif given.is_file():
-            folder, found = given.parent, _listed(given)
+        root = Path(root)
+        if root.is_dir():
+            folder, names = root, images_below(root)
+        elif root.is_file():
+            folder, names = root.parent, _listed(root)
         else:
-            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW_TO_GET)
-        pairs = _pairs(folder, found)
+            raise BadDataset(f"there is no folder or list of images {root}", fix=HOW_TO_GET)
+        pairs = _pairs(folder, names)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
+            raise BadDataset(f"{root} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
         super().__init__(folder, None, UNLABELLED, pairs)
 
 
-def _pairs(folder: Path, names: Iterable[str]) -> list[Pair]:
-    found: dict[str, Pair] = {}
+def _pairs(folder: Path, names: Iterable[str]) -> list[ImageMaskPair]:
+    pairs: dict[str, ImageMaskPair] = {}
     for name in names:
         image_id, path = PurePath(name).with_suffix("").as_posix(), folder / name
-        if image_id in found:
-            other = found[image_id].image
-            wrong = f"{other} stands twice" if other == path else f"{folder} has both {other.name} and {path.name}"
-            raise BadDataset(f"{wrong} (name {image_id!r})", fix="keep one of them, or rename it")
-        found[image_id] = Pair(image_id, path, path)
-    return list(found.values())
+        if image_id in pairs:
+            first = pairs[image_id].image_path
+            what = f"{path} is listed twice" if first == path else f"{folder} has both {first.name} and {path.name}"
+            raise BadDataset(f"{what} (image_id {image_id!r})", fix="keep one of them, or rename it")
+        pairs[image_id] = ImageMaskPair(image_id, path, path)
+    return list(pairs.values())
 
 
 def _listed(file: Path) -> Iterator[str]:
