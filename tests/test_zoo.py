@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ca_seg.backbones.loading.card import card_names, find_card
+from ca_seg.backbones.loading.card import find_card, list_backbones
 from ca_seg.backbones.loading.plan import GIB, plan
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
@@ -27,7 +27,7 @@ def test_the_page_is_what_the_cards_make():
 
 def test_every_card_is_listed_and_shown():
     listed, page = _printed(print_zoo), model_zoo()
-    for name in card_names():
+    for name in list_backbones():
         assert name in listed
         assert f"`{name}`" in page
         assert find_card(name).licence in _printed(print_card, name)

@@ -23,7 +23,7 @@ from ca_seg.adapters.encoder import DEEPEST, FrozenEncoder, check_shape
 from ca_seg.adapters.frozen import FrozenTokens
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Vocabulary
 
@@ -77,6 +77,6 @@ def _truthful(theirs: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, 
 
 
 _REGISTERED: set[str] = set()
-for _card in card_names():
+for _card in list_backbones():
     register(PREFIX + _card, backbone=_card)
 smp_encoders.get_preprocessing_params = _truthful(smp_encoders.get_preprocessing_params)

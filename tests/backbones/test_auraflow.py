@@ -8,15 +8,15 @@ from diffusers import AuraFlowPipeline, FlowMatchEulerDiscreteScheduler
 from transformers import UMT5Config, UMT5EncoderModel
 
 from ca_seg import Vocabulary
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.errors import UserError
-from tests.small_models import small_transformer
+from tests.small_models import small_model, small_transformer
 from tests.stock_run import stock_run
 from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer
 
-FAMILY = FAMILIES["auraflow"]
+FAMILY = find_family("auraflow")
 LENGTH = 8
 PROMPT = "a photo of a cat"
 VOCABULARY = Vocabulary.from_names(["cat", "traffic light", "grass"])
@@ -59,7 +59,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
         assert set(ours) == {name for name, value in call.items() if isinstance(value, torch.Tensor)}
         for name, value in ours.items():
             torch.testing.assert_close(value, call[name][1:], msg=lambda text, name=name: f"{name}: {text}")
-        assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
+        assert FAMILY.grid(pipeline.transformer, call) == small_model(FAMILY).grid
         assert set(FAMILY.concept_inputs(pipeline.transformer, call)) == {"timestep", "hidden_states"}
 
 
@@ -81,7 +81,7 @@ def test_own_tokens_are_the_words_on_whichever_side_the_padding_is(side):
     texts = ["red traffic light", "cat"]
     ids = pipeline.tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids
     for text, row, encoded in zip(texts, ids, FAMILY.encode_text(pipeline, texts, LENGTH), strict=True):
-        assert pipeline.tokenizer.decode(row[encoded.own]).split() == text.split()
+        assert pipeline.tokenizer.decode(row[encoded.is_word]).split() == text.split()
         padding = row == pipeline.tokenizer.pad_token_id
         assert bool((encoded.hidden[padding] == 0).all())
         assert bool((encoded.hidden[~padding] != 0).any(dim=1).all())
@@ -97,7 +97,7 @@ def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_auraflow()
     image = torch.rand(1, 3, 48, 80)
     latents = backbone_with(pipeline).encode(image)
-    assert latents.shape[1:] == FAMILY.small.latents
+    assert latents.shape[1:] == small_model(FAMILY).latents
     made, _ = generate(pipeline, callback_on_step_end=lambda *_: {"latents": latents})
     code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
     torch.testing.assert_close(made, (pipeline.vae.decode(code).sample / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)

@@ -21,12 +21,12 @@ from transformers import (
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import unpack
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
-from ca_seg.backbones.text.template_tokens import own_by_difference
+from ca_seg.backbones.text.template_tokens import words_by_difference
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
-from tests.small_models import small_transformer
+from tests.small_models import small_model, small_transformer
 from tests.stock_run import stock_run
 from tests.tiny_parts import tiny_flux2_autoencoder, tiny_qwen_vl
 from tests.tiny_text import CHAT, chat_tokenizer
@@ -45,7 +45,7 @@ def tiny_qwen_image():
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.7] * 4
     ).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipeline = QwenImagePipeline(scheduler, vae, text, words, small_transformer(FAMILIES["qwen-image"]))
+    pipeline = QwenImagePipeline(scheduler, vae, text, words, small_transformer(find_family("qwen-image")))
     return pipeline, "qwen-image", {"true_cfg_scale": 4.0, "negative_prompt": "grass"}
 
 
@@ -55,7 +55,7 @@ def _flux2(kind, family, text, **more):
     torch.manual_seed(0)
     encoder = text(len(words)).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return kind(scheduler, tiny_flux2_autoencoder(), encoder, words, small_transformer(FAMILIES[family]), **more)
+    return kind(scheduler, tiny_flux2_autoencoder(), encoder, words, small_transformer(find_family(family)), **more)
 
 
 def tiny_flux2():
@@ -119,16 +119,16 @@ def test_own_tokens_are_the_words(made):
     pipeline, backbone, _ = made
     family = backbone.family
     [encoded] = family.encode_text(pipeline, ["red traffic light"], LENGTH)
-    assert encoded.own.shape == encoded.hidden.shape[:1]
-    places = encoded.own.nonzero().flatten()
+    assert encoded.is_word.shape == encoded.hidden.shape[:1]
+    places = encoded.is_word.nonzero().flatten()
     assert places.tolist() == list(range(places[0], places[0] + 3))
-    assert not encoded.own[-1] or family.name == "flux2"
+    assert not encoded.is_word[-1] or family.name == "flux2"
     [other] = family.encode_text(pipeline, ["red traffic grass"], LENGTH)
     last = places[-1]
     torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])  # a causal encoder: the words before
     assert not torch.allclose(encoded.hidden[last], other.hidden[last])
     [empty] = family.encode_text(pipeline, [""], LENGTH)
-    assert int(empty.own.sum()) == 1
+    assert int(empty.is_word.sum()) == 1
 
 
 def test_a_text_that_is_too_long_is_named(made):
@@ -164,11 +164,11 @@ def test_images_are_recorded_and_asked(made):
 @torch.no_grad()
 def test_qwens_concepts_stand_at_the_first_place_of_a_prompt_behind_the_real_image():
     """A concept alone, asked at once, equals the first token of a one-token prompt that looks at the same image."""
-    family = FAMILIES["qwen-image"]
+    family = find_family("qwen-image")
     model = small_transformer(family)
-    grid, places = family.small.grid, {}
+    grid, places = small_model(family).grid, {}
     hook = model.pos_embed.register_forward_hook(lambda m, a, out: places.update(text=out[1]))
-    latents = torch.randn(1, *family.small.latents)
+    latents = torch.randn(1, *small_model(family).latents)
     inputs = family.inputs(model, latents, TextTokens(torch.randn(1, 3, 24)), torch.tensor([0.5]), 0.0)
     model(**inputs)
     first = places["text"][:1]
@@ -206,6 +206,6 @@ def test_padding_of_prompts_of_two_lengths_is_masked():
         ([1, 3, 3, 4], [1, 3, 4], [2]),
     ],
 )
-def test_own_by_difference(filled, empty, own):
-    found = own_by_difference(torch.tensor(filled), torch.tensor(empty))
+def test_words_by_difference(filled, empty, own):
+    found = words_by_difference(torch.tensor(filled), torch.tensor(empty))
     assert found.nonzero().flatten().tolist() == own

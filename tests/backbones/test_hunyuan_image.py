@@ -15,16 +15,16 @@ from transformers import (
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
-from tests.small_models import small_transformer
+from tests.small_models import small_model, small_transformer
 from tests.stock_run import stock_run
 from tests.tiny_parts import tiny_qwen_vl
 from tests.tiny_text import chat_tokenizer
 
-FAMILY = FAMILIES["hunyuan-image"]
+FAMILY = find_family("hunyuan-image")
 PADDED = 1000  # by the stock pipeline
 PROMPT = "a photo of a cat"
 VOCABULARY = Vocabulary.from_names(["cat", "traffic light", "grass"])
@@ -86,7 +86,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
         for name, value in ours.items():
             if name != "timestep_r" or step == 1:
                 torch.testing.assert_close(value, call[name], msg=lambda text, name=name: f"{name}: {text}")
-        assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
+        assert FAMILY.grid(pipeline.transformer, call) == small_model(FAMILY).grid
         concept_inputs = FAMILY.concept_inputs(pipeline.transformer, call)
         assert set(concept_inputs) - {"attention_kwargs"} == {"timestep", "timestep_r", "guidance", "hidden_states"}
 
@@ -95,7 +95,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
 def test_a_model_that_is_not_distilled_is_given_neither_guidance_nor_the_steps_end():
     pipeline = tiny_hunyuan_image()
     pipeline.transformer = type(pipeline.transformer)(
-        **FAMILY.small.config | {"guidance_embeds": False, "use_meanflow": False}
+        **small_model(FAMILY).config | {"guidance_embeds": False, "use_meanflow": False}
     ).eval()
     _, [call, _] = generate(pipeline)
     text = backbone_with(pipeline).text.prompt([PROMPT])
@@ -121,7 +121,7 @@ def test_own_tokens_are_the_words_and_nothing_of_the_template():
     ).input_ids[:, 34:]
     long = FAMILY.encode_text(pipeline, texts, PADDED)
     for text, row, short, whole in zip(texts, ids, FAMILY.encode_text(pipeline, texts, length), long, strict=True):
-        assert pipeline.tokenizer.decode(row[short.own]).split() == text.split()
+        assert pipeline.tokenizer.decode(row[short.is_word]).split() == text.split()
         assert short.mask.sum() == whole.mask.sum() == len(text.split()) + 1  # and the end of the user's turn
         assert torch.equal(short.hidden, whole.hidden[:length])
 
@@ -139,7 +139,7 @@ def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_hunyuan_image()
     image = torch.rand(1, 3, 96, 160)
     latents = backbone_with(pipeline).encode(image)
-    assert latents.shape[1:] == FAMILY.small.latents
+    assert latents.shape[1:] == small_model(FAMILY).latents
     made, _ = generate(pipeline, callback_on_step_end=lambda *_: {"latents": latents})
     code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
     torch.testing.assert_close(made, (pipeline.vae.decode(code).sample / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
@@ -149,7 +149,7 @@ def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
 def test_padding_and_the_second_encoders_zeros_are_not_seen():
     """The same recording from a prompt without its padding, and with noise in its place."""
     backbone = backbone_with(tiny_hunyuan_image())
-    latents, when = torch.randn(1, *FAMILY.small.latents), torch.tensor([0.4])
+    latents, when = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
     text = backbone.text.prompt([PROMPT])
     used = int(text.mask.sum())
     assert 0 < used < PADDED

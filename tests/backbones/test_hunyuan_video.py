@@ -13,15 +13,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel,
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
-from tests.small_models import small_transformer
+from tests.small_models import small_model, small_transformer
 from tests.stock_run import stock_run
 from tests.tiny_text import WORDS, tiny_tokenizer
 
-FAMILY = FAMILIES["hunyuan-video"]
+FAMILY = find_family("hunyuan-video")
 LENGTH = 8
 PROMPT = "a photo of a cat"
 VOCABULARY = Vocabulary.from_names(["cat", "traffic light", "grass"])
@@ -106,7 +106,7 @@ def test_our_arguments_are_those_of_the_stock_pipeline():
         assert set(ours) == {name for name, value in call.items() if isinstance(value, torch.Tensor)}
         for name, value in ours.items():
             torch.testing.assert_close(value, call[name], msg=lambda text, name=name: f"{name}: {text}")
-        assert FAMILY.grid(pipeline.transformer, call) == FAMILY.small.grid
+        assert FAMILY.grid(pipeline.transformer, call) == small_model(FAMILY).grid
         assert set(FAMILY.concept_inputs(pipeline.transformer, call)) == {"timestep", "guidance", "hidden_states"}
 
 
@@ -128,17 +128,17 @@ def test_own_tokens_are_the_words_and_nothing_of_the_template():
         return_tensors="pt",
     ).input_ids[:, 95:]
     for text, row, encoded in zip(texts, ids, FAMILY.encode_text(pipeline, texts, LENGTH), strict=True):
-        assert pipeline.tokenizer.decode(row[encoded.own]).split() == text.split()
+        assert pipeline.tokenizer.decode(row[encoded.is_word]).split() == text.split()
         assert encoded.mask.sum() == len(text.split()) + 1  # and the end of the user's turn
         assert encoded.hidden.shape == (LENGTH, 24)
         assert encoded.pooled.shape == (20,)
     [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
-    assert empty.own.nonzero().flatten().tolist() == [0]
+    assert empty.is_word.nonzero().flatten().tolist() == [0]
 
 
 def test_a_text_that_is_too_long_is_named():
     pipeline = tiny_hunyuan_video()
-    assert FAMILY.encode_text(pipeline, ["red " * 6 + "cat"], LENGTH)[0].own.sum() == 7
+    assert FAMILY.encode_text(pipeline, ["red " * 6 + "cat"], LENGTH)[0].is_word.sum() == 7
     with pytest.raises(UserError, match=r"'red red .*9 tokens.*at most 8"):
         FAMILY.encode_text(pipeline, ["red " * 7 + "cat"], LENGTH)
 
@@ -148,7 +148,7 @@ def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
     pipeline = tiny_hunyuan_video()
     clip = torch.rand(1, 3, 5, 48, 80)
     latents = backbone_with(pipeline).encode(clip)
-    assert latents.shape[1:] == FAMILY.small.latents
+    assert latents.shape[1:] == small_model(FAMILY).latents
     made, _ = generate(pipeline, callback_on_step_end=lambda *_: {"latents": latents})
     code = pipeline.vae.encode(2 * clip - 1).latent_dist.mode()
     expected = (pipeline.vae.decode(code).sample / 2 + 0.5).clamp(0, 1)
@@ -159,7 +159,7 @@ def test_the_pipeline_decodes_our_clean_latents_to_the_autoencoders_own_image():
 def test_padding_of_the_prompt_is_not_seen():
     """The same recording from a prompt without its padding."""
     backbone = backbone_with(tiny_hunyuan_video())
-    latents, when = torch.randn(1, *FAMILY.small.latents), torch.tensor([0.4])
+    latents, when = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
     text = backbone.text.prompt([PROMPT])
     used = int(text.mask.sum())
     assert 0 < used < LENGTH

@@ -9,7 +9,7 @@ from transformers import Qwen3Model
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.flux import unpack
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
@@ -19,7 +19,7 @@ from tests.stock_run import noted_calls, stock_run
 from tests.tiny_parts import tiny_autoencoder, tiny_qwen3
 from tests.tiny_text import CHAT, chat_tokenizer
 
-FAMILY = FAMILIES["ovis-image"]
+FAMILY = find_family("ovis-image")
 LENGTH = 14
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
@@ -108,8 +108,8 @@ def test_own_tokens_are_the_words_that_the_encoder_was_given(pipeline, text):
     given = seen[0]["input_ids"][0][pipeline.user_prompt_begin_id :]
     expected = pipeline.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert len(seen) == 1  # no negative prompt is encoded along
-    assert given[encoded.own].tolist() == expected
-    assert encoded.own.nonzero()[0] == 1
+    assert given[encoded.is_word].tolist() == expected
+    assert encoded.is_word.nonzero()[0] == 1
     padding = given == pipeline.tokenizer.pad_token_id
     assert padding.any()
     assert not encoded.hidden[padding].any()
@@ -118,7 +118,7 @@ def test_own_tokens_are_the_words_that_the_encoder_was_given(pipeline, text):
 
 def test_an_empty_text_has_one_token_and_a_long_one_is_named(pipeline):
     [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
-    assert int(empty.own.sum()) == 1
+    assert int(empty.is_word.sum()) == 1
     FAMILY.encode_text(pipeline, ["red " * 10], LENGTH)
     with pytest.raises(UserError, match=r"'red red .*15 tokens.*at most 14"):
         FAMILY.encode_text(pipeline, ["red " * 11], LENGTH)

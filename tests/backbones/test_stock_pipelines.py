@@ -106,8 +106,8 @@ def test_own_tokens_are_the_words(maker):
     text = backbone_of(pipeline, name).text
     text.length = LENGTH
     [encoded] = text.family.encode_text(pipeline, ["red traffic light"], LENGTH)
-    assert encoded.own.shape == encoded.hidden.shape[:1]
-    places = encoded.own.nonzero().flatten().tolist()
+    assert encoded.is_word.shape == encoded.hidden.shape[:1]
+    places = encoded.is_word.nonzero().flatten().tolist()
     length = 3 if text.family.name == "cogview4" else LENGTH  # padded on the left; T5's on the right, CLIP's before
     assert places == [len(encoded.hidden) - length + i for i in range(3)]
     words = {

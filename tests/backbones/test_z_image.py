@@ -9,7 +9,7 @@ from transformers import Qwen3ForCausalLM
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
@@ -22,7 +22,7 @@ from tests.stock_run import stock_run
 from tests.tiny_parts import tiny_autoencoder, tiny_qwen3
 from tests.tiny_text import CHAT, chat_tokenizer
 
-FAMILY = FAMILIES["z-image"]
+FAMILY = find_family("z-image")
 LENGTH = 40
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
@@ -127,7 +127,7 @@ def test_with_guidance_the_prompts_rows_are_asked(pipeline, backbone):
 def test_own_tokens_are_the_words(pipeline):
     [encoded] = FAMILY.encode_text(pipeline, ["red traffic light"], LENGTH)
     assert encoded.mask is None
-    assert encoded.own.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
+    assert encoded.is_word.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
     [stock], _ = pipeline.encode_prompt("red traffic light", do_classifier_free_guidance=False)
     assert torch.equal(encoded.hidden, stock)
     [other] = FAMILY.encode_text(pipeline, ["red traffic grass"], LENGTH)
@@ -135,7 +135,7 @@ def test_own_tokens_are_the_words(pipeline):
     torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])  # a causal encoder: the words before
     assert not torch.allclose(encoded.hidden[last], other.hidden[last])
     [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
-    assert int(empty.own.sum()) == 1
+    assert int(empty.is_word.sum()) == 1
     with pytest.raises(UserError, match=r"'red red .*45 tokens.*at most 40"):
         FAMILY.encode_text(pipeline, ["cat", "red " * 40], LENGTH)
 

@@ -28,7 +28,7 @@ except ImportError as problem:
 from ca_seg.adapters.detectron2.backbone import FrozenBackbone, FrozenPyramid
 from ca_seg.adapters.detectron2.data import register
 from ca_seg.adapters.normalised import Normalised
-from ca_seg.backbones.backbone import MORE, Backbone
+from ca_seg.backbones.backbone import MORE_LAYERS, Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.loading.card import check_timestep
 from ca_seg.backbones.readout import ReadoutConfig
@@ -109,5 +109,7 @@ def _check_layers(backbone: Backbone, layers: Sequence[int]) -> None:
     """Before a run, and not at its first image."""
     if layers and not 0 <= min(layers) <= max(layers) < backbone.layers:
         raise OutOfRange(
-            f"layers {list(layers)} of {backbone.card.name}", allowed=f"0 to {backbone.layers - 1}", fix=MORE
+            f"layers {list(layers)} of {backbone.card.name}",
+            allowed=f"0 to {backbone.layers - 1}",
+            fix=MORE_LAYERS,
         )
