@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones import load
 from ca_seg.backbones.families.registry import find_family
+from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.loading import card as cards
 from ca_seg.backbones.loading.parts import PartReader
 from ca_seg.backbones.loading.profiles import find_profile
@@ -54,7 +55,7 @@ def test_words_are_kept_on_disk_and_the_encoders_not_loaded_again(saved, monkeyp
     first = _maps(load_backbone(name, weights=path / "weights", resolution=48))
     files = sorted((path / "cache" / "words").rglob("*.safetensors"))
     assert len(files) == 4  # three concepts and the empty prompt
-    monkeypatch.setattr("ca_seg.backbones.load.text_pipeline", lambda *a: pytest.fail("encoders loaded"))
+    monkeypatch.setattr("ca_seg.backbones.loading.parts.text_pipeline", lambda *a: pytest.fail("encoders loaded"))
     assert torch.equal(_maps(load_backbone(name, weights=path / "weights", resolution=48)), first)
     monkeypatch.undo()
 
@@ -149,7 +150,7 @@ def test_a_foreign_class_in_a_config_is_refused(saved):
 
 def test_the_transformer_makes_room_for_the_text_encoders(saved, monkeypatch):
     """As on a GPU, which is not here: what moves, and when, is noted."""
-    moves, transformer, card = [], torch.nn.Linear(1, 1), cards.find_card("any")
+    moves, transformer, card = [], torch.nn.Linear(1, 1), load.find_card("any")
     monkeypatch.setattr(transformer, "to", lambda device: moves.append(device))
     reader = PartReader(
         card,
