@@ -1,34 +1,102 @@
 """Frozen diffusion transformers as segmentation backbones.
 
     import ca_seg
+
+    ca_seg.segment("photo.jpg", ["cat", "grass"], backbone="mini").overlay()
+
+Every job of the project is a function here, and every command of `ca-seg` is a thin shell over one of them. For
+research, a backbone records an image once and is then asked as often as one likes:
+
     backbone = ca_seg.load_backbone("mini")
-    maps = backbone.maps(image, ca_seg.Vocabulary.from_names(["cat", "grass"]))          # [1, 2, H, W]
-
-or step by step, asking one recorded image as often as one likes:
-
-    recording = backbone.record(image)
-    features = recording.ask(ca_seg.Vocabulary.from_names(["cat", "grass"]))
-    features.maps(space="output")                                                        # [1, 2, h, w]
+    recording = backbone.record(image)                        # the expensive part
+    recording.ask(["cat", "grass"]).maps(space="output")      # [1, 2, h, w]
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ca_seg.errors import UserError
-from ca_seg.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from ca_seg.backbones.load import load_backbone
+from ca_seg.optional import optional_imports
 
 __version__ = "0.2.0"
-__all__ = ["UserError", "Vocabulary", "__version__", "load_backbone"]
+
+if TYPE_CHECKING:
+    from ca_seg.backbones.generate import generate
+    from ca_seg.backbones.load import backbone_of, load_backbone
+    from ca_seg.backbones.loading.card import list_backbones
+    from ca_seg.backbones.readout import ReadoutConfig
+    from ca_seg.data.catalogue import list_datasets
+    from ca_seg.data.settings import DataSettings, EvaluationData
+    from ca_seg.errors import UserError
+    from ca_seg.evaluation.results import EvaluationResults
+    from ca_seg.heads.trained import TrainedHead, list_heads, load_head
+    from ca_seg.jobs.ablate import ablate
+    from ca_seg.jobs.calibrate import calibrate
+    from ca_seg.jobs.compare import compare
+    from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
+    from ca_seg.jobs.label import LabelSettings, label
+    from ca_seg.jobs.review import review
+    from ca_seg.jobs.segment import SegmentSettings, segment
+    from ca_seg.jobs.segmentation import Segmentation
+    from ca_seg.jobs.train_head import TrainingSettings, train_head
+    from ca_seg.jobs.two_class import two_class
+    from ca_seg.jobs.video import VideoSettings, evaluate_video, video
+    from ca_seg.labelling.registry import list_formats
+    from ca_seg.predictors.settings import BackboneSettings, MethodSettings
+    from ca_seg.refine.steps import Refinement, list_refinements
+    from ca_seg.vocabulary import Vocabulary
+
+# where each public name lives; a module is imported when a name of it is first used
+_MODULES = {
+    "ca_seg.errors": ["UserError"],
+    "ca_seg.vocabulary": ["Vocabulary"],
+    "ca_seg.backbones.load": ["backbone_of", "load_backbone"],
+    "ca_seg.backbones.loading.card": ["list_backbones"],
+    "ca_seg.backbones.readout": ["ReadoutConfig"],
+    "ca_seg.backbones.generate": ["generate"],
+    "ca_seg.data.catalogue": ["list_datasets"],
+    "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
+    "ca_seg.evaluation.results": ["EvaluationResults"],
+    "ca_seg.heads.trained": ["TrainedHead", "list_heads", "load_head"],
+    "ca_seg.jobs.ablate": ["ablate"],
+    "ca_seg.jobs.calibrate": ["calibrate"],
+    "ca_seg.jobs.compare": ["compare"],
+    "ca_seg.jobs.evaluate": ["EvaluationSettings", "evaluate"],
+    "ca_seg.jobs.label": ["LabelSettings", "label"],
+    "ca_seg.jobs.review": ["review"],
+    "ca_seg.jobs.segment": ["SegmentSettings", "segment"],
+    "ca_seg.jobs.segmentation": ["Segmentation"],
+    "ca_seg.jobs.train_head": ["TrainingSettings", "train_head"],
+    "ca_seg.jobs.two_class": ["two_class"],
+    "ca_seg.jobs.video": ["VideoSettings", "evaluate_video", "video"],
+    "ca_seg.labelling.registry": ["list_formats"],
+    "ca_seg.predictors.settings": ["BackboneSettings", "MethodSettings"],
+    "ca_seg.refine.steps": ["Refinement", "list_refinements"],
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, settings and results, errors
+    "segment", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review", "ablate",
+    "two_class", "evaluate_video",
+    "load_backbone", "backbone_of", "load_head",
+    "list_backbones", "list_datasets", "list_formats", "list_heads", "list_refinements",
+    "Vocabulary", "Segmentation", "EvaluationResults", "TrainedHead",
+    "BackboneSettings", "MethodSettings", "ReadoutConfig", "DataSettings", "EvaluationData", "Refinement",
+    "SegmentSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
+    "UserError", "__version__",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """`load_backbone` brings torch and diffusers along, so it is imported when it is first asked for."""
-    if name == "load_backbone":
-        from ca_seg.backbones.load import load_backbone
+    """Torch and diffusers take seconds to import, so a name is imported when it is first used."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with optional_imports(f"ca_seg.{name}"):
+        value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
 
-        return load_backbone
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

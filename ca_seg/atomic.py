@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -13,21 +13,31 @@ from ca_seg.errors import UserError
 
 
 @contextmanager
-def atomic_write(path: Path, *, fix: str = "free room, or give another --out", part: str = "") -> Iterator[Path]:
-    """Gives a path to write to; afterwards it is renamed to `path`. The folder is made.
+def atomic_write(path: Path, *, fix: str = "free room, or give another folder", part: str = "") -> Iterator[Path]:
+    """Gives a temporary path in the same folder; after the block the file there is renamed to `path`.
 
-    `part` is the file's name until then; where several processes may write the same file, each must give its own.
+    The folder is made. A former file at `path` stays as it is if the block fails.
 
-    Raises UserError naming `path` when it cannot be written (full or read-only disk); what stood there before stays.
+    Args:
+        path: of the file
+        fix: what a user can do where it cannot be written
+        part: the name of the temporary file; processes that may write the same file must each give another
+
+    Raises:
+        UserError: where the file cannot be written (a full or read-only disk); it names `path`
+
+    Example:
+        >>> with atomic_write(Path("out/results.json")) as part:
+        ...     part.write_text("{}")
     """
-    until = path.with_name(part or path.name + ".part")
+    temporary = path.with_name(part or path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield until
-        os.replace(until, path)
-    except (OSError, SafetensorError) as problem:  # the latter is what safetensors makes of a full disk
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as problem:  # safetensors raises its own error for a full disk
         reason = getattr(problem, "strerror", None) or str(problem)
         raise UserError(f"{path} cannot be written ({reason})", fix=fix) from problem
     finally:
-        if until.exists():
-            until.unlink()
+        if os.path.lexists(temporary):  # unlike Path.exists it does not raise for a name that is too long
+            temporary.unlink()

@@ -1,8 +1,7 @@
-"""The errors a user can mend.
+"""The errors that a user can correct.
 
-Everything a user can get wrong ends in one of these, so that the command line can print one clear line instead of a
-traceback, and a script can catch one type. An error states what is wrong (with the file or value), what is allowed,
-and what to do.
+All of them are UserErrors, so that the command line can print one line in place of a traceback, and a script can catch
+one type. An error says what is wrong (with the file or value), what is allowed, and what to do.
 """
 
 from __future__ import annotations
@@ -12,16 +11,26 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used: `what` it is, what is `allowed` there, and what would `fix` it."""
+    """Something that a user gave cannot be used. The message joins the three parts below to sentences.
+
+    Args:
+        what: is wrong, with the file or value
+        allowed: what would be accepted
+        fix: what to do
+
+    Example:
+        >>> raise UserError("timestep 3", allowed="0 to 1", fix="leave it out for the backbone's own")
+    """
 
     def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
         self.what, self.allowed, self.fix = what, allowed, fix
-        rest = [f"allowed: {allowed}" if allowed else "", fix]
-        super().__init__(" ".join([_ended(what), *(_ended(part[0].upper() + part[1:]) for part in rest if part)]))
+        parts = [f"allowed: {allowed}" if allowed else "", fix]
+        sentences = [part[0].upper() + part[1:] for part in parts if part]
+        super().__init__(" ".join(map(_with_full_stop, [what, *sentences])))
 
 
-def _ended(text: str) -> str:
-    """With one full stop, unless it ends as a question."""
+def _with_full_stop(text: str) -> str:
+    """With a full stop, unless there is one or it is a question."""
     return text if text.endswith(("?", ".")) else text + "."
 
 
@@ -34,11 +43,21 @@ class BadMask(UserError):
 
 
 class BadDataset(UserError):
-    """A dataset folder that is missing a part, or whose parts do not fit each other."""
+    """A dataset folder that lacks a part, or whose parts do not fit each other."""
 
 
 class UnknownName(UserError):
-    """A name that is not in a fixed list (backbone, layer space, dataset, word ...)."""
+    """A name that is not in a fixed list (backbone, dataset, word ...).
+
+    Args:
+        kind: what the name is of, such as "dataset"
+        name: as the user wrote it
+        known: all names that there are; close ones are suggested
+        fix: what to do
+
+    Attributes:
+        close_matches: the known names that are most like it, the closest first
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         known = list(known)
@@ -62,13 +81,22 @@ class WeightsUnavailable(UserError):
 
 
 class CorruptWeights(UserError):
-    """Weights that are there but are not what the card says (checksum, names, shapes)."""
+    """Weights that are there, but not as the card says (checksum, names, shapes)."""
 
 
 class UnusableFeatures(UserError):
-    """Features that are not in a cache, or not as they were written."""
+    """Features that are missing in a cache, or differ from what was written."""
 
 
 def close_matches(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The `count` known names most like `name`, by spelling; empty when none is close."""
+    """The known names whose spelling is most like `name`, the closest first.
+
+    Args:
+        name: as a user wrote it
+        known: all names that there are
+        count: the largest number of names to return
+
+    Returns:
+        at most `count` names; none where no name is close
+    """
     return difflib.get_close_matches(name.lower(), list(known), n=count, cutoff=0.6)

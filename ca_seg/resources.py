@@ -1,7 +1,7 @@
-"""Where the files lie that come with ca_seg: scenes, weights, configs.
+"""The files that come with ca_seg: scenes, weights, configs.
 
-installed         ca_seg/_shipped/datasets/scenes
-from its source   datasets/scenes, beside the package
+installed           ca_seg/_shipped/datasets/scenes
+run from source     datasets/scenes, beside the package
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ _ROOTS = (_PACKAGE / "_shipped", _PACKAGE.parent)
 
 
 def resource_path(*parts: str) -> Path:
-    """The path of a shipped file or folder: shipped("datasets", "scenes").
+    """The path of a shipped file or folder.
 
-    Raises WeightsUnavailable for what is missing under checkpoints, BadDataset under datasets, UserError elsewhere, and
-    UserError for a part that leaves the shipped files ("..", an absolute path).
+    Args:
+        parts: of its path
+
+    Raises:
+        WeightsUnavailable: for what is missing under checkpoints
+        BadDataset: for what is missing under datasets
+        UserError: for what is missing elsewhere, and for a path that leaves the shipped files ("..", an absolute path)
+
+    Example:
+        >>> resource_path("datasets", "scenes")
     """
     relative = Path(*parts)
     if not parts or relative.is_absolute() or ".." in relative.parts:
@@ -34,7 +42,10 @@ def resource_path(*parts: str) -> Path:
 
 
 def shipped_config(file: Path) -> Path:
-    """`file`, or the shipped config where it is not there and begins with configs/: from any working folder."""
+    """`file`, or the shipped config of that name where `file` is missing and begins with configs/.
+
+    So the paths in the documentation work in any working folder.
+    """
     if file.is_file() or file.parts[:1] != ("configs",):
         return file
     shipped = resource_path("configs") / Path(*file.parts[1:])

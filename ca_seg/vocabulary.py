@@ -9,11 +9,11 @@ A class may have several phrases (synonyms, or several words for the background)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ca_seg.errors import UserError
+from ca_seg.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,16 @@ IGNORE_INDEX = 255  # void: the pixels of a mask that belong to no class and are
 class Vocabulary:
     """K classes, each with one or more phrases (C phrases in all).
 
-    Raises UserError when there is no class, when a class has no phrase, or when a class or phrase stands twice: a
-    phrase that stood for two classes would be two identical concepts, and the winner would be the order of the list.
+    Two classes or phrases that differ only in case or in spaces at their ends are refused. They would be two nearly
+    identical concepts, and the order of the list would decide which of them wins.
+
+    Args:
+        classes: K names
+        phrases: for each class the phrases it is asked by
+        background: index of the class that stands for everything else, or None
+
+    Raises:
+        UserError: for no class, a class without a phrase, an empty phrase, and for near duplicates
     """
 
     classes: tuple[str, ...]
@@ -38,13 +46,11 @@ class Vocabulary:
             raise UserError("no concept was given", allowed="one or more words", fix="name what to look for: cat grass")
         if len(self.classes) != len(self.phrases):
             raise UserError(f"{len(self.classes)} classes but phrases for {len(self.phrases)}")
-        for name, own in zip(self.classes, self.phrases, strict=True):
-            if not own or any(not phrase.strip() for phrase in own):
+        for name, phrases in zip(self.classes, self.phrases, strict=True):
+            if not phrases or any(not phrase.strip() for phrase in phrases):
                 raise UserError(f"class {name!r} has an empty phrase", allowed="one or more words for each class")
-        for kind, words in (("class", self.classes), ("phrase", self.concepts)):
-            twice = sorted({word for word in words if words.count(word) > 1})
-            if twice:
-                raise UserError(f"{kind} {twice[0]!r} stands twice in the vocabulary", fix="remove one of them")
+        _check_distinct("class", self.classes)
+        _check_distinct("phrase", self.concepts)
         if self.background is not None and not 0 <= self.background < len(self.classes):
             raise UserError(f"background is class {self.background}", allowed=f"0 to {len(self.classes) - 1}, or none")
 
@@ -57,33 +63,52 @@ class Vocabulary:
         background: str | None = None,
         template: str = "{}",
     ) -> Vocabulary:
-        """One class per name, asked by its own name, then by its synonyms, each put into `template`."""
+        """One class per name, asked by its name and by its synonyms.
+
+        Args:
+            names: the classes
+            synonyms: further phrases of a class
+            background: the name of the class that stands for everything else
+            template: a sentence to put each phrase into, with one {} for the phrase
+
+        Raises:
+            UserError: as the constructor, and for synonyms or a background of no class, or a template without one {}
+
+        Example:
+            >>> Vocabulary.from_names(["cat", "grass"], synonyms={"cat": ["kitten"]}).concepts
+            ('cat', 'kitten', 'grass')
+        """
+        if isinstance(names, str):
+            raise UserError(f"the names are one text, {names!r}", allowed="a list of names", fix=f"give [{names!r}]")
         names, synonyms = tuple(names), synonyms or {}
-        strangers = [name for name in synonyms if name not in names]
-        if strangers:
-            raise UserError(f"synonyms are given for {strangers[0]!r}, which is no class", allowed=", ".join(names))
+        for name in synonyms:
+            if name not in names:
+                raise UnknownName("class with synonyms", name, names)
         if background is not None and background not in names:
-            raise UserError(f"the background {background!r} is no class", allowed=", ".join(names))
-        if "{}" not in template:
-            raise UserError(f"the template {template!r} has no place for the word", fix="write {} where it goes")
-        phrases = tuple(tuple(template.format(p) for p in (name, *synonyms.get(name, ()))) for name in names)
+            raise UnknownName("background class", background, names)
+        check_template(template)
+        phrases = tuple(
+            tuple(template.replace("{}", phrase) for phrase in (name, *synonyms.get(name, ()))) for name in names
+        )
         return cls(names, phrases, None if background is None else names.index(background))
 
     @property
     def concepts(self) -> tuple[str, ...]:
         """The C phrases in order, class by class."""
-        return tuple(phrase for own in self.phrases for phrase in own)
+        return tuple(phrase for phrases in self.phrases for phrase in phrases)
 
     def pool(self, scores: torch.Tensor, *, dim: int = -3) -> torch.Tensor:
-        """Phrase scores [..., C, h, w] to class scores [..., K, h, w]: the best phrase of a class speaks for it.
+        """Phrase scores [..., C, h, w] to class scores [..., K, h, w]: a class has the score of its best phrase.
 
-        `dim` is where the C phrases lie.
+        Args:
+            scores: of the C phrases
+            dim: the dimension of the C phrases
         """
         import torch  # only here: a vocabulary is made and checked without it
 
         if len(self.concepts) == len(self.classes):
             return scores
-        parts = scores.split([len(own) for own in self.phrases], dim=dim)
+        parts = scores.split([len(phrases) for phrases in self.phrases], dim=dim)
         return torch.cat([part.amax(dim=dim, keepdim=True) for part in parts], dim=dim)
 
 
@@ -91,36 +116,81 @@ class Vocabulary:
 Words = str | Sequence[str] | Mapping[str, str | Sequence[str]] | Vocabulary
 
 
-def as_vocabulary(words: Words, *, template: str = "{}") -> Vocabulary:
-    """What users give where a vocabulary is wanted.
+def as_vocabulary(
+    words: Words, *, template: str = "{}", synonyms: Mapping[str, Sequence[str]] | None = None
+) -> Vocabulary:
+    """A vocabulary from words in any of the forms that users write.
 
     Args:
         words: one word ("cat"), a list (["cat", "grass"]), a dict of class to phrases ({"cat": ["cat", "kitten"]}), or
-            a Vocabulary, which is given back as it is
-        template: a sentence to put each phrase into, with {} for the phrase
+            a Vocabulary, to which only the synonyms are added
+        template: a sentence to put each phrase into, with one {} for the phrase
+        synonyms: further phrases of a class
 
     Raises:
-        UserError: for no word, an empty one, one that is not text, or one given twice
+        UserError: for no word, an empty one, one that is not text, two that differ only in case or spaces, and for one
+            with a comma ("cat,grass" is nearly always meant as two words)
 
     Example:
         >>> as_vocabulary(["cat", "grass"]).classes
         ('cat', 'grass')
     """
-    if isinstance(words, Vocabulary):
-        return words
-    if isinstance(words, str):
-        return Vocabulary.from_names([words], template=template)
-    if isinstance(words, Mapping):
-        named = {name: [given] if isinstance(given, str) else list(given) for name, given in words.items()}
-        _check_text([*named, *(phrase for phrases in named.values() for phrase in phrases)])
-        phrases = tuple(tuple(template.replace("{}", phrase) for phrase in given) for given in named.values())
-        return Vocabulary(tuple(named), phrases)
-    names = list(words)
-    _check_text(names)
-    return Vocabulary.from_names(names, template=template)
+    check_template(template)
+    vocabulary = words if isinstance(words, Vocabulary) else _from_words(words, template)
+    if not synonyms:
+        return vocabulary
+    for name in synonyms:
+        if name not in vocabulary.classes:
+            raise UnknownName("class with synonyms", name, vocabulary.classes)
+    _check_words([phrase for phrases in synonyms.values() for phrase in phrases])
+    phrases = tuple(
+        (*phrases, *(template.replace("{}", phrase) for phrase in synonyms.get(name, ())))
+        for name, phrases in zip(vocabulary.classes, vocabulary.phrases, strict=True)
+    )
+    return Vocabulary(vocabulary.classes, phrases, vocabulary.background)
+
+
+def check_template(template: str) -> None:
+    """Raises UserError for a template without exactly one {}."""
+    count = template.count("{}")
+    if count != 1:
+        raise UserError(f"the template {template!r} has {count} places for the phrase", allowed="one {}, where it goes")
+
+
+def _from_words(words: str | Sequence[str] | Mapping[str, str | Sequence[str]], template: str) -> Vocabulary:
+    if not isinstance(words, Mapping):
+        names = [words] if isinstance(words, str) else list(words)
+        _check_words(names)
+        return Vocabulary.from_names(names, template=template)
+    by_class = {name: [phrases] if isinstance(phrases, str) else list(phrases) for name, phrases in words.items()}
+    _check_text(by_class)
+    _check_words([phrase for phrases in by_class.values() for phrase in phrases])
+    phrases = (tuple(template.replace("{}", phrase) for phrase in phrases) for phrases in by_class.values())
+    return Vocabulary(tuple(by_class), tuple(phrases))
 
 
 def _check_text(words: Iterable[object]) -> None:
     for word in words:
         if not isinstance(word, str):
             raise UserError(f"the word {word!r} is not text", allowed="words such as 'cat'")
+
+
+def _check_words(words: Collection[str]) -> None:
+    _check_text(words)
+    for word in words:
+        if "," in word:
+            parts = [part.strip() for part in word.split(",") if part.strip()]
+            count = {2: "two words"}.get(len(parts), "one word at a time")
+            raise UserError(f"the word {word!r} has a comma", fix=f"give {count}: {' '.join(parts)}")
+
+
+def _check_distinct(kind: str, words: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for word in words:
+        key = word.strip().casefold()
+        if key in seen:
+            what = f"the {kind} {word!r} is given twice"
+            if seen[key] != word:
+                what = f"the {kind} names {seen[key]!r} and {word!r} are the same but for case or spaces"
+            raise UserError(what, allowed=f"each {kind} once", fix="remove one of them")
+        seen[key] = word

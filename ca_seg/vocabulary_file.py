@@ -1,12 +1,12 @@
-"""A vocabulary in a YAML file: which classes to look for, and by which words.
+"""A vocabulary in a YAML file: which classes to look for, and by which phrases.
 
 classes:
   - cat                                   asked by its own name
   - name: grass
-    synonyms: [lawn, meadow]              asked by its name and by these
+    synonyms: [lawn, meadow]              asked by its name and by these phrases
   - name: vehicle
-    phrases: [car, truck, bus]            asked by these alone
-background: grass                         optional: the class that stands for "nothing else"
+    phrases: [car, truck, bus]            asked by these phrases, and not by its name
+background: grass                         optional: the class that stands for everything else
 template: "a photo of a {}"               optional: a sentence to put each phrase into
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Vocabulary, check_template
 
 KEYS = ("classes", "background", "template")
 CLASS_KEYS = ("name", "synonyms", "phrases")
@@ -26,9 +26,16 @@ EXAMPLE = "an example: classes: [cat, {name: grass, synonyms: [lawn]}]"
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary in a file. Raises UserError, naming the file, for all that is wrong with it."""
+    """Read a vocabulary file.
+
+    Raises:
+        UserError: for a file that is missing, is not YAML or describes no vocabulary; it names the file
+
+    Example:
+        >>> read_vocabulary(Path("configs/vocabularies/scenes.yaml"))
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Once)
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         reason = " ".join(str(problem).split())
         raise UserError(f"the vocabulary {path} cannot be read ({reason})", fix=EXAMPLE) from problem
@@ -44,24 +51,26 @@ def _vocabulary(content: Any) -> Vocabulary:
     _check_keys(content, KEYS)
     names, phrases = [], []
     for entry in content["classes"]:
-        own = entry if isinstance(entry, dict) else {"name": entry}
-        _check_keys(own, CLASS_KEYS)
-        if not isinstance(own.get("name"), str):
+        described = entry if isinstance(entry, dict) else {"name": entry}
+        _check_keys(described, CLASS_KEYS)
+        name = described.get("name")
+        if not isinstance(name, str):
             raise UserError(f"a class is {entry!r}, which is no word", fix='quote words such as "no" or "1"')
-        if "synonyms" in own and "phrases" in own:
-            raise UserError(f"class {own['name']!r} has synonyms and phrases", allowed="one of the two")
-        further = own.get("synonyms", own.get("phrases", []))
-        if not isinstance(further, list) or not all(isinstance(word, str) for word in further):
-            raise UserError(f"the words of class {own['name']!r} are {further!r}", allowed="a list of words")
-        names.append(own["name"].strip())
-        phrases.append([*([] if "phrases" in own else [own["name"]]), *further])
+        if "synonyms" in described and "phrases" in described:
+            raise UserError(f"class {name!r} has synonyms and phrases", allowed="one of the two")
+        words = described.get("synonyms", described.get("phrases", []))
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UserError(f"the words of class {name!r} are {words!r}", allowed="a list of words")
+        names.append(name.strip())
+        phrases.append(words if "phrases" in described else [name, *words])
     template, background = content.get("template", "{}"), content.get("background")
-    if not isinstance(template, str) or "{}" not in template:
-        raise UserError(f"the template {template!r} has no place for the word", fix="write {} where it goes")
+    if not isinstance(template, str):
+        raise UserError(f"the template is {template!r}", allowed='a sentence such as "a photo of a {}"')
+    check_template(template)
     if background is not None and background not in names:
-        raise UserError(f"the background {background!r} is no class", allowed=", ".join(names))
-    words = tuple(tuple(_phrase(word.strip(), template) for word in own) for own in phrases)
-    return Vocabulary(tuple(names), words, None if background is None else names.index(background))
+        raise UnknownName("background class", str(background), names)
+    in_template = tuple(tuple(_phrase(word.strip(), template) for word in words) for words in phrases)
+    return Vocabulary(tuple(names), in_template, None if background is None else names.index(background))
 
 
 def _phrase(word: str, template: str) -> str:
@@ -74,12 +83,12 @@ def _check_keys(content: dict, known: tuple[str, ...]) -> None:
             raise UnknownName("key", str(key), known)
 
 
-class _Once(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word."""
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice. (YAML would take the last.)"""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for place, key in enumerate(keys) if key in keys[:place]]
-        if twice:
-            raise yaml.YAMLError(f"the key {twice[0]!r} stands twice, line {node.start_mark.line + 1}")
+        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if repeated:
+            raise yaml.YAMLError(f"the key {repeated[0]!r} is given twice, line {node.start_mark.line + 1}")
         return super().construct_mapping(node, deep)

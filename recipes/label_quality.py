@@ -21,7 +21,7 @@ from ca_seg.confidence.fit import TargetPrecision, fit_confidence
 from ca_seg.confidence.label_quality import LabelQuality
 from ca_seg.confidence.numpy_measures import MEASURES
 from ca_seg.confidence.pixel_sample import PixelSample, SharesReader, pixels_of
-from ca_seg.data.catalogue import dataset_words
+from ca_seg.data.catalogue import class_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.json_file import write_json
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     classes = own.class_list.names
     check_apart(args, own)
     record = of_backbone(load_backbone(args.backbone, device=args.device), ReadoutConfig())
-    vocabulary = Vocabulary.from_names(classes, synonyms=dataset_words(args.data).synonyms)
+    vocabulary = Vocabulary.from_names(classes, synonyms=class_words(args.data).synonyms)
     reader = SharesReader(record, vocabulary)
     sample = PixelSample(len(classes), len(own.dataset(args.fit)), args.pixels)
     for labelled in reader.read(own.test_dataloader(), args.device):

@@ -29,7 +29,7 @@ def small_config(order: str = "BGR", colours: tuple = IMAGENET, *, pyramid: bool
     """SemanticSegmentor with SemSegFPNHead on mini, at 128 pixels on a CPU."""
     from detectron2.config import get_cfg
 
-    from ca_seg.adapters.detectron2.config import add_ca_seg_config
+    from ca_seg.adapters.detectron2 import add_ca_seg_config
 
     cfg = get_cfg()
     add_ca_seg_config(cfg)

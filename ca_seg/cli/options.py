@@ -5,6 +5,7 @@
 --save-predictions         dashes for underscores; a yes-or-no option needs no "true"
 --no-report                the opposite
 --layers 2 3               a list without brackets
+--colors cat=red sky=blue  a table without braces
 --device cuda              the trainer's accelerator, where the command has a trainer
 --model.samples 4          a former name: still read, with a line on stderr
 """
@@ -39,7 +40,7 @@ FORMER_VALUES = {  # former values by option
     ("model.loss_at", "picture"): "image",
     ("data.augment", "pictures"): "images",
 }
-PASSED_ON = ("config-file", "config_file", "print_config", "help")
+PASSED_ON = ("config-file", "print-config", "help")
 
 
 def options_of(settings: type, prefix: str = "") -> dict[str, Any]:
@@ -60,6 +61,22 @@ def is_list(kind: Any) -> bool:
     return any(get_origin(part) in (list, tuple) for part in _parts(kind))
 
 
+def holds_numbers(kind: Any) -> bool:
+    """Whether a list's items are numbers."""
+    items = [item for part in _parts(kind) for item in get_args(part)]
+    return any(item in (int, float) for item in items)
+
+
+def is_table(kind: Any) -> bool:
+    """Whether an option takes names with values: dict[str, str]."""
+    return any(get_origin(part) is dict for part in _parts(kind))
+
+
+def is_pair(text: str) -> bool:
+    """Whether an argument is written NAME=VALUE."""
+    return "=" in text and not text.startswith(("-", "{"))
+
+
 def is_bool(kind: Any) -> bool:
     return bool in _parts(kind)
 
@@ -77,34 +94,43 @@ class Dialect:
         self.options, self.trainer = dict(options), trainer
         self.short = _short_names(options)
 
-    def rewrite(self, arguments: Sequence[str]) -> list[str]:
-        """Every option with its full name and its value beside it; what is no option stays where it was."""
-        result: list[str] = []
+    def rewrite(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Options, each with its full name and its value behind it; and the arguments that belong to no option."""
+        options: list[str] = []
+        positional: list[str] = []
         waiting = list(arguments)
         while waiting:
             argument = waiting.pop(0)
             if argument == "--":
-                return [*result, *waiting]
-            if not argument.startswith("--") or argument.partition("=")[0].lstrip("-") in PASSED_ON:
-                result.append(argument)
+                return options, positional + waiting
+            if not argument.startswith("--"):
+                (options if argument.startswith("-") and argument != "-" else positional).append(argument)
                 continue
             written, equals, value = argument[2:].partition("=")
+            if written.replace("_", "-") in PASSED_ON:
+                takes_value = written.replace("_", "-") == "config-file" and not equals and bool(waiting)
+                options += [argument, waiting.pop(0)] if takes_value else [argument]
+                continue
             name, negated = self.full_name(written)
-            kind = self.options.get(name)
             if negated:
-                result += [f"--{name}", "false"]
-            elif kind is None or equals:
-                result += [f"--{name}", value] if equals else [f"--{name}"]
-            elif is_bool(kind):
-                given = waiting.pop(0) if waiting and waiting[0].lower() in ("true", "false") else "true"
-                result += [f"--{name}", given]
-            elif is_list(kind):
-                result += [f"--{name}", _as_list(_values(waiting))]
+                options += [f"--{name}", "false"]
+            elif equals:
+                options += [f"--{name}", former_value(name, value)]
             else:
-                result.append(f"--{name}")
-            if not negated and len(result) >= 1 and result[-1] == f"--{name}" and waiting:
-                result.append(former_value(name, waiting.pop(0)))
-        return result
+                options += [f"--{name}", *self._take_value(name, waiting)]
+        return options, positional
+
+    def _take_value(self, name: str, waiting: list[str]) -> list[str]:
+        """The value of an option, taken from what follows it."""
+        kind = self.options.get(name)
+        if kind is not None and is_bool(kind):
+            return [waiting.pop(0) if waiting and waiting[0].lower() in ("true", "false") else "true"]
+        if kind is not None and is_table(kind) and waiting and is_pair(waiting[0]):
+            return [_as_table(waiting)]
+        if kind is not None and is_list(kind):
+            numbers = holds_numbers(kind)
+            return [_as_list(_values(waiting, numbers=numbers), numbers=numbers)]
+        return [former_value(name, waiting.pop(0))] if waiting else []
 
     def full_name(self, written: str) -> tuple[str, bool]:
         """An option's full name, and whether "no-" stands before it. An unknown name is given back as it is."""
@@ -163,21 +189,34 @@ def _short_names(options: Iterable[str]) -> dict[str, str]:
     return {short: full[0] for short, full in names.items() if len(full) == 1 and short not in options}
 
 
-def _values(waiting: list[str]) -> list[str]:
-    """Takes the values up to the next option; negative numbers are values."""
+def _values(waiting: list[str], *, numbers: bool) -> list[str]:
+    """Takes the values up to the next option, of a list of numbers up to what is no number."""
     taken: list[str] = []
-    while waiting and not (waiting[0].startswith("-") and not _is_number(waiting[0])):
+    while waiting:
+        value = waiting[0]
+        bracketed = not taken and (value.startswith("[") or value == "null")
+        if not bracketed and not _is_number(value) and (numbers or (value.startswith("-") and value != "-")):
+            break
         taken.append(waiting.pop(0))
-        if taken[0].startswith(("[", "null")):
+        if bracketed:
             break
     return taken
 
 
-def _as_list(values: Sequence[str]) -> str:
+def _as_list(values: Sequence[str], *, numbers: bool) -> str:
     """As JSON; what was written with brackets stays."""
     if len(values) == 1 and values[0].startswith(("[", "null")):
         return values[0]
-    return json.dumps([_number(value) for value in values])
+    return json.dumps([_number(value) if numbers else value for value in values])
+
+
+def _as_table(waiting: list[str]) -> str:
+    """Takes all that is written NAME=VALUE, as JSON."""
+    table = {}
+    while waiting and is_pair(waiting[0]):
+        name, _, value = waiting.pop(0).partition("=")
+        table[name] = _number(value)
+    return json.dumps(table)
 
 
 def _is_number(text: str) -> bool:

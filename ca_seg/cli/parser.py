@@ -41,8 +41,16 @@ class JobParser:
 
     def parse(self, arguments: Sequence[str]) -> Any:
         """The settings. Raises UserError for an unknown option or a value of the wrong type; --help exits."""
+        settings, positional = self.parse_with_positional(arguments)
+        if positional:
+            raise UserError(f"{positional[0]!r} belongs to no option", fix=f"`{self.parser.prog} --help` lists all")
+        return settings
+
+    def parse_with_positional(self, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+        """The settings, and the arguments that belong to no option. Raises as `parse`."""
+        options, positional = self.dialect.rewrite(arguments)
         try:
-            parsed = self.parser.parse_args(with_configs(self.dialect.rewrite(arguments)))
+            parsed = self.parser.parse_args(with_configs(options))
             trainer = parsed.pop("trainer").as_dict() if self.has_trainer else {}
             objects = self.parser.instantiate(parsed)
         except ArgumentError as problem:
@@ -50,7 +58,7 @@ class JobParser:
         values = {f.name: objects[f.name] for f in fields(self.settings) if f.name != "trainer"}
         if self.has_trainer:
             values["trainer"] = {k: v for k, v in trainer.items() if v != self.trainer_defaults.get(k, MISSING)}
-        return self.settings(**values)
+        return self.settings(**values), positional
 
     def _explained(self, message: str) -> UserError:
         """jsonargparse's message in one line, with close names for an option that there is not."""

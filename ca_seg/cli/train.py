@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ca_seg.cli.arguments import Parsed, add_trainer, new_trainer, parse, parser, quiet_lightning
 from ca_seg.cli.guarded import guarded
-from ca_seg.data.catalogue import dataset_words
+from ca_seg.data.catalogue import class_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.expectations import check_expected, check_pairs
@@ -150,7 +150,7 @@ def _data(source: TrainingData, seed: int) -> SegmentationData:
 
 
 def _vocabulary(model: HeadSettings, dataset: str, classes: Sequence[str]) -> Vocabulary:
-    synonyms = dataset_words(dataset).synonyms | (model.synonyms or {})
+    synonyms = class_words(dataset).synonyms | (model.synonyms or {})
     return Vocabulary.from_names(classes, synonyms=synonyms, template=model.template)
 
 

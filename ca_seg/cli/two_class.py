@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ca_seg.cli.arguments import add_trainer, new_trainer, parse, parser, quiet_lightning
-from ca_seg.data.catalogue import dataset_words
+from ca_seg.data.catalogue import class_words
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
 from ca_seg.json_file import write_json
@@ -45,7 +45,7 @@ def run_two_class(arguments: Sequence[str]) -> int:
         num_workers=settings.data.num_workers,
         limit=settings.data.limit,
     )
-    own = dataset_words(settings.data.name)
+    own = class_words(settings.data.name)
     words = settings.background_words or own.synonyms.get(own.background or "", [])
     classes = data.class_list
     stuff = [name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"]

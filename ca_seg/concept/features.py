@@ -70,7 +70,7 @@ class ConceptFeatures:
                 x / x.square().sum(dim=(1, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in (image, concept)
             )
         elif normalise == "channel":
-            size = image.square().mean(dim=2, keepdim=True).sqrt().clamp_min(1e-6)
+            size = channel_rms(image, dim=2)
             image, concept = image / size, concept / size
         if per_head:
             raw = concept @ image.transpose(2, 3)
@@ -166,3 +166,11 @@ class ConceptFeatures:
         if not chosen:
             raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
         return chosen
+
+
+def channel_rms(vectors: torch.Tensor, dim: int | tuple[int, ...]) -> torch.Tensor:
+    """Root mean square of each channel over the image's tokens, which lie along `dim`; never 0, to divide by.
+
+    A few channels of a transformer are far larger than the rest (massive activations: Sun et al., COLM 2024).
+    """
+    return vectors.square().mean(dim=dim, keepdim=True).sqrt().clamp_min(1e-6)

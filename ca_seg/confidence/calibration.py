@@ -1,11 +1,11 @@
-"""What was fitted on a labelled sample: the temperature of shares, and the thresholds that give a wished precision.
+"""The file of a fitted confidence: temperature, measure and thresholds for one backbone and one vocabulary.
 
-    scores ──► temper (T) ──► margin, entropy or max_probability ──► ignore_below (threshold)
+    scores ──► temperature ──► margin, entropy or max_probability ──► ignore_below (threshold)
 
 calibration.json      {"schema": "ca_seg.calibration/1", "temperature": 0.8, "measure": "margin", "threshold": 0.41,
                        "backbone": "mini", "vocabulary": "9f...", "figures": {...}, ...}
 
-With a threshold of each class there is "thresholds": {"cat": 0.38, "cow": 1.01} instead of "threshold".
+With one threshold per class there is "thresholds": {"cat": 0.38, "cow": 1.01} instead of "threshold".
 """
 
 from __future__ import annotations
@@ -19,102 +19,125 @@ from typing import Any
 
 import numpy as np
 
-from ca_seg.confidence.numpy_measures import MEASURES, ROWS
+from ca_seg.atomic import atomic_write
+from ca_seg.confidence.measures import MEASURES
+from ca_seg.confidence.pixels import apply_temperature_to_pixels, pixel_confidence
 from ca_seg.errors import UserError
 from ca_seg.fingerprint import fingerprint
 
 SCHEMA = "ca_seg.calibration/1"
-NEVER = 1.01  # above every confidence: a class that is not to be labelled
-AGAIN = "make it again by `ca-seg calibrate`"
+NEVER = 1.01  # a threshold above every confidence: the class is never labelled
+HOW_TO_FIX = "make it again with `ca-seg calibrate`"
+FORMER_MEASURES = {"max_share": "max_probability"}  # names in files of former versions
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence is to be read for one backbone and vocabulary."""
+    """How the confidence of one backbone and vocabulary is computed, and which confidence is enough.
+
+    Args:
+        temperature: of the class probabilities, above 0
+        measure: a name of MEASURES
+        thresholds: one for all classes, or one for each class name; NEVER where no pixel may have the class
+        backbone: its name
+        vocabulary: the `vocabulary_fingerprint` of its words
+        figures: precision, coverage and calibration error on the sample it was fitted on
+    """
 
     temperature: float
-    measure: str  # a name of MEASURES
-    thresholds: float | Mapping[str, float]  # one, or one for each class name; NEVER: no pixel
+    measure: str
+    thresholds: float | Mapping[str, float]
     backbone: str
-    vocabulary: str  # `vocabulary_fingerprint`
-    figures: Mapping[str, Any]  # what was reached on the sample
+    vocabulary: str
+    figures: Mapping[str, Any]
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
-        """Float [K, H, W], 0 or more, to float32 [H, W] of 0..1, as it was when the thresholds were fitted."""
-        return MEASURES[self.measure](temper(scores, self.temperature))
+        """The confidence of each pixel, computed as it was when the thresholds were fitted.
+
+        Args:
+            scores: float [K, H, W], 0 or more
+
+        Returns:
+            float32 [H, W], 0..1
+        """
+        pixels = apply_temperature_to_pixels(scores.reshape(len(scores), -1), self.temperature)
+        return pixel_confidence(pixels, self.measure).reshape(scores.shape[1:])
 
     def threshold(self, classes: Sequence[str]) -> float | np.ndarray:
-        """What `ignore_below` takes: one number, or float64 [K] in the order of `classes`.
+        """The thresholds as `ignore_below` takes them: one number, or float64 [K] in the order of `classes`.
 
-        Raises UserError for a class without a threshold.
+        Raises:
+            UserError: for a class without a threshold
         """
         if not isinstance(self.thresholds, Mapping):
             return self.thresholds
-        lacking = [name for name in classes if name not in self.thresholds]
-        if lacking:
-            raise UserError(f"the calibration has no threshold for the class {lacking[0]!r}", fix=AGAIN)
+        missing = [name for name in classes if name not in self.thresholds]
+        if missing:
+            raise UserError(f"the calibration has no threshold for the class {missing[0]!r}", fix=HOW_TO_FIX)
         return np.array([self.thresholds[name] for name in classes], np.float64)
 
 
-def temper(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log(shares) / T) of scores [K, H, W], 0 or more: float32 shares; a pixel without any score stays so.
-
-    A temperature below 1 makes surer, above 1 less sure; the order of the classes stays. Computed as powers of what
-    each score is of the largest, so that no share is too small for it.
-    """
-    shares = np.zeros(scores.shape, np.float32)
-    for top in range(0, scores.shape[1], ROWS):
-        block = scores[:, top : top + ROWS].astype(np.float64)
-        most = block.max(axis=0)
-        block = (block / np.where(most > 0, most, 1)) ** (1 / temperature)
-        shares[:, top : top + ROWS] = block / np.where(most > 0, block.sum(axis=0), 1)
-    return shares
-
-
 def vocabulary_fingerprint(classes: Sequence[str], phrases: Sequence[Sequence[str]]) -> str:
-    """One short name for the words that were asked, in their order: shares of other words are other numbers."""
-    return fingerprint({"classes": list(classes), "phrases": [list(own) for own in phrases]})
+    """A short name for a vocabulary, in its order. Probabilities over other words are other numbers."""
+    return fingerprint({"classes": list(classes), "phrases": [list(words) for words in phrases]})
 
 
-def read_calibration(path: Path) -> Calibration:
-    """The calibration in a file that `ca-seg calibrate` wrote.
+def read_calibration(path: str | Path) -> Calibration:
+    """Read a file that `ca-seg calibrate` wrote.
 
-    Raises UserError, naming the file, when it is missing, is not JSON, is of another version, lacks a key, or holds a
-    number outside its range.
+    Raises:
+        UserError: naming the file, when it is missing, is not JSON, has another schema, lacks a key, or holds a number
+            outside its range
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UserError(f"{path} is no calibration ({problem})", fix="`ca-seg calibrate` writes one") from problem
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else None
-        raise UserError(f"{path} is of schema {found!r}", allowed=SCHEMA, fix=AGAIN)
-    one, each = content.get("threshold"), content.get("thresholds")
-    if (one is None) == (each is None):
-        raise UserError(f"{path} has both a threshold and thresholds, or neither", allowed="one of the two", fix=AGAIN)
-    if each is not None and not (isinstance(each, dict) and each):
-        raise UserError(f"{path}: thresholds are {each!r}", allowed='a table: {"cat": 0.4}', fix=AGAIN)
-    for what, value, high in (
-        ("temperature", content.get("temperature"), math.inf),
-        *((f"threshold of {name!r}", value, NEVER) for name, value in (each or {"every class": one}).items()),
-    ):
-        least = 0 if what != "temperature" else math.ulp(0.0)
-        if not (_is_number(value) and least <= value <= high and math.isfinite(value)):
-            allowed = f"a number of 0 to {NEVER:g}" if what != "temperature" else "a finite number above 0"
-            raise UserError(f"{path}: the {what} is {value!r}", allowed=allowed, fix=AGAIN)
-    if content.get("measure") not in MEASURES:
-        raise UserError(f"{path}: the measure is {content.get('measure')!r}", allowed=", ".join(MEASURES), fix=AGAIN)
+    content = _read(Path(path))
+    threshold, by_class = content.get("threshold"), content.get("thresholds")
+    if (threshold is None) == (by_class is None):
+        raise UserError(
+            f"{path} has both a threshold and thresholds, or neither", allowed="one of the two", fix=HOW_TO_FIX
+        )
+    if by_class is not None and not (isinstance(by_class, dict) and by_class):
+        raise UserError(f"{path}: thresholds are {by_class!r}", allowed='a table: {"cat": 0.4}', fix=HOW_TO_FIX)
+    temperature = content.get("temperature")
+    if not _is_number(temperature) or not 0 < temperature < math.inf:
+        raise UserError(
+            f"{path}: the temperature is {temperature!r}", allowed="a finite number above 0", fix=HOW_TO_FIX
+        )
+    for name, value in (by_class or {"all classes": threshold}).items():
+        if not _is_number(value) or not 0 <= value <= NEVER:
+            allowed = f"a number of 0 to {NEVER:g}"
+            raise UserError(f"{path}: the threshold of {name!r} is {value!r}", allowed=allowed, fix=HOW_TO_FIX)
+    measure = content.get("measure")
+    measure = FORMER_MEASURES.get(measure, measure) if isinstance(measure, str) else measure
+    if measure not in MEASURES:
+        raise UserError(f"{path}: the measure is {measure!r}", allowed=", ".join(MEASURES), fix=HOW_TO_FIX)
     for key, kind in (("backbone", str), ("vocabulary", str), ("figures", dict)):
         if not isinstance(content.get(key), kind):
-            raise UserError(f"{path} has no {key!r}", fix=AGAIN)
+            raise UserError(f"{path} has no {key!r}", fix=HOW_TO_FIX)
+    thresholds = {name: float(value) for name, value in by_class.items()} if by_class else float(threshold)  # type: ignore[arg-type]
     return Calibration(
-        float(content["temperature"]),
-        content["measure"],
-        float(one) if each is None else {name: float(value) for name, value in each.items()},
-        content["backbone"],
-        content["vocabulary"],
-        content["figures"],
+        float(temperature), measure, thresholds, content["backbone"], content["vocabulary"], content["figures"]
     )
+
+
+def write_calibration(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a calibration file atomically, with all digits: rounded thresholds would retain other pixels.
+
+    Raises:
+        UserError: when the file cannot be written
+    """
+    with atomic_write(Path(path)) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{path} is not a calibration ({problem})", fix="`ca-seg calibrate` writes one") from problem
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path} is of schema {schema!r}", allowed=SCHEMA, fix=HOW_TO_FIX)
+    return content
 
 
 def _is_number(value: object) -> bool:

@@ -1,6 +1,6 @@
-"""Fitting confidence on labelled pixels: first the temperature of the shares, then the thresholds on what it gives.
+"""Fitting confidence on labelled pixels: the temperature first, then thresholds that give a wanted precision.
 
-shares [n, K], ground truth [n] ──► T ──► tempered shares ──► measure ──► threshold, or one for each class
+probabilities [n, K], ground truth [n] ──► T ──► probabilities at T ──► measure ──► threshold, or one per class
 """
 
 from __future__ import annotations
@@ -12,156 +12,202 @@ from typing import Any
 import numpy as np
 import torch
 
-from ca_seg.confidence.calibration import NEVER, temper
-from ca_seg.confidence.numpy_measures import MEASURES
+from ca_seg.confidence.calibration import NEVER
+from ca_seg.confidence.measures import MEASURES
+from ca_seg.confidence.pixels import apply_temperature_to_pixels, pixel_confidence
 from ca_seg.confidence.precision import PrecisionCounts
 from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.metrics.calibration import CalibrationError, fit_temperature
 
-FOR_TEMPERATURE = 20_000  # pixels: one number is soon known, and the fit is in float64
-SMALLEST = 1e-12  # share, for the logarithm
-CURVE = 100  # steps of the curve that is kept
+MAX_PIXELS_FOR_TEMPERATURE = 20_000  # enough for one number
+MIN_PROBABILITY = 1e-12  # for the logarithm
+CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
 class TargetPrecision:
-    """What the labels shall be like.
+    """The precision that labels shall have.
 
-    Raises OutOfRange for a precision outside 0..1, UnknownName for a measure that there is not.
+    Args:
+        precision: fraction of correct pixels among those that are retained, above 0, up to 1
+        measure: margin, entropy or max_probability
+        per_class: fit one threshold per class instead of one for all
+        min_pixels: pixels of the sample that a threshold must retain
+
+    Raises:
+        OutOfRange: for a precision or a number of pixels outside its range
+        UnknownName: for another measure
     """
 
-    precision: float  # share of the kept pixels that is right
+    precision: float
     measure: str = "margin"
     per_class: bool = False
-    least_pixels: int = 100  # of the sample that a threshold must keep
+    min_pixels: int = 100
 
     def __post_init__(self) -> None:
         if not 0 < self.precision <= 1:
             raise OutOfRange(f"a precision of {self.precision:g}", allowed="above 0, up to 1")
-        if self.least_pixels < 1:
-            raise OutOfRange(f"thresholds from {self.least_pixels} pixels", allowed="1 or more")
+        if self.min_pixels < 1:
+            raise OutOfRange(f"min_pixels is {self.min_pixels}", allowed="1 or more")
         if self.measure not in MEASURES:
             raise UnknownName("measure of confidence", self.measure, MEASURES)
 
 
 @dataclass(frozen=True)
-class CalibrationResult:
+class FittedConfidence:
+    """Temperature and thresholds, and what they give on the sample that they were fitted on.
+
+    Args:
+        temperature: T
+        thresholds: one for all classes, or one for each class name
+        never: the classes that are never labelled (their threshold is NEVER), each with the reason
+        figures: precision, coverage, calibration error and likelihood
+        curves: (threshold, precision, coverage) at about 100 thresholds, "before" (T = 1) and "after" (T)
+    """
+
     temperature: float
     thresholds: float | dict[str, float]
-    never: dict[str, str]  # classes that are never labelled (their threshold is NEVER), and why
+    never: dict[str, str]
     figures: dict[str, Any]
-    curves: dict[str, list[tuple[float, float, float]]]  # threshold, precision, coverage, at T = 1 and at T
+    curves: dict[str, list[tuple[float, float, float]]]
 
 
 def fit_confidence(
-    shares: np.ndarray,
+    probabilities: np.ndarray,
     ground_truth: np.ndarray,
     classes: Sequence[str],
     target: TargetPrecision,
     *,
     temperature: float | None = None,
-) -> CalibrationResult:
-    """Shares float [n, K] and true classes int [n] without void, to the temperature and the thresholds of `wish`.
+) -> FittedConfidence:
+    """Fit the temperature, then the lowest thresholds at which the wanted precision is reached.
 
-    A `temperature` that is given is not fitted.
+    The figures are those of this sample, so they are slightly better than on other images, most of all with one
+    threshold per class.
 
-    Figures are those of this very sample, and so a little better than those of other images: most with a threshold
-    of each class. Raises OutOfRange when no threshold gives the precision to `least_pixels` pixels (with a threshold of
-    each class: for none of them), and UserError when no temperature fits.
+    Args:
+        probabilities: float [n, K], one row per pixel
+        ground_truth: int [n], true classes, without void
+        classes: the K class names
+        target: the wanted precision
+        temperature: a fixed temperature instead of a fitted one
+
+    Returns:
+        Temperature, thresholds and figures.
+
+    Raises:
+        OutOfRange: when no threshold gives the precision with `min_pixels` pixels (per class: for no class)
+        UserError: when no temperature fits
     """
-    temperature = sample_temperature(shares, ground_truth) if temperature is None else temperature
-    guess, right = shares.argmax(axis=1), shares.argmax(axis=1) == ground_truth
+    temperature = sample_temperature(probabilities, ground_truth) if temperature is None else temperature
+    prediction = probabilities.argmax(axis=1)
+    correct = prediction == ground_truth
     counts: dict[str, PrecisionCounts] = {}
     figures: dict[str, Any] = {
         "pixels": len(ground_truth),
         "classes_seen": len(np.unique(ground_truth)),
-        "accuracy": float(right.mean()),
+        "accuracy": float(correct.mean()),
     }
-    for when, own in (("before", 1.0), ("after", temperature)):
-        sure, winner, nll = read_confidence(shares, ground_truth, own, target.measure)
+    for when, value in (("before", 1.0), ("after", temperature)):
+        confidence, highest, likelihood = read_confidence(probabilities, ground_truth, value, target.measure)
         counts[when] = PrecisionCounts()
-        counts[when].update(sure, right)
+        counts[when].update(confidence, correct)
         error = CalibrationError()
-        error.update(torch.from_numpy(winner), torch.from_numpy(guess), torch.from_numpy(ground_truth))
-        figures[f"ece_{when}"], figures[f"nll_{when}"] = float(error.compute()), nll
+        error.update(torch.from_numpy(highest), torch.from_numpy(prediction), torch.from_numpy(ground_truth))
+        figures[f"ece_{when}"], figures[f"nll_{when}"] = float(error.compute()), likelihood
     never: dict[str, str] = {}
     thresholds: float | dict[str, float]
     if target.per_class:
-        thresholds, never = _each(sure, guess, right, classes, target)
-        least = np.array([thresholds[name] for name in classes])[guess]
-        if (least == NEVER).all():
+        thresholds, never = _class_thresholds(confidence, prediction, correct, classes, target)
+        if len(never) == len(classes):
             raise OutOfRange(
-                f"no class reaches a precision of {target.precision:g} at {target.least_pixels} pixels or more",
-                fix="wish for less, or give a larger sample",
+                f"no class reaches a precision of {target.precision:g} with {target.min_pixels} pixels or more",
+                fix="ask for a lower precision, or give a larger sample",
             )
+        bound = np.array([thresholds[name] for name in classes])[prediction]
     else:
         thresholds = counts["after"].threshold(target.precision)
-        least = np.full(len(sure), thresholds)
-    kept = sure.astype(np.float64) >= least
-    if kept.sum() < target.least_pixels:
+        bound = np.full(len(confidence), thresholds)
+    retained = confidence.astype(np.float64) >= bound
+    if retained.sum() < target.min_pixels:
         raise OutOfRange(
-            f"a precision of {target.precision:g} is reached by {int(kept.sum())} pixels of the sample alone",
-            allowed=f"{target.least_pixels} or more",
-            fix="wish for less, or give a larger sample",
+            f"only {int(retained.sum())} pixels of the sample reach a precision of {target.precision:g}",
+            allowed=f"{target.min_pixels} or more",
+            fix="ask for a lower precision, or give a larger sample",
         )
     figures |= {
-        "precision": float(right[kept].mean()),
-        "coverage": float(kept.mean()),
+        "precision": float(correct[retained].mean()),
+        "coverage": float(retained.mean()),
         "precision_wished": target.precision,
         "classes_never_labelled": len(never),
     }
-    curves = {when: curve_points(own) for when, own in counts.items()}
-    return CalibrationResult(temperature, thresholds, never, figures, curves)
+    curves = {when: curve_points(count) for when, count in counts.items()}
+    return FittedConfidence(temperature, thresholds, never, figures, curves)
 
 
-def sample_temperature(shares: np.ndarray, ground_truth: np.ndarray) -> float:
-    """The temperature that is least surprised by the ground truth, on up to 20,000 pixels, evenly taken."""
-    places = np.unique(
-        np.linspace(0, len(ground_truth) - 1, min(FOR_TEMPERATURE, len(ground_truth))).round().astype(np.int64)
-    )
-    logits = np.log(np.maximum(shares[places].astype(np.float64), SMALLEST))
-    return fit_temperature(torch.from_numpy(logits), torch.from_numpy(ground_truth[places].astype(np.int64)))
+def sample_temperature(probabilities: np.ndarray, ground_truth: np.ndarray) -> float:
+    """The temperature with the smallest negative log-likelihood, on up to 20,000 evenly spaced pixels."""
+    count = min(MAX_PIXELS_FOR_TEMPERATURE, len(ground_truth))
+    indices = np.unique(np.linspace(0, len(ground_truth) - 1, count).round().astype(np.int64))
+    logits = np.log(np.maximum(probabilities[indices].astype(np.float64), MIN_PROBABILITY))
+    return fit_temperature(torch.from_numpy(logits), torch.from_numpy(ground_truth[indices].astype(np.int64)))
 
 
 def read_confidence(
-    shares: np.ndarray, ground_truth: np.ndarray, temperature: float, measure: str
+    probabilities: np.ndarray, ground_truth: np.ndarray, temperature: float, measure: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of shares [n, K] at a temperature: the measure [n], the largest share [n], the mean -log share of the ground truth."""
-    tempered = shares.T[:, :, None] if temperature == 1 else temper(shares.T[:, :, None], temperature)
-    true = np.take_along_axis(tempered[..., 0], ground_truth[None], axis=0)[0].astype(np.float64)
-    nll = float(-np.log(np.maximum(true, SMALLEST)).mean())
-    return MEASURES[measure](tempered)[:, 0], tempered[..., 0].max(axis=0), nll
+    """The confidence of pixels at a temperature.
+
+    Args:
+        probabilities: float [n, K]
+        ground_truth: int [n], true classes
+        temperature: T
+        measure: margin, entropy or max_probability
+
+    Returns:
+        The confidence float32 [n], the largest probability [n], and the mean negative log-likelihood of the true class.
+    """
+    at_temperature = probabilities.T
+    if temperature != 1:
+        at_temperature = apply_temperature_to_pixels(at_temperature, temperature)
+    true = np.take_along_axis(at_temperature, ground_truth[None], axis=0)[0].astype(np.float64)
+    likelihood = float(-np.log(np.maximum(true, MIN_PROBABILITY)).mean())
+    return pixel_confidence(at_temperature, measure), at_temperature.max(axis=0), likelihood
 
 
 def curve_points(counts: PrecisionCounts) -> list[tuple[float, float, float]]:
-    """About 100 points of the curve: threshold, precision and coverage, where anything is kept."""
-    step = max(1, PrecisionCounts.STEPS // CURVE)
+    """About 100 points of threshold, precision and coverage, up to the highest threshold that retains a pixel."""
+    step = max(1, PrecisionCounts.STEPS // CURVE_POINTS)
     points = zip(*(part[::step].tolist() for part in counts.curve()), strict=True)
     return [(threshold, precision, coverage) for threshold, precision, coverage in points if coverage > 0]
 
 
-def _each(
-    sure: np.ndarray, guess: np.ndarray, right: np.ndarray, classes: Sequence[str], target: TargetPrecision
+def _class_thresholds(
+    confidence: np.ndarray,
+    prediction: np.ndarray,
+    correct: np.ndarray,
+    classes: Sequence[str],
+    target: TargetPrecision,
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Thresholds by class name, and why a class has none."""
+    """Thresholds by class name, and the reason for each class that has none."""
     thresholds: dict[str, float] = {}
     never: dict[str, str] = {}
     for index, name in enumerate(classes):
-        own = guess == index
+        predicted = prediction == index
         thresholds[name] = NEVER
-        if own.sum() < target.least_pixels:
-            never[name] = f"{int(own.sum())} pixels of the sample are labelled so"
+        if predicted.sum() < target.min_pixels:
+            never[name] = f"only {int(predicted.sum())} pixels of the sample have this label"
             continue
         counts = PrecisionCounts()
-        counts.update(sure[own], right[own])
+        counts.update(confidence[predicted], correct[predicted])
         try:
-            found = counts.threshold(target.precision)
+            threshold = counts.threshold(target.precision)
         except OutOfRange:
-            never[name] = f"at best {np.nanmax(counts.curve()[1]):.3f} is reached"
+            never[name] = f"the highest precision is {np.nanmax(counts.curve()[1]):.3f}"
             continue
-        kept = int((sure[own].astype(np.float64) >= found).sum())
-        if kept < target.least_pixels:
-            never[name] = f"only {kept} pixels would be kept"
+        retained = int((confidence[predicted].astype(np.float64) >= threshold).sum())
+        if retained < target.min_pixels:
+            never[name] = f"only {retained} pixels are above the threshold"
         else:
-            thresholds[name] = found
+            thresholds[name] = threshold
     return thresholds, never

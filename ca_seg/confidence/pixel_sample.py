@@ -1,6 +1,6 @@
-"""Class shares at single pixels of labelled images: all of them piece by piece, or a fair sample of a fixed size.
+"""Class probabilities at single pixels of labelled images: all of them in chunks, or a fair sample of a fixed size.
 
-maps [1, K, h, w] ──► shares at n pixels [n, K], bilinear as in the decision; never K x H x W numbers at once
+maps [1, K, h, w] ──► probabilities at n pixels [n, K], bilinear as in the mask; never K x H x W numbers at once
 """
 
 from __future__ import annotations
@@ -16,24 +16,32 @@ from ca_seg.data.collate import Batch
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UserError
 from ca_seg.predictors.predictor import Predictor, Refine
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
 
-VOID = 255
-AT_ONCE = 2**14  # pixels of a piece
+CHUNK_PIXELS = 2**14
 
 
 @dataclass(frozen=True)
 class LabelledMaps:
-    """One image's class maps and its ground truth."""
+    """The class maps of one image and its ground truth."""
 
     image_id: str
     path: str
-    maps: torch.Tensor  # [1, K, h, w], 0 or more
-    mask: torch.Tensor  # int64 [H, W], 255 is void
+    maps: torch.Tensor  # float32 [1, K, h, w], 0 or more
+    mask: torch.Tensor  # int64 [H, W], class indices or IGNORE_INDEX
 
 
-class SharesReader:
-    """Images to class maps of one vocabulary, as labels are made; `skipped` lists those that could not be read."""
+class LabelledMapsReader:
+    """Images to class maps of one vocabulary, computed as in labelling.
+
+    `skipped` lists (path, reason) of images that could not be read.
+
+    Args:
+        predictor: the method
+        vocabulary: the classes
+        refine: refinement of the maps
+        seed: of the noise
+    """
 
     def __init__(
         self, predictor: Predictor, vocabulary: Vocabulary, *, refine: Refine | None = None, seed: int = 0
@@ -43,77 +51,101 @@ class SharesReader:
 
     @torch.no_grad()
     def read(self, batches: Iterable[Batch], device: str = "cpu") -> Iterator[LabelledMaps]:
-        """Image after image. Raises UserError for maps below 0, which are no shares."""
+        """Yield image after image.
+
+        Args:
+            batches: of images with masks
+            device: of the predictor
+
+        Raises:
+            UserError: for maps below 0, which are not probabilities
+        """
         for batch in batches:
             self.skipped += [(item.path, item.reason) for item in batch["skipped"]]
             if not batch["image_id"]:
                 continue
             images = batch["image"].to(device)
-            prediction = self.predictor.predict(
-                images, [image_seed(self.seed, image_id) for image_id in batch["image_id"]]
-            )
-            every = prediction.maps(self.vocabulary)
-            for place, (image_id, path) in enumerate(zip(batch["image_id"], batch["path"], strict=True)):
-                maps, mask = every[place : place + 1], batch["mask"][place]
+            seeds = [image_seed(self.seed, image_id) for image_id in batch["image_id"]]
+            prediction = self.predictor.predict(images, seeds)
+            batch_maps = prediction.maps(self.vocabulary)
+            for index, (image_id, path) in enumerate(zip(batch["image_id"], batch["path"], strict=True)):
+                maps, mask = batch_maps[index : index + 1], batch["mask"][index]
                 if self.refine is not None:
-                    maps = self.refine(maps, images[place : place + 1], prediction.select(place))
-                if (mask == VOID).all():
+                    maps = self.refine(maps, images[index : index + 1], prediction.select(index))
+                if (mask == IGNORE_INDEX).all():
                     self.skipped.append((path, "every pixel of its mask is void"))
                     continue
                 if float(maps.min()) < 0:
-                    raise UserError("these maps are no shares: some are below 0", fix="--model.softmax true")
+                    raise UserError(
+                        "these maps are not probabilities: some values are below 0", fix="set model.softmax to true"
+                    )
                 yield LabelledMaps(image_id, path, maps.float().cpu(), mask)
 
 
-def shares_at(maps: torch.Tensor, height: int, width: int, places: torch.Tensor) -> np.ndarray:
-    """Shares of 1 at `places` (row * width + column, int64 [n]) of a height x width image: float32 [n, K].
+def probabilities_at(maps: torch.Tensor, height: int, width: int, pixels: torch.Tensor) -> np.ndarray:
+    """Class probabilities at some pixels of an image: the values of a bilinear resize to the image's size.
 
-    The very values of a bilinear resize to the image's size. A pixel where no class has anything has no share.
+    Args:
+        maps: float [1, K, h, w], 0 or more
+        height: of the image, in pixels
+        width: of the image, in pixels
+        pixels: int64 [n], row * width + column
+
+    Returns:
+        float32 [n, K]; 0 at a pixel where all classes have 0.
     """
-    rows, columns = places // width, places % width
+    rows, columns = pixels // width, pixels % width
     grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)[None, None].to(maps.dtype)
-    found = grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    scores = found[0, :, 0].T.contiguous().numpy()
+    sampled = grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    scores = sampled[0, :, 0].T.contiguous().numpy()
     total = scores.sum(axis=1, keepdims=True)
     return scores / np.where(total > 0, total, 1)
 
 
-def pixels_of(labelled: LabelledMaps) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pixels of an image that are not void, piece by piece: shares float32 [n, K] and true classes int64 [n]."""
+def labelled_pixels(labelled: LabelledMaps) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pixels of an image that are not void, in chunks: probabilities float32 [n, K], true classes int64 [n]."""
     ground_truth = labelled.mask.flatten()
-    for places in (ground_truth != VOID).nonzero().squeeze(1).split(AT_ONCE):
-        yield shares_at(labelled.maps, *labelled.mask.shape, places), ground_truth[places].numpy()
+    for pixels in (ground_truth != IGNORE_INDEX).nonzero().squeeze(1).split(CHUNK_PIXELS):
+        yield probabilities_at(labelled.maps, *labelled.mask.shape, pixels), ground_truth[pixels].numpy()
 
 
 class PixelSample:
-    """The same number of pixels of every image, drawn without void and by the seed; `most` in all.
+    """The same number of random pixels of every image, without void.
 
-    Memory is `most` * K numbers whatever the number of images. With more than `most` images the first ones count.
+    Memory is `max_pixels` * K numbers, whatever the number of images. With more images than `max_pixels`, the first
+    images are used.
+
+    Args:
+        class_count: K
+        image_count: images that will be added
+        max_pixels: pixels in all
+        seed: of the choice of pixels
     """
 
-    def __init__(self, classes: int, images: int, most: int, seed: int = 0) -> None:
-        self.each = max(1, most // max(1, images))
-        self._shares = np.empty((min(most, self.each * images), classes), np.float32)
-        self._ground_truth = np.empty(len(self._shares), np.int64)
+    def __init__(self, class_count: int, image_count: int, max_pixels: int, seed: int = 0) -> None:
+        self.per_image = max(1, max_pixels // max(1, image_count))
+        self._probabilities = np.empty((min(max_pixels, self.per_image * image_count), class_count), np.float32)
+        self._ground_truth = np.empty(len(self._probabilities), np.int64)
         self._seed, self._filled, self.images = seed, 0, 0
 
     def add(self, labelled: LabelledMaps) -> None:
+        """Draw the pixels of one image; the same ones in every run."""
         ground_truth = labelled.mask.flatten()
-        counted = (ground_truth != VOID).nonzero().squeeze(1)
-        own = np.random.default_rng(image_seed(self._seed, labelled.image_id))
-        count = min(self.each, len(counted), len(self._ground_truth) - self._filled)
-        places = counted[torch.from_numpy(np.sort(own.choice(len(counted), count, replace=False)))]
+        counted = (ground_truth != IGNORE_INDEX).nonzero().squeeze(1)
+        rng = np.random.default_rng(image_seed(self._seed, labelled.image_id))
+        count = min(self.per_image, len(counted), len(self._ground_truth) - self._filled)
+        pixels = counted[torch.from_numpy(np.sort(rng.choice(len(counted), count, replace=False)))]
         end = self._filled + count
-        self._shares[self._filled : end] = shares_at(labelled.maps, *labelled.mask.shape, places)
-        self._ground_truth[self._filled : end] = ground_truth[places].numpy()
+        self._probabilities[self._filled : end] = probabilities_at(labelled.maps, *labelled.mask.shape, pixels)
+        self._ground_truth[self._filled : end] = ground_truth[pixels].numpy()
         self._filled, self.images = end, self.images + (count > 0)
 
     @property
-    def shares(self) -> np.ndarray:
+    def probabilities(self) -> np.ndarray:
         """float32 [n, K]."""
-        return self._shares[: self._filled]
+        return self._probabilities[: self._filled]
 
     @property
     def ground_truth(self) -> np.ndarray:
-        """int64 [n]."""
+        """int64 [n], true classes."""
         return self._ground_truth[: self._filled]

@@ -1,1 +1,1 @@
-"""Images and their masks: the folder format, the shipped scenes, batches, augmentation, the Lightning data module."""
+"""Datasets of images and masks: benchmarks, users' own formats, videos, batches, augmentation, the Lightning module."""

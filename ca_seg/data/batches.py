@@ -1,4 +1,4 @@
-"""In what order images come, and which of them share a batch."""
+"""The order of images, and which of them share a batch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from ca_seg.errors import OutOfRange, UnreadableImage
 
 
 class SizeBatchSampler(BatchSampler):
-    """Puts the indices of `sampler` into batches in which every image has the same size.
+    """Batches in which all images have the same size.
 
         index   0    1    2    3    4    5         batch size 2
         size    A    A    B    A    B    A    ──►  [0 1]  [2 4]  [3 5]
 
-    A batch goes out as soon as it is full; what is left over goes out at the end. Every index comes exactly once, and
-    the order follows from the sampler alone. `size_of` gives the (height, width) of an index from the head of its file;
-    each is asked once and kept (two numbers an image). An image without a readable head has no size: such images
-    share batches of their own, and reading them says what is wrong.
+    A batch is given as soon as it is full; the rest is given at the end. Every index comes exactly once, in an order
+    that follows from the sampler alone. Images whose header cannot be read have no size: they share batches of their
+    own, and reading them reports what is wrong. The length is exact; it reads every header on the first call.
 
-    The length is exact, and asks for every head on the first call. `drop_last` leaves out batches that are not full; it
-    is there because Lightning sets it.
+    Args:
+        sampler: the indices in their order
+        batch_size: the largest number of images in a batch
+        drop_last: exclude batches that are not full (Lightning sets it)
+        size_of: height and width of an index, from the header of its file; called once for each
+
+    Raises:
+        OutOfRange: for a batch size below 1
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class SizeBatchSampler(BatchSampler):
         return sum(-(-n // self.batch_size) for n in count.values())
 
     def size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of an image; None without a readable head."""
+        """Height and width of an image; None where its header cannot be read."""
         if index not in self._sizes:
             try:
                 self._sizes[index] = self.size_of(index)
@@ -67,11 +72,16 @@ class SizeBatchSampler(BatchSampler):
 
 
 class SharedBatches(BatchSampler):
-    """The share of one of `world` processes in the batches of a training epoch, equally many for each.
+    """The batches of a training epoch that one of several processes gets, equally many for each.
 
         batches   0  1  2  3  4        two processes   rank 0: 0 2 4     rank 1: 1 3 0
 
-    A process that has no batch left takes one from the beginning, for all must take the same number of steps.
+    All processes must take the same number of steps, so a process that has no batch left takes one from the beginning.
+
+    Args:
+        batches: of all processes
+        rank: the number of this process, from 0
+        world: how many processes there are
     """
 
     def __init__(self, batches: SizeBatchSampler, rank: int, world: int) -> None:
@@ -93,7 +103,7 @@ class SharedBatches(BatchSampler):
 
 
 class EpochShuffle(Sampler[int]):
-    """All indices in an order that follows from (seed, epoch) alone, so that a resumed run goes on as it would have.
+    """All indices in a random order that follows from (seed, epoch) alone, so that a resumed run sees the same order.
 
     Lightning calls `set_epoch` before every epoch.
     """

@@ -1,16 +1,17 @@
-"""What a dataset gives: an image with its mask, or the reason why there is none.
+"""What a dataset gives: an image with its mask, or the reason why it could not be read.
 
     dataset[i] ──►  Sample                       ┐
     dataset[i] ──►  Skipped(path, reason)        ├─ collate ──►  Batch: the samples stacked, the skipped listed
     dataset[i] ──►  Sample                       ┘
 
-So one broken file in a run of thousands costs that file and not the run, and is not forgotten either.
+So one broken file among thousands does not end the run, and it is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypedDict
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ from ca_seg.errors import BadDataset, BadMask, UnreadableImage
 
 
 class Sample(TypedDict):
-    image: Tensor  # float32 [3, H, W], 0..1, the image's own size
+    """An image with its mask."""
+
+    image: Tensor  # float32 [3, H, W] in 0..1, in the size of the file
     mask: Tensor  # int64 [H, W], class indices, 255 is void
     image_id: str  # the name of the image in its dataset
     path: str  # of the image
@@ -29,14 +32,16 @@ class Sample(TypedDict):
 
 
 class Skipped(NamedTuple):
-    """An image that could not be used. (A tuple, for Lightning cannot carry a frozen dataclass in a batch.)"""
+    """An image that could not be used. (A tuple, because Lightning cannot carry a frozen dataclass in a batch.)"""
 
     path: str
     reason: str
 
 
 class Batch(TypedDict):
-    image: Tensor  # float32 [B, 3, H, W]; B may be 0 when every image of the batch was skipped
+    """Images of one size with their masks."""
+
+    image: Tensor  # float32 [B, 3, H, W]; B is 0 where every image of the batch was skipped
     mask: Tensor  # int64 [B, H, W]
     image_id: list[str]
     path: list[str]
@@ -44,14 +49,23 @@ class Batch(TypedDict):
     weight: NotRequired[Tensor]  # float32 [B, H, W], where the samples have one
 
 
+class ImageFiles(Protocol):
+    """A dataset of a known length whose images have paths."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def image_path(self, index: int) -> Path: ...
+
+
 class SkipUnreadable(Dataset):
     """A dataset in which an image or mask that cannot be used is a `Skipped` and not an error.
 
-    Only UnreadableImage and BadMask are turned into records; any other error is a fault and still ends the run.
-    `dataset` must have `image_path(index)`.
+    Only UnreadableImage and BadMask are caught; any other error is a bug, and ends the run.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: ImageFiles) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -65,19 +79,28 @@ class SkipUnreadable(Dataset):
 
 
 def collate(items: Sequence[Sample | Skipped]) -> Batch:
-    """Items to one batch. Raises BadDataset when the images are not of one size (see `SizeBatchSampler`)."""
+    """Items to one batch. Raises BadDataset for images of several sizes (see `SizeBatchSampler`)."""
     return batch_of(items, "image", torch.empty(0, 3, 0, 0))  # type: ignore[return-value]
 
 
 def batch_of(items: Sequence[Any], content: str, nothing: Tensor) -> dict[str, Any]:
-    """The samples stacked, by their `content` ("image", "features") and masks; `nothing` stands where there is none."""
+    """Items to one batch of images or of features.
+
+    Args:
+        items: samples with a `mask`, and skipped ones
+        content: the key of the tensor to stack: "image" or "features"
+        nothing: the stack of no samples
+
+    Raises:
+        BadDataset: for samples of several sizes
+    """
     skipped = [item for item in items if isinstance(item, Skipped)]
     samples = [item for item in items if not isinstance(item, Skipped)]
     sizes = {(tuple(s["mask"].shape), tuple(s[content].shape[1:])): s["path"] for s in samples}
     if len(sizes) > 1:
-        ((one, _), first), ((two, _), second) = list(sizes.items())[:2]
+        ((size_a, _), path_a), ((size_b, _), path_b) = list(sizes.items())[:2]
         raise BadDataset(
-            f"images of {len(sizes)} sizes in one batch: {first} is {_size(one)}, {second} is {_size(two)}",
+            f"images of {len(sizes)} sizes in one batch: {path_a} is {_size(size_a)}, {path_b} is {_size(size_b)}",
             fix="use batch size 1, or batches by size",
         )
     batch = {

@@ -1,4 +1,4 @@
-"""Any dataset of the catalogue for Lightning: the loaders for training, validation, test and prediction."""
+"""Any dataset of the catalogue for Lightning: its loaders for training, validation, test and prediction."""
 
 from __future__ import annotations
 
@@ -20,42 +20,47 @@ from ca_seg.errors import BadDataset, OutOfRange
 
 
 class Items(NamedTuple):
-    """What a loader reads: items by index, the height and width of each, and how they become a batch."""
+    """What a loader reads: the items, the height and width of each by index, and how they become a batch."""
 
     dataset: Dataset
     size: Callable[[int], tuple[int, int]]
     collate: Callable[[list], Mapping[str, Any]]
 
 
-View = Callable[[SegmentationDataset, EpochShuffle | None], Items]  # the order is that of training, else None
+# what a loader reads of a dataset, given the order of training (None for all other uses)
+View = Callable[[SegmentationDataset, EpochShuffle | None], Items]
 
 
 def images(dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
-    """Images and masks as they are in their files."""
+    """The view of images and masks as they are in their files."""
     return Items(SkipUnreadable(dataset), dataset.size, collate)
 
 
 class SegmentationData(pl.LightningDataModule):
     """Images and masks of one dataset, in batches.
 
-    Batches are dicts as `ca_seg.data.collate.Batch`. Images keep their own size: a batch holds images of one size,
-    so its length may be below `batch_size`. With `augment`, training images are random crops of one size instead. A
-    image that cannot be read is listed in the batch's "skipped" and the run goes on.
+    Batches are dicts, see `ca_seg.data.collate.Batch`. Images keep their size: a batch has images of one size, so it
+    may have fewer than `batch_size`. With `augment`, training images are random crops of one size instead. An image
+    that cannot be read is listed in the batch's "skipped", and the run goes on.
 
-    name         a dataset of the catalogue: scenes, folder
-    root         its folder; null where the dataset has a place of its own
-    split        the part to test and predict on; null means all of it
-    train_split  the part to train on; it must be named to train, so that nothing is trained on what is tested unawares
-    val_split    the part to validate on while training; null means no validation
-    batch_size   most images in a batch
-    num_workers  processes that read images; 0 reads in the main process
-    augment      train on random scaled, cropped, flipped and recoloured views
-    crop         side of these views in pixels; null means the short side of the first training image
-    limit        use only the first so many images of each part; null means all
-    val_name     the dataset to validate on where it is another one, such as the ground truth beside labels that were made
-    val_root     its folder
-    shots        train on so few images that every class is in at least this many; null means all
-    seed         of the order of training images and of the views
+    Args:
+        name: a dataset of the catalogue
+        root: its folder; None for one that ships
+        split: the part to test and predict on; None: all
+        train_split: the part to train on; training needs it, so that nobody trains on what is tested by accident
+        val_split: the part to validate on during training; None: no validation
+        batch_size: the largest number of images in a batch
+        num_workers: processes that read images; 0: this one
+        augment: train on random views, scaled, cropped, flipped and recoloured
+        crop: side of these views in pixels; None: the short side of the first training image
+        limit: use only the first images of each part; None: all
+        shots: train on so few images that every class is in at least this many; None: on all
+        val_name: the dataset to validate on, where it is another one (such as ground truth, beside made labels)
+        val_root: its folder
+        seed: of the order of training images, and of the views
+
+    Raises:
+        OutOfRange: for a batch size or number of workers out of range
     """
 
     def __init__(
@@ -79,29 +84,29 @@ class SegmentationData(pl.LightningDataModule):
         for what, value, lowest in (("batch size", batch_size, 1), ("number of workers", num_workers, 0)):
             if value < lowest:
                 raise OutOfRange(f"{what} {value}", allowed=f"{lowest} or more")
-        self.name, self.root, self.split = name, root, split
+        self.dataset_name, self.root, self.split = name, root, split
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
-        self.view: View = images  # what loaders read of a dataset: its images, or their features from a cache
+        self.view: View = images  # or features from a cache
         self.val_name, self.val_root = val_name, val_root
         self._validation: SegmentationDataset | None = None
         self._training: SegmentationDataset | None = None
-        self.done: frozenset[str] = frozenset()  # stems that are not to be tested again
+        self.done: frozenset[str] = frozenset()  # image_ids that are not to be tested again
         self._open: dict[str | None, SegmentationDataset] = {}
 
     def dataset(self, split: str | None) -> SegmentationDataset:
         """One part of the dataset, limited; opened once."""
         if split not in self._open:
-            dataset = open_dataset(self.name, self.root, split)
+            dataset = open_dataset(self.dataset_name, self.root, split)
             self._open[split] = dataset if self.limit is None else dataset.first(self.limit)
         return self._open[split]
 
     def training_set(self) -> SegmentationDataset:
-        """The part to train on: all of it, or the few images of `shots`. Raises BadDataset where none is named."""
+        """The part to train on, or a few images of each of its classes. Raises BadDataset where none is named."""
         if self.train_split is None:
             raise BadDataset(
-                f"training on the dataset {self.name!r} needs train_split",
+                f"training on the dataset {self.dataset_name!r} needs train_split",
                 fix="name a split of its splits.json that is not the one to be tested",
             )
         if self._training is None:
@@ -114,12 +119,13 @@ class SegmentationData(pl.LightningDataModule):
         if self.val_name is None and self.val_root is None:
             return self.dataset(self.val_split)
         if self._validation is None:
-            whole = open_dataset(self.val_name or self.name, self.val_root, self.val_split)
-            own, names = self.training_set().class_list.names, whole.class_list.names
-            if names != own:
-                odd = next((a, b) for a, b in zip_longest(own, names) if a != b)
+            whole = open_dataset(self.val_name or self.dataset_name, self.val_root, self.val_split)
+            trained, names = self.training_set().class_list.names, whole.class_list.names
+            if names != trained:
+                expected, actual = next((a, b) for a, b in zip_longest(trained, names) if a != b)
                 raise BadDataset(
-                    f"{self.val_name or self.name} has other classes than {self.name}: {odd[1]!r} for {odd[0]!r}",
+                    f"the validation set {self.val_name or self.dataset_name} has other classes than "
+                    f"{self.dataset_name}: {actual!r} for {expected!r}",
                     allowed="the same names in the same order",
                 )
             self._validation = whole if self.limit is None else whole.first(self.limit)
@@ -141,8 +147,8 @@ class SegmentationData(pl.LightningDataModule):
         return self._shared(Items(views, lambda _: (crop, crop), collate), order)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        nothing = self.val_split is None and self.val_name is None and self.val_root is None
-        return [] if nothing else self._in_order(self.validation_set())
+        validate = (self.val_split, self.val_name, self.val_root) != (None, None, None)
+        return self._in_order(self.validation_set()) if validate else []
 
     def test_dataloader(self) -> DataLoader:
         return self._in_order(self.dataset(self.split), self.done)
@@ -151,16 +157,16 @@ class SegmentationData(pl.LightningDataModule):
         return self._in_order(self.dataset(self.split))
 
     def _in_order(self, dataset: SegmentationDataset, done: frozenset[str] = frozenset()) -> DataLoader:
-        """This process's share of the images: every image is in exactly one."""
-        rank, world = self._place()
+        """The images of this process; each image belongs to exactly one process."""
+        rank, world = self._rank_and_world()
         image_ids = dataset.image_ids
-        own = [i for i in range(rank, len(image_ids), world) if image_ids[i] not in done]
+        indices = [i for i in range(rank, len(image_ids), world) if image_ids[i] not in done]
         items = self.view(dataset, None)
-        return self._loader(items, self._batches(items, own))
+        return self._loader(items, self._batches(items, indices))
 
     def _shared(self, items: Items, order: EpochShuffle) -> DataLoader:
-        """The batches of a training epoch, shared among the processes."""
-        rank, world = self._place()
+        """The batches of a training epoch, divided among the processes."""
+        rank, world = self._rank_and_world()
         batches = self._batches(items, order)
         return self._loader(items, batches if world == 1 else SharedBatches(batches, rank, world))
 
@@ -176,6 +182,6 @@ class SegmentationData(pl.LightningDataModule):
     def _batches(self, items: Items, order: Sequence[int] | EpochShuffle) -> SizeBatchSampler:
         return SizeBatchSampler(order, self.batch_size, drop_last=False, size_of=items.size)
 
-    def _place(self) -> tuple[int, int]:
-        """This process's number, and how many there are."""
+    def _rank_and_world(self) -> tuple[int, int]:
+        """The number of this process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

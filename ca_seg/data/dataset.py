@@ -1,8 +1,8 @@
 """What all datasets have in common: images with masks, checked on opening, read one by one.
 
-A dataset says which pairs it has and what the numbers in its masks mean. The rest is here:
+A dataset says which pairs of files it has and what the numbers in its masks mean. The rest is here:
 
-    pairs (stem, image, mask)    ──►  sizes compared, ids mapped to class indices, void = 255  ──►  Sample
+    pairs (image_id, image, mask)    ──►  sizes compared, ids mapped to class indices, void = 255  ──►  Sample
 """
 
 from __future__ import annotations
@@ -25,23 +25,37 @@ from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnreadableImage
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """An image's name, unique in its dataset, and its files."""
+class ImageMaskPair:
+    """The files of an image and its mask.
 
-    image_id: str  # "0001", or "a/b/0001" where images lie in sub-folders
-    image: Path
-    mask: Path
+    Args:
+        image_id: the image's name, unique in its dataset: "0001", or "a/b/0001" where images are in sub-folders
+        image_path: of the image
+        mask_path: of the mask
+    """
+
+    image_id: str
+    image_path: Path
+    mask_path: Path
 
 
 class SegmentationDataset(Dataset):
     """Images with masks, in the order of `pairs`.
 
-    The first pair that can be read is read here, before a long run; the others are checked when they are read. Raises
-    BadDataset for no pair, or a first pair that does not fit; `__getitem__` raises UnreadableImage or BadMask, naming
-    the file.
+    The first pair that can be read is checked here, so that a wrong dataset ends a long run at its start. The others
+    are checked when they are read: `dataset[i]` raises UnreadableImage or BadMask, naming the file.
+
+    Args:
+        root: the folder of the dataset
+        split: the part that this is, or None
+        class_list: the classes, and how the numbers in the masks map to them
+        pairs: the files
+
+    Raises:
+        BadDataset: for no pair, and for a first pair that does not fit
     """
 
-    def __init__(self, root: Path, split: str | None, class_list: ClassList, pairs: Sequence[Pair]) -> None:
+    def __init__(self, root: Path, split: str | None, class_list: ClassList, pairs: Sequence[ImageMaskPair]) -> None:
         self.root, self.split, self.class_list = root, split, class_list
         self._pairs = list(pairs)
         self._check_first()
@@ -52,47 +66,47 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         pair, image = self._pairs[index], self.read_image(index)
         mask, weight = self.mask(index, image.shape[1], image.shape[2]), self.weight(index)
-        sample = Sample(image=image, mask=mask, image_id=pair.image_id, path=str(pair.image))
+        sample = Sample(image=image, mask=mask, image_id=pair.image_id, path=str(pair.image_path))
         return sample if weight is None else sample | {"weight": weight}
 
     def mask(self, index: int, height: int, width: int) -> Tensor:
         """The mask alone of an image of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
         pair, ids = self._pairs[index], self.read_ids(index)
         if ids.shape != (height, width):
-            on_its_side = ids.shape == (width, height)
+            turned = ids.shape == (width, height)
             raise BadMask(
-                f"{pair.mask} is {ids.shape[1]} x {ids.shape[0]} pixels, its image is {width} x {height}",
+                f"{pair.mask_path} is {ids.shape[1]} x {ids.shape[0]} pixels, its image is {width} x {height}",
                 allowed="the same size",
-                fix="it lies on its side; if EXIF turns the image, turn the mask too" if on_its_side else "",
+                fix="the mask is turned by 90 degrees; if EXIF turns the image, turn the mask too" if turned else "",
             )
         try:
             return torch.from_numpy(self.class_list.to_index(ids))
         except BadMask as error:
-            raise BadMask(f"{pair.mask}: {error.what}", allowed=error.allowed, fix=error.fix) from error
+            raise BadMask(f"{pair.mask_path}: {error.what}", allowed=error.allowed, fix=error.fix) from error
 
     def weight(self, index: int) -> Tensor | None:
-        """float32 [H, W], how much each pixel counts in training; None: all alike."""
+        """float32 [H, W]: how much each pixel counts in training; None: all count alike."""
         return None
 
     def read_image(self, index: int) -> Tensor:
         """float32 [3, H, W] in 0..1."""
-        return read_image(self._pairs[index].image)
+        return read_image(self._pairs[index].image_path)
 
     def image_bytes(self, index: int) -> bytes:
-        """What `read_image` decodes, to tell images apart by. Raises UnreadableImage where there is none."""
+        """The bytes that `read_image` decodes; they identify the image. Raises UnreadableImage where there are none."""
         try:
-            return self._pairs[index].image.read_bytes()
+            return self._pairs[index].image_path.read_bytes()
         except OSError as problem:
-            raise UnreadableImage(f"{self._pairs[index].image} cannot be read ({problem.strerror})") from problem
+            raise UnreadableImage(f"{self._pairs[index].image_path} cannot be read ({problem.strerror})") from problem
 
     def read_ids(self, index: int) -> np.ndarray:
-        """The numbers of a mask [H, W], as `class_list` knows them."""
-        return read_mask(self._pairs[index].mask)
+        """The numbers in a mask file, [H, W]: the ids of `class_list`."""
+        return read_mask(self._pairs[index].mask_path)
 
     def image_words(self) -> dict[str, str]:
-        """By stem, a word for the one class that an image shows, where images have words of their own.
+        """For datasets in which each image shows one class with a word of its own: image_id to that word.
 
-        Empty where the class list says it all.
+        Empty for all others.
         """
         return {}
 
@@ -101,17 +115,17 @@ class SegmentationDataset(Dataset):
         return tuple(pair.image_id for pair in self._pairs)
 
     def image_path(self, index: int) -> Path:
-        return self._pairs[index].image
+        return self._pairs[index].image_path
 
     def mask_path(self, index: int) -> Path:
-        return self._pairs[index].mask
+        return self._pairs[index].mask_path
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of an image, from the head of its file."""
+        """Height and width of an image, from the header of its file."""
         return read_size(self.image_path(index))
 
     def fingerprint(self) -> str:
-        """16 hex digits for the images and masks: their file names, sizes in bytes, and class list (not contents)."""
+        """16 hexadecimal digits that stand for the file names, file sizes and class list (not for the contents)."""
         digest = hashlib.sha256(repr((self.class_list.names, self.class_list.ids)).encode())
         for index in range(len(self)):
             for path in (self.image_path(index), self.mask_path(index)):
@@ -120,23 +134,23 @@ class SegmentationDataset(Dataset):
         return digest.hexdigest()[:16]
 
     def first(self, count: int) -> SegmentationDataset:
-        """The same dataset with its first `count` pairs only (all of them when there are fewer)."""
+        """The same dataset with its first `count` pairs, or all where there are fewer. Raises OutOfRange below 1."""
         if count < 1:
             raise OutOfRange(f"a limit of {count} images", allowed="1 or more, or none")
         return self.only(range(min(count, len(self))))
 
     def only(self, indices: Sequence[int]) -> SegmentationDataset:
         """The same dataset with these pairs only, in this order."""
-        fewer = copy.copy(self)
-        fewer._pairs = [self._pairs[index] for index in indices]
-        return fewer
+        subset = copy.copy(self)
+        subset._pairs = [self._pairs[index] for index in indices]
+        return subset
 
     def _check_first(self) -> None:
         for index in range(len(self)):
             try:
                 self[index]
             except UnreadableImage:
-                continue  # one broken file is reported when its turn comes
+                continue  # a single broken file is reported when it is read
             except BadMask as error:
                 raise BadDataset(error.what, allowed=error.allowed, fix=error.fix) from error
             return

@@ -1,26 +1,33 @@
-"""What the catalogue knows of a dataset."""
+"""What the catalogue knows of a dataset before its reader is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ca_seg.data.dataset import SegmentationDataset
+from importlib import import_module
+from types import ModuleType
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A name, one line on what it is, how a user comes by it, and how it is opened.
+    """One line of the catalogue.
 
-    `open(root, split)` gives the dataset; `root` is a folder or None (the place where the dataset is expected), `split`
-    one of its splits or None (all images, or the usual one). `classes` names a file of class_lists with its synonyms
-    and background words; "" where there is none.
+    The reader is a module with two names:
+
+        HOW_TO_GET                        how a user comes by the data, or how the folder must look
+        open_dataset(name, root, split)   the dataset; `root` is its folder (None for a shipped one)
+
+    Args:
+        reader: the module, below ca_seg.data
+        summary: what the dataset is, in one line
+        shipped: it comes with ca_seg, so that it needs no root
+        class_list: a file of benchmarks/class_lists with the synonyms and the background words; "" for none
     """
 
-    name: str
+    reader: str
     summary: str
-    how_to_get: str
-    open: Callable[[str | None, str | None], SegmentationDataset]
-    classes: str = ""
+    class_list: str = ""
+    shipped: bool = False
+
+    def module(self) -> ModuleType:
+        """The reader. Imported here and not with the catalogue, because readers import torch."""
+        return import_module(f"ca_seg.data.{self.reader}")

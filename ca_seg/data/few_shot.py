@@ -1,4 +1,4 @@
-"""A few images of every class: the small labelled sets that a few-shot setting trains on."""
+"""A few images of every class: the small training sets of few-shot experiments."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ from ca_seg.vocabulary import IGNORE_INDEX
 
 
 def few_shot(dataset: SegmentationDataset, shots: int, seed: int) -> list[int]:
-    """Indices, rising, of images in which every class of the dataset is seen at least `shots` times.
+    """Choose images in which every class is shown at least `shots` times.
 
-    Images come in a random order that follows from `seed`, and one is taken when it shows a class that still lacks
-    images, so an image may count for several classes. A class with fewer images than `shots` has all of them.
-    A pair whose mask cannot be read is left out. Every mask is read.
-    Raises OutOfRange for shots below 1.
+    Images are visited in a random order. An image is chosen when it shows a class that still lacks images, so it may
+    count for several classes. A class with fewer images than `shots` gets all of them. Every mask is read; a mask that
+    cannot be read is skipped.
+
+    Args:
+        dataset: to choose from
+        shots: images of each class
+        seed: of the order
+
+    Returns:
+        indices of the chosen images, rising
+
+    Raises:
+        OutOfRange: for shots below 1
     """
     if shots < 1:
         raise OutOfRange(f"{shots} images of each class", allowed="1 or more, or none")
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
-    seen: Counter[int] = Counter()
-    taken = []
+    counts: Counter[int] = Counter()
+    chosen = []
     for index in order:
         try:
             classes = np.unique(dataset.class_list.to_index(dataset.read_ids(index))).tolist()
         except (UnreadableImage, BadMask):
-            continue  # it is reported when a whole dataset is read
+            continue  # it is reported when it is read for training
         shown = [c for c in classes if c != IGNORE_INDEX]
-        if any(seen[c] < shots for c in shown):
-            taken.append(index)
-            seen.update(shown)
-    return sorted(taken)
+        if any(counts[c] < shots for c in shown):
+            chosen.append(index)
+            counts.update(shown)
+    return sorted(chosen)

@@ -1,4 +1,4 @@
-"""The options that choose images: which dataset, where it is, which part, in what batches."""
+"""The options that choose images: which dataset, where it is, which part, and in what batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ca_seg.data.catalogue import DATASETS, dataset_words, open_dataset
+from ca_seg.data.catalogue import DATASETS, class_words, open_dataset
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
@@ -39,7 +39,7 @@ class DataSettings:
         return dataset if self.limit is None else dataset.first(self.limit)
 
     def module(self, split: str | None = None) -> SegmentationData:
-        """The dataset for Lightning; `split` in place of the settings' own."""
+        """The dataset for Lightning, with `split` in place of `self.split`."""
         return SegmentationData(
             self.name,
             self.root,
@@ -50,8 +50,8 @@ class DataSettings:
         )
 
     def synonyms(self, more: dict[str, list[str]] | None) -> dict[str, list[str]]:
-        """The dataset's own synonyms, and `more`, which take precedence."""
-        return dataset_words(self.name).synonyms | (more or {})
+        """The dataset's synonyms, and `more`, which take precedence."""
+        return class_words(self.name).synonyms | (more or {})
 
     def vocabulary(
         self,
@@ -61,8 +61,15 @@ class DataSettings:
         template: str = "{}",
         background: bool = False,
     ) -> Vocabulary:
-        """The words for `classes`, with the dataset's synonyms; with `background` also its background class."""
-        name = dataset_words(self.name).background if background else None
+        """The words for classes of this dataset.
+
+        Args:
+            classes: names
+            synonyms: further phrases of a class, in place of the dataset's
+            template: a sentence to put each phrase into, with one {}
+            background: mark the dataset's background class
+        """
+        name = class_words(self.name).background if background else None
         return Vocabulary.from_names(classes, synonyms=self.synonyms(synonyms), background=name, template=template)
 
 
@@ -84,7 +91,12 @@ class EvaluationData(DataSettings):
 
 
 def data_named(data: str | Path | DataSettings, kind: type[DataSettings]) -> DataSettings:
-    """Settings of `kind` for a dataset's name, or for a folder with images/, masks/ and classes.json."""
+    """Settings for a dataset's name, or for a folder with images/, masks/ and classes.json.
+
+    Args:
+        data: a name, a folder, or settings, which are given back
+        kind: the class of the settings
+    """
     if isinstance(data, DataSettings):
         return data
     if isinstance(data, Path) or (data not in DATASETS and Path(data).is_dir()):

@@ -1,25 +1,33 @@
-"""Named parts of a dataset: splits.json, which lists image names and may name nothing outside the dataset."""
+"""splits.json: named parts of a dataset, as lists of its images."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
 
-from ca_seg.data.classes import read_json
+from ca_seg.data.classes_json import read_json
 from ca_seg.errors import BadDataset, UnknownName
 
 
 def read_split(path: Path, split: str, image_ids: Container[str]) -> list[str]:
-    """The stems of one split in the order of the file, each checked to be among `stems`.
+    """The image_ids of one split, in the order of the file.
 
-    Raises BadDataset for a missing or ill-formed file, for a name with a path in it ("../x"), for an image that is
-    not there or is listed twice; UnknownName for a split that the file does not have. The whole file is checked, so
-    that a mistake shows on the first use and not on the last.
+    All splits of the file are checked, so that a mistake shows at the first use of the file.
+
+    Args:
+        path: of splits.json
+        split: the part
+        image_ids: those of the dataset
+
+    Raises:
+        BadDataset: for a file that is missing or has another form, a name with a path in it ("../x"), and an image
+            that is not there or is listed twice
+        UnknownName: for a split that the file does not have
     """
     if not path.is_file():
         raise BadDataset(
             f"split {split!r} was asked for, but {path} is missing",
-            fix=f'add it: {{"{split}": ["stem of an image", ...]}}, or ask for no split',
+            fix=f'add it: {{"{split}": ["0001", ...]}}, or ask for no split',
         )
     content = read_json(path)
     if not isinstance(content, dict):
@@ -39,8 +47,8 @@ def _check(where: str, listed: object, image_ids: Container[str]) -> None:
             raise BadDataset(f"{where} names {image_id!r}", allowed="names of images in images/, without a folder")
         if image_id not in image_ids:
             raise BadDataset(
-                f"{where} names {image_id!r}, which is not in images/", fix="names stand without their ending"
+                f"{where} names {image_id!r}, which is not in images/", fix="give names without their suffix"
             )
     if len(set(listed)) != len(listed):
-        twice = next(image_id for image_id in listed if listed.count(image_id) > 1)
-        raise BadDataset(f"{where} names {twice!r} twice", fix="remove one of them")
+        repeated = next(image_id for image_id in listed if listed.count(image_id) > 1)
+        raise BadDataset(f"{where} names {repeated!r} twice", fix="remove one of them")

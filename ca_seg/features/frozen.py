@@ -1,20 +1,21 @@
-"""Features of a frozen backbone: what a head reads of the recorded and asked images.
+"""Features of a frozen backbone: what a head reads of images that were recorded and asked.
 
-Four parts, side by side in the channels, in this order whatever the order they are named in:
+Four parts, concatenated along the channels in this order, whatever the order in which they are named:
 
     pixels     the colours of each token's own pixels                    3 x stride x stride
     outputs    image attention outputs, every channel of the model       timesteps x layers x width
-    concepts   their products with every phrase's vector: the design's   timesteps x layers x phrases
-               concept-projected features
-    maps       the zero-shot class maps, as `eval.py` reads them         classes
+    concepts   products of the outputs with every phrase's vector        timesteps x layers x phrases
+               (concept-projected features)
+    maps       the zero-shot class maps, as an evaluation reads them     classes
 
-Several timesteps and layers stand side by side; noise samples of a timestep are averaged.
+Timesteps and layers are concatenated; the noise samples of a timestep are averaged.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,28 +24,34 @@ from torch.nn.functional import pixel_unshuffle
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_in
-from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.concept.features import ConceptFeatures
-from ca_seg.concept.record import Stream
-from ca_seg.concept.recording import Recording
+from ca_seg.backbones.readout import Readout, ReadoutConfig
+from ca_seg.concept.features import ConceptFeatures, channel_rms
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Words, as_vocabulary
 
 PARTS = ("pixels", "outputs", "concepts", "maps")
+LAYERED = ("outputs", "concepts")  # the parts that every layer has
 
 
 class FrozenFeatures:
-    """A `FeatureSource`: a backbone, read by `reading` for the words of `vocabulary`.
+    """A `FeatureSource`: what a backbone gives for images, and for words where there are some.
 
-    Without a vocabulary nothing is asked, and pixels and stock outputs are all there is. Raises UnknownName for a part,
-    UserError for no part, for a part that needs words where there are none, or for a reading that mirrors images
-    (maps only have that).
+    Args:
+        backbone: the frozen model
+        vocabulary: the words that the backbone is asked for; None: only `pixels` and stock `outputs` are available
+        parts: names from `PARTS`
+        readout: layers, timesteps, normalisation and the other options of reading; None: as the backbone's card says
+
+    Raises:
+        UnknownName: for an unknown part
+        UserError: for no part, for a part that needs words where there are none, or for a readout that averages over
+            the flipped image (only maps can be averaged so)
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        vocabulary: Vocabulary | None,
+        vocabulary: Words | None,
         *,
         parts: Sequence[str] = ("concepts",),
         readout: ReadoutConfig | None = None,
@@ -54,84 +61,134 @@ class FrozenFeatures:
                 raise UnknownName("part of features", part, PARTS)
         if not parts:
             raise UserError("no part of features was named", allowed=", ".join(PARTS))
-        self.backbone, self.vocabulary = backbone, vocabulary
-        self.readout = readout or ReadoutConfig()
+        self.backbone, self.readout = backbone, readout or ReadoutConfig()
+        self.vocabulary = None if vocabulary is None else as_vocabulary(vocabulary)
         if self.readout.flip:
             raise UserError("features of flipped images are not averaged", fix="leave flip false")
         self.parts = tuple(part for part in PARTS if part in parts)
         asking = [part for part in self.parts if part in ("concepts", "maps") or self.readout.image_output != "stock"]
-        if vocabulary is None and asking:
+        if self.vocabulary is None and asking:
             raise UserError(f"the features {asking[0]!r} need words", fix="name what to look for")
         self.name = backbone.card.name
-        self._times = len(self.readout.timesteps or (backbone.card.timestep,))
         self.stride = backbone.card.multiple
-        self.maps = len(vocabulary.classes) if vocabulary and "maps" in self.parts else 0
-        layers = self._times * len(self.readout.layers or backbone.card.layers)
-        widths = {
-            "pixels": lambda: 3 * self.stride**2,
-            "outputs": lambda: layers * self._width(),
-            "concepts": lambda: layers * len(vocabulary.concepts) if vocabulary else 0,
-            "maps": lambda: self.maps,
-        }
-        self.channels = sum(widths[part]() for part in self.parts)
+        self.maps = len(self.vocabulary.classes) if self.vocabulary and "maps" in self.parts else 0
+        self._times = len(self.readout.timesteps or (backbone.card.timestep,))
+        self.layer_channels = self._times * self._channels_per_timestep()
+        layers = len(self.readout.layers or backbone.card.layers)
+        pixels = 3 * self.stride**2 if "pixels" in self.parts else 0
+        self.channels = pixels + layers * self.layer_channels + self.maps
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        """Images [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
+        """Features of a batch.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1
+            seeds: one per image; they fix the noise
+
+        Returns:
+            float32 [B, channels, h, w], without a gradient
+        """
         with torch.no_grad():
-            read = self.readout.record(self.backbone, images, seeds)
-            asked = None if self.vocabulary is None else read.ask(self.vocabulary)
-            image = read.recording.streams if asked is None else asked.image
-            made = {
-                "pixels": lambda: self._pixels(images).to(read.recording.streams[0].output.device),
-                "outputs": lambda: self._outputs(read.recording, image),
-                "concepts": lambda: self._concepts(asked, read.space),
-                "maps": lambda: read.maps_of(asked),
-            }
-            return torch.cat([made[part]().float() for part in self.parts], dim=1)
+            readout = self.readout.record(self.backbone, images, seeds)
+            asked = self._ask(readout)
+            parts = []
+            for part in self.parts:
+                if part == "pixels":
+                    parts.append(self._pixels(images).to(readout.recording.streams[0].output.device))
+                elif part == "maps" and asked is not None:
+                    parts.append(readout.maps_of(asked))
+                else:
+                    parts.append(self._layered(part, readout, asked, readout.recording.layers))
+            return torch.cat([part.float() for part in parts], dim=1)
+
+    def layer_maps(
+        self, images: torch.Tensor, seeds: Sequence[int], *, layers: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
+        """The features of each layer by itself, for decoders that read several depths.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1
+            seeds: one per image; they fix the noise
+            layers: which joint attentions; None: those of the readout
+
+        Returns:
+            float32 [B, layer_channels, h, w] for each of `layers`, without a gradient
+
+        Raises:
+            UserError: there are parts that do not come layer by layer
+        """
+        if not set(self.parts) <= set(LAYERED):
+            raise UserError(f"the features {', '.join(self.parts)} by layer", allowed=", ".join(LAYERED))
+        config = self.readout if layers is None else replace(self.readout, layers=tuple(layers))
+        with torch.no_grad():
+            readout = config.record(self.backbone, images, seeds)
+            asked = self._ask(readout)
+            return [
+                torch.cat([self._layered(part, readout, asked, [layer]) for part in self.parts], dim=1)
+                for layer in readout.recording.layers
+            ]
+
+    def check_words(self) -> None:
+        """Encode the words now and not with the first batch. Raises UserError for one that the backbone lacks."""
+        if self.vocabulary is not None:
+            self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)
 
     def identity(self) -> dict[str, Any]:
-        own = self.vocabulary
-        words = own and {"classes": list(own.classes), "phrases": [list(phrases) for phrases in own.phrases]}
+        words = self.vocabulary
         return {
             "backbone": self.name,
             "weights": weights_digest(self.backbone.transformer, self.backbone.autoencoder),
             "parts": list(self.parts),
-            "reading": self.readout.resolved(self.backbone),
-            "vocabulary": words,
+            "readout": self.readout.resolved(self.backbone),
+            "vocabulary": words and {"classes": list(words.classes), "phrases": [list(p) for p in words.phrases]},
         }
 
     def to(self, device: torch.device) -> None:
         self.backbone.to(device)
 
+    def _ask(self, readout: Readout) -> ConceptFeatures | None:
+        return None if self.vocabulary is None else readout.ask(self.vocabulary)
+
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         """[B, 3 * stride^2, h, w]: the colours of each token's pixels."""
         return pixel_unshuffle(resize_in(images, self.backbone.card.resolution, self.stride), self.stride)
 
-    def _concepts(self, asked: ConceptFeatures, space: str) -> torch.Tensor:
-        """[B, timesteps * layers * C, h, w]."""
-        each = [asked.scores(layer, space=space, normalise=self.readout.normalise) for layer in asked.layers]
-        return self._fused(torch.stack(each, dim=1))
-
-    def _outputs(self, recording: Recording, image: Sequence[Stream]) -> torch.Tensor:
-        """[B, timesteps * layers * width, h, w], normalised as the reading says."""
-        each = []
-        for layer in recording.layers:
-            vectors = image[layer].output.float().transpose(1, 2).flatten(2)  # [draws * B, N, width]
-            if self.readout.normalise == "token":
-                vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
-            elif self.readout.normalise == "channel":
-                vectors = vectors / vectors.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
-            each.append(recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.noised_copies, -1)))
-        return self._fused(torch.stack(each, dim=1))
-
-    def _fused(self, stacked: torch.Tensor) -> torch.Tensor:
-        """[timesteps * samples, layers, B, c, h, w] to [B, timesteps * layers * c, h, w]."""
-        times = stacked.unflatten(0, (self._times, -1)).mean(dim=1)
+    def _layered(
+        self, part: str, readout: Readout, asked: ConceptFeatures | None, layers: Sequence[int]
+    ) -> torch.Tensor:
+        """Outputs or concepts of `layers`: [B, timesteps * layers * c, h, w]."""
+        if part == "concepts" and asked is not None:
+            normalise = self.readout.normalise
+            maps = [asked.scores(layer, space=readout.space, normalise=normalise) for layer in layers]
+        else:
+            maps = [self._outputs(readout, asked, layer) for layer in layers]
+        times = torch.stack(maps, dim=1).unflatten(0, (self._times, -1)).mean(dim=1)  # [times, layers, B, c, h, w]
         return times.permute(2, 0, 1, 3, *range(4, times.ndim)).flatten(1, 3)
 
+    def _outputs(self, readout: Readout, asked: ConceptFeatures | None, layer: int) -> torch.Tensor:
+        """Attention outputs of one layer [noised copies, B, width, h, w], normalised as the readout says."""
+        recording = readout.recording
+        streams = recording.streams if asked is None else asked.image
+        vectors = streams[layer].output.float().transpose(1, 2).flatten(2)  # [noised copies * B, N, width]
+        if self.readout.normalise == "token":
+            vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
+        elif self.readout.normalise == "channel":
+            vectors = vectors / channel_rms(vectors, dim=1)
+        return recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.noised_copies, -1))
+
+    def _channels_per_timestep(self) -> int:
+        """Channels of one layer at one timestep."""
+        outputs = self._width() if "outputs" in self.parts else 0
+        concepts = len(self.vocabulary.concepts) if self.vocabulary and "concepts" in self.parts else 0
+        return outputs + concepts
+
     def _width(self) -> int:
-        """Channels of one attention output, by looking at one: families keep that number in different places."""
-        gray = torch.full((1, 3, self.backbone.card.multiple, self.backbone.card.multiple), 0.5)
+        """Channels of one attention output. It is measured, because families keep that number in different places."""
+        gray = torch.full((1, 3, self.stride, self.stride), 0.5)
         output = self.backbone.record(gray, layers=[0], noise_samples=1, timesteps=0.5).streams[0].output
         return output.shape[1] * output.shape[3]
 
@@ -139,7 +196,7 @@ class FrozenFeatures:
 def weights_digest(*modules: nn.Module) -> str:
     """A short name for the weights themselves, wherever they came from: names, shapes and 64 values of each tensor.
 
-    So a finetune, another quantisation or fresh weights are told apart without reading gigabytes.
+    It tells a finetune, another quantisation and random weights apart without reading gigabytes.
     """
     digest = hashlib.sha256()
     for module in modules:
@@ -147,7 +204,7 @@ def weights_digest(*modules: nn.Module) -> str:
             if not isinstance(tensor, torch.Tensor):
                 continue  # what quantised layers keep beside their weights
             flat = tensor.detach().flatten()
-            seen = flat[:: max(1, len(flat) // 64)][:64].cpu()
+            sample = flat[:: max(1, len(flat) // 64)][:64].cpu()
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-            digest.update(seen.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]

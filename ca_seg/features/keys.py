@@ -1,8 +1,8 @@
-"""Which features are whose: an image is known by the content of its file, its seed and its view, never by its name.
+"""Keys of the cache: an image is identified by the content of its file, its seed and its view, never by its name.
 
     sha256( bytes of the image's file, seed, "as-is" or "flipped" )
 
-So an image that was replaced gets new features, and one that was moved keeps its own (its seed follows its stem).
+So an image that was replaced gets new features, and one that was moved keeps them (its seed depends on its image_id).
 """
 
 from __future__ import annotations
@@ -16,20 +16,25 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UnreadableImage
 
 THREADS = 4
-_AT_ONCE = 1024  # images handed to the threads at a time
+_CHUNK_IMAGES = 1024  # images that are passed to the threads at a time
 
 
 def image_key(content: bytes, seed: int, *, flipped: bool = False) -> str:
-    """64 hex digits. `seed` is the image's own."""
+    """64 hex digits for the bytes of an image's file, the seed of this image, and whether it is flipped."""
     digest = hashlib.sha256(content)
     digest.update(f"\n{seed}\n{'flipped' if flipped else 'as-is'}".encode())
     return digest.hexdigest()
 
 
 def image_keys(dataset: SegmentationDataset, seed: int, *, flipped: bool = False) -> list[str | None]:
-    """The keys of all images of a dataset, in a run of this seed; None for an image without a readable file.
+    """The keys of all images of a dataset; None for an image without a readable file.
 
     Every file is read once, in a few threads, and not decoded.
+
+    Args:
+        dataset: the images
+        seed: of the run, from which each image's seed follows
+        flipped: for the features of the flipped images
     """
     image_ids = dataset.image_ids
 
@@ -40,12 +45,12 @@ def image_keys(dataset: SegmentationDataset, seed: int, *, flipped: bool = False
             return None
         return image_key(content, image_seed(seed, image_ids[index]), flipped=flipped)
 
-    found: list[str | None] = []
+    keys: list[str | None] = []
     with ThreadPoolExecutor(THREADS) as threads:
         for block in _blocks(range(len(image_ids))):
-            found += threads.map(key, block)
-    return found
+            keys += threads.map(key, block)
+    return keys
 
 
 def _blocks(indices: Sequence[int]) -> list[Sequence[int]]:
-    return [indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE)]
+    return [indices[start : start + _CHUNK_IMAGES] for start in range(0, len(indices), _CHUNK_IMAGES)]

@@ -1,4 +1,4 @@
-"""Raw colours of patches: what a probe reaches without any model. The least that a backbone must beat."""
+"""A baseline: the raw colours of patches, which is what a probe reaches without any model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ca_seg.backbones.images import resize_in
 
 
 class RGBPatches:
-    """A `FeatureSource`: images with a short side of `resolution` pixels, cut to patches of `patch` x `patch`.
+    """A `FeatureSource`: images resized to a short side of `resolution` pixels, cut into patches of `patch` x `patch`.
 
     [B, 3, H, W] in 0..1 to [B, 3 * patch^2, H' / patch, W' / patch].
     """
 
     name, maps = "rgb-patches", 0
+    device = torch.device("cpu")
 
     def __init__(self, resolution: int = 128, patch: int = 8) -> None:
         self.resolution, self.patch = resolution, patch
@@ -30,4 +31,4 @@ class RGBPatches:
         return {"backbone": self.name, "resolution": self.resolution, "patch": self.patch}
 
     def to(self, device: torch.device) -> None:
-        """Nothing to move."""
+        """Nothing to move: patches are cut on the device of the images."""

@@ -5,10 +5,12 @@
                                                [checksum, height, width of the image]
     the scales, the values
 
-The checksum (CRC-32, which finds any one flipped bit for sure) covers an image's key, type, shape, size, scale and
-values: a bit that flips anywhere in the file is found when the header is read or when the image is. Single images
-are read by seek and read and not through a memory map: it is as quick, the resident memory does not grow to the size
-of the cache, and a file that is cut short while it is open is an error and not a dead process.
+The checksum (CRC-32, which detects every single flipped bit) covers an image's key, type, shape, size, scale and
+values, so a bit that flips anywhere in the file is detected when the header is read or when the image is.
+
+The header is parsed here and not by `safetensors.safe_open`, which gives no offsets and reads through a memory map:
+with it a file that is truncated while it is open kills the process (SIGBUS) instead of being an error, and the resident
+memory grows to the size of the cache. Reading by seek and read is as fast.
 """
 
 from __future__ import annotations
@@ -33,18 +35,22 @@ _TYPES = {"F16": np.float16, "F32": np.float32}
 _BROKEN = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, struct.error)
 
 
-class Place(NamedTuple):
-    """Where one image lies in its shard."""
+class Location(NamedTuple):
+    """Where the features of one image are in their shard."""
 
     start: int  # of the values, in bytes
-    scale: int  # start of the scale; -1 where there is none
+    scale: int  # start of the scale; -1: no scale
     shape: tuple[int, int, int]  # channels, h, w
     size: tuple[int, int]  # height and width of the image
     checksum: int
 
 
 def write_shard(path: Path, images: Mapping[str, StoredFeatures], fingerprint: str) -> None:
-    """Needs as much memory again as the features have. Raises UserError when it cannot be written: there is no file."""
+    """Write the features of `images`, by key, to a new file; this needs as much memory again as the features.
+
+    Raises:
+        UserError: it cannot be written; there is then no file
+    """
     tensors, about = {}, {}
     for key, stored in images.items():
         tensors[key] = stored.values
@@ -57,10 +63,12 @@ def write_shard(path: Path, images: Mapping[str, StoredFeatures], fingerprint: s
         part.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it (mode 600)
 
 
-def read_places(path: Path, fingerprint: str) -> dict[str, Place]:
-    """What a shard holds, from its header.
+def read_locations(path: Path, fingerprint: str) -> dict[str, Location]:
+    """Where the features of each image are, by key, from a shard's header.
 
-    Raises UnusableFeatures for a file that is not a whole shard of this cache, OSError for one that cannot be read.
+    Raises:
+        UnusableFeatures: the file is no complete shard of this cache
+        OSError: it cannot be read
     """
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
@@ -75,25 +83,27 @@ def read_places(path: Path, fingerprint: str) -> dict[str, Place]:
             raise ValueError("it is of another cache")
         ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
         if start + max(ends, default=0) != length:
-            raise ValueError("it is cut short, or too long")
+            raise ValueError("it is truncated, or too long")
         scaled = sum(f"{key}.scale" in tensors for key in images)
         if len(tensors) != len(images) + scaled:
             raise ValueError("its header is damaged")
-        return {key: _place(tensors, key, known, start) for key, known in images.items()}
+        return {key: _location(tensors, key, entry, start) for key, entry in images.items()}
     except _BROKEN as problem:
         why = str(problem) if type(problem) is ValueError else "its header is damaged"
-        raise UnusableFeatures(f"{path} is no whole shard of this cache ({why})") from problem
+        raise UnusableFeatures(f"{path} is no complete shard of this cache ({why})") from problem
 
 
-def read_arrays(file: BinaryIO, path: Path, key: str, place: Place) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values and scale of one image of an open shard, their checksum compared. See `features_of`.
+def read_arrays(file: BinaryIO, path: Path, key: str, location: Location) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and scale of one image of an open shard, after comparing their checksum. See `features_of`.
 
-    Raises UnusableFeatures when a byte is not as it was written, OSError when it cannot be read.
+    Raises:
+        UnusableFeatures: a byte is not as it was written
+        OSError: it cannot be read
     """
-    values = np.empty(place.shape, np.float32 if place.scale < 0 else np.float16)
-    scale = None if place.scale < 0 else np.empty(place.shape[0], np.float32)
-    whole = _read(file, place.start, values) and (scale is None or _read(file, place.scale, scale))
-    if not whole or _checksum(key, place.size, values, scale) != place.checksum:
+    values = np.empty(location.shape, np.float32 if location.scale < 0 else np.float16)
+    scale = None if location.scale < 0 else np.empty(location.shape[0], np.float32)
+    complete = _read(file, location.start, values) and (scale is None or _read(file, location.scale, scale))
+    if not complete or _checksum(key, location.size, values, scale) != location.checksum:
         raise UnusableFeatures(f"features in {path} are damaged")
     return values, scale
 
@@ -104,28 +114,28 @@ def features_of(values: np.ndarray, scale: np.ndarray | None) -> torch.Tensor:
 
 
 def _read(file: BinaryIO, start: int, array: np.ndarray) -> bool:
-    """Fill an array; False where the file ends before."""
+    """Fill an array; False if the file ends before."""
     view = array.data.cast("B")
     file.seek(start)
-    got = 0
-    while got < len(view):
-        count = file.readinto(view[got:])  # type: ignore[attr-defined]
+    filled = 0
+    while filled < len(view):
+        count = file.readinto(view[filled:])  # type: ignore[attr-defined]
         if not count:
             return False
-        got += count
+        filled += count
     return True
 
 
 def _checksum(key: str, size: tuple[int, int], values: np.ndarray, scale: np.ndarray | None) -> int:
-    """CRC-32 of all that an image's features are made of."""
+    """CRC-32 of everything that an image's features consist of."""
     first = zlib.crc32(f"{key} {values.dtype} {values.shape} {size}".encode())
     return zlib.crc32(values.data, first if scale is None else zlib.crc32(scale.data, first))
 
 
-def _place(tensors: Mapping, key: str, known: list[int], start: int) -> Place:
-    """Raises one of _BROKEN for what does not fit together."""
+def _location(tensors: Mapping, key: str, entry: list[int], start: int) -> Location:
+    """Raises one of _BROKEN for a header that contradicts itself."""
     values, scale = tensors[key], tensors.get(f"{key}.scale")
-    checksum, height, width = known
+    checksum, height, width = entry
     channels, h, w = values["shape"]
     wanted = "F32" if scale is None else "F16"
     fits = values["dtype"] == wanted and _length(values) == channels * h * w * np.dtype(_TYPES[wanted]).itemsize
@@ -134,7 +144,7 @@ def _place(tensors: Mapping, key: str, known: list[int], start: int) -> Place:
     if not fits or min(channels, h, w, height, width) < 1:
         raise ValueError("its header is damaged")
     begin = -1 if scale is None else start + scale["data_offsets"][0]
-    return Place(start + values["data_offsets"][0], begin, (channels, h, w), (height, width), checksum)
+    return Location(start + values["data_offsets"][0], begin, (channels, h, w), (height, width), checksum)
 
 
 def _length(tensor: Mapping) -> int:

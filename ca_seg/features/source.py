@@ -1,7 +1,7 @@
 """What a head learns on: anything frozen that turns images into feature maps.
 
 images [B, 3, H, W]   ──►  source (frozen) ──►  features [B, channels, h, w] ──►  head (learns) ──►  logits
-                                                    └── may be kept on disk (`cache.py`)
+                                                    └── may be stored on disk (`cache.py`)
 """
 
 from __future__ import annotations
@@ -13,19 +13,44 @@ import torch
 
 
 class FeatureSource(Protocol):
-    """Frozen: has nothing to learn, and the same images and seeds give the same features."""
+    """A frozen source of features: nothing in it learns, and the same images and seeds give the same features."""
 
-    name: str  # of the backbone or baseline: "mini", "rgb-patches"
-    channels: int
-    maps: int  # how many of the last channels are zero-shot class maps
-    stride: int  # pixels of the working size that a token stands for
+    @property
+    def name(self) -> str:
+        """Of the backbone or baseline: "mini", "rgb-patches"."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the features."""
+
+    @property
+    def maps(self) -> int:
+        """How many of the last channels are zero-shot class maps."""
+
+    @property
+    def stride(self) -> int:
+        """Width of a token in pixels, at the size at which the source sees an image."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        """Images [B, 3, H, W] in 0..1, one seed each, to float32 [B, channels, h, w] without a gradient."""
+        """Features of a batch.
+
+        Args:
+            images: float [B, 3, H, W] in 0..1
+            seeds: one per image; they fix the noise
+
+        Returns:
+            float32 [B, channels, h, w], without a gradient
+        """
 
     def identity(self) -> dict[str, Any]:
-        """All that the features depend on beside images and seeds, as JSON can hold it: two sources whose
-        identities are equal give equal features."""
+        """Everything that the features depend on besides images and seeds, as JSON can hold it.
+
+        Two sources with equal identities give equal features.
+        """
 
     def to(self, device: torch.device) -> None:
         """Move whatever computes to a device."""

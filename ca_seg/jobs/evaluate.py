@@ -36,7 +36,7 @@ from ca_seg.json_file import write_json
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
 from ca_seg.predictors.settings import MethodSettings
-from ca_seg.refine.steps import Refinement, refine_by
+from ca_seg.refine.steps import Refinement, refinement
 
 ALL = "all"  # the name of the split where the dataset is scored as a whole
 UNREFINED = "without refinement"  # the row of the same method with every refinement step off
@@ -86,10 +86,11 @@ class Method:
 
 
 def evaluate(
-    model: str | Backbone | MethodSettings | None = None,
+    backbone: str | Backbone | MethodSettings | None = None,
     data: str | Path | EvaluationData | None = None,
     settings: EvaluationSettings | None = None,
     *,
+    head: str | Path | TrainedHead | None = None,
     device: str | None = None,
     out: str | Path | None = None,
     announce: Callable[[str], None] = lambda text: None,
@@ -100,9 +101,10 @@ def evaluate(
     published figure of a diffusion transformer does; `full-vocabulary` offers all classes of the dataset.
 
     Args:
-        model: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        backbone: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
         data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
         settings: all other options
+        head: score a trained head in place of the zero-shot maps: the head, or where it is, as for `load_head`
         device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
         out: a folder to write to, in place of `settings.out`; an interrupted run continues from what is in it
         announce: called with a line when a method starts on a split
@@ -118,27 +120,34 @@ def evaluate(
         >>> results.metrics["full-vocabulary"]["miou"]
     """
     settings = settings or EvaluationSettings(report=False)
-    loaded = model if isinstance(model, Backbone) else None
-    if isinstance(model, MethodSettings):
-        settings = replace(settings, model=model)
-    elif model is not None:
-        name = model.card.name if isinstance(model, Backbone) else model
+    loaded = backbone if isinstance(backbone, Backbone) else None
+    if isinstance(backbone, MethodSettings):
+        settings = replace(settings, model=backbone)
+    elif backbone is not None:
+        name = backbone.card.name if isinstance(backbone, Backbone) else backbone
         settings = replace(settings, model=replace(settings.model, backbone=name))
+    trained = head if isinstance(head, TrainedHead) else None
+    if head is not None and trained is None:
+        settings = replace(settings, model=replace(settings.model, head=str(head)))
     if data is not None:
         settings = replace(settings, data=data_named(data, EvaluationData))
     trainer_arguments = settings.trainer | trainer_options(device)
     settings = replace(settings, trainer=trainer_arguments, out=settings.out if out is None else str(out))
-    return _evaluate(settings, loaded, announce)
+    return _evaluate(settings, loaded, trained, announce)
 
 
 def _evaluate(
-    settings: EvaluationSettings, loaded: Backbone | None, announce: Callable[[str], None]
+    settings: EvaluationSettings,
+    loaded: Backbone | None,
+    head: TrainedHead | None,
+    announce: Callable[[str], None],
 ) -> EvaluationResults:
     start, model = time.monotonic(), settings.model
     folder = None if settings.out is None else Path(settings.out)
     model.check()
     find_card(model.backbone)
-    head = load_head(model.head, backbone=model.backbone) if model.head else None
+    if head is None and model.head is not None:
+        head = load_head(model.head, backbone=model.backbone)
     check_methods(settings.compare)
     check_pairs(settings.expect)
     if settings.save_predictions and folder is None:
@@ -218,7 +227,7 @@ def _methods(
     device: str,
 ) -> Iterator[Method]:
     """The rows of the results, the evaluated method first."""
-    model, refine = settings.model, refine_by(settings.refine, classes)
+    model, refine = settings.model, refinement(settings.refine, classes)
     queries = "attention" in settings.refine.steps
 
     def evaluated(dataset: SegmentationDataset) -> Predictor:

@@ -1,12 +1,12 @@
-"""Spread scores along the model's own self-attention: image tokens that look at each other agree.
+"""Scores spread along the model's own self-attention: image tokens that attend to each other get similar scores.
 
 With the queries q and keys k of one recorded layer, N image tokens, h heads of width d:
 
     A = mean over heads of softmax(q k^T / sqrt(d))       [N, N], each row sums to 1
-    scores <- A^p scores                                  each token takes the scores of those it looks at, p times
+    scores <- A^p scores                                  each token takes the scores of those it attends to, p times
 
-Only image tokens are in the softmax: prompt and concepts have no scores. Wang et al., "Diffusion Model is Secretly a
-Training-free Open Vocabulary Semantic Segmenter" (2023), refine the maps of a UNet by its self-attention so.
+The softmax is over image tokens only: prompt and concepts have no scores. Wang et al., "Diffusion Model is Secretly a
+Training-free Open Vocabulary Semantic Segmenter" (2023), refine the maps of a UNet in this way.
 """
 
 from __future__ import annotations
@@ -18,20 +18,31 @@ from torch.nn.functional import scaled_dot_product_attention
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.refine.shapes import check_scores
 
-CHUNK = 256  # query tokens at a time
+CHUNK_TOKENS = 256  # query tokens at a time
 
 
 def propagate(
-    scores: Tensor, query: Tensor, key: Tensor, *, power: int = 1, scale: float | None = None, chunk: int = CHUNK
+    scores: Tensor, query: Tensor, key: Tensor, *, power: int = 1, scale: float | None = None, chunk: int = CHUNK_TOKENS
 ) -> Tensor:
-    """Scores [B, K, h, w] spread by image self-attention, same shape, float32 or wider.
+    """Scores spread along the self-attention of the image tokens.
 
-    `query` and `key` are [B, heads, N, d] with N = h * w in reading order, as a recording keeps them (after norms and
-    rotary embedding); `scale` replaces 1 / sqrt(d) where a model uses another. Shares stay shares, and a map that is
-    the same everywhere is unchanged; `power` 0 changes nothing. A has no N x N in memory: `chunk` rows at a time,
-    B * heads * chunk * N numbers (100 MB for 24 heads and 4,096 tokens).
+    Probabilities stay probabilities, and a map that is the same everywhere is unchanged. A is never in memory as N x N:
+    it takes B * heads * chunk * N numbers (100 MB for 24 heads and 4,096 tokens).
 
-    Raises UserError for shapes that do not fit, OutOfRange for a power below 0 or a chunk below 1.
+    Args:
+        scores: float [B, K, h, w]
+        query: [B, heads, N, d] with N = h * w in reading order, as a recording keeps it (after norms and rotary embedding)
+        key: likewise
+        power: how often the scores are spread, 0 or more; 0 changes nothing
+        scale: in place of 1 / sqrt(d), for models that use another
+        chunk: rows of A at a time, 1 or more
+
+    Returns:
+        [B, K, h, w], float32 or wider
+
+    Raises:
+        UserError: for shapes that do not fit
+        OutOfRange: for a power below 0 or a chunk below 1
     """
     check_scores(scores)
     if query.ndim != 4 or query.shape != key.shape or len(query) != len(scores):

@@ -1,4 +1,4 @@
-"""Guided filter: score maps take on the edges of the image, also from a grid much coarser than it.
+"""Guided filter: score maps get the edges of the image, even from a grid that is much coarser.
 
 He, Sun and Tang, "Guided Image Filtering" (ECCV 2010), here with a guide of three colours. In each window the
 scores are fitted by a linear function of colour, so they can change only where the image changes:
@@ -8,7 +8,7 @@ scores are fitted by a linear function of colour, so they can change only where 
     refined = (mean of a over the windows that hold the pixel) . I + (mean of b)
 
 The fit is made at the size of the scores with the image shrunk to it; a and b are then enlarged and applied to the
-full image (He and Sun, "Fast Guided Filter", arXiv 1505.00996): the image's edges, for the cost of the grid.
+full image (He and Sun, "Fast Guided Filter", arXiv 1505.00996): the edges of the image at the cost of the grid.
 """
 
 from __future__ import annotations
@@ -26,14 +26,23 @@ EPSILON = 1e-3  # of an image in 0..1: colour noise of about 0.03 is smoothed ov
 
 
 def guided_filter(scores: Tensor, image: Tensor, *, radius: int = RADIUS, epsilon: float = EPSILON) -> Tensor:
-    """Scores [B, K, h, w] guided by an image [B, 3, H, W], to [B, K, H, W] float32 or wider.
+    """Scores guided by the colours of an image.
 
-    `radius` is in cells of the score grid: a window has (2 * radius + 1)^2 cells, less at the border. `epsilon` is a
-    variance of colour: patches whose variance is below it are smoothed, edges above it are kept.
-
-    Scores that sum to 1 over the classes still do, but single ones may go a little below 0 or above 1 beside an edge.
+    Scores that sum to 1 over the classes still do, but single ones may go slightly below 0 or above 1 beside an edge.
     Scores that are the same everywhere are unchanged; an image of one colour gives the mean over windows, twice.
-    Raises UserError for other shapes, OutOfRange for a radius below 1 or an epsilon that is not above 0.
+
+    Args:
+        scores: float [B, K, h, w]
+        image: float [B, 3, H, W], 0..1
+        radius: cells of the score grid, 1 or more; a window has (2 * radius + 1)^2 cells, fewer at the border
+        epsilon: a variance of colour, above 0; patches below it are smoothed, edges above it stay
+
+    Returns:
+        [B, K, H, W], float32 or wider
+
+    Raises:
+        UserError: for other shapes
+        OutOfRange: for a radius below 1 or an epsilon of 0 or less
     """
     check_image(scores, image)
     if radius < 1:
@@ -55,7 +64,7 @@ def guided_filter(scores: Tensor, image: Tensor, *, radius: int = RADIUS, epsilo
 
 def _fit(scores: Tensor, guide: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
     """Mean a [B, K, 3, h, w] and mean b [B, K, h, w] over the windows that hold each cell."""
-    centre = guide.mean(dim=(-2, -1), keepdim=True)  # products of small numbers: covariances keep their digits
+    centre = guide.mean(dim=(-2, -1), keepdim=True)  # centred colours keep the digits of the covariances
     colour = guide - centre
     mean_colour, mean_score = _box(colour, radius), _box(scores, radius)
     pairs = colour[:, :, None] * colour[:, None]  # [B, 3, 3, h, w]

@@ -1,7 +1,7 @@
-"""Pixel-adaptive mask refinement: scores spread, step by step, to neighbours of like colour.
+"""Pixel-adaptive mask refinement: scores spread, step by step, to neighbours of similar colour.
 
-Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels" (CVPR 2020); where the
-paper leaves something open, the authors' code decides (the factor 0.1; p itself counted in s_p). With N(p) the 8
+Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels" (CVPR 2020). Details that the paper
+leaves open follow the authors' code (the factor 0.1; p itself counted in s_p). With N(p) the 8
 neighbours of p at each of D dilations, 8 D in all:
 
     x . x . x       closeness(p, q) = - mean over R, G, B of |I_p - I_q| / (0.1 * s_p)
@@ -10,7 +10,7 @@ neighbours of p at each of D dilations, 8 D in all:
     . . . . .       one step: score_p <- sum over q in N(p) of a(p, q) * score_q
     x . x . x       (dilation 2)
 
-The border repeats the outermost pixels. `a` follows from the image alone and is made once.
+The border repeats the outermost pixels. `a` depends only on the image and is computed once.
 """
 
 from __future__ import annotations
@@ -27,20 +27,31 @@ from ca_seg.refine.shapes import check_image
 
 ITERATIONS = 10
 DILATIONS = (1, 2, 4, 8, 12, 24)
-_RING = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-_DEVIATIONS = 0.1
+_NEIGHBOURS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+_DEVIATION_FACTOR = 0.1
 
 
 def pamr(
     scores: Tensor, image: Tensor, *, iterations: int = ITERATIONS, dilations: Sequence[int] = DILATIONS
 ) -> Tensor:
-    """Scores [B, K, h, w] refined along an image [B, 3, H, W], to [B, K, H, W] float32 or wider.
+    """Scores refined along the colours of an image.
 
-    Each step takes a weighted mean, so shares stay shares and no score leaves the range of those it came from; a
-    image of one colour gives the plain mean over N(p). Scores are resized (bilinear) to the image first. Memory:
-    three maps the size of the result, and one plane for each neighbour.
+    Each step takes a weighted mean, so probabilities stay probabilities and no score leaves the range of its
+    neighbours; an image of one colour gives the plain mean over N(p). Memory: three maps of the size of the result,
+    and one plane per neighbour.
 
-    Raises UserError for other shapes, OutOfRange for fewer than 0 iterations, or dilations that are none or below 1.
+    Args:
+        scores: float [B, K, h, w]; resized (bilinear) to the image first
+        image: float [B, 3, H, W], 0..1
+        iterations: number of steps, 0 or more
+        dilations: distances of the neighbours in pixels, one or more, each 1 or more
+
+    Returns:
+        [B, K, H, W], float32 or wider
+
+    Raises:
+        UserError: for other shapes
+        OutOfRange: for a negative number of iterations, or dilations that are none or below 1
     """
     check_image(scores, image)
     if iterations < 0:
@@ -59,14 +70,14 @@ def pamr(
 
 
 def neighbour_weights(image: Tensor, dilations: Sequence[int]) -> Tensor:
-    """a: [B, 8 * len(dilations), H, W], which sums to 1 over the neighbours."""
-    around, itself = list(_neighbours(image, dilations)), len(dilations)
-    values = len(around) + itself
-    mean = (sum(around) + itself * image) / values
-    squares = itself * (image - mean).square()
+    """The weights a: [B, 8 * len(dilations), H, W], which sum to 1 over the neighbours."""
+    around, centre_count = list(_neighbours(image, dilations)), len(dilations)
+    values = len(around) + centre_count
+    mean = (sum(around) + centre_count * image) / values
+    squares = centre_count * (image - mean).square()
     for neighbour in around:
         squares += (neighbour - mean).square()
-    deviation = _DEVIATIONS * (squares / (values - 1)).sqrt() + 1e-8
+    deviation = _DEVIATION_FACTOR * (squares / (values - 1)).sqrt() + 1e-8
     closeness = [-((neighbour - image).abs() / deviation).mean(dim=1) for neighbour in around]
     return torch.stack(closeness, dim=1).softmax(dim=1)
 
@@ -76,5 +87,5 @@ def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
     height, width = maps.shape[-2:]
     for d in dilations:
         framed = pad(maps, (d, d, d, d), mode="replicate")
-        for y, x in _RING:
+        for y, x in _NEIGHBOURS:
             yield framed[..., d + y * d : d + y * d + height, d + x * d : d + x * d + width]

@@ -1,4 +1,4 @@
-"""What every refinement asks of its scores and image."""
+"""Checks of the scores and images that refinement functions take."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def check_scores(scores: Tensor) -> None:
         raise UserError(f"class scores of shape {tuple(scores.shape)}, {scores.dtype}", allowed="float [B, K, h, w]")
 
 
-def check_shares(scores: Tensor) -> None:
-    """Raises UserError as `check_scores`, OutOfRange for a score that is nan, infinite or below 0."""
+def check_nonnegative(scores: Tensor) -> None:
+    """Raises UserError as `check_scores`, OutOfRange for a score that is NaN, infinite or below 0."""
     check_scores(scores)
     if not (scores.isfinite() & scores.ge(0)).all():
         raise OutOfRange(
             "class scores with a value that is negative or not finite",
-            allowed="shares, 0 or more",
+            allowed="probabilities, 0 or more",
             fix="take a softmax",
         )
 

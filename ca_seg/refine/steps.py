@@ -1,14 +1,16 @@
-"""Steps between maps and decision, by name and in order: each is off unless it is named.
+"""Refinement steps between class maps and mask, by name and in order. Without a named step, nothing is refined.
 
-maps [1, K, h, w] ──► absence ──► attention ──► pamr ──► decision
+maps [1, K, h, w] ──► absence ──► attention ──► pamr ──► mask
+
+To add a step, write its function in a file of its own and add an entry to STEPS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
+from torch import Tensor
 
 from ca_seg.backbones.readout import Readout
 from ca_seg.errors import UnknownName, UserError
@@ -20,22 +22,24 @@ from ca_seg.refine.guided_filter import guided_filter
 from ca_seg.refine.pamr import pamr
 from ca_seg.refine.superpixels import superpixel_vote
 
+MAX_NAMES = 20  # class names in an error message
+
 
 @dataclass
 class Refinement:
-    """Which steps, and their settings. The settings are to be fixed before a run that is reported.
+    """Which steps, and their settings. Fix them before a run whose figures are reported.
 
     Args:
         steps: any of absence, attention, guided-filter, pamr, superpixels, background, in the order of running
-        absence_relative: a class stays when its best score reaches this share of the strongest class's best
+        absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
-        attention_power: how often
+        attention_power: how often the maps are spread
         pamr_iterations: steps of pixel-adaptive refinement
         guided_radius: cells of the score grid
         guided_epsilon: variance of colour that counts as flat
         superpixel_segments: superpixels of an image
-        background: the class that unsure pixels become
-        background_threshold: below this share a pixel is unsure
+        background: the class that pixels with low foreground probabilities become
+        background_threshold: the lowest foreground probability that is not background
     """
 
     steps: list[str] = field(default_factory=list)
@@ -49,59 +53,111 @@ class Refinement:
     background: str | None = None
     background_threshold: float = 0.5
 
+    @property
+    def needs_queries(self) -> bool:
+        """Whether a step needs a recording that keeps the queries of the attention."""
+        return any(name in STEPS and STEPS[name].needs_queries for name in self.steps)
 
-def refine_by(settings: Refinement, classes: tuple[str, ...]) -> Refine | None:
-    """The steps as one function, or None for no step. Raises UnknownName, UserError.
+    @property
+    def full_size(self) -> bool:
+        """Whether a step looks at the image in its original size, and gives maps of that size."""
+        return any(name in STEPS and STEPS[name].full_size for name in self.steps)
 
-    The background threshold works where the background class is among those offered.
+
+@dataclass(frozen=True)
+class StepInput:
+    """What a step may use of one image."""
+
+    maps: Tensor  # [1, K, h, w]
+    image: Tensor  # [1, 3, H, W] in 0..1
+    prediction: Prediction
+    settings: Refinement
+    classes: Sequence[str]  # all classes of the dataset
+
+
+@dataclass(frozen=True)
+class Step:
+    """The maps [1, K, h, w] that a step gives, and what it needs."""
+
+    apply: Callable[[StepInput], Tensor]
+    full_size: bool = False  # it looks at the image, and gives maps in the image's size
+    needs_queries: bool = False  # it needs the queries of the recorded attention
+
+
+def _absence(step: StepInput) -> Tensor:
+    return without_absent(step.maps, present_classes(step.maps, relative=step.settings.absence_relative))
+
+
+def _attention(step: StepInput) -> Tensor:
+    if not isinstance(step.prediction, Readout) or step.prediction.recording.streams[0].query is None:
+        raise UserError("refinement by attention needs a recording with queries", allowed="a backbone of the zoo")
+    layer = step.settings.attention_layer
+    stream = step.prediction.recording.streams[-1 if layer is None else layer]
+    assert stream.query is not None
+    return propagate(step.maps, stream.query[:1].float(), stream.key[:1].float(), power=step.settings.attention_power)
+
+
+def _guided_filter(step: StepInput) -> Tensor:
+    settings = step.settings
+    return guided_filter(step.maps, step.image, radius=settings.guided_radius, epsilon=settings.guided_epsilon)
+
+
+def _background(step: StepInput) -> Tensor:
+    if step.maps.shape[1] != len(step.classes):  # oracle presence: only the classes of the image are offered
+        return step.maps
+    index = list(step.classes).index(str(step.settings.background))
+    return background_by_threshold(step.maps, index, step.settings.background_threshold)
+
+
+STEPS = {
+    "absence": Step(_absence),
+    "attention": Step(_attention, needs_queries=True),
+    "guided-filter": Step(_guided_filter, full_size=True),
+    "pamr": Step(lambda x: pamr(x.maps, x.image, iterations=x.settings.pamr_iterations), full_size=True),
+    "superpixels": Step(
+        lambda x: superpixel_vote(x.maps, x.image, segments=x.settings.superpixel_segments), full_size=True
+    ),
+    "background": Step(_background),
+}
+
+
+def list_refinements() -> list[str]:
+    """The names of all refinement steps.
+
+    Example:
+        >>> list_refinements()
+        ['absence', 'attention', 'guided-filter', 'pamr', 'superpixels', 'background']
     """
-    made = [_step(name, settings, classes) for name in settings.steps]
-    if not made:
+    return list(STEPS)
+
+
+def refinement(settings: Refinement, classes: Sequence[str]) -> Refine | None:
+    """The steps of the settings as one function.
+
+    Args:
+        settings: which steps
+        classes: all classes of the dataset; the background step works only where all of them are offered
+
+    Returns:
+        A function of maps, image and prediction that gives better maps; None without a step.
+
+    Raises:
+        UnknownName: for a step that does not exist
+        UserError: for a background that is not one of the classes
+    """
+    for name in settings.steps:
+        if name not in STEPS:
+            raise UnknownName("refinement", name, STEPS)
+        if name == "background" and settings.background not in classes:
+            raise UserError(
+                f"the background {settings.background!r} is not a class", allowed=", ".join(classes[:MAX_NAMES])
+            )
+    if not settings.steps:
         return None
 
-    def refine(maps: torch.Tensor, image: torch.Tensor, prediction: Prediction) -> torch.Tensor:
-        for step in made:
-            maps = step(maps, image, prediction)
+    def refine(maps: Tensor, image: Tensor, prediction: Prediction) -> Tensor:
+        for name in settings.steps:
+            maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes))
         return maps
 
     return refine
-
-
-def sees_pixels(settings: Refinement) -> bool:
-    """Whether a step looks at the image in its own size, and gives maps of that size."""
-    return any(name in ("guided-filter", "pamr", "superpixels") for name in settings.steps)
-
-
-def _step(name: str, own: Refinement, classes: tuple[str, ...]) -> Refine:
-    steps: dict[str, Callable[..., torch.Tensor]] = {
-        "absence": lambda maps, image, prediction: without_absent(
-            maps, present_classes(maps, relative=own.absence_relative)
-        ),
-        "attention": lambda maps, image, prediction: _by_attention(maps, prediction, own),
-        "guided-filter": lambda maps, image, prediction: guided_filter(
-            maps, image, radius=own.guided_radius, epsilon=own.guided_epsilon
-        ),
-        "pamr": lambda maps, image, prediction: pamr(maps, image, iterations=own.pamr_iterations),
-        "superpixels": lambda maps, image, prediction: superpixel_vote(maps, image, segments=own.superpixel_segments),
-        "background": lambda maps, image, prediction: _background(maps, own, classes),
-    }
-    if name not in steps:
-        raise UnknownName("refinement", name, steps)
-    if name == "background" and (own.background is None or own.background not in classes):
-        raise UserError(f"the background {own.background!r} is no class", allowed=", ".join(classes[:20]))
-    return steps[name]
-
-
-def _by_attention(maps: torch.Tensor, prediction: Prediction, own: Refinement) -> torch.Tensor:
-    if not isinstance(prediction, Readout) or prediction.recording.streams[0].query is None:
-        raise UserError("refinement by attention needs a recording with queries", allowed="a backbone of the zoo")
-    stream = prediction.recording.streams[-1 if own.attention_layer is None else own.attention_layer]
-    assert stream.query is not None
-    return propagate(maps, stream.query[:1].float(), stream.key[:1].float(), power=own.attention_power)
-
-
-def _background(maps: torch.Tensor, own: Refinement, classes: tuple[str, ...]) -> torch.Tensor:
-    index = classes.index(str(own.background))
-    if maps.shape[1] != len(classes):  # oracle-presence: the classes that are there were offered, and are known
-        return maps
-    return background_by_threshold(maps, index, own.background_threshold)

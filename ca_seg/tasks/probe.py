@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.features.frozen_module import Frozen
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
@@ -22,7 +23,7 @@ from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.vocabulary import IGNORE_INDEX
 
 
-class Probe(pl.LightningModule):
+class Probe(Frozen[FeatureSource], pl.LightningModule):
     """Only the head has parameters, and only the head (and its average) is in `state_dict()`.
 
     AdamW; the learning rate rises over `warmup_steps`, then falls to zero along a cosine (DINOv2's protocol). With
@@ -42,10 +43,9 @@ class Probe(pl.LightningModule):
         ema: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(source)
         if ema is not None and not 0 < ema < 1:
             raise OutOfRange(f"an average of the weights with decay {ema}", allowed="above 0, below 1, or none")
-        self._frozen = (source,)  # a tuple, so that it is no submodule
         self.trained = trained
         self.averaged = None
         if ema is not None:
@@ -57,16 +57,9 @@ class Probe(pl.LightningModule):
         self.skipped: dict[str, str] = {}  # why, by path
 
     @property
-    def source(self) -> FeatureSource:
-        return self._frozen[0]
-
-    @property
     def result(self) -> TrainedHead:
         """What training gives: the average of the weights where one is kept."""
         return self.trained if self.averaged is None else self.averaged.module
-
-    def setup(self, stage: str) -> None:
-        self.source.to(self.device)
 
     def features(self, batch: dict[str, Any]) -> torch.Tensor:
         """[B, channels, h, w]: from the batch where it carries them, else computed."""

@@ -1,4 +1,4 @@
-"""Masks as files that every tool reads: 8-bit palette PNG."""
+"""Masks as palette PNG files, which every tool reads."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import numpy as np
 from PIL import Image
 
 from ca_seg.atomic import atomic_write
-from ca_seg.visual.palette import palette_bytes
+from ca_seg.visual.palette import png_palette
 
 
 def write_mask(path: Path, mask: np.ndarray, to_ids: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Write class indices [H, W] as ids. The file is whole or not there: it is written beside and then renamed.
+    """Write a mask atomically.
 
-    uint16 ids are written as a 16-bit gray PNG, for a palette has 256 entries. Raises UserError naming the path when it
-    cannot be written.
+    Args:
+        path: of the PNG file; its folder is created
+        mask: class indices [H, W]
+        to_ids: turns class indices into the ids of the file: uint8 for a palette PNG, in which id 0 is black and id n
+            has the colour of class n - 1, or uint16 for a 16-bit gray PNG
+
+    Raises:
+        UserError: naming the path, when it cannot be written
     """
     ids = to_ids(mask)
     image = Image.fromarray(ids)
     if ids.dtype == np.uint8:
         image = Image.fromarray(ids, mode="P")
-        image.putpalette(palette_bytes(shift=1))
+        image.putpalette(png_palette(shift=1))
     with atomic_write(path) as part:
         image.save(part, format="PNG")

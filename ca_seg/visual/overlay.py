@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ca_seg.visual.drawing import cut, font, resized, shown_size
+from ca_seg.visual.drawing import font, resized, shortened, shown_size
 from ca_seg.visual.palette import colour
+from ca_seg.vocabulary import IGNORE_INDEX
 
-NONE = 255
-ROWS = 12  # rows of a legend that are shown however low the image is
+MIN_LEGEND_ROWS = 12  # rows that fit, however low the image is
+LegendRow = tuple[tuple[int, int, int], str, str]  # colour, name, fraction of the image as text
 
 
 def overlay(
@@ -22,17 +23,35 @@ def overlay(
     alpha: float = 0.55,
     legend: bool = True,
     colours: Sequence[int] | None = None,
+    asked: Collection[int] = (),
+    rgb: Sequence[tuple[int, int, int]] | None = None,
 ) -> Image.Image:
-    """`image` uint8 [H, W, 3] under `mask` [H, W] of class indices (255: no class), outlines between classes.
+    """An image with its mask laid over it, white outlines between classes, and a legend.
 
-    The legend names the classes that are there, largest first, with their share of the image. `colours` gives each
-    class its place in the palette (default: its index), so that a class looks alike in several images.
+    Small images are enlarged, huge ones reduced.
+
+    Args:
+        image: uint8 [H, W, 3]
+        mask: integers [H, W], class indices, or IGNORE_INDEX (255) where nothing is painted
+        names: of the K classes
+        alpha: weight of the class colour, 0..1
+        legend: the classes of the mask, largest first, with their fraction of the image
+        colours: the number of each class in the palette, so that a class has one colour in several images; None: its index
+        asked: classes that are in the legend even if they have no pixel ("0 %")
+        rgb: the colour of each class, 0..255; None: those of the palette
+
+    Returns:
+        The overlay, in RGB.
+
+    Example:
+        >>> overlay(np.asarray(photo), mask, ["cat", "grass"]).save("overlay.png")
     """
     height, width = shown_size(*mask.shape)
     enlarged = np.asarray(resized(image, height, width), np.float32)
     large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-    table = np.array([colour(i if colours is None else colours[i]) for i in range(len(names))], np.float32)
-    inside = large != NONE
+    palette = rgb or [colour(i if colours is None else colours[i]) for i in range(len(names))]
+    table = np.array(palette, np.float32)
+    inside = large != IGNORE_INDEX
     painted = enlarged.copy()
     painted[inside] = (1 - alpha) * enlarged[inside] + alpha * table[large[inside]]
     edges = np.zeros_like(inside)
@@ -42,28 +61,30 @@ def overlay(
     result = Image.fromarray(painted.astype(np.uint8))
     if not legend:
         return result
-    counts = np.bincount(mask[mask != NONE].astype(np.int64), minlength=len(names))
-    rows = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
-    return _beside(
-        result, [(tuple(table[i].astype(int).tolist()), names[i], _percent(counts[i] / mask.size)) for i in rows]
-    )
+    counts = np.bincount(mask[mask != IGNORE_INDEX].astype(np.int64), minlength=len(names))
+    rows: list[LegendRow] = []
+    for index in np.argsort(-counts, kind="stable").tolist():
+        if counts[index] or index in asked:
+            red, green, blue = table[index].astype(int).tolist()
+            rows.append(((red, green, blue), names[index], _percent(counts[index] / mask.size)))
+    return _with_legend(result, rows)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "< 1 %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %" if fraction >= 0.005 or fraction == 0 else "< 1 %"
 
 
-def _beside(image: Image.Image, rows: Sequence[tuple[tuple[int, int, int], str, str]]) -> Image.Image:
-    """The image and right of it colour, name and share of each row. A low image gets room below it for the rows."""
+def _with_legend(image: Image.Image, rows: Sequence[LegendRow]) -> Image.Image:
+    """The image with the rows on its right. A low image is extended downwards for the rows."""
     size = max(14, min(image.height, 2 * image.width) // 26)
     line, letters = round(1.7 * size), font(size)
-    room = max(ROWS, image.height // line - 1)
-    shown, over = rows[:room], len(rows) - room
-    if over > 0:
-        shown, over = rows[: room - 1], over + 1
-    widest = max(image.width // 2, 16 * size)
-    texts = [f"{cut(name, widest, letters)}  {share}" for _, name, share in shown]
-    texts += [f"and {over} more"] if over > 0 else []
+    capacity = max(MIN_LEGEND_ROWS, image.height // line - 1)
+    shown, rest = rows[:capacity], len(rows) - capacity
+    if rest > 0:
+        shown, rest = rows[: capacity - 1], rest + 1
+    max_name = max(image.width // 2, 16 * size)
+    texts = [f"{shortened(name, max_name, letters)}  {fraction}" for _, name, fraction in shown]
+    texts += [f"and {rest} more"] if rest > 0 else []
     wide = round(max([letters.getlength(text) for text in texts], default=0)) + 3 * size
     canvas = Image.new("RGB", (image.width + wide, max(image.height, (len(texts) + 1) * line)), "white")
     canvas.paste(image)

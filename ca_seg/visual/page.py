@@ -1,4 +1,4 @@
-"""One static HTML file with everything in it: opens offline, needs no server and no script from elsewhere."""
+"""A report as one HTML file that opens offline: images and scripts are inside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ NUMBER = re.compile(r"[-+]?[0-9][0-9., ]*(e[-+]?[0-9]+)?( ?%)?|-|nan|not measure
 
 
 def write_page(path: Path, report: PageReport) -> None:
-    """Write `report` to `path`, whole or not at all. Class names and paths are escaped."""
+    """Write a report atomically. Class names and paths are escaped.
+
+    Raises:
+        UserError: when the file cannot be written
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
     environment.filters["text_columns"] = text_columns
@@ -29,15 +33,14 @@ def write_page(path: Path, report: PageReport) -> None:
 
 
 def text_columns(table: ReportTable) -> list[bool]:
-    """Which columns are words (set to the left, sorted by letters): the row's name, and those with a cell that is no
-    number."""
+    """Which columns are text (aligned left, sorted alphabetically): the row's name, and those with other than numbers."""
     return [
         column == 0 or not all(NUMBER.fullmatch(row[column]) for row in table.rows) for column in range(len(table.head))
     ]
 
 
 def data_uri(image: Image) -> str:
-    """The image as a WebP inside the page."""
+    """The image as WebP, for an address inside the page."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=86)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,12 @@
-"""Colours of classes: twelve picked to differ also for colour-blind eyes, then as many as are wanted."""
+"""Colours of classes on screen: overlays, pages, videos and the masks of predictions.
+
+The first twelve are chosen to differ also for colour-blind readers; the others are as far apart as possible, for any
+number of classes. Label files have other colours, those of PASCAL VOC (`labelling/formats/voc_colours.py`), because
+label viewers know them and because label files must not change.
+
+The conversion to CIE Lab is written out here because scikit-image is not a dependency of the core package, and its white
+point differs in the fifth digit, which would change some of the colours.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +14,46 @@ from functools import cache
 
 import numpy as np
 
-PICKED = (
+CHOSEN = (
     (0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (204, 121, 167), (86, 180, 233),
     (240, 228, 66), (120, 94, 240), (102, 51, 0), (220, 38, 127), (17, 119, 51), (190, 190, 200),
 )  # fmt: skip
-COUNT = 512  # colours before they come again
-TO_XYZ = np.array(((0.412456, 0.357576, 0.180438), (0.212673, 0.715152, 0.072175), (0.019334, 0.119192, 0.950304)))
-WHITE = np.array([0.95047, 1.0, 1.08883])
+COUNT = 512  # colours before they repeat
+RGB_TO_XYZ = np.array(((0.412456, 0.357576, 0.180438), (0.212673, 0.715152, 0.072175), (0.019334, 0.119192, 0.950304)))
+WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """The colour of class `index`, 0, 1, 2 ... (red, green, blue, 0..255)."""
+    """The colour of a class, as red, green and blue, 0..255.
+
+    Args:
+        index: of the class, 0 or more; colours repeat after 512
+    """
     return _colours()[index % COUNT]
 
 
-def palette_bytes(shift: int = 0) -> bytes:
-    """A palette of 256 colours for a PNG: entry `shift` is class 0, and the entries before it are black."""
+def png_palette(shift: int = 0) -> bytes:
+    """256 colours for a palette PNG.
+
+    Args:
+        shift: the entry of class 0; the entries before it are black
+    """
     colours = [(0, 0, 0)] * shift + [colour(i) for i in range(256 - shift)]
     return bytes(value for rgb in colours for value in rgb)
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:
-    """sRGB 0..255 [N, 3] as CIE 1976 L*a*b* (D65), in which a distance below about 10 is hard to see in small areas."""
-    share = np.asarray(rgb, float) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ TO_XYZ.T / WHITE
+    """CIE 1976 L*a*b* (D65) of sRGB colours. A distance below about 10 is hard to see in small areas.
+
+    Args:
+        rgb: [N, 3], 0..255
+
+    Returns:
+        float64 [N, 3]
+    """
+    values = np.asarray(rgb, float) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ RGB_TO_XYZ.T / WHITE
     root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = root.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
@@ -38,18 +61,19 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 @cache
 def _colours() -> tuple[tuple[int, int, int], ...]:
-    """After the picked ones always the colour farthest from all so far, from black (void) and from white (outlines)."""
+    """The chosen colours, then always the one farthest from all so far, from black (void) and white (outlines)."""
     levels = range(0, 256, 15)
     grid = np.array([(r, g, b) for r in levels for g in levels for b in levels])
-    places = lab(grid)
-    lightness, chroma = places[:, 0], np.hypot(places[:, 1], places[:, 2])
-    readable = (lightness > 25) & (lightness < 92) & (chroma > 25)  # a gray would not show that it lies over an image
-    grid, places = grid[readable], places[readable]
-    taken = lab(np.array([*PICKED, (0, 0, 0), (255, 255, 255)]))
-    nearest = np.min([np.linalg.norm(places - place, axis=1) for place in taken], axis=0)
-    colours = list(PICKED)
+    points = lab(grid)
+    lightness, chroma = points[:, 0], np.hypot(points[:, 1], points[:, 2])
+    readable = (lightness > 25) & (lightness < 92) & (chroma > 25)  # gray would not show over an image
+    grid, points = grid[readable], points[readable]
+    used = lab(np.array([*CHOSEN, (0, 0, 0), (255, 255, 255)]))
+    nearest = np.min([np.linalg.norm(points - point, axis=1) for point in used], axis=0)
+    colours: list[tuple[int, int, int]] = list(CHOSEN)
     while len(colours) < COUNT:
         best = int(nearest.argmax())
-        colours.append(tuple(grid[best].tolist()))
-        nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=1))
+        red, green, blue = grid[best].tolist()
+        colours.append((red, green, blue))
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[best], axis=1))
     return tuple(colours)

@@ -1,4 +1,4 @@
-"""What a page shows, as plain values; `page.py` turns it into one HTML file."""
+"""The content of a page as plain values; `page.py` turns it into one HTML file."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class PageReport:
+    """A page: title, tables, galleries, and the facts of the run."""
+
     title: str
     lead: str
     facts: tuple[tuple[str, str], ...]

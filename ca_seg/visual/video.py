@@ -1,12 +1,12 @@
-"""Clips with their classes laid over them, as MP4 files, and masks as one PNG a frame.
+"""Videos with their classes laid over them, as MP4 files.
 
-PyAV writes the video and not a separate ffmpeg program behind a pipe: when the disk is full PyAV raises an error, where
-the pipe ends quietly with a file that is cut short.
+PyAV writes the video, not an ffmpeg process behind a pipe: when the disk is full, PyAV raises an error, while the pipe
+would silently leave a truncated file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
@@ -18,11 +18,11 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, OutOfRange, UserError
-from ca_seg.visual.mask_png import write_mask
-from ca_seg.visual.overlay import NONE, overlay
+from ca_seg.visual.overlay import overlay
+from ca_seg.vocabulary import IGNORE_INDEX
 
-SLOWEST, FASTEST = 0.1, 240.0  # frames a second
-FINEST = 1001  # 30000 / 1001 and the like stay exact
+MIN_FPS, MAX_FPS = 0.1, 240.0
+MAX_DENOMINATOR = 1001  # rates such as 30000 / 1001 stay exact
 CODING = {"crf": "18", "preset": "medium", "movflags": "faststart"}  # close to the original; plays while it loads
 
 
@@ -34,27 +34,35 @@ def write_overlay_video(
     fps: float = 24.0,
     opacity: float = 0.55,
 ) -> int:
-    """Write `frames`, uint8 [H, W, 3] each, under `masks`, [H, W] each, as a video; gives the number of frames.
-
-    A mask holds class indices 0..K-1, or 255 for no class (not painted). Class k has the colour `palette[k]` of
-    `ca_seg.visual.palette`, so that it looks alike in several videos: `range(K)` for its own. `opacity` is the share of
-    the colour in a painted pixel, 0..1. Frames are taken one at a time and memory does
-    not grow with the clip (the encoder holds back some 50 frames).
+    """Write the frames of a video with their masks laid over them.
 
     The video is H.264, yuv420p, BT.709, without sound: it plays in every browser. It has the size in which `overlay`
-    shows an image (small ones are enlarged, huge ones made smaller). H.264 needs even numbers, so an odd height or
-    width gets one more row below or column to the right, a copy of the last: nothing is cut off.
+    shows an image (small ones are enlarged, huge ones reduced). H.264 needs even numbers, so an odd height or width
+    gets one more row below or column on the right, a copy of the last one. The file is written atomically.
 
-    The file is whole or not there. Raises UserError for a path that cannot be written or is not .mp4, for no frames,
-    and for more frames than masks or the reverse; OutOfRange for `fps` outside 0.1 to 240 or `opacity` outside 0..1;
-    BadMask for a frame or mask of another size than the first, and for a class beyond `palette`.
+    Args:
+        path: ends in .mp4
+        frames: uint8 [H, W, 3] each, all of one size; taken one at a time, so that memory does not grow with the video
+        masks: [H, W] each, class indices 0..K-1, or IGNORE_INDEX (255) where nothing is painted
+        palette: for each of the K classes its number in `ca_seg.visual.palette`
+        fps: frames per second, 0.1 to 240
+        opacity: weight of the class colour, 0..1
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: for a path that cannot be written or does not end in .mp4, for no frames, and for more frames than
+            masks or the reverse
+        OutOfRange: for `fps` or `opacity` outside its range
+        BadMask: for a frame or mask of another size than the first, and for a class beyond `palette`
     """
     if path.suffix.lower() != ".mp4":
         raise UserError(f"a video named {path.name}", allowed="names that end in .mp4")
-    if not SLOWEST <= fps <= FASTEST:
-        raise OutOfRange(f"{fps} frames a second", allowed=f"{SLOWEST} to {FASTEST}")
-    if len(palette) > NONE:
-        raise OutOfRange(f"a palette of {len(palette)} classes", allowed=f"up to {NONE}, for {NONE} is no class")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise OutOfRange(f"{fps} frames a second", allowed=f"{MIN_FPS} to {MAX_FPS}")
+    if len(palette) > IGNORE_INDEX:
+        raise OutOfRange(f"a palette of {len(palette)} classes", allowed=f"up to {IGNORE_INDEX}, which is no class")
     if not 0 <= opacity <= 1:
         raise OutOfRange(f"an opacity of {opacity}", allowed="0 to 1")
     painted = _painted(path, frames, masks, palette, opacity)
@@ -62,30 +70,7 @@ def write_overlay_video(
         first = next(painted, None)
         if first is None:
             raise UserError(f"{path.name} would have no frames", allowed="one or more")
-        return _encode(part, first, painted, Fraction(fps).limit_denominator(FINEST))
-
-
-def write_mask_frames(
-    folder: Path, names: Sequence[str], masks: Iterable[np.ndarray], to_ids: Callable[[np.ndarray], np.ndarray]
-) -> int:
-    """Write each of `masks`, [H, W], to `folder`/NAME.png, where `names` are those of the frames ("00000", ...).
-
-    Gives the number of files. `to_ids` makes the numbers in the file out of those in the mask, as in `write_mask`; id 0
-    is black, id n has the colour of class n - 1. Each file is whole or not there; after an error the earlier ones stay.
-    Raises UserError for a path that cannot be written, a name that is no plain file name or stands twice, and for
-    more names than masks or the reverse.
-    """
-    for name in names:
-        if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
-            raise UserError(f"a frame named {name!r}", allowed="names without a folder")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two frames named {twice!r}", fix="give each its own name")
-    for number, (name, mask) in enumerate(zip_longest(names, masks)):
-        if name is None or mask is None:
-            raise _uneven(folder, number, "names" if name is None else "masks")
-        write_mask(folder / f"{name}.png", mask, to_ids)
-    return len(names)
+        return _encode(part, first, painted, Fraction(fps).limit_denominator(MAX_DENOMINATOR))
 
 
 def _painted(
@@ -104,9 +89,11 @@ def _painted(
                 raise BadMask(f"{what} {number} is of size {shape}, frame 0 of {size}", allowed="one size")
         if mask.dtype.kind not in "iu":
             raise BadMask(f"mask {number} is {mask.dtype}", allowed="integers: class indices")
-        wrong = mask[((mask < 0) | (mask >= len(palette))) & (mask != NONE)]
+        wrong = mask[((mask < 0) | (mask >= len(palette))) & (mask != IGNORE_INDEX)]
         if wrong.size:
-            raise BadMask(f"mask {number} has class {wrong[0]}", allowed=f"0 to {len(palette) - 1}, {NONE} (none)")
+            raise BadMask(
+                f"mask {number} has class {wrong[0]}", allowed=f"0 to {len(palette) - 1}, {IGNORE_INDEX} (none)"
+            )
         image = np.asarray(overlay(frame, mask, names, alpha=opacity, legend=False, colours=palette))
         height, width = image.shape[:2]
         yield np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -13,7 +13,7 @@ from ca_seg import load_backbone
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.heads.trained import load_head
-from ca_seg.labelling.formats.palette import palette_bytes
+from ca_seg.labelling.formats.voc_colours import voc_palette
 
 HEAD = "checkpoints/heads/mini-scenes-upsampling"
 SIDE = 192
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, nargs="+", default=[3, 11, 27, 46])
     args = parser.parse_args()
     dataset, backbone, head = open_dataset("scenes", None, "val"), load_backbone("mini"), load_head(HEAD)
-    colours = np.frombuffer(palette_bytes(len(dataset.class_list)), np.uint8).reshape(-1, 3)
+    colours = np.frombuffer(voc_palette(len(dataset.class_list)), np.uint8).reshape(-1, 3)
     rows = []
     for index in args.scenes:
         sample = dataset[index]

@@ -19,7 +19,7 @@ pytest.importorskip("detectron2", reason=WHY)
 from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
 
-from ca_seg.adapters.detectron2.backbone import FrozenBackbone, laid_over
+from ca_seg.adapters.detectron2.backbone import FrozenBackbone, at_cells
 from ca_seg.adapters.normalised import Normalised
 
 SCENES = sorted((resource_path("datasets", "scenes") / "images").iterdir())[:2]
@@ -104,14 +104,14 @@ def test_a_images_features_do_not_depend_on_its_batch(mini, sizes, order):
     ):
         expected = naive(mini, file)  # tokens of the short side scaled to the card's 128 pixels
         assert expected.shape[2:] == tokens
-        laid = laid_over(expected, *size, 8)[0]
+        laid = at_cells(expected, *size, 8)[0]
         torch.testing.assert_close(own[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
 
 
-def test_tokens_are_laid_over_the_image():
+def test_tokens_are_at_cells_the_image():
     features = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     height, width, stride = 37, 61, 8
-    found = laid_over(features, height, width, stride)
+    found = at_cells(features, height, width, stride)
     assert found.shape == (2, 3, 5, 8)
     for row in range(5):
         for column in range(8):
@@ -122,7 +122,7 @@ def test_tokens_are_laid_over_the_image():
             above = features[:, :, top, left] * (1 - x + left) + features[:, :, top, right] * (x - left)
             below = features[:, :, low, left] * (1 - x + left) + features[:, :, low, right] * (x - left)
             torch.testing.assert_close(found[:, :, row, column], above * (1 - y + top) + below * (y - top))
-    assert laid_over(features, 40, 56, 8) is features
+    assert at_cells(features, 40, 56, 8) is features
 
 
 def test_projected_features_of_words(mini):
@@ -152,13 +152,13 @@ def test_it_is_frozen_and_in_no_checkpoint():
     assert not plain.backbone.state_dict()
 
 
-def test_it_follows_its_model_to_a_device_and_keeps_its_types():
+def test_it_keeps_its_types_and_its_weights():
     net = build_model(small_config(pyramid=False)).backbone
     dit = net.source.backbone
     net.to(torch.float64)
     assert dit.dtype == torch.float32
     net.to("meta")
-    assert dit.device.type == "meta"
+    assert dit.device.type == "cpu"
 
 
 def test_features_are_the_same_every_time_also_under_autocast():
@@ -209,18 +209,18 @@ def test_a_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
 @pytest.mark.parametrize(
     ("change", "kind", "says"),
     [
-        (["MODEL.CA_SEG.BACKBONE", "minni"], UnknownName, "unknown backbone 'minni'.*'mini'"),
-        (["MODEL.CA_SEG.PARTS", ["output"]], UnknownName, "part of features 'output'"),
-        (["MODEL.CA_SEG.PARTS", ["maps"]], UserError, "'maps' need words"),
+        (["MODEL.CA_SEG.BACKBONE", "minni"], UnknownName, "'minni'.*'mini'"),
+        (["MODEL.CA_SEG.PARTS", ["output"]], UnknownName, "'output'"),
+        (["MODEL.CA_SEG.PARTS", ["maps"]], UserError, "'maps'"),
         (["MODEL.CA_SEG.CONCEPTS", ["cat", "xqzzw"]], UserError, "xqzzw"),
-        (["MODEL.CA_SEG.NORMALISE", "layer"], UnknownName, "normalisation 'layer'"),
-        (["MODEL.CA_SEG.LAYERS", [9]], OutOfRange, r"layers \[9\] of mini.*0 to 5"),
+        (["MODEL.CA_SEG.NORMALISE", "layer"], UnknownName, "'layer'"),
+        (["MODEL.CA_SEG.LAYERS", [9]], OutOfRange, r"\[9\].*0 to 5"),
         (["MODEL.CA_SEG.LAYERS", ["2"]], OutOfRange, r"LAYERS \['2'\]"),
-        (["MODEL.CA_SEG.TIMESTEPS", [1.5]], OutOfRange, "timestep 1.5"),
-        (["MODEL.CA_SEG.STRIDE", 4], OutOfRange, "stride 4.*8, 16"),
-        (["MODEL.CA_SEG.STRIDE", -8], OutOfRange, "stride of -8"),
-        (["INPUT.FORMAT", "L"], UnknownName, "order of channels 'L'"),
-        (["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]], OutOfRange, "means"),
+        (["MODEL.CA_SEG.TIMESTEPS", [1.5]], OutOfRange, r"1\.5"),
+        (["MODEL.CA_SEG.STRIDE", 4], OutOfRange, "4.*8, 16"),
+        (["MODEL.CA_SEG.STRIDE", -8], OutOfRange, "-8"),
+        (["INPUT.FORMAT", "L"], UnknownName, "'L'"),
+        (["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]], OutOfRange, r"\[0\.0, 0\.0, 0\.0\]"),
     ],
 )
 def test_wrong_keys_are_named(change, kind, says):
@@ -228,6 +228,18 @@ def test_wrong_keys_are_named(change, kind, says):
     cfg.merge_from_list(change)
     with pytest.raises(kind, match=says):
         build_model(cfg)
+
+
+def test_the_former_key_of_noise_samples_is_read():
+    cfg = small_config(pyramid=False)
+    cfg.MODEL.CA_SEG.NOISE_SAMPLES = 2
+    assert build_model(cfg).backbone.source.readout.noise_samples == 2
+    cfg = small_config(pyramid=False)
+    cfg.merge_from_list(["MODEL.CA_SEG.SAMPLES", 3])
+    with pytest.warns(FutureWarning, match="NOISE_SAMPLES") as warned:
+        model = build_model(cfg)
+    assert model.backbone.source.readout.noise_samples == 3
+    assert len([one for one in warned if "NOISE_SAMPLES" in str(one.message)]) == 1
 
 
 def test_keys_are_typed_and_known():
@@ -243,6 +255,7 @@ def test_any_feature_source_serves():
 
     class Brightness:
         name, channels, maps, stride = "brightness", 1, 0, 2
+        device = torch.device("cpu")
 
         def __call__(self, images, seeds):
             return images.mean(dim=1, keepdim=True)[:, :, ::2, ::2]

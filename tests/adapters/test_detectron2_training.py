@@ -20,7 +20,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, SemSegEva
 from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
-from ca_seg.adapters.detectron2.config import register
+from ca_seg.adapters.detectron2 import register
 from recipes.detectron2.train import Trainer
 
 NAME = "few_scenes"

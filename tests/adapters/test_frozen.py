@@ -1,4 +1,4 @@
-"""The frozen side: what its maps are, for which families, and that it goes with its encoder from device to device."""
+"""The frozen side of SMP's encoders: what its maps are, and for which families."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from torch import nn
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.adapters.frozen import FollowsDevice, FrozenTokens
+from ca_seg.adapters.frozen import FrozenEncoderBase, encoder_features
 from ca_seg.adapters.smp import register
 from ca_seg.backbones.load import backbone_of
 from ca_seg.errors import UnknownName
@@ -34,6 +33,10 @@ def named():
         del smp.encoders.encoders[name]
 
 
+def maps_of(backbone, x, words=None, layers=None):
+    return FrozenEncoderBase(encoder_features(backbone, words)).layer_maps(x, layers)
+
+
 def images(height, width):
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
@@ -41,7 +44,7 @@ def images(height, width):
 def test_outputs_lie_where_their_tokens_lie_and_no_channel_is_larger_than_another(mini):
     x = images(128, 168)
     recording = mini.record(x, seed=0)
-    for layer, made in zip((0, 2), FrozenTokens(mini)(x, layers=[0, 2]), strict=True):
+    for layer, made in zip((0, 2), maps_of(mini, x, layers=[0, 2]), strict=True):
         output = recording.streams[layer].output  # [B, heads, N, head_dim]
         assert made.shape == (2, output.shape[1] * output.shape[3], 16, 21)
         for image, head, channel in ((0, 0, 0), (1, 2, 5), (1, 1, 63)):
@@ -54,25 +57,25 @@ def test_outputs_lie_where_their_tokens_lie_and_no_channel_is_larger_than_anothe
 
 def test_concepts_are_the_projected_features_of_the_words(mini):
     x = images(128, 128)
-    frozen = FrozenTokens(mini, WORDS)
     expected = mini.record(x, seed=0).ask(WORDS).projected(normalise="channel")
-    assert frozen.width == 3
-    torch.testing.assert_close(torch.cat(frozen(x), dim=1), expected)
+    assert encoder_features(mini, WORDS).layer_channels == 3
+    assert torch.equal(torch.cat(maps_of(mini, x, WORDS), dim=1), expected)
+    assert torch.equal(torch.cat(maps_of(mini, x, ["cat", "grass", "sky"]), dim=1), expected)
     with pytest.raises(UnknownName, match="xyzzy"):
-        FrozenTokens(mini, Vocabulary.from_names(["xyzzy"]))
+        encoder_features(mini, ["xyzzy"])
 
 
 def test_draws_are_averaged_and_features_do_not_depend_on_autocast(mini):
     several = copy.copy(mini)
     several.card = replace(mini.card, noise_samples=3)
     x = images(128, 128)
-    made = FrozenTokens(several)(x)[1]
+    made = maps_of(several, x)[1]
     output = mini.record(x, seed=0, noise_samples=3).streams[1].output.unflatten(0, (3, 2)).mean(dim=0)
     plain = output.transpose(2, 3).flatten(1, 2)
     balanced = (plain / plain.square().mean(dim=2, keepdim=True).sqrt()).unflatten(2, (16, 16))
     torch.testing.assert_close(made, balanced, atol=1e-5, rtol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(FrozenTokens(several)(x)[1], made)
+        assert torch.equal(maps_of(several, x)[1], made)
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -98,44 +101,14 @@ def test_a_registered_backbone_is_shared_and_a_named_one_is_not(mini, named):
     named("mine", backbone=mini, width=16)
     named("each", backbone="mini", width=16)
     one, two = (smp.encoders.get_encoder("mine") for _ in range(2))
-    assert one.frozen.backbone is two.frozen.backbone is mini
+    assert one.source.backbone is two.source.backbone is mini
     one, two = (smp.encoders.get_encoder("each") for _ in range(2))
-    assert one.frozen.backbone is not two.frozen.backbone
+    assert one.source.backbone is not two.source.backbone
     assert one.out_channels == [3, 16, 16, 16, 16, 16]
-
-
-class _Placed:
-    """Stands for a backbone on a device that this machine may not have: notes where it is sent."""
-
-    def __init__(self):
-        self.device, self.sent = torch.device("cuda:0"), []
-
-    def to(self, device):
-        self.device = device
-        self.sent.append(str(device))
-
-
-def test_a_backbone_moves_only_where_it_is_not_and_never_to_nowhere():
-    frozen = FrozenTokens(load_backbone("mini"))
-    frozen.backbone = _Placed()
-    for device in ("cuda:0", "cuda:1", "cuda:1", "meta", "cpu"):
-        frozen.follow(torch.device(device))
-    assert frozen.backbone.sent == ["cuda:1", "cpu"]  # on `meta` it would have lost its weights
-
-
-def test_the_frozen_side_is_told_of_each_move_of_any_module_around_it(mini, monkeypatch):
-    told = []
-    monkeypatch.setattr(FrozenTokens, "follow", lambda self, device: told.append(device.type))
-    around = nn.Sequential(nn.Conv2d(1, 1, 1), FollowsDevice(FrozenTokens(mini, WORDS)))
-    around.double().to("cpu", torch.bfloat16).share_memory()
-    assert told == ["cpu"] * 3
-    around.to("meta")
-    around.to_empty(device="cpu")
-    assert told[3:] == ["meta", "cpu"]
 
 
 def test_images_of_half_precision_give_features_of_half_precision(mini):
     encoder = smp.encoders.get_encoder("ca-mini").to(torch.bfloat16)
     made = encoder(images(128, 128).to(torch.bfloat16))
     assert {m.dtype for m in made} == {torch.bfloat16}
-    assert encoder.frozen.backbone.dtype == torch.float32
+    assert encoder.source.backbone.dtype == torch.float32

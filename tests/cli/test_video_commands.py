@@ -1,9 +1,8 @@
-"""Videos and DAVIS-like clips through the command line, with the shipped backbone; a video family on its own."""
+"""Videos and clips in the DAVIS layout with the shipped backbone, by command and from Python; a video family."""
 
 from __future__ import annotations
 
 import json
-import sys
 
 import av
 import numpy as np
@@ -18,6 +17,9 @@ from ca_seg.backbones.video_maps import clip_maps
 from ca_seg.cli.main import main
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.video.reader import video_frames
+from ca_seg.errors import UserError
+from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
+from ca_seg.predictors.settings import BackboneSettings
 from tests.tiny_pipelines import LENGTH, tiny_cogvideox
 
 FRAMES = 5
@@ -48,48 +50,100 @@ def clips(tmp_path_factory):
     return root, word
 
 
-def _run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["ca-seg", *map(str, arguments)])
-    return main()
+def _run(*arguments):
+    return main(list(map(str, arguments)))
 
 
-def test_clips_are_scored(clips, monkeypatch, tmp_path, capsys):
+def test_clips_are_scored(clips, tmp_path, capsys):
     root, word = clips
-    assert _run(monkeypatch, "video-eval", "--root", root, "--background", "grass", "sand", "--out", tmp_path) == 0
+    assert _run("video-eval", "--root", root, "--background", "grass", "sand", "--out", tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     region = results["clips"]["scene"]["words"][word]["j"]["mean"]
     assert results["metrics"]["j"]["mean"] == region > 0.3
     assert results["clips"]["scene"]["frames"] == FRAMES
-    assert "J&F" in capsys.readouterr().out
+    assert results["readout"]["layers"]
+    assert (results["method"], results["background"]) == ("mini", ["grass", "sand"])
+    printed = capsys.readouterr().out
+    assert "J&F" in printed
+    assert printed.splitlines()[-1] == str(tmp_path / "results.json")
 
 
-def test_a_video_gives_an_overlay_and_masks_of_its_frames(clips, monkeypatch, tmp_path):
+def test_clips_are_scored_from_python(clips):
+    root, _ = clips
+    settings = VideoEvaluationSettings(background=["grass", "sand"], frames="inner")
+    clips_done = []
+    results = evaluate_video(root, settings, backbone="mini", announce=clips_done.append)
+    assert results.metrics["j"]["mean"] > 0.3
+    assert [scores.name for scores in clips_done] == ["scene"]
+    with pytest.raises(UserError, match="root"):
+        evaluate_video(settings=settings)
+
+
+def test_a_video_gives_an_overlay_and_masks_of_its_frames(clips, tmp_path):
     root, word = clips
     frames = root / "JPEGImages/480p/scene"
-    assert _run(monkeypatch, "video", frames, "--concepts", word, "grass", "sand", "--fps", 8, "--out", tmp_path) == 0
-    with av.open(str(tmp_path / "overlay.mp4")) as video:
-        assert video.streams.video[0].average_rate == 8
-        assert sum(1 for _ in video.decode(video=0)) == FRAMES
+    assert _run("video", frames, "--concepts", word, "grass", "sand", "--fps", 8, "--out", tmp_path) == 0
+    with av.open(str(tmp_path / "overlay.mp4")) as video_file:
+        assert video_file.streams.video[0].average_rate == 8
+        assert sum(1 for _ in video_file.decode(video=0)) == FRAMES
     masks = sorted((tmp_path / "masks").glob("*.png"))
-    assert [m.name for m in masks] == [f"{i:05d}.png" for i in range(FRAMES)]
+    assert [mask.name for mask in masks] == [f"{i:05d}.png" for i in range(FRAMES)]
     first = np.asarray(Image.open(masks[0]))
     assert first.shape == (128, 128)
     assert set(np.unique(first)) <= {1, 2, 3}
     assert json.loads((tmp_path / "classes.json").read_text())["classes"]["1"] == word
-    again = tmp_path / "again"
-    assert _run(monkeypatch, "video", tmp_path / "overlay.mp4", "--concepts", word, "grass", "--out", again) == 0
-    assert len(list((again / "masks").glob("*.png"))) == FRAMES
+    result = video(tmp_path / "overlay.mp4", [word, "grass"], out=tmp_path / "again")
+    assert (result.frames, result.classes) == (FRAMES, (word, "grass"))
+    assert result.overlay.is_file()
+    assert len(list(result.masks.glob("*.png"))) == FRAMES
+
+
+def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
+    root, word = clips
+    frames = root / "JPEGImages/480p/scene"
+    options = ("--layers", 2, 3, "--timestep", 0.4, "--space", "cross-attention", "--seed", 5, "--template", "a {}")
+    assert _run("video", frames, "--concepts", word, "grass", *options, "--out", tmp_path / "command") == 0
+    model = BackboneSettings(layers=(2, 3), timesteps=(0.4,), space="cross-attention", template="a {}")
+    video(frames, [word, "grass"], VideoSettings(model=model, seed=5), backbone="mini", out=tmp_path / "function")
+    video(frames, [word, "grass"], VideoSettings(seed=6), out=tmp_path / "other")
+    masks = [
+        [(tmp_path / name / "masks" / f"{i:05d}.png").read_bytes() for i in range(FRAMES)]
+        for name in ("command", "function", "other")
+    ]
+    assert masks[0] == masks[1]
+    assert masks[0] != masks[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (("--concepts", "cat", "--fps", "0"), "fps 0"),
+        (("--concepts", "cat", "--fps", "-3"), "fps -3"),
+        (("--concepts", "cat", "--fps", "nan"), "nan"),
+        (("--concepts", "cat", "--window", "64"), "model.window"),
+        (("--concepts", "cat", "--scales", "1", "2"), "model.scales"),
+        (("--concepts", "cat,grass"), "cat,grass"),
+        (("second.mp4", "--concepts", "cat"), "2 videos"),
+        ((), "concept"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(clips, tmp_path, capsys, arguments, value):
+    root, _ = clips
+    assert _run("video", root / "JPEGImages/480p/scene", *arguments, "--out", tmp_path / "out") == 2
+    assert value in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video"])
-def test_what_is_no_video_is_named(monkeypatch, tmp_path, capsys, content):
+def test_what_is_no_video_is_named(tmp_path, capsys, content):
     file = tmp_path / "video.mp4"
     file.write_bytes(content)
-    assert _run(monkeypatch, "video", file, "--concepts", "cat", "--out", tmp_path / "out") == 2
+    assert _run("video", file, "--concepts", "cat", "--out", tmp_path / "out") == 2
     assert "video.mp4" in capsys.readouterr().err
-    assert _run(monkeypatch, "video", tmp_path / "no.mp4", "--concepts", "cat", "--out", tmp_path / "out") == 2
+    assert _run("video", tmp_path / "no.mp4", "--concepts", "cat", "--out", tmp_path / "out") == 2
     (tmp_path / "empty").mkdir()
-    assert _run(monkeypatch, "video", tmp_path / "empty", "--concepts", "cat", "--out", tmp_path / "out") == 2
+    assert _run("video", tmp_path / "empty", "--concepts", "cat", "--out", tmp_path / "out") == 2
+    assert _run("video", "--concepts", "cat", "--out", tmp_path / "out") == 2
 
 
 def test_video_frames_come_in_pieces(clips):

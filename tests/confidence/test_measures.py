@@ -1,125 +1,80 @@
-"""Decisions with confidence against the measures in numpy, and against plain loops."""
+"""Measures of confidence against scipy and loops, and against NumPy."""
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from scipy.stats import entropy as scipy_entropy
 
-from ca_seg.confidence import measures as confident
-from ca_seg.confidence.measures import agreement, predict_confident_mask, tempered
-from ca_seg.confidence.numpy_measures import MEASURES
-from ca_seg.decision.argmax import predict_mask
-from ca_seg.decision.candidates import argmax_candidates
-from ca_seg.errors import BadMask, OutOfRange, UnknownName
-
-
-def maps_of(classes, seed=0, height=5, width=7):
-    return torch.rand(1, classes, height, width, generator=torch.Generator().manual_seed(seed)).softmax(dim=1)
+from ca_seg.confidence.measures import MEASURES, confidence_of
+from ca_seg.confidence.pixels import pixel_confidence
+from ca_seg.errors import BadMask
+from tests.confidence import numpy_measures
 
 
-@pytest.mark.parametrize("cut", [2**20, 1])  # at once, and between rows of tokens
-@pytest.mark.parametrize("room", [2**24, 300])  # and in strips of a row or two
-@pytest.mark.parametrize("classes", [1, 2, 6])
-@pytest.mark.parametrize("measure", sorted(MEASURES))
-def test_measures_are_those_of_numpy(monkeypatch, measure, classes, room, cut):
-    monkeypatch.setattr(confident, "ROOM", room)
-    monkeypatch.setattr(confident, "WORTH_CUTTING", cut)
-    maps = maps_of(classes)
-    found = predict_confident_mask(maps, 23, 31, measure=measure)
-    scores = predict_mask(maps, 23, 31).scores[0]
-    assert found.mask.dtype == torch.uint8
-    assert_decided(found.mask, scores)
-    np.testing.assert_allclose(found.confidence.numpy(), MEASURES[measure](scores.numpy()), atol=2e-5)
+@st.composite
+def scores(draw) -> np.ndarray:
+    classes, height, width = draw(st.integers(2, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    values = rng.random((classes, height, width)) ** draw(st.sampled_from([1, 5]))
+    return np.where(rng.random(values.shape) < 0.2, 0, values * draw(st.sampled_from([0.1, 1, 50]))).astype(kind)
 
 
-def assert_decided(mask, scores):
-    """The best class at every pixel, but for what rounding may turn."""
-    assert (mask.long() == scores.argmax(dim=0)).float().mean() > 0.99
-    own = scores.gather(0, mask.long()[None])[0]
-    torch.testing.assert_close(own, scores.amax(dim=0), atol=1e-6, rtol=0)
+@settings(max_examples=80, deadline=None)
+@given(scores())
+def test_measures_against_a_loop(given_scores: np.ndarray) -> None:
+    count = len(given_scores)
+    found = {name: pixel_confidence(given_scores.reshape(count, -1), name) for name in MEASURES}
+    for number, pixel in enumerate(given_scores.reshape(count, -1).T.astype(np.float64)):
+        if pixel.sum() == 0:
+            expected = dict.fromkeys(MEASURES, 0.0)
+        else:
+            probabilities = sorted(pixel / pixel.sum(), reverse=True)
+            expected = {
+                "margin": probabilities[0] - probabilities[1],
+                "entropy": 1 - scipy_entropy(probabilities, base=count),
+                "max_probability": (probabilities[0] - 1 / count) / (1 - 1 / count),
+            }
+        for name in MEASURES:
+            assert found[name].dtype == np.float32
+            assert found[name][number] == pytest.approx(expected[name], abs=1e-6)
+    for name, values in found.items():  # the reference that other tests use
+        reference = numpy_measures.MEASURES[name](given_scores)
+        np.testing.assert_allclose(values.reshape(reference.shape), reference, atol=1e-7)
 
 
-@pytest.mark.parametrize("size", [(50, 60), (5, 7), (3, 2), (1, 1), (200, 9)])
-@pytest.mark.parametrize("measure", ["margin", "max_probability", None])
-def test_few_classes_that_matter_give_what_all_give(monkeypatch, measure, size):
-    maps = (maps_of(40) * torch.linspace(0.1, 3, 40)[None, :, None, None]) ** 4
-    monkeypatch.setattr(confident, "WORTH_CUTTING", 1)
-    monkeypatch.setattr(confident, "COARSE", 0)
-    scores = predict_mask(maps, *size).scores[0]
-    found = predict_confident_mask(maps, *size, measure=measure)
-    assert_decided(found.mask, scores)
-    if measure is not None:
-        np.testing.assert_allclose(found.confidence.numpy(), MEASURES[measure](scores.numpy()), atol=2e-5)
-    strips = list(confident._between_tokens(maps, 200, 90, 2))
-    assert [start for start, *_ in strips[1:]] == [stop for _, stop, *_ in strips[:-1]]
-    assert max(len(classes) for *_, classes in strips) < 30  # of 40: something was left out
+@pytest.mark.parametrize("measure", MEASURES)
+def test_measures_at_their_ends(measure: str, monkeypatch) -> None:
+    certain, even, single = np.zeros((4, 1)), np.full((4, 1), 0.3), np.ones((1, 1))
+    certain[2] = 7
+    assert pixel_confidence(certain, measure)[0] == 1
+    assert pixel_confidence(even, measure)[0] == pytest.approx(0, abs=1e-7)
+    assert pixel_confidence(single, measure)[0] == 1
+    assert pixel_confidence(certain * 0, measure)[0] == pixel_confidence(single * 0, measure)[0] == 0
+    many = np.random.default_rng(0).random((3, 400))
+    whole = pixel_confidence(many, measure)
+    monkeypatch.setattr("ca_seg.confidence.pixels.CHUNK_ELEMENTS", 30)
+    np.testing.assert_array_equal(pixel_confidence(many, measure), whole)
+    for wrong in (-1.0, np.nan, np.inf):
+        with pytest.raises(BadMask) as problem:
+            pixel_confidence(np.array([[1.0], [wrong]]), measure)
+        assert "model.softmax" in problem.value.fix
 
 
-def test_the_second_best_is_possible_for_two_places():
-    maps = maps_of(12, seed=3) ** 3
-    second = predict_mask(maps, 64, 80).scores[0].topk(2, dim=0).indices.unique()
-    found = argmax_candidates(maps, rank=2)[0].flatten(1).any(dim=1).nonzero()
-    assert set(second.tolist()) <= set(found.flatten().tolist())
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_two_ways_to_the_two_best_agree(measure: str, monkeypatch) -> None:
+    values = torch.rand(6, 50, 40, generator=torch.Generator().manual_seed(0))
+    found = confidence_of(values, measure, temperature=0.5)
+    monkeypatch.setattr("ca_seg.confidence.measures.MIN_PLANE_PIXELS", 1)
+    torch.testing.assert_close(confidence_of(values, measure, temperature=0.5), found)
 
 
-@pytest.mark.parametrize("measure", sorted(MEASURES))
-@pytest.mark.parametrize("temperature", [0.3, 2.5])
-def test_a_temperature_divides_log_shares(measure, temperature):
-    maps = maps_of(5)
-    scores = predict_mask(maps, 20, 20).scores[0].double().numpy()
-    shares = np.exp(np.log(scores) / temperature)
-    shares /= shares.sum(axis=0)
-    found = predict_confident_mask(maps, 20, 20, measure=measure, temperature=temperature)
-    np.testing.assert_allclose(found.confidence.numpy(), MEASURES[measure](shares), atol=2e-5)
-    np.testing.assert_allclose(tempered(torch.from_numpy(scores)[None], temperature)[0].numpy(), shares, atol=1e-9)
-
-
-def test_pixels_without_any_score_are_not_sure():
-    maps = torch.zeros(1, 3, 4, 4)
-    maps[:, 1, :, 2:] = 1
-    for measure in MEASURES:
-        sure = predict_confident_mask(maps, 4, 4, measure=measure).confidence
-        assert sure[:, :2].eq(0).all()
-        assert sure[:, 2:].eq(1).all()
-
-
-@pytest.mark.parametrize("side", [8, 80])  # all classes at once, and plane by plane
-def test_of_equal_scores_the_first_class_wins_and_the_margin_is_nothing(side):
-    maps = torch.full((1, 5, side, side), 0.1)
-    maps[0, 2], maps[0, 4] = 0.4, 0.4
-    assert (side * side < confident.SMALL_PLANE) == (side == 8)
-    found = predict_confident_mask(maps, side, side)
-    assert (found.mask == 2).all()
-    assert (found.confidence == 0).all()
-    maps[0, 1] = 0.3
-    maps[0, 4] = 0.2
-    found = predict_confident_mask(maps, side, side)
-    torch.testing.assert_close(found.confidence, torch.full((side, side), 0.1 / 1.1))
-
-
-def test_agreement_is_the_share_of_draws_that_say_the_same():
-    noised_copies = [maps_of(3, seed=seed) for seed in range(4)]
-    mask = predict_mask(sum(noised_copies) / 4, 9, 11).mask[0].to(torch.uint8)
-    found = agreement(noised_copies, mask)
-    for y in range(9):
-        for x in range(11):
-            own = [
-                int(predict_mask(draw, 9, 11).scores[0, :, y, x].argmax()) == int(mask[y, x]) for draw in noised_copies
-            ]
-            assert float(found[y, x]) == pytest.approx(np.mean(own))
-    assert 0 < float(found.mean()) < 1
-
-
-def test_what_cannot_be_read_is_refused():
-    maps = maps_of(3)
-    with pytest.raises(UnknownName, match="margin"):
-        predict_confident_mask(maps, 4, 4, measure="margins")
-    for temperature in (0.0, -1.0, float("nan")):
-        with pytest.raises(OutOfRange, match="temperature"):
-            predict_confident_mask(maps, 4, 4, temperature=temperature)
-    for bad in (-0.1, float("nan"), float("inf")):
-        broken = maps.clone()
-        broken[0, 1, 2, 3] = bad
-        with pytest.raises(BadMask, match="have no confidence"):
-            predict_confident_mask(broken, 4, 4)
+def test_measures_differ_where_they_should() -> None:
+    """Two classes share a pixel of three: no margin, but the third class is excluded."""
+    pixel = np.array([[0.5], [0.5], [0.0]])
+    margin, entropy, highest = (pixel_confidence(pixel, name)[0] for name in ("margin", "entropy", "max_probability"))
+    assert margin == 0 < highest < entropy < 1

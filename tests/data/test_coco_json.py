@@ -145,7 +145,7 @@ def test_a_shape_that_is_none_costs_its_image(write, shape):
         (changed("images", 0, height="6"), "no int 'height'"),
         (changed("images", 0, id=3), "two images of one id"),
         (changed("categories", 0, id=3), "two categories of one id"),
-        (changed("categories", 0, name="cat"), "'cat' stands twice"),
+        (changed("categories", 0, name="cat"), "'cat'"),
         (changed("annotations", 0, category_id=99), "category_id 99, which is not listed"),
         (changed("annotations", 0, image_id=99), "image_id 99, which is not listed"),
         (changed("images", 1, height=7), "is 9 x 7 pixels, its image is 9 x 6"),

@@ -142,10 +142,10 @@ def test_unlabelled_frames_are_void(root):
 
 def test_words_from_the_name_from_files_and_from_the_caller(root, tmp_path):
     assert DavisVideo(root)[0].words == ("bike", "bike", "bike")
-    given = tmp_path / "mine.json"
-    given.write_text(json.dumps(PEOPLE))
-    assert DavisVideo(root, words=given)[0].words == ("bicycle", "person", "person")
-    assert DavisVideo(root, words=given, split="val", year=2016)[0].words == ("bear",)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(PEOPLE))
+    assert DavisVideo(root, words=file)[0].words == ("bicycle", "person", "person")
+    assert DavisVideo(root, words=file, split="val", year=2016)[0].words == ("bear",)
     (root / "words.yaml").write_text("bike-packing: {1: bicycle, 2: rider, 4: bag}")
     assert DavisVideo(root)[0].words == ("bicycle", "rider", "bag")
     assert DavisVideo(root, words=PEOPLE)[0].words == ("bicycle", "person", "person")
@@ -193,7 +193,7 @@ def test_bad_yaml_words(root):
         ("/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png", "Allowed: names of folders"),
         ("bear\ncamel", r"lists 'camel', but .*camel is missing"),
         ("bear\nbear", "lists 'bear' twice"),
-        ("\n", "lists no sequence"),
+        ("\n", r"val\.txt"),
     ],
 )
 def test_bad_lists(root, names, words):
@@ -236,7 +236,7 @@ def test_files_that_do_not_fit(root):
     Image.new("RGB", (14, 10)).save(frames / "00001.png")
     said(BadDataset, r"both 00001\.jpg and 00001\.png")
     (frames / "00001.png").rename(frames / "first.png")
-    said(BadDataset, r"first\.png has no number for a name")
+    said(BadDataset, r"first\.png")
     for path in frames.iterdir():
         path.unlink()
     said(BadDataset, "bike-packing has no frames")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ca_seg.data.catalogue import DATASETS, dataset_words, open_dataset
+from ca_seg.data.benchmarks.official import class_list
+from ca_seg.data.catalogue import DATASETS, class_words, open_dataset
 from ca_seg.errors import BadDataset, BadMask, UnknownName, UnreadableImage, UserError
 from ca_seg.vocabulary import Vocabulary
 
@@ -174,7 +175,7 @@ WITH_FILES = [name for name in BUILT if name != "imagenet-segmentation"]
 def miniature(monkeypatch):
     """The official counts are of whole releases."""
     for name in ("voc", "pascal_context", "ade20k", "cityscapes", "coco", "camvid", "pet", "imagenet_segmentation"):
-        module = importlib.import_module(f"ca_seg.data.{name}")
+        module = importlib.import_module(f"ca_seg.data.benchmarks.{name}")
         known = dict.fromkeys(module.COUNTS)
         monkeypatch.setattr(module, "COUNTS", known)
 
@@ -186,13 +187,13 @@ def test_every_official_dataset_is_tried():
 @pytest.mark.usefixtures("miniature")
 @pytest.mark.parametrize("name", BUILT)
 def test_a_release_is_read_as_it_was_written(tmp_path, name):
-    atomic_write = BUILT[name](tmp_path)
+    written = BUILT[name](tmp_path)
     dataset = open_dataset(name, str(tmp_path), "dev" if name == "msrc" else None)
-    assert list(dataset.image_ids) == list(atomic_write)
+    assert list(dataset.image_ids) == list(written)
     names = dataset.class_list.names
     assert len(names) == CLASSES.get(name, len(names))
     assert len(set(names)) == len(names)
-    for index, ids in enumerate(atomic_write.values()):
+    for index, ids in enumerate(written.values()):
         sample = dataset[index]
         assert sample["image"].shape == (3, *SIZE)
         assert dataset.size(index) == SIZE
@@ -222,14 +223,13 @@ def test_the_papers_single_class_images(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_words_make_a_vocabulary(name):
-    words = dataset_words(name)
-    if name == "msrc":
-        assert words.synonyms == {}
-        return
-    from ca_seg.data.benchmarks.official import class_list
+def test_a_dataset_with_classes_of_its_own_has_no_words():
+    assert class_words("msrc").synonyms == class_words("folder").synonyms == {}
 
+
+@pytest.mark.parametrize("name", [name for name in BUILT if name != "msrc"])
+def test_words_make_a_vocabulary(name):
+    words = class_words(name)
     names = class_list(name).names
     vocabulary = Vocabulary.from_names(names, synonyms=words.synonyms, background=words.background)
     assert len(vocabulary.concepts) >= len(names)
@@ -292,10 +292,10 @@ def test_a_label_outside_the_range_is_named(tmp_path, name):
 
 @pytest.mark.usefixtures("miniature")
 def test_stuff_masks_where_coco_stuffs_guide_puts_them(tmp_path):
-    atomic_write = coco(tmp_path)
+    written = coco(tmp_path)
     (tmp_path / "stuffthingmaps").rename(tmp_path / "annotations")
     (tmp_path / "images" / "val2017").rename(tmp_path / "val2017")
-    assert open_dataset("coco-stuff", str(tmp_path)).image_ids == tuple(atomic_write)
+    assert open_dataset("coco-stuff", str(tmp_path)).image_ids == tuple(written)
     with pytest.raises(UnknownName, match="'tset'"):
         open_dataset("coco-stuff", str(tmp_path), "tset")
 
@@ -320,12 +320,12 @@ def test_synsets_and_words_of_single_images(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("miniature")
 def test_the_matlab_file_is_read_by_other_processes(tmp_path):
-    atomic_write = imagenet(tmp_path)
+    written = imagenet(tmp_path)
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     dataset[0]
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[2]["mask"], dataset[2]["mask"])
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
-    for sample, ids in zip(loader, atomic_write.values(), strict=True):
+    for sample, ids in zip(loader, written.values(), strict=True):
         assert (sample["mask"].numpy() == np.where(ids == 1, dataset.class_list.names.index("object"), 0)).all()
 
 

@@ -31,10 +31,10 @@ CELLS = [
     ("space", "value, raw", {}, {}, {"space": "value", "softmax": False}),
     ("layer, output", "1", {}, {}, {"layers": [1]}),
     ("timestep", "0.3", {"timesteps": 0.3}, {}, {}),
-    ("samples", "2", {"samples": 2}, {}, {}),
+    ("samples", "2", {"noise_samples": 2}, {}, {}),
     ("resolution", "64", {}, {}, {}),
     ("concept attention", "cross", {}, {"concept_attention": "cross"}, {}),
-    ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "heads": True}),
+    ("normalisation", "token, heads apart", {}, {}, {"normalise": "token", "per_head": True}),
 ]
 
 

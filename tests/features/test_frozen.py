@@ -57,11 +57,12 @@ def test_massive_activations_can_be_normalised(backbone, images, normalise, dim)
 
 
 def test_wrong_parts_are_named(backbone):
-    with pytest.raises(UnknownName, match="did you mean 'concepts'"):
+    with pytest.raises(UnknownName, match="'concepts'"):
         FrozenFeatures(backbone, WORDS, parts=("concept",))
-    with pytest.raises(UserError, match="no part"):
+    with pytest.raises(UserError) as problem:
         FrozenFeatures(backbone, WORDS, parts=())
-    with pytest.raises(UserError, match="flipped"):
+    assert "concepts" in problem.value.allowed
+    with pytest.raises(UserError, match="flip"):
         FrozenFeatures(backbone, WORDS, readout=ReadoutConfig(flip=True))
 
 
@@ -104,7 +105,22 @@ def test_outputs_and_pixels_need_no_words(backbone, images):
     assert without.channels == beside.channels
     assert torch.equal(without(images, SEEDS), beside(images, SEEDS))
     assert json.loads(json.dumps(without.identity()))["vocabulary"] is None
-    with pytest.raises(UserError, match="'concepts' need words"):
+    with pytest.raises(UserError, match="'concepts'"):
         FrozenFeatures(backbone, None)
-    with pytest.raises(UserError, match="'outputs' need words"):
+    with pytest.raises(UserError, match="'outputs'"):
         FrozenFeatures(backbone, None, parts=("outputs",), readout=ReadoutConfig(image_output="concepts"))
+
+
+def test_the_layers_one_by_one_are_the_features(backbone, images):
+    readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6))
+    for parts in (("outputs",), ("concepts",), ("outputs", "concepts")):
+        source = FrozenFeatures(backbone, WORDS, parts=parts, readout=readout)
+        layers = source.layer_maps(images, SEEDS)
+        assert [layer.shape[1] for layer in layers] == [source.layer_channels] * 2
+        assert source.channels == 2 * source.layer_channels
+        if len(parts) == 1:  # timesteps before layers
+            by_time = torch.stack([layer.unflatten(1, (2, -1)) for layer in layers], dim=2)
+            assert torch.equal(by_time.flatten(1, 3), source(images, SEEDS))
+    assert torch.equal(source.layer_maps(images, SEEDS, layers=[3])[0], layers[1])
+    with pytest.raises(UserError, match="pixels"):
+        FrozenFeatures(backbone, WORDS, parts=("pixels", "outputs")).layer_maps(images, SEEDS)

@@ -1,4 +1,4 @@
-"""Regions, run lengths and brush strokes against loops and against the bytes of label_studio_sdk."""
+"""Regions, run lengths and brush strokes, against plain loops and the bytes of label_studio_sdk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from ca_seg.labelling.formats.brush import brush_rle
-from ca_seg.labelling.formats.palette import palette, palette_bytes
 from ca_seg.labelling.formats.regions import regions, runs
-from tests.labelling.drawn import NAMES, label_of, masks
-from tests.labelling.readers import brush_mask
+from ca_seg.labelling.formats.voc_colours import voc_colours, voc_palette
+from tests.labelling.format_readers import brush_mask
+from tests.labelling.random_labels import NAMES, label_of, masks
 
 
 def parts_by_flooding(own: np.ndarray) -> list[set[tuple[int, int]]]:
@@ -35,7 +35,7 @@ def parts_by_flooding(own: np.ndarray) -> list[set[tuple[int, int]]]:
 @given(mask=masks())
 def test_regions_against_flooding(mask: np.ndarray) -> None:
     label = label_of(mask)
-    numbers, found = regions(label, parts_of=(1, 2), left_out=(3,))
+    numbers, found = regions(label, parts_of=(1, 2), exclude=(3,))
     expected = []
     for index in (0, 1, 2, 4, 5):
         parts = parts_by_flooding(mask == index)
@@ -89,8 +89,8 @@ def test_the_bytes_of_label_studio_sdk() -> None:
 
 def test_colours_are_those_of_voc_and_all_differ() -> None:
     """The first classes of the VOC devkit: aeroplane, bicycle, bird, ..., and the last of its map."""
-    assert palette(5).tolist() == [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128]]
-    assert palette(20)[19].tolist() == [0, 64, 128]  # tv monitor
-    assert palette(255)[254].tolist() == [224, 224, 192]  # the border of objects
-    assert len({tuple(colour) for colour in palette(254).tolist()} | {(0, 0, 0)}) == 255
-    assert len(palette_bytes(len(NAMES))) == 768
+    assert voc_colours(5).tolist() == [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128]]
+    assert voc_colours(20)[19].tolist() == [0, 64, 128]  # tv monitor
+    assert voc_colours(255)[254].tolist() == [224, 224, 192]  # the border of objects
+    assert len({tuple(colour) for colour in voc_colours(254).tolist()} | {(0, 0, 0)}) == 255
+    assert len(voc_palette(len(NAMES))) == 768

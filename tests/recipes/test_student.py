@@ -45,10 +45,11 @@ def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
 
 
 def _command(name, root, split, out, threshold, limit):
-    from ca_seg.cli.label import label
+    from ca_seg.jobs.label import LabelSettings, label
+    from ca_seg.labelling.settings import LabelData
 
-    given = ["--data.name", name, "--data.split", split, "--data.limit", str(limit), "--out", str(out)]
-    assert label([*given, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]) == 0
+    settings = LabelSettings(trainer={"enable_progress_bar": False})
+    assert label(LabelData(name, root, split, limit=limit), settings=settings, out=out, device="cpu").complete
 
 
 def _tags(name, root, split, out, threshold, limit):
@@ -88,6 +89,6 @@ def test_a_image_that_cannot_be_used_is_not_passed_over(tmp_path):
     data = Table("scenes", None, tmp_path, 1).data("ground_truth", 0)
     data.limit, data.batch_size = 2, 1
     pair = data.training_set()._pairs[1]
-    data.training_set()._pairs[1] = replace(pair, mask=tmp_path / "gone.png")
+    data.training_set()._pairs[1] = replace(pair, mask_path=tmp_path / "gone.png")
     with pytest.raises(UserError, match=r"1 images could not be used, the first .*scene"):
         train_student(data, epochs=1, seed=0)

@@ -10,52 +10,54 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.pamr import pamr
-from ca_seg.refine.steps import Refinement, refine_by
+from ca_seg.refine.steps import Refinement, list_refinements, refinement
 
 NAMES = ("cat", "grass", "sky")
 IMAGE = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-def _recorded(**readout):
-    read = ReadoutConfig(**readout).record(load_backbone("mini", resolution=64), IMAGE, [0])
+def _recorded(*, queries=False, **options):
+    config = ReadoutConfig(**options)
+    read = config.record(load_backbone("mini", resolution=64), IMAGE, [0], queries=queries)
     return read, read.maps(Vocabulary.from_names(NAMES))
 
 
 def test_no_step_is_no_function():
-    assert refine_by(Refinement(), NAMES) is None
+    assert refinement(Refinement(), NAMES) is None
 
 
 def test_steps_run_in_their_order():
     read, maps = _recorded(queries=True)
-    refine = refine_by(Refinement(["attention", "pamr"], attention_layer=1, pamr_iterations=3), NAMES)
+    refine = refinement(Refinement(["attention", "pamr"], attention_layer=1, pamr_iterations=3), NAMES)
     stream = read.recording.streams[1]
     expected = pamr(propagate(maps, stream.query, stream.key), IMAGE, iterations=3)
     torch.testing.assert_close(refine(maps, IMAGE, read), expected)
 
 
-@pytest.mark.parametrize("step", ["absence", "guided-filter", "pamr", "superpixels", "background"])
+@pytest.mark.parametrize("step", list_refinements())
 def test_every_step_gives_maps_of_all_classes(step):
-    read, maps = _recorded()
-    found = refine_by(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
-    assert found.shape[:2] == (1, 3)
+    read, maps = _recorded(queries=True)
+    found = refinement(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
+    assert found.shape[:2] == (1, len(NAMES))
     assert found.isfinite().all()
+    assert (found.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size
 
 
 def test_a_background_threshold_leaves_a_choice_among_present_classes_alone():
     read, maps = _recorded()
-    refine = refine_by(Refinement(["background"], background="sky", background_threshold=1.0), NAMES)
+    refine = refinement(Refinement(["background"], background="sky", background_threshold=1.0), NAMES)
     assert refine(maps, IMAGE, read).argmax(dim=1).unique().tolist() == [2]
     assert torch.equal(refine(maps[:, :2], IMAGE, read), maps[:, :2])
 
 
 def test_what_cannot_be_is_said_before_a_run():
     with pytest.raises(UnknownName, match="'pamr'"):
-        refine_by(Refinement(["pam"]), NAMES)
-    with pytest.raises(UserError, match="background 'sofa'"):
-        refine_by(Refinement(["background"], background="sofa"), NAMES)
+        refinement(Refinement(["pam"]), NAMES)
+    with pytest.raises(UserError, match="sofa"):
+        refinement(Refinement(["background"], background="sofa"), NAMES)
     read, maps = _recorded()
     with pytest.raises(UserError, match="queries"):
-        refine_by(Refinement(["attention"]), NAMES)(maps, IMAGE, read)
+        refinement(Refinement(["attention"]), NAMES)(maps, IMAGE, read)
 
 
 def test_a_flipped_view_is_a_mean_of_two():

@@ -11,34 +11,27 @@ from ca_seg.refine.superpixels import superpixel_vote, superpixels
 from tests.refine.scene import random_case, two_regions
 
 
-@pytest.mark.parametrize("vote", ["mean", "majority"])
-def test_equals_a_loop_over_patches(vote) -> None:
+def test_equals_a_loop_over_patches() -> None:
     scores, blocks = random_case(0, grid=(24, 30), size=(4, 5))
     image = blocks.repeat_interleave(6, 2).repeat_interleave(6, 3)  # 20 blocks of 6 x 6 pixels, each of one colour
-    refined = superpixel_vote(scores, image, segments=20, vote=vote)
+    refined = superpixel_vote(scores, image, segments=20)
     for n in range(2):
         patches = slic(image[n].permute(1, 2, 0).numpy(), n_segments=20, compactness=10, start_label=1)
         labels = set(patches.ravel().tolist())
         assert len(labels) > 3
         for label in labels:
             inside = torch.from_numpy(patches == label)
-            own = scores[n][:, inside]  # [K, pixels]
-            if vote == "mean":
-                expected = own.mean(1)
-            else:
-                winners = own.argmax(0).tolist()
-                expected = torch.tensor([winners.count(k) / len(winners) for k in range(4)]).double()
-            torch.testing.assert_close(refined[n][:, inside], expected[:, None].expand_as(own))
+            pixels = scores[n][:, inside]  # [K, pixels]
+            torch.testing.assert_close(refined[n][:, inside], pixels.mean(1)[:, None].expand_as(pixels))
 
 
-@pytest.mark.parametrize("vote", ["mean", "majority"])
-def test_shares_stay_shares_and_a_vote_is_final(vote) -> None:
+def test_probabilities_stay_probabilities_and_a_vote_is_final() -> None:
     scores, image = random_case(1, grid=(4, 5), size=(20, 25))
-    refined = superpixel_vote(scores, image, segments=12, vote=vote)
+    refined = superpixel_vote(scores, image, segments=12)
     assert refined.shape == (2, 4, 20, 25)
     torch.testing.assert_close(refined.sum(1), torch.ones(2, 20, 25).double())
     assert refined.min() >= 0
-    again = superpixel_vote(refined, image, segments=12, vote="mean")
+    again = superpixel_vote(refined, image, segments=12)
     torch.testing.assert_close(again, refined)
 
 
@@ -50,18 +43,17 @@ def test_patches_are_numbered_from_0_without_gaps() -> None:
     assert 20 <= len(numbers) <= 100
 
 
-@pytest.mark.parametrize("vote", ["mean", "majority"])
 @pytest.mark.parametrize("cell", [1, 4])
-def test_a_noisy_scene_gets_better(vote, cell) -> None:
+def test_a_noisy_scene_gets_better(cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
-    assert scene.miou(superpixel_vote(scores, scene.image, segments=80, vote=vote)) > scene.miou(scores) + 0.1
+    assert scene.miou(superpixel_vote(scores, scene.image, segments=80)) > scene.miou(scores) + 0.1
 
 
 def test_what_is_wrong_is_said() -> None:
     scores, image = random_case(2)
-    with pytest.raises(UserError, match=r"vote by 'best'\. Allowed: 'mean' or 'majority'"):
-        superpixel_vote(scores, image, vote="best")
+    with pytest.raises(UserError, match="scores"):
+        superpixel_vote(scores[0], image)
     with pytest.raises(OutOfRange, match="0 superpixels"):
         superpixel_vote(scores, image, segments=0)
     with pytest.raises(OutOfRange, match="a compactness of 0"):

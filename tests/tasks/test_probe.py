@@ -30,6 +30,7 @@ class Still:
     """A source whose features are the images themselves, scaled."""
 
     name, channels, maps, stride = "still", 3, 0, 1
+    device = torch.device("cpu")
 
     def __call__(self, images, seeds):
         return images

@@ -125,19 +125,19 @@ def test_nothing_of_the_task_enters_a_checkpoint():
 
 def test_trivial_methods():
     words = Vocabulary.from_names(NAMES)
-    one = OneClass({"dog": 5, "grass": 9}).record(torch.zeros(2, 3, 4, 4), seed=[0, 1])
+    one = OneClass({"dog": 5, "grass": 9}).predict(torch.zeros(2, 3, 4, 4), [0, 1])
     assert one.maps(words).argmax(dim=1).unique().tolist() == [2]
     assert one.select(1).maps(Vocabulary.from_names(["cat", "dog"])).argmax(dim=1).unique().tolist() == [1]
-    random = RandomMaps().record(torch.zeros(2, 3, 4, 4), seed=[3, 4])
+    random = RandomMaps().predict(torch.zeros(2, 3, 4, 4), [3, 4])
     assert torch.equal(random.select(1).maps(words), random.maps(words)[1:])
 
 
 def test_colour_clusters_are_named_by_the_ground_truth():
     image = torch.zeros(1, 3, 6, 8)
     image[0, 0, :, :4], image[0, 2, :, 4:] = 1.0, 1.0
-    ground_truth = np.full((6, 8), 1)
+    ground_truth = torch.full((6, 8), 1)
     ground_truth[:, 4:], ground_truth[0, 0], ground_truth[5, 7] = 2, 255, 0
-    clusters = ColourClusters(NAMES).record(image, seed=[0], ground_truths=lambda i: ground_truth)
+    clusters = ColourClusters(NAMES).predict(image, [0], lambda i: ground_truth)
     mask = clusters.select(0).maps(Vocabulary.from_names(NAMES)).argmax(dim=1)[0]
     assert mask[:, :4].unique().tolist() == [1]
     assert mask[:, 4:].unique().tolist() == [2]

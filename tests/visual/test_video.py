@@ -1,4 +1,4 @@
-"""Videos and mask files, read back with OpenCV (another build of FFmpeg) and PIL."""
+"""Videos, read back with OpenCV (another build of FFmpeg) and PIL."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 from ca_seg.errors import BadMask, OutOfRange, UserError
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.palette import colour
-from ca_seg.visual.video import write_mask_frames, write_overlay_video
+from ca_seg.visual.video import write_overlay_video
 
 GRAY = 128
 
@@ -125,15 +124,15 @@ def test_frames_are_taken_one_at_a_time(tmp_path):
 
 
 BAD = {
-    "no frames": (([], []), {}, UserError, "would have no frames"),
-    "short frames": (([0], [0, 0]), {}, UserError, "the frames end after 1"),
-    "short masks": (([0, 0], [0]), {}, UserError, "the masks end after 1"),
-    "slow": (([0], [0]), {"fps": 0}, OutOfRange, "0 frames a second. Allowed: 0.1 to 240"),
-    "nan": (([0], [0]), {"fps": float("nan")}, OutOfRange, "nan frames a second"),
-    "opacity": (([0], [0]), {"opacity": 1.5}, OutOfRange, "opacity of 1.5"),
-    "no such class": (([0], [7]), {}, BadMask, "mask 0 has class 7. Allowed: 0 to 2, 255"),
-    "negative class": (([0, 0], [0, -1]), {}, BadMask, "mask 1 has class -1"),
-    "many classes": (([0], [0]), {"palette": range(256)}, OutOfRange, "palette of 256"),
+    "no frames": (([], []), {}, UserError, "a.mp4"),
+    "short frames": (([0], [0, 0]), {}, UserError, "after 1"),
+    "short masks": (([0, 0], [0]), {}, UserError, "after 1"),
+    "slow": (([0], [0]), {"fps": 0}, OutOfRange, "0.1 to 240"),
+    "nan": (([0], [0]), {"fps": float("nan")}, OutOfRange, "nan"),
+    "opacity": (([0], [0]), {"opacity": 1.5}, OutOfRange, "1.5"),
+    "no such class": (([0], [7]), {}, BadMask, "0 to 2, 255"),
+    "negative class": (([0, 0], [0, -1]), {}, BadMask, "class -1"),
+    "many classes": (([0], [0]), {"palette": range(256)}, OutOfRange, "256"),
 }
 
 
@@ -187,34 +186,3 @@ def test_no_folder_can_be_made_where_a_file_is(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"a\.mp4 cannot be written"):
         write_overlay_video(tmp_path / "file" / "a.mp4", *moving_square(64, 64, 2), range(2))
-    with pytest.raises(UserError, match=r"0\.png cannot be written"):
-        write_mask_frames(tmp_path / "file", ["0"], [np.zeros((2, 2), int)], lambda mask: mask.astype(np.uint8))
-
-
-def test_mask_frames_read_back_equal_and_in_the_colours_of_the_video(tmp_path):
-    masks = np.random.default_rng(0).integers(0, 5, (4, 9, 13))
-    names = ["00000", "00001", "00005", "00007"]
-    assert write_mask_frames(tmp_path / "m", names, iter(masks), lambda mask: (mask + 1).astype(np.uint8)) == 4
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == [f"{name}.png" for name in names]
-    for name, mask in zip(names, masks, strict=True):
-        image = Image.open(tmp_path / "m" / f"{name}.png")
-        assert image.mode == "P"
-        assert (np.asarray(image) == mask + 1).all()
-        assert (np.asarray(image.convert("RGB")) == np.array([colour(i) for i in range(5)])[mask]).all()
-
-
-@pytest.mark.parametrize(
-    ("names", "count", "words"),
-    [
-        (["a", "../b"], 2, r"a frame named '\.\./b'"),
-        (["a", "a"], 2, "two frames named 'a'"),
-        (["a", "b"], 1, "the masks end after 1"),
-        (["a"], 2, "the names end after 1"),
-    ],
-)
-def test_names_must_fit_the_masks(tmp_path, names, count, words):
-    masks = [np.zeros((2, 2), int)] * count
-    with pytest.raises(UserError, match=words):
-        write_mask_frames(tmp_path / "m", names, masks, lambda mask: mask.astype(np.uint8))
-    assert sorted(tmp_path.rglob("*.png")) in ([], [tmp_path / "m" / "a.png"])
-    assert not list(tmp_path.glob("*.png"))

@@ -18,7 +18,7 @@ from ca_seg.visual.heatmaps import _range, heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.page import text_columns, write_page
-from ca_seg.visual.palette import colour, palette_bytes
+from ca_seg.visual.palette import colour, png_palette
 from ca_seg.visual.report import GalleryItem, PageReport, ReportTable
 
 CHROMIUM = shutil.which("chromium")
@@ -52,13 +52,13 @@ def test_a_mask_reads_back_as_ids_with_a_palette(tmp_path):
     assert image.convert("RGB").getpixel((0, 0)) == colour(0)
     write_mask(tmp_path / "wide.png", mask, lambda indices: (indices + 300).astype(np.uint16))
     assert (np.asarray(Image.open(tmp_path / "wide.png")) == mask + 300).all()
-    assert len(palette_bytes()) == 768
+    assert len(png_palette()) == 768
 
 
 def test_what_cannot_be_written_is_said_and_what_stood_there_stays(tmp_path):
     target = tmp_path / "file" / "m.png"
     (tmp_path / "file").write_text("a file where a folder should be")
-    with pytest.raises(UserError, match=r"m\.png cannot be written"):
+    with pytest.raises(UserError, match=r"m\.png"):
         write_mask(target, np.zeros((2, 2), int), lambda i: i.astype(np.uint8))
     kept = tmp_path / "kept.txt"
     kept.write_text("old")
@@ -86,6 +86,15 @@ def test_an_overlay_is_coloured_where_the_class_is():
     assert np.abs(shown[middle, 3 * shown.shape[1] // 4] - expected).max() <= 1
     with_legend = overlay(image, mask, ["cat", "grass"])
     assert with_legend.width > shown.shape[1]
+
+
+def test_a_class_that_was_asked_for_and_has_no_pixel_is_in_the_legend(monkeypatch):
+    rows = []
+    monkeypatch.setattr("ca_seg.visual.overlay._with_legend", lambda image, legend: rows.extend(legend) or image)
+    mask = np.zeros((40, 60), int)
+    mask[0, 0] = 2
+    overlay(np.zeros((40, 60, 3), np.uint8), mask, ["cat", "sofa", "bus", "sky"], asked=[0, 1, 2])
+    assert [(name, fraction) for _, name, fraction in rows] == [("cat", "100 %"), ("bus", "< 1 %"), ("sofa", "0 %")]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 400), (2000, 2500)])

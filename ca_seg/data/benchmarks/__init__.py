@@ -1,1 +1,1 @@
-"""Published datasets, each read as its authors released it."""
+"""Published datasets, each read in the layout in which its authors released it."""

@@ -6,18 +6,17 @@ leftImg8bit/val/CITY/CITY_000000_000019_leftImg8bit.png      gtFine/val/CITY/CIT
 from __future__ import annotations
 
 from ca_seg.data.benchmarks.official import check_count, class_list, release
-from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
 from ca_seg.errors import BadDataset, UnknownName
 
-HOW = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes, unpacked side by side"
+HOW_TO_GET = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of Cityscapes, unpacked side by side"
 COUNTS: dict[str, int] = {"train": 2975, "val": 500}
 IMAGE, MASK = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     split = split or "val"
-    folder = release(root, "cityscapes", ("cityscapes",), ("leftImg8bit", "gtFine"), HOW)
+    folder = release(root, ("cityscapes",), ("leftImg8bit", "gtFine"), HOW_TO_GET)
     known = sorted(part.name for part in (folder / "leftImg8bit").iterdir() if part.is_dir())
     if split not in known:
         raise UnknownName("split", split, known)
@@ -26,10 +25,7 @@ def _open(root: str | None, split: str | None) -> SegmentationDataset:
         image_id = image.name.removesuffix(IMAGE)
         mask = folder / "gtFine" / split / image.parent.name / f"{image_id}{MASK}"
         if not mask.is_file():
-            raise BadDataset(f"{mask} is missing", fix="unpack the release again: it is not whole")
-        pairs.append(Pair(image_id, image, mask))
-    check_count(len(pairs), COUNTS.get(split), f"cityscapes, {split}")
-    return SegmentationDataset(folder, split, class_list("cityscapes"), pairs)
-
-
-ENTRIES = (DatasetEntry("cityscapes", "Cityscapes, 19 classes of streets", HOW, _open, "cityscapes"),)
+            raise BadDataset(f"{mask} is missing", fix="unpack the release again: it is incomplete")
+        pairs.append(ImageMaskPair(image_id, image, mask))
+    check_count(len(pairs), COUNTS.get(split), f"{name}, {split}")
+    return SegmentationDataset(folder, split, class_list(name), pairs)

@@ -1,6 +1,6 @@
-"""What the readers of official releases share: where a release lies, its lists, and its classes as a data file.
+"""What the readers of official releases share: the folder of a release, its lists, and its classes as a data file.
 
-ca_seg/data/benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
+benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, background and synonyms, and their source
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from pathlib import Path
 import yaml
 
 from ca_seg.data.classes import ClassList
-from ca_seg.data.dataset import Pair
+from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.errors import BadDataset, UnknownName
 
 
 @dataclass(frozen=True)
 class ClassWords:
-    """What is asked for each class beside its own name, for `Vocabulary.from_names`."""
+    """Phrases for the classes of a dataset, as `Vocabulary.from_names` takes them.
+
+    Args:
+        synonyms: further phrases of a class; for the background class its background words
+        background: the class that stands for everything else, or None
+    """
 
     synonyms: dict[str, list[str]]
     background: str | None = None
@@ -32,8 +37,8 @@ def class_list(name: str) -> ClassList:
     return ClassList(tuple(classes.values()), tuple(classes), tuple(content["ignore"]), (), content["source"])
 
 
-def class_words(name: str) -> ClassWords:
-    """Synonyms of its classes; the background's are its background words."""
+def class_list_words(name: str) -> ClassWords:
+    """The synonyms and the background class in class_lists/NAME.yaml."""
     content = _content(name)
     synonyms = dict(content.get("synonyms", {}))
     background = content.get("background")
@@ -42,25 +47,28 @@ def class_words(name: str) -> ClassWords:
     return ClassWords(synonyms, background)
 
 
-def release(root: str | None, name: str, inside: Sequence[str], marks: Sequence[str], how: str) -> Path:
-    """The folder of a release: `root` itself or one `inside` it, that has all of `marks`.
+def release(root: str, inside: Sequence[str], parts: Sequence[str], how_to_get: str) -> Path:
+    """The folder of a release: `root` itself or one of the folders `inside` it, whichever has all `parts`.
 
-    Raises BadDataset saying how to get it, or which part is missing.
+    Raises BadDataset, saying which part is missing and how to get it.
     """
-    if root is None:
-        raise BadDataset(f"the dataset {name!r} needs a folder", fix=f"give its root; {how}")
     if not Path(root).is_dir():
-        raise BadDataset(f"there is no dataset folder {root}", fix=how)
-    places = [Path(root), *(Path(root) / part for part in inside)]
-    best = max(places, key=lambda place: sum((place / mark).exists() for mark in marks))
-    missing = [mark for mark in marks if not (best / mark).exists()]
+        raise BadDataset(f"there is no dataset folder {root}", fix=how_to_get)
+    folders = [Path(root), *(Path(root) / folder for folder in inside)]
+    best = max(folders, key=lambda folder: sum((folder / part).exists() for part in parts))
+    missing = [part for part in parts if not (best / part).exists()]
     if missing:
-        raise BadDataset(f"{best} has no {missing[0]}", fix=how)
+        raise BadDataset(f"{best} has no {missing[0]}", fix=how_to_get)
     return best
 
 
 def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
-    """The first word of every line of a split's list. Raises UnknownName, BadDataset for a name that is a path."""
+    """The image names in a split's list: the first word of every line that is not empty or a comment.
+
+    Raises:
+        UnknownName: for a split that is not among `known`
+        BadDataset: for a list that is empty, names a path, or has a name twice
+    """
     known = sorted(known)
     if split not in known:
         raise UnknownName("split", split, known, fix=f"see {file.parent}")
@@ -70,24 +78,26 @@ def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
         if name in (".", "..") or any(mark in name for mark in "/\\\0"):
             raise BadDataset(f"{file} lists {name!r}", allowed="names without a folder")
     if len(set(names)) != len(names) or not names:
-        raise BadDataset(f"{file} lists nothing, or a name twice")
+        raise BadDataset(f"{file} is empty, or lists a name twice")
     return names
 
 
-def pairs_of(names: Sequence[str], images: Path, image_end: str, masks: Path, mask_end: str) -> list[Pair]:
-    """Pairs by name. Raises BadDataset for the first file that is missing."""
-    pairs = [Pair(name, images / f"{name}{image_end}", masks / f"{name}{mask_end}") for name in names]
+def pairs_of(
+    names: Sequence[str], images: Path, image_suffix: str, masks: Path, mask_suffix: str
+) -> list[ImageMaskPair]:
+    """Images and masks of the same names. Raises BadDataset for the first file that is missing."""
+    pairs = [ImageMaskPair(name, images / f"{name}{image_suffix}", masks / f"{name}{mask_suffix}") for name in names]
     for pair in pairs:
-        for file in (pair.image, pair.mask):
+        for file in (pair.image_path, pair.mask_path):
             if not file.is_file():
-                raise BadDataset(f"{file} is missing", fix="unpack the release again: it is not whole")
+                raise BadDataset(f"{file} is missing", fix="unpack the release again: it is incomplete")
     return pairs
 
 
-def check_count(found: int, official: int | None, what: str) -> None:
-    """Raises BadDataset when a part of a release has another number of images than was published."""
-    if official is not None and found != official:
-        raise BadDataset(f"{what} has {found} images", allowed=f"{official}", fix="unpack the release again")
+def check_count(count: int, official: int | None, what: str) -> None:
+    """Raises BadDataset where a part of a release has not the published number of images (None: unknown)."""
+    if official is not None and count != official:
+        raise BadDataset(f"{what} has {count} images", allowed=f"{official}", fix="unpack the release again")
 
 
 def _content(name: str) -> dict:

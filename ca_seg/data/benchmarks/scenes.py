@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from ca_seg.data.entry import DatasetEntry
 from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.resources import resource_path
 
+HOW_TO_GET = "it comes with ca_seg"
 
-def _open(root: str | None, split: str | None) -> FolderDataset:
+
+def open_dataset(name: str, root: str | None, split: str | None) -> FolderDataset:
     return FolderDataset(resource_path("datasets", "scenes") if root is None else root, split)
-
-
-ENTRIES = (
-    DatasetEntry("scenes", "composed scenes of objects on stuff, with exact masks", "it comes with ca_seg", _open),
-)

@@ -1,1 +1,1 @@
-"""Users' own images and masks, in the formats of common tools."""
+"""Users' own images and masks, each file one format."""

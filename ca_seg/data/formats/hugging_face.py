@@ -1,9 +1,9 @@
 """A Hugging Face dataset on disk (`save_to_disk`): a column of images and a column of masks of ids.
 
-DIR/                 what `save_to_disk` wrote: one dataset, or one folder a split
+DIR/                 what `save_to_disk` wrote: one dataset, or one folder per split
 DIR/classes.json     {"ignore": [255], "classes": {"0": "cat", ...}}
 
-The cells are read as files are (`read.py`): any depth, palette and EXIF orientation; a broken one costs one image.
+Images and masks are decoded as files are: any depth, palette and EXIF orientation. A broken one is skipped.
 """
 
 from __future__ import annotations
@@ -14,22 +14,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from ca_seg.data.classes import read_classes
-from ca_seg.data.dataset import Pair, SegmentationDataset
-from ca_seg.data.entry import DatasetEntry
+from ca_seg.data.classes_json import read_classes
+from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
 from ca_seg.data.read import HeldFile, read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 from ca_seg.optional import optional_imports
 
-HOW = "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
+HOW_TO_GET = (
+    "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
+)
 MASKS = ("annotation", "label", "mask", "labels")
 
 
 class HuggingFace(SegmentationDataset):
-    """Rows of `table`; images have no files of their own: `image_path` is DIR/000000 and so on, by their row."""
+    """The rows of a table. Images have no files, so `image_path` is a name: DIR/000000 and so on, by the row.
+
+    Args:
+        root: the folder of the dataset
+        split: the part that this is, or None
+        table: a `datasets.Dataset`
+
+    Raises:
+        BadDataset: for a table without a column of images and one of masks
+    """
 
     def __init__(self, root: Path, split: str | None, table: Any) -> None:
-        from datasets import Image
+        from datasets import Image  # type: ignore[attr-defined]  # mypy sees the folder datasets/
 
         masks = [name for name in MASKS if name in table.column_names]
         if "image" not in table.column_names or not masks:
@@ -39,7 +49,7 @@ class HuggingFace(SegmentationDataset):
                 raise BadDataset(f"the column {column!r} of {root} is {table.features[column]}", allowed="Image()")
             table = table.cast_column(column, Image(decode=False))
         self._table, self._mask = table, masks[0]
-        pairs = [Pair(f"{i:06d}", root / f"{i:06d}", root / f"{i:06d}") for i in range(len(table))]
+        pairs = [ImageMaskPair(f"{i:06d}", root / f"{i:06d}", root / f"{i:06d}") for i in range(len(table))]
         super().__init__(root, split, read_classes(root / "classes.json"), pairs)
 
     def read_image(self, index: int) -> torch.Tensor:
@@ -62,22 +72,17 @@ class HuggingFace(SegmentationDataset):
         return HeldFile(cell["bytes"], name)
 
 
-def _open(root: str | None, split: str | None) -> SegmentationDataset:
-    if root is None:
-        raise BadDataset("the dataset 'hugging-face' needs a folder", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     with optional_imports("the dataset 'hugging-face'"):
-        from datasets import DatasetDict, load_from_disk
+        from datasets import DatasetDict, load_from_disk  # type: ignore[attr-defined]
     try:
-        found = load_from_disk(root)
+        table = load_from_disk(root)
     except (OSError, ValueError) as problem:
-        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW) from problem
-    if isinstance(found, DatasetDict):
-        if split not in found:
-            raise UnknownName("split", str(split), found)
-        found = found[split]
+        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW_TO_GET) from problem
+    if isinstance(table, DatasetDict):
+        if split not in table:
+            raise UnknownName("split", str(split), table)
+        table = table[split]
     elif split is not None:
         raise BadDataset(f"{root} is one dataset without splits, and not split {split!r}", fix="ask for no split")
-    return HuggingFace(Path(root), split, found)
-
-
-ENTRIES = (DatasetEntry("hugging-face", "a Hugging Face dataset on disk", HOW, _open),)
+    return HuggingFace(Path(root), split, table)

@@ -1,7 +1,7 @@
 """Images without masks, for labelling: a folder with all its sub-folders, or a text file that lists images.
 
-DIR/a/0001.jpg      a/0001                   LIST.txt    one path a line, relative to the folder of LIST.txt
-DIR/b/0001.jpg      b/0001: another image
+DIR/a/0001.jpg      image_id a/0001          LIST.txt    one path per line, relative to the folder of LIST.txt
+DIR/b/0001.jpg      image_id b/0001
 
 Nothing outside the folder is read: links and listed paths that lead out of it are refused, and so are links to
 folders, which may lead in circles.
@@ -9,82 +9,57 @@ folders, which may lead in circles.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from ca_seg.data.classes import UNLABELLED
-from ca_seg.data.dataset import Pair
-from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.dataset import ImageMaskPair
+from ca_seg.data.formats.without_masks import ImagesWithoutMasks
+from ca_seg.data.image_files import IMAGE_SUFFIXES, images_below
 from ca_seg.errors import BadDataset, UnknownName
 
-ENDINGS = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
-)  # fmt: skip
-HOW = "a folder of images, also in sub-folders, or a text file with one path a line, relative to its own folder"
+HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path per line, relative to its folder"
 
 
-class Images(Unmasked):
-    """The images of a folder or list; their masks are void throughout, [H, W] of 255.
+class ImageFolder(ImagesWithoutMasks):
+    """The images of a folder or list.
 
-    A stem is the path in the folder without its ending, with "/". Images of a folder come folder by folder in the
-    order of their names, those of a list in its order. In a folder, files whose name begins with a dot and files with
-    another ending than ENDINGS are left alone; a listed file may have any. `mask_path` gives the image: there is no
-    mask. `class_list` has one class to stand there, "unlabelled".
+    An image_id is the path in the folder without its suffix, with "/". A folder is read in the order of
+    `images_below`, a list in its own order. In a folder only files with one of IMAGE_SUFFIXES are read; a listed file
+    may have any suffix. `mask_path` is the image, and the class list has one class, "unlabelled".
 
-    Raises BadDataset for no image, two of one stem (a.jpg and a.png would get one label file), a list that cannot be
-    read or names a file that is not there, and what leads out of the folder.
+    Args:
+        root: the folder, or the list
+
+    Raises:
+        BadDataset: for no image, two of one image_id (a.jpg and a.png would get the same label file), a list that
+            cannot be read or names a file that is not there, and a path that leads out of the folder
     """
 
     def __init__(self, root: Path | str) -> None:
-        given = Path(root)
-        if given.is_dir():
-            folder, found = given, _walk(given, given.resolve())
-        elif given.is_file():
-            folder, found = given.parent, _listed(given)
+        root = Path(root)
+        if root.is_dir():
+            folder, names = root, images_below(root)
+        elif root.is_file():
+            folder, names = root.parent, _listed(root)
         else:
-            raise BadDataset(f"there is no folder or list of images {given}", fix=HOW)
-        pairs = _pairs(folder, found)
+            raise BadDataset(f"there is no folder or list of images {root}", fix=HOW_TO_GET)
+        pairs = _pairs(folder, names)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"one or more of {', '.join(ENDINGS)}")
+            raise BadDataset(f"{root} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
         super().__init__(folder, None, UNLABELLED, pairs)
 
 
-def _pairs(folder: Path, names: Iterable[str]) -> list[Pair]:
-    found: dict[str, Pair] = {}
+def _pairs(folder: Path, names: Iterable[str]) -> list[ImageMaskPair]:
+    pairs: dict[str, ImageMaskPair] = {}
     for name in names:
         image_id, path = PurePath(name).with_suffix("").as_posix(), folder / name
-        if image_id in found:
-            other = found[image_id].image
-            wrong = f"{other} stands twice" if other == path else f"{folder} has both {other.name} and {path.name}"
-            raise BadDataset(f"{wrong} (name {image_id!r})", fix="keep one of them, or rename it")
-        found[image_id] = Pair(image_id, path, path)
-    return list(found.values())
-
-
-def _walk(folder: Path, root: Path, above: str = "") -> Iterator[str]:
-    """Paths relative to `root`, the resolved top: in each folder its images, then its sub-folders, by their names."""
-    try:
-        with os.scandir(folder) as entries:
-            here = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as problem:
-        raise BadDataset(f"{folder} cannot be read ({problem.strerror})") from problem
-    for entry in here:
-        if entry.is_symlink():
-            _check_link(Path(entry.path), root)
-        if (entry.is_file() or entry.is_symlink()) and os.path.splitext(entry.name)[1].lower() in ENDINGS:
-            yield above + entry.name
-    for entry in here:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), root, f"{above}{entry.name}/")
-
-
-def _check_link(link: Path, root: Path) -> None:
-    if not link.resolve().is_relative_to(root):
-        raise BadDataset(f"{link} leads out of {root}", fix="copy the images there, or give the folder it leads to")
-    if link.is_dir():
-        raise BadDataset(f"{link} is a link to a folder, which may lead in circles", fix="remove it")
+        if image_id in pairs:
+            first = pairs[image_id].image_path
+            what = f"{path} is listed twice" if first == path else f"{folder} has both {first.name} and {path.name}"
+            raise BadDataset(f"{what} (image_id {image_id!r})", fix="keep one of them, or rename it")
+        pairs[image_id] = ImageMaskPair(image_id, path, path)
+    return list(pairs.values())
 
 
 def _listed(file: Path) -> Iterator[str]:
@@ -92,7 +67,7 @@ def _listed(file: Path) -> Iterator[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW) from problem
+        raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW_TO_GET) from problem
     for line in filter(None, map(str.strip, lines)):
         path = folder / line
         if ".." in PurePath(line).parts or not path.is_relative_to(folder):
@@ -104,12 +79,7 @@ def _listed(file: Path) -> Iterator[str]:
         yield str(path.relative_to(folder))
 
 
-def _open(root: str | None, split: str | None) -> Images:
-    if root is None:
-        raise BadDataset("the dataset 'images' needs a folder or a list", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> ImageFolder:
     if split is not None:
         raise UnknownName("split", split, ("none",), fix="images have no splits; give a list file as root")
-    return Images(root)
-
-
-ENTRIES = (DatasetEntry("images", "images without masks, to be labelled", HOW, _open),)
+    return ImageFolder(root)

@@ -1,11 +1,11 @@
-"""WebDataset shards: images in tar files, read where they lie, without unpacking.
+"""WebDataset shards: images in tar files, read without unpacking.
 
 DIR/000000.tar       0001.jpg  0001.txt  0002.jpg  0002.txt ...      000000/0001, 000000/0002
-DIR/000001.tar       0001.jpg  ...                                   000001/0001: another image
+DIR/000001.tar       0001.jpg  ...                                   000001/0001
 
-A name up to the first dot of its last part is the key of a sample, the rest says what the file is (WebDataset's rule).
-The member whose ending is exactly that of an image (.jpg, and not .seg.png) is the sample's image; the others are
-left alone. What is kept of a shard is where its images begin and how long they are.
+The name of a member up to the first dot of its last part is the key of a sample, and the rest is its suffix
+(WebDataset's rule). The member whose whole suffix is that of an image (.jpg, not .seg.png) is the sample's image; the
+others are skipped. Only the position and the length of each image are kept in memory.
 """
 
 from __future__ import annotations
@@ -18,39 +18,42 @@ from pathlib import Path
 from torch import Tensor
 
 from ca_seg.data.classes import UNLABELLED
-from ca_seg.data.dataset import Pair
-from ca_seg.data.entry import DatasetEntry
-from ca_seg.data.formats.image_folder import ENDINGS
-from ca_seg.data.formats.unmasked import Unmasked
+from ca_seg.data.dataset import ImageMaskPair
+from ca_seg.data.formats.without_masks import ImagesWithoutMasks
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.read import HeldFile, read_image, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 
-HEAD = 1 << 16  # bytes that are read to know an image's size
-HOW = "a folder of WebDataset shards (*.tar, not compressed), or one shard"
+HEADER_BYTES = 1 << 16  # enough to know the size of nearly every image
+HOW_TO_GET = "a folder of WebDataset shards (*.tar, not compressed), or one shard"
 
 
-class Shards(Unmasked):
-    """The images of tar files; their masks are void throughout, [H, W] of 255.
+class WebDatasetShards(ImagesWithoutMasks):
+    """The images of tar files.
 
-    A stem is the shard's name and the sample's key: "000000/0001". Shards come in the order of their names, images
-    as they lie in them. `image_path` is a name for messages, SHARD.tar/KEY.jpg: there is no such file.
+    An image_id is the shard's name and the sample's key: "000000/0001". Shards are in the order of their names, images
+    in the order of the shard. `image_path` is a name for messages, SHARD.tar/KEY.jpg: there is no such file.
 
-    Raises BadDataset for no shard, one that is compressed, cut short or no tar, two images in one sample, two samples
-    of one key, a name that leads out of its folder, and shards without an image.
+    Args:
+        root: a folder of shards, or one shard
+
+    Raises:
+        BadDataset: for no shard, one that is compressed, cut short or not a tar, two images of one key, a name that
+            leads out of its folder, and shards without an image
     """
 
     def __init__(self, root: Path | str) -> None:
-        given = Path(root)
-        shards = sorted(given.glob("*.tar")) if given.is_dir() else [given]
+        root = Path(root)
+        shards = sorted(root.glob("*.tar")) if root.is_dir() else [root]
         if not shards or not shards[0].is_file():
-            raise BadDataset(f"there is no shard in {given}", allowed=HOW)
-        self._places = array("q")  # shard, first byte, bytes of every image
+            raise BadDataset(f"there is no shard in {root}", allowed=HOW_TO_GET)
+        self._locations = array("q")  # three numbers per image: its shard, its first byte, its length in bytes
         self._shards, pairs = shards, []
         for number, shard in enumerate(shards):
             pairs += self._index(number, shard)
         if not pairs:
-            raise BadDataset(f"{given} has no image", allowed=f"members that end in one of {', '.join(ENDINGS)}")
-        super().__init__(given if given.is_dir() else given.parent, None, UNLABELLED, pairs)
+            raise BadDataset(f"{root} has no image", allowed=f"members that end in one of {', '.join(IMAGE_SUFFIXES)}")
+        super().__init__(root if root.is_dir() else root.parent, None, UNLABELLED, pairs)
 
     def read_image(self, index: int) -> Tensor:
         return read_image(HeldFile(self.image_bytes(index), self.image_path(index)))
@@ -58,17 +61,17 @@ class Shards(Unmasked):
     def size(self, index: int) -> tuple[int, int]:
         name = self.image_path(index)
         try:
-            return read_size(HeldFile(self._slice(index, HEAD), name))
-        except UnreadableImage:  # a head as long as this is rare
+            return read_size(HeldFile(self._slice(index, HEADER_BYTES), name))
+        except UnreadableImage:  # a rare image with a longer header
             return read_size(HeldFile(self.image_bytes(index), name))
 
     def image_bytes(self, index: int) -> bytes:
         return self._slice(index)
 
-    def _slice(self, index: int, most: int | None = None) -> bytes:
-        """The first `most` bytes of an image, or all."""
-        shard, start, length = self._places[3 * index : 3 * index + 3]
-        length = length if most is None else min(length, most)
+    def _slice(self, index: int, max_bytes: int | None = None) -> bytes:
+        """The first bytes of an image, or all."""
+        shard, start, length = self._locations[3 * index : 3 * index + 3]
+        length = length if max_bytes is None else min(length, max_bytes)
         try:
             with open(self._shards[shard], "rb") as file:
                 file.seek(start)
@@ -79,47 +82,43 @@ class Shards(Unmasked):
             raise UnreadableImage(f"{self.image_path(index)} is cut short", fix=f"copy {self._shards[shard]} again")
         return content
 
-    def _index(self, number: int, shard: Path) -> list[Pair]:
-        pairs: list[Pair] = []
+    def _index(self, number: int, shard: Path) -> list[ImageMaskPair]:
+        pairs: list[ImageMaskPair] = []
         seen: set[str] = set()
         for name, start, length in _members(shard):
             if ".." in name.split("/") or name.startswith("/"):
                 raise BadDataset(f"{shard} has the member {name!r}", allowed="names that stay in their folder")
             folder, _, last = name.rpartition("/")
-            key, _, ending = last.partition(".")
-            if f".{ending.lower()}" not in ENDINGS or not key:
+            key, _, suffix = last.partition(".")
+            if f".{suffix.lower()}" not in IMAGE_SUFFIXES or not key:
                 continue
             path = f"{folder}/{key}" if folder else key
             if path in seen:
                 raise BadDataset(f"{shard} has two images of the key {path!r}", fix="keep one of them")
             seen.add(path)
-            pairs.append(Pair(f"{shard.stem}/{path}", shard / f"{path}.{ending}", shard))
-            self._places.extend((number, start, length))
+            pairs.append(ImageMaskPair(f"{shard.stem}/{path}", shard / f"{path}.{suffix}", shard))
+            self._locations.extend((number, start, length))
         return pairs
 
 
 def _members(shard: Path) -> Sequence[tuple[str, int, int]]:
-    """Name, first byte and bytes of every file in a tar, from its headers alone."""
-    found = []
+    """Name, first byte and length of every file in a tar, from its headers alone."""
+    members = []
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 if member.isfile():
-                    found.append((member.name.removeprefix("./"), member.offset_data, member.size))
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
+                    members.append((member.name.removeprefix("./"), member.offset_data, member.size))
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header in memory
     except (tarfile.TarError, OSError, EOFError) as problem:
-        raise BadDataset(f"{shard} cannot be read as a tar ({problem})", allowed=HOW, fix="copy it again") from problem
-    if found and found[-1][1] + found[-1][2] > shard.stat().st_size:
+        reason = f"{shard} cannot be read as a tar ({problem})"
+        raise BadDataset(reason, allowed=HOW_TO_GET, fix="copy it again") from problem
+    if members and members[-1][1] + members[-1][2] > shard.stat().st_size:
         raise BadDataset(f"{shard} is cut short", fix="copy it again")
-    return found
+    return members
 
 
-def _open(root: str | None, split: str | None) -> Shards:
-    if root is None:
-        raise BadDataset("the dataset 'webdataset' needs its shards", fix=f"give its root; {HOW}")
+def open_dataset(name: str, root: str, split: str | None) -> WebDatasetShards:
     if split is not None:
         raise UnknownName("split", split, ("none",), fix="give the folder of its shards as root")
-    return Shards(root)
-
-
-ENTRIES = (DatasetEntry("webdataset", "WebDataset shards of images without masks, to be labelled", HOW, _open),)
+    return WebDatasetShards(root)

@@ -8,15 +8,15 @@ from pathlib import Path
 import av
 import torch
 
+from ca_seg.data.image_files import IMAGE_SUFFIXES
 from ca_seg.data.read import read_image
 from ca_seg.errors import UnreadableImage, UserError
 
-FIX = "give a video file or a folder of frames"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+HOW_TO_FIX = "give a video file or a folder of frames"
 
 
 def frame_rate(path: Path, default: float = 24.0) -> float:
-    """Frames a second as the file says; `default` for a folder of images."""
+    """Frames per second as the file says; `default` for a folder of images, and for a file that does not say."""
     if path.is_dir():
         return default
     with _opened(path) as video:
@@ -24,10 +24,18 @@ def frame_rate(path: Path, default: float = 24.0) -> float:
 
 
 def video_frames(path: Path, at_once: int) -> Iterator[torch.Tensor]:
-    """Frames as float32 [F, 3, H, W] in 0..1, F at most `at_once`; one piece is in memory at a time.
+    """The frames of a video, some at a time; only these are in memory.
 
-    Raises UserError for a folder without images or with images of several sizes, UnreadableImage for a file that
-    is no video or breaks off.
+    Args:
+        path: a video file, or a folder of images
+        at_once: the largest number of frames in a piece
+
+    Returns:
+        pieces, float32 [F, 3, H, W] in 0..1
+
+    Raises:
+        UserError: for a folder without images, or with images of several sizes
+        UnreadableImage: for a file that is not a video, or is cut short
     """
     piece: list[torch.Tensor] = []
     for frame in _folder_frames(path) if path.is_dir() else _file_frames(path):
@@ -42,9 +50,9 @@ def video_frames(path: Path, at_once: int) -> Iterator[torch.Tensor]:
 
 
 def _folder_frames(folder: Path) -> Iterator[torch.Tensor]:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
     if not files:
-        raise UserError(f"{folder} has no images", allowed=", ".join(IMAGES))
+        raise UserError(f"{folder} has no images", allowed=", ".join(IMAGE_SUFFIXES))
     return map(read_image, files)
 
 
@@ -54,7 +62,7 @@ def _file_frames(path: Path) -> Iterator[torch.Tensor]:
             for frame in video.decode(video=0):
                 yield torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).float() / 255
         except av.FFmpegError as problem:
-            raise UnreadableImage(f"{path} breaks off ({problem})", fix="replace the file") from problem
+            raise UnreadableImage(f"{path} is cut short or damaged ({problem})", fix="replace the file") from problem
 
 
 def _opened(path: Path) -> av.container.InputContainer:
@@ -63,10 +71,8 @@ def _opened(path: Path) -> av.container.InputContainer:
     try:
         video = av.open(str(path))
     except av.FFmpegError as problem:
-        raise UnreadableImage(
-            f"{path} is not a video ({problem})", fix="give a video file or a folder of frames"
-        ) from problem
+        raise UnreadableImage(f"{path} is not a video ({problem})", fix=HOW_TO_FIX) from problem
     if not video.streams.video:
         video.close()
-        raise UnreadableImage(f"{path} has no images", fix=FIX)
+        raise UnreadableImage(f"{path} has no images", fix=HOW_TO_FIX)
     return video

@@ -1,7 +1,7 @@
 """detectron2 semantic segmentation: gray PNGs, and the dataset as detectron2's own list of dicts.
 
-sem_seg/<key>.png     8-bit gray, class index 0..K-1, 255 = ignore (detectron2 reads masks as gray, which would turn a
-                      palette into shades)
+sem_seg/<key>.png     8-bit gray, class index 0..K-1, 255 = ignore (no palette: detectron2 reads masks as gray and
+                      would turn its colours into shades)
 dataset.json          [{file_name, sem_seg_file_name, height, width, image_id}, ...]; file_name is relative to the
                       images' folder, sem_seg_file_name to this folder
 metadata.json         stuff_classes, stuff_colors, ignore_label: for MetadataCatalog.get(...).set(**...)
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ca_seg.labelling.formats.palette import palette
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -47,7 +47,11 @@ class Detectron2Writer:
 
     def close(self) -> list[str]:
         names = list(self.output.classes)
-        metadata = {"stuff_classes": names, "stuff_colors": palette(len(names)).tolist(), "ignore_label": IGNORE_INDEX}
+        metadata = {
+            "stuff_classes": names,
+            "stuff_colors": voc_colours(len(names)).tolist(),
+            "ignore_label": IGNORE_INDEX,
+        }
         return [
             self.output.stream_list("dataset.json", self._dicts()),
             self.output.json("metadata.json", metadata),

@@ -1,8 +1,8 @@
 """MMSegmentation: masks in ann_dir beside the images in img_dir, and the dataset's meta information.
 
 ann_dir/<key>.png        8-bit gray, class index 0..K-1, 255 = ignore
-splits/<ending>.txt      the keys of the images with this ending, one a line: `ann_file` of a BaseSegDataset, which
-                         knows one `img_suffix`
+splits/<ending>.txt      the keys of the images with this ending, one per line: `ann_file` of a BaseSegDataset, which
+                         has one `img_suffix`
 dataset_meta.json        metainfo (classes, palette), img_suffixes, seg_map_suffix, reduce_zero_label, ignore_index
 
 The images go into img_dir/<key>.<ending>. (Format: mmsegmentation.readthedocs.io, "Customize Datasets".)
@@ -18,7 +18,7 @@ from typing import ClassVar, TextIO
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
-from ca_seg.labelling.formats.palette import palette
+from ca_seg.labelling.formats.voc_colours import voc_colours
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -52,7 +52,7 @@ class MMSegWriter:
         splits = self._write_splits()
         names = list(self.output.classes)
         meta = {
-            "metainfo": {"classes": names, "palette": palette(len(names)).tolist()},
+            "metainfo": {"classes": names, "palette": voc_colours(len(names)).tolist()},
             "img_suffixes": sorted(splits),
             "seg_map_suffix": ".png",
             "reduce_zero_label": False,
@@ -61,7 +61,7 @@ class MMSegWriter:
         return [*sorted(splits.values()), self.output.json("dataset_meta.json", meta)]
 
     def _write_splits(self) -> dict[str, str]:
-        """One list of keys for each ending; gives the files by ending."""
+        """Write one list of keys for each ending; returns the files by ending."""
         files: dict[str, TextIO] = {}
         names: dict[str, str] = {}
         with ExitStack() as stack:

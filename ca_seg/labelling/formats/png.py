@@ -1,9 +1,9 @@
-"""Indexed PNG: what every tool and every viewer reads, and what ca_seg itself reads as a dataset.
+"""Indexed PNG, which every tool reads, and ca_seg itself as a dataset.
 
 masks/<key>.png     8-bit palette PNG, class index 0..K-1, 255 = ignore
 classes.json        names by index, and 255 as the ignored id
 
-With the images beside them in images/ this is the dataset format "folder" (for images that lie in one folder).
+Together with the images in images/ this is the dataset format "folder" (for images in one folder).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ca_seg.labelling.formats.palette import palette_bytes
+from ca_seg.labelling.formats.voc_colours import voc_palette
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -37,7 +37,7 @@ class PngWriter:
 
     def write(self, label: Label) -> list[str]:
         label.check(len(self.output.classes))
-        return [self.output.png(f"masks/{label.key}.png", label.mask, palette_bytes(len(self.output.classes)))]
+        return [self.output.png(f"masks/{label.key}.png", label.mask, voc_palette(len(self.output.classes)))]
 
     def close(self) -> list[str]:
         names = {str(index): name for index, name in enumerate(self.output.classes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ca_seg import resource_path as module
+from ca_seg import resources as module
 from ca_seg.errors import BadDataset, UserError, WeightsUnavailable
 from ca_seg.resources import resource_path
 

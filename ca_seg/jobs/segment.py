@@ -1,0 +1,226 @@
+"""Segment images by words: the first thing that anyone does with ca_seg.
+
+several words     each pixel gets the word with the highest probability
+one word          it is compared with background words: "this against the rest"
+background words  all of them form one class, "background"
+a threshold       a pixel becomes background where no word reaches this probability
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.data.inputs import NamedImage, is_single, open_images
+from ca_seg.data.seeds import image_seed
+from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.jobs.segmentation import Segmentation, check_colours
+from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.refine.steps import Refinement, refinement
+from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
+
+BACKGROUND = "background"
+REST = ("background", "ground", "floor", "wall", "sky", "tree", "grass", "water", "road", "building")
+MAX_CLASSES = 254  # masks have 8 bits
+
+
+@dataclass(frozen=True)
+class SegmentSettings(BackboneSettings):
+    """Options of `segment`.
+
+    Args:
+        background: words for everything else; together they are one class, "background"
+        threshold: 0 to 1; a pixel where no word reaches this probability becomes background
+        refine: steps that sharpen the mask, such as pamr (see `ca_seg.list_refinements()`)
+        colors: a colour for each class, by name or code: {cat: red}
+        device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
+        seed: of the noise
+    """
+
+    background: tuple[str, ...] | None = None
+    threshold: float | None = None
+    refine: tuple[str, ...] = ()
+    colors: dict[str, str] | None = None
+    device: str | None = None
+    seed: int = 0
+
+
+def segment(
+    image: Any,
+    classes: Words,
+    *,
+    backbone: str | Backbone | None = None,
+    background: str | Sequence[str] | None = None,
+    threshold: float | None = None,
+    refine: str | Sequence[str] | None = None,
+    device: str | None = None,
+    settings: SegmentSettings | None = None,
+) -> Any:
+    """Find words in an image.
+
+    Args:
+        image: a path, a PIL image, an array [H, W, 3] (uint8) or a tensor [3, H, W] (float, 0..1); or several: a list
+            of them, a folder, a glob ("photos/*.jpg"), a tensor [B, 3, H, W]
+        classes: a word, a list of words, a dict of class to phrases, or a Vocabulary. One word alone is compared with
+            background words
+        backbone: a name from `list_backbones()`, or a loaded backbone
+        background: words for everything else; together they are one class, "background"
+        threshold: 0 to 1; a pixel where no word reaches this probability becomes background
+        refine: steps that sharpen the mask, such as "pamr"
+        device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
+        settings: all other options
+
+    Returns:
+        A `Segmentation`; for several images a list of them, in their order.
+
+    Raises:
+        UnreadableImage: for a file that is not a whole image
+        UserError: for words, options or weights that cannot be used; its message says what is allowed
+
+    Example:
+        >>> result = ca_seg.segment("photo.jpg", ["cat", "grass", "sky"])
+        >>> result.overlay().save("overlay.png")
+    """
+    chosen = settings or SegmentSettings()
+    words = (background,) if isinstance(background, str) else background
+    steps = (refine,) if isinstance(refine, str) else refine
+    named = {
+        "backbone": backbone.card.name if isinstance(backbone, Backbone) else backbone,
+        "background": None if words is None else tuple(words),
+        "threshold": threshold,
+        "refine": None if steps is None else tuple(steps),
+        "device": device,
+    }
+    chosen = replace(chosen, **{name: value for name, value in named.items() if value is not None})
+    segmenter = Segmenter(classes, chosen, backbone=backbone if isinstance(backbone, Backbone) else None)
+    results = [segmenter(named_image) for named_image in open_images(image)]
+    return results[0] if is_single(image) else results
+
+
+class Segmenter:
+    """A loaded backbone and the words it looks for; call it with one image after another.
+
+    Args:
+        classes: as in `segment`
+        settings: as in `segment`
+        backbone: a loaded one, in place of the settings'
+
+    Raises UserError for options and words that cannot be used, before the backbone is loaded where possible.
+    """
+
+    def __init__(self, classes: Words, settings: SegmentSettings, *, backbone: Backbone | None = None) -> None:
+        self.settings = settings
+        if settings.threshold is not None and not 0 <= settings.threshold <= 1:
+            raise OutOfRange(f"a threshold of {settings.threshold}", allowed="0 to 1")
+        vocabulary = as_vocabulary(classes, template=settings.template)
+        for name in settings.synonyms or {}:
+            if name not in vocabulary.classes:
+                raise UnknownName("class with synonyms", name, vocabulary.classes)
+        if settings.synonyms:
+            vocabulary = _with_synonyms(vocabulary, settings.synonyms, settings.template)
+        self.words = vocabulary.classes
+        self.rest: tuple[str, ...] = ()  # the words that stand for everything else
+        if settings.background is not None:
+            self.rest = settings.background
+        elif len(vocabulary.classes) == 1:
+            self.rest = REST
+        self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
+        self.vocabulary = self._with_rest(vocabulary)
+        names = self.vocabulary.classes
+        self.background = self.vocabulary.background
+        self.classes = names
+        if settings.threshold is not None and self.background is None:
+            if BACKGROUND in names:
+                raise UserError("'background' is a word, and a threshold decides it", allowed="one of the two")
+            self.background, self.classes = len(names), (*names, BACKGROUND)
+        if len(self.classes) > MAX_CLASSES:
+            raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
+        self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
+        self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # unknown words
+        self.refine = refinement(Refinement(steps=list(settings.refine)), names)
+        self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine)
+
+    @property
+    def decision(self) -> str:
+        """How a pixel becomes background, in one line; "" where there is no background."""
+        parts = []
+        if self.rest:
+            parts.append(f"compared with the background words {', '.join(self.rest)}")
+        if self.settings.threshold is not None:
+            parts.append(f"background below a probability of {self.settings.threshold:g}")
+        return "; ".join(parts)
+
+    @torch.no_grad()
+    def __call__(self, image: NamedImage) -> Segmentation:
+        """The segmentation of one image. Raises UserError for maps that are not finite."""
+        tensor = image.pixels[None]
+        prediction = self.predictor.predict(tensor, [image_seed(self.settings.seed, image.image_id)])
+        maps = prediction.maps(self.vocabulary)
+        if not bool(maps.isfinite().all()):
+            raise UserError(
+                f"the maps of {image.path or image.image_id} are not finite", fix="the weights hold NaN or infinity"
+            )
+        if self.refine is not None:
+            maps = self.refine(maps, tensor, prediction)
+        return Segmentation(
+            (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
+            maps,
+            self.classes,
+            self.background,
+            self.settings.threshold,
+            image.image_id,
+            self.backbone.card.name,
+            self.colours,
+        )
+
+    def each(self, images: Iterable[NamedImage], skipped: Callable[[UserError], None]) -> Iterator[Segmentation]:
+        """Image after image; why one cannot be used is handed to `skipped`, and the others go on."""
+        for image in images:
+            try:
+                yield self(image)
+            except UserError as problem:
+                skipped(problem)
+
+    def _with_rest(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The words, and the background words as one more class."""
+        if not self.rest:
+            return vocabulary
+        taken = {phrase.casefold() for phrase in vocabulary.concepts}
+        template = self.settings.template
+        rest = tuple(template.replace("{}", word) for word in self.rest)
+        rest = tuple(phrase for phrase in rest if phrase.casefold() not in taken)
+        if self.settings.background is None:
+            rest = tuple(phrase for phrase in rest if _knows(self.backbone, phrase))
+            self.rest = tuple(word for word in self.rest if template.replace("{}", word) in rest)
+        if BACKGROUND in vocabulary.classes:
+            raise UserError(
+                "'background' is one of the words, and background words are given", allowed="one of the two"
+            )
+        classes, phrases = (*vocabulary.classes, BACKGROUND), (*vocabulary.phrases, rest)
+        return Vocabulary(classes, phrases, background=len(classes) - 1)
+
+
+def _with_synonyms(vocabulary: Vocabulary, synonyms: Mapping[str, Sequence[str]], template: str) -> Vocabulary:
+    phrases = [
+        (*own, *(template.replace("{}", word) for word in synonyms.get(name, ())))
+        for name, own in zip(vocabulary.classes, vocabulary.phrases, strict=True)
+    ]
+    return Vocabulary(vocabulary.classes, tuple(phrases), vocabulary.background)
+
+
+def _knows(backbone: Backbone, phrase: str) -> bool:
+    """Whether the backbone's text side has the word: the shipped ones have a table of nouns."""
+    try:
+        backbone.text.concepts([phrase], backbone.card.phrase_pooling)
+    except UnknownName:
+        return False
+    return True
+
+
+def _device(device: str | None) -> str:
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,243 @@
+"""Segmentation of a video by words, and its evaluation on clips with masks in the DAVIS layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import tee
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.video_maps import clip_maps, frames_at_once
+from ca_seg.data.video.davis import DavisVideo
+from ca_seg.data.video.reader import frame_rate, video_frames
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.evaluation.video import BACKGROUND, score_clips
+from ca_seg.json_file import write_json
+from ca_seg.metrics.video import SequenceScores
+from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.versions import versions
+from ca_seg.visual.mask_png import write_mask
+from ca_seg.visual.video import write_overlay_video
+from ca_seg.vocabulary import Words, as_vocabulary
+
+PER_IMAGE = ("window", "scales")  # options of the backbone that read an image several times
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """Options of the segmentation of a video.
+
+    Args:
+        model: the backbone, and how its maps are read
+        fps: frames per second of the overlay; None: the video's
+        seed: of the noise, which is the same for all frames
+        device: cpu, cuda, cuda:1 or mps
+        out: the folder of the overlay and the masks
+    """
+
+    model: BackboneSettings = field(default_factory=BackboneSettings)
+    fps: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    out: str = "out/video"
+
+
+@dataclass(frozen=True)
+class VideoSegmentation:
+    """What `video` wrote.
+
+    Args:
+        frames: how many there are
+        classes: the class of number 1, 2 ... in the masks
+        overlay: the video with the classes laid over it, an MP4 file
+        masks: the folder of masks, 00000.png and so on, one per frame
+    """
+
+    frames: int
+    classes: tuple[str, ...]
+    overlay: Path
+    masks: Path
+
+
+def video(
+    path: str | Path,
+    classes: Words,
+    settings: VideoSettings | None = None,
+    *,
+    backbone: str | Backbone | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+) -> VideoSegmentation:
+    """Segment a video by words, and write an overlay video, a mask per frame and the list of classes.
+
+    Writes OUT/overlay.mp4, OUT/masks/00000.png ... (1 = the first class) and OUT/classes.json. Memory does not grow
+    with the length of the video.
+
+    Args:
+        path: a video file, or a folder of frames
+        classes: what to look for, such as ["dog", "grass"]
+        settings: all other options
+        backbone: a name of the zoo, or a loaded backbone; in place of `settings.model.backbone`
+        out: in place of `settings.out`
+        device: in place of `settings.device`
+
+    Raises:
+        UserError: for words, settings or weights that cannot be used, and for a folder without images
+        UnreadableImage: for a file that is no video, or breaks off
+
+    Example:
+        >>> result = ca_seg.video("dog.mp4", ["dog", "grass"], out="out/dog")
+        >>> result.overlay
+    """
+    settings = settings or VideoSettings()
+    settings = replace(settings, out=str(out or settings.out), device=device or settings.device)
+    folder, source = Path(settings.out), Path(path)
+    if settings.fps is not None and not settings.fps > 0:
+        raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
+    vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
+    rate = frame_rate(source) if settings.fps is None else settings.fps
+    model, loaded = _loaded(settings.model, backbone, settings.device)
+    loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # an unknown word ends the job here
+    pieces, pieces_again = tee(video_frames(source, frames_at_once(loaded)))
+    maps = clip_maps(loaded, pieces, vocabulary, model, seed=settings.seed)
+    for_frames, for_masks = tee(_frames_and_masks(pieces_again, maps, folder / "masks"))
+    count = write_overlay_video(
+        folder / "overlay.mp4",
+        (frame for frame, _ in for_frames),
+        (mask for _, mask in for_masks),
+        range(len(vocabulary.classes)),
+        rate,
+    )
+    names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
+    write_json(folder / "classes.json", {"classes": names})
+    return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks")
+
+
+def _frames_and_masks(
+    pieces: Iterable[torch.Tensor], maps: Iterable[torch.Tensor], folder: Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame, uint8 [H, W, 3], with its mask [H, W], which is written before it is given."""
+    number = 0
+    for piece, scores in zip(pieces, maps, strict=True):
+        frames = (255 * piece).round().byte().permute(0, 2, 3, 1).numpy()
+        for frame, mask in zip(frames, scores.argmax(dim=1).byte().cpu().numpy(), strict=True):
+            write_mask(folder / f"{number:05d}.png", mask, lambda indices: (indices + 1).astype(np.uint8))
+            number += 1
+            yield frame, mask
+
+
+@dataclass(frozen=True)
+class VideoEvaluationSettings:
+    """Options of an evaluation on clips in the DAVIS layout.
+
+    Args:
+        model: the backbone, and how its maps are read
+        root: the folder that has JPEGImages, Annotations and ImageSets
+        year: 2016 (one object per clip) or 2017
+        split: a list in ImageSets/YEAR
+        resolution_folder: the folder below JPEGImages and Annotations
+        words: a JSON or YAML file that says what the objects are, as {"bear": {"1": "bear"}}
+        background: words for what is no object; None: seven that are usual
+        frames: all, or inner (without the first and the last, as DAVIS does for tracking)
+        seed: of the noise, which is the same for all frames
+        device: cpu, cuda, cuda:1 or mps
+        out: the folder of results.json; None: nothing is written
+    """
+
+    model: BackboneSettings = field(default_factory=BackboneSettings)
+    root: str | None = None
+    year: int = 2017
+    split: str = "val"
+    resolution_folder: str = "480p"
+    words: str | None = None
+    background: list[str] | None = None
+    frames: str = "all"
+    seed: int = 0
+    device: str = "cpu"
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class VideoResults:
+    """The results of an evaluation on clips: `content` is what results.json holds."""
+
+    content: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1."""
+        return self.content["metrics"]
+
+
+def evaluate_video(
+    root: str | Path | None = None,
+    settings: VideoEvaluationSettings | None = None,
+    *,
+    backbone: str | Backbone | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    announce: Callable[[SequenceScores], None] = lambda scores: None,
+) -> VideoResults:
+    """Score zero-shot segmentation on every clip of a split: region similarity J and boundary measure F.
+
+    Args:
+        root: a folder in the DAVIS layout, in place of `settings.root`
+        settings: all other options
+        backbone: a name of the zoo, or a loaded backbone; in place of `settings.model.backbone`
+        out: in place of `settings.out`
+        device: in place of `settings.device`
+        announce: called with the scores of a clip when it is done
+
+    Raises:
+        UserError: for a folder, words, settings or weights that cannot be used
+
+    Example:
+        >>> ca_seg.evaluate_video("DAVIS", backbone="mini").metrics["j_and_f"]
+    """
+    settings = settings or VideoEvaluationSettings()
+    settings = replace(
+        settings,
+        root=settings.root if root is None else str(root),
+        out=settings.out if out is None else str(out),
+        device=device or settings.device,
+    )
+    if settings.root is None:
+        raise UserError("there is no folder of clips", fix="give root: it has JPEGImages, Annotations and ImageSets")
+    clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
+    background = tuple(settings.background or BACKGROUND)
+    model, loaded = _loaded(settings.model, backbone, settings.device)
+    scores = score_clips(
+        loaded, clips, model, background=background, frames=settings.frames, seed=settings.seed, announce=announce
+    )
+    content = scores | {
+        "method": loaded.card.name,
+        "readout": model.resolved(loaded),
+        "dataset": {
+            "root": settings.root,
+            "year": settings.year,
+            "split": settings.split,
+            "frames": settings.frames,
+        },
+        "background": list(background),
+        "seed": settings.seed,
+        "versions": versions(),
+    }
+    if settings.out is not None:
+        write_json(Path(settings.out) / "results.json", content)
+    return VideoResults(content)
+
+
+def _loaded(model: BackboneSettings, backbone: str | Backbone | None, device: str) -> tuple[BackboneSettings, Backbone]:
+    """The backbone, and how it is read out. Raises UserError for options that videos do not have."""
+    for name in PER_IMAGE:
+        if getattr(model, name) is not None:
+            raise UserError(f"model.{name} is given for a video", fix="leave it out: frames are read once, as a whole")
+    if isinstance(backbone, Backbone):
+        return model, backbone.to(device)
+    model = model if backbone is None else replace(model, backbone=backbone)
+    return model, model.load(device)

@@ -1,0 +1,60 @@
+"""The table of commands: help, version, unknown names, and what is quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ca_seg
+from ca_seg.cli.main import COMMANDS, main
+from tests.cli.commands import ROOT
+
+
+def test_the_package_is_a_command():
+    command = [sys.executable, "-m", "ca_seg", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert ca_seg.__version__ in capsys.readouterr().out
+
+
+def test_an_unknown_command_names_those_that_are_like_it(capsys):
+    assert main(["evel"]) == 2
+    assert "'eval'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(command: str, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_lists_need_neither_torch_nor_diffusers():
+    code = (
+        "import sys; from ca_seg.cli.main import main; main(['zoo', 'list']); main(['data', 'list']);"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_zoo_and_data(capsys):
+    assert main(["zoo", "list"]) == 0
+    assert "flux1-schnell" in capsys.readouterr().out
+    assert main(["zoo", "show", "mini-plain"]) == 0
+    assert "flow matching alone" in " ".join(capsys.readouterr().out.split())
+    assert main(["zoo", "show", "minni"]) == 2
+    assert "'mini'" in capsys.readouterr().err
+    assert main(["data", "list"]) == 0
+    assert "scenes" in capsys.readouterr().out
+    assert main(["data", "path", "scenes"]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert (folder / "images").is_dir()
+    assert (folder / "masks").is_dir()

@@ -1,0 +1,150 @@
+"""The one dialect of flags: short names, dashes, lists without brackets, yes-or-no options, former names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ca_seg.cli.options import Dialect, options_of, present_keys
+from ca_seg.cli.parser import JobParser
+from ca_seg.errors import UserError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model.
+
+    Args:
+        backbone: its name
+        layers: which
+        noise_samples: how many
+    """
+
+    backbone: str = "mini"
+    layers: tuple[int, ...] | None = None
+    noise_samples: int = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images.
+
+    Args:
+        root: where
+        splits: parts
+    """
+
+    root: str | None = None
+    splits: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job.
+
+    Args:
+        model: which model
+        data: which images
+        report: make a page
+        limits: by name
+        words: what to look for
+        seed: of the noise
+    """
+
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    report: bool = True
+    limits: dict[str, float] | None = None
+    words: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def parse(*arguments: str) -> Job:
+    return JobParser("job", "A job.", Job).parse(arguments)
+
+
+def test_options_of_nested_settings():
+    assert list(options_of(Job)) == [
+        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "limits", "words",
+        "seed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--model.backbone", "a"], Job(model=Model("a"))),
+        (["--backbone", "a"], Job(model=Model("a"))),
+        (["--backbone=a", "--seed=3"], Job(model=Model("a"), seed=3)),
+        (["--layers", "2", "3"], Job(model=Model(layers=(2, 3)))),
+        (["--model.layers", "[2, 3]"], Job(model=Model(layers=(2, 3)))),
+        (["--splits", "val"], Job(data=Data(splits=["val"]))),
+        (["--data.splits", "[val, test]"], Job(data=Data(splits=["val", "test"]))),
+        (["--splits", "val", "test", "--seed", "1"], Job(data=Data(splits=["val", "test"]), seed=1)),
+        (["--limits", "a=0.5", "b=1", "--seed", "2"], Job(limits={"a": 0.5, "b": 1}, seed=2)),
+        (["--limits", "{a: 0.5}"], Job(limits={"a": 0.5})),
+        (["--no-report"], Job(report=False)),
+        (["--report"], Job(report=True)),
+        (["--report", "false"], Job(report=False)),
+        (["--noise-samples", "2"], Job(model=Model(noise_samples=2))),
+        (["--model.noise_samples", "2"], Job(model=Model(noise_samples=2))),
+        (["--words", "cat", "10", "--seed", "-7"], Job(words=("cat", "10"), seed=-7)),
+    ],
+)
+def test_ways_of_writing_an_option(arguments: list[str], expected: Job):
+    assert parse(*arguments) == expected
+
+
+def test_a_former_name_is_read_and_said_in_one_line(capsys):
+    assert parse("--model.samples", "4").model.noise_samples == 4
+    note = capsys.readouterr().err
+    assert note.count("\n") == 1
+    assert "noise_samples" in note
+
+
+def test_former_keys_of_a_config_file(capsys):
+    content: dict[str, Any] = {"model": {"samples": 2}, "data": {"name": "pictures"}, "keeping": {"keep": "best"}}
+    assert present_keys(content) == {
+        "model": {"noise_samples": 2}, "data": {"name": "images"}, "checkpoint": {"keep": "best"}
+    }  # fmt: skip
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_a_config_file_and_its_base(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {backbone: a, layers: [1]}\nseed: 5\n")
+    (tmp_path / "job.yaml").write_text("base: base.yaml\nmodel: {layers: [2]}\n")
+    file = str(tmp_path / "job.yaml")
+    assert parse("--config-file", file) == Job(model=Model("a", (2,)), seed=5)
+    assert parse("--config-file", file, "--layers", "7") == Job(model=Model("a", (7,)), seed=5)
+    assert parse(f"--config_file={file}").seed == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [("- 1\n", "job.yaml"), ("base: 5\n", "5"), ("base: job.yaml\n", "job.yaml"), ("a: [\n", "job.yaml")],
+)
+def test_a_config_that_cannot_be_read(tmp_path, content: str, name: str):
+    (tmp_path / "job.yaml").write_text(content)
+    with pytest.raises(UserError, match=name):
+        parse("--config-file", str(tmp_path / "job.yaml"))
+
+
+def test_an_unknown_option_names_those_that_are_like_it():
+    with pytest.raises(UserError) as caught:
+        parse("--bakcbone", "mini")
+    assert "--backbone" in caught.value.allowed
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "x"], ["stray"], ["--model.layers", "[a]"], ["--seed"]])
+def test_values_that_do_not_fit(arguments: list[str]):
+    with pytest.raises(UserError):
+        parse(*arguments)
+
+
+def test_positional_arguments_are_apart():
+    dialect = Dialect(options_of(Job))
+    options, positional = dialect.rewrite(["a.jpg", "--layers", "2", "3", "b.jpg", "--no-report", "cat", "-"])
+    assert positional == ["a.jpg", "b.jpg", "cat", "-"]
+    assert options == ["--model.layers", "[2, 3]", "--report", "false"]

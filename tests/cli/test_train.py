@@ -1,0 +1,59 @@
+"""`ca-seg train` as a user types it, and the head that it writes scored by `ca-seg eval`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from ca_seg.cli.evaluate import run as evaluate
+from ca_seg.cli.train import run as train
+from ca_seg.errors import CorruptWeights, UserError
+from tests.cli.commands import CPU, QUICK, ROOT
+
+
+def test_training_a_probe_writes_a_head_and_can_go_on(tmp_path):
+    config = str(ROOT / "configs" / "linear_probe" / "mini_scenes.yaml")
+    quick = [*CPU, "--data.limit", "6", "--trainer.max_epochs", "1", "--out", str(tmp_path)]
+    assert train(["--config-file", config, *quick]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert 0 <= results["metrics"]["miou"] <= 1
+    assert Image.open(tmp_path / "curve.png").size[0] > 100
+    assert list((tmp_path / "tensorboard").iterdir())
+    quick[quick.index("1")] = "2"
+    assert train(["--config-file", config, *quick, "--resume", "true"]) == 0
+    logs = [(tmp_path / f"log-{number}" / "metrics.csv").read_text() for number in (1, 2)]
+    assert all("val/miou" in log for log in logs)
+
+    scored = ["--data.splits", "[val]", "--report", "false", "--out", str(tmp_path / "scored"), *CPU]
+    head = ["--model.head", str(tmp_path / "head")]
+    assert evaluate([*head, *scored, "--data.limit", "6"]) == 0
+    found = json.loads((tmp_path / "scored" / "results.json").read_text())
+    last = json.loads((tmp_path / "results.json").read_text())
+    assert found["method"] == "mini + linear"
+    assert found["metrics"]["full-vocabulary"]["miou"] == pytest.approx(last["metrics"]["miou"], abs=1e-5)
+    with pytest.raises(CorruptWeights, match="'mini', not on 'mini-plain'"):
+        evaluate([*head, *scored, "--model.backbone", "mini-plain"])
+    with pytest.raises(UserError, match=r"--model\.flip"):
+        evaluate([*head, *scored, "--model.flip", "true"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--model.kind", "linaer"], "did you mean 'linear'"),
+        (["--model.losses", "{dise: 1}"], "did you mean 'dice'"),
+        (["--model.flip", "true"], "for evaluation"),
+        (["--model.parts", "[concept]"], "did you mean 'concepts'"),
+        (["--data.augment", "pics"], "unknown augmentation"),
+        (["--keeping.keep", "first"], "unknown head to keep"),
+        (["--data.val_split", "null"], "must both be given"),
+        (["--resume", "true"], "to resume from"),
+    ],
+)
+def test_training_says_what_is_wrong(given, said, tmp_path):
+    config = str(ROOT / "configs" / "linear_probe" / "mini_scenes.yaml")
+    with pytest.raises(UserError, match=said):
+        train(["--config-file", config, *QUICK, *given, "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
