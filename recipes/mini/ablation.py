@@ -88,7 +88,9 @@ def run(backbone: Backbone, classes: tuple[str, ...], pairs: Iterator[Pair]) -> 
         everything = tables["timestep"].all
 
         def asked(times, noise_samples=1, layers=(backbone.layers - 1,), case=(image, number, present, everything)):
-            recording = backbone.record(case[0], timesteps=times, noise_samples=noise_samples, layers=layers, seed=case[1])
+            recording = backbone.record(
+                case[0], timesteps=times, noise_samples=noise_samples, layers=layers, seed=case[1]
+            )
             return recording.ask(case[2]), recording.ask(case[3])
 
         oracle, full = asked(card.timestep)
