@@ -149,7 +149,8 @@ def test_an_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_pa
     monkeypatch.setattr(dataset, "read_image", changing)
     _, filled = run(tmp_path, dataset)
     assert filled.computed == 6
-    assert [skipped.reason for skipped in filled.skipped] == ["the file was changed while this ran; run it again"]
+    assert len(filled.skipped) == 1
+    assert "changed" in filled.skipped[0].reason
 
 
 def test_ranks_share_the_images(tmp_path, dataset) -> None:
