@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import ca_seg.adapters.smp
 from ca_seg import load_backbone
 from ca_seg.adapters.smp import WIDTH, register
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.errors import OutOfRange, UserError
 
 ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
@@ -154,7 +154,7 @@ def test_a_compiled_model_answers_the_same():
 
 
 def test_every_card_is_there_and_only_building_loads(monkeypatch):
-    assert {f"ca-{name}" for name in card_names()} <= set(smp.encoders.get_encoder_names())
+    assert {f"ca-{name}" for name in list_backbones()} <= set(smp.encoders.get_encoder_names())
     asked = []
     monkeypatch.setattr(ca_seg.adapters.smp, "load_backbone", lambda name: asked.append(name) or load_backbone("mini"))
     smp.create_model("unet", "ca-sd3.5-medium", encoder_weights=None)
