@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.concept.ask import CONCEPT_ATTENTION
-from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
+from ca_seg.concept.choices import CONCEPT_ATTENTION, NORMALISE, SPACES
+from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
