@@ -5,6 +5,7 @@
 --save-predictions         dashes for underscores; a yes-or-no option needs no "true"
 --no-report                the opposite
 --layers 2 3               a list without brackets
+--colors cat=red sky=blue  a table without braces
 --device cuda              the trainer's accelerator, where the command has a trainer
 --model.samples 4          a former name: still read, with a line on stderr
 """
@@ -66,6 +67,16 @@ def holds_numbers(kind: Any) -> bool:
     return any(item in (int, float) for item in items)
 
 
+def is_table(kind: Any) -> bool:
+    """Whether an option takes names with values: dict[str, str]."""
+    return any(get_origin(part) is dict for part in _parts(kind))
+
+
+def is_pair(text: str) -> bool:
+    """Whether an argument is written NAME=VALUE."""
+    return "=" in text and not text.startswith(("-", "{"))
+
+
 def is_bool(kind: Any) -> bool:
     return bool in _parts(kind)
 
@@ -114,6 +125,8 @@ class Dialect:
         kind = self.options.get(name)
         if kind is not None and is_bool(kind):
             return [waiting.pop(0) if waiting and waiting[0].lower() in ("true", "false") else "true"]
+        if kind is not None and is_table(kind) and waiting and is_pair(waiting[0]):
+            return [_as_table(waiting)]
         if kind is not None and is_list(kind):
             numbers = holds_numbers(kind)
             return [_as_list(_values(waiting, numbers=numbers), numbers=numbers)]
@@ -195,6 +208,15 @@ def _as_list(values: Sequence[str], *, numbers: bool) -> str:
     if len(values) == 1 and values[0].startswith(("[", "null")):
         return values[0]
     return json.dumps([_number(value) if numbers else value for value in values])
+
+
+def _as_table(waiting: list[str]) -> str:
+    """Takes all that is written NAME=VALUE, as JSON."""
+    table = {}
+    while waiting and is_pair(waiting[0]):
+        name, _, value = waiting.pop(0).partition("=")
+        table[name] = _number(value)
+    return json.dumps(table)
 
 
 def _is_number(text: str) -> bool:

@@ -27,7 +27,7 @@ class SegmentCommand(SegmentSettings):
     Args:
         concepts: the words to look for
         cutout: classes whose pixels are also written as transparent PNGs
-        formats: what is written: overlay, mask, heatmaps, scores, and any label format
+        formats: what is written: overlay, mask, heatmaps, json, and any label format
         json: print one JSON object per image in place of text
         out: the folder of the files
     """
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     paths = [text for text in given if looks_like_image(text)]
     words = [text for text in given if not looks_like_image(text)]
     if not paths:
-        example = "ca-seg segment photo.jpg --concepts cat grass"
+        example = "an example: ca-seg segment photo.jpg --concepts cat grass"
         raise UserError("no image was given", allowed="a file, a folder, a glob in quotes, or -", fix=example)
     if not words:
         raise UserError("no word was given", fix="name what to look for: --concepts cat grass sky")

@@ -21,7 +21,6 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.predictors.settings import BackboneSettings
-from ca_seg.refine.background import background_by_threshold, insert_background
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
@@ -133,8 +132,12 @@ class Segmenter:
         self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
         self.vocabulary = self._with_rest(vocabulary)
         names = self.vocabulary.classes
-        self.inserted = settings.threshold is not None and self.vocabulary.background is None
-        self.classes = (*names, BACKGROUND) if self.inserted else names
+        self.background = self.vocabulary.background
+        self.classes = names
+        if settings.threshold is not None and self.background is None:
+            if BACKGROUND in names:
+                raise UserError("'background' is a word, and a threshold decides it", allowed="one of the two")
+            self.background, self.classes = len(names), (*names, BACKGROUND)
         if len(self.classes) > MAX_CLASSES:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
@@ -164,25 +167,20 @@ class Segmenter:
             )
         if self.refine is not None:
             maps = self.refine(maps, tensor, prediction)
-        background = self.vocabulary.background
-        if self.settings.threshold is not None:
-            if background is None:
-                background = len(self.vocabulary.classes)
-                maps = insert_background(maps, background, self.settings.threshold)
-            else:
-                maps = background_by_threshold(maps, background, self.settings.threshold)
-        pixels = (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        name = self.backbone.card.name
-        return Segmentation(pixels, maps, self.classes, background, image.image_id, name, self.colours)
+        return Segmentation(
+            (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
+            maps,
+            self.classes,
+            self.background,
+            self.settings.threshold,
+            image.image_id,
+            self.backbone.card.name,
+            self.colours,
+        )
 
-    def each(
-        self, images: Iterable[NamedImage | UserError], skipped: Callable[[UserError], None]
-    ) -> Iterator[Segmentation]:
-        """Image after image; what cannot be used is handed to `skipped`, and the others go on."""
+    def each(self, images: Iterable[NamedImage], skipped: Callable[[UserError], None]) -> Iterator[Segmentation]:
+        """Image after image; why one cannot be used is handed to `skipped`, and the others go on."""
         for image in images:
-            if isinstance(image, UserError):
-                skipped(image)
-                continue
             try:
                 yield self(image)
             except UserError as problem:

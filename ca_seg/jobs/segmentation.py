@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Colour = tuple[int, int, int]
-DEFAULT_FORMATS = ("overlay", "mask", "heatmaps", "scores")
+DEFAULT_FORMATS = ("overlay", "mask", "heatmaps", "json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,10 @@ class Segmentation:
 
     Attributes:
         pixels: the image, uint8 [H, W, 3]
-        maps: class maps float32 [1, K, h, w] on the backbone's grid of tokens
+        maps: class maps float32 [1, k, h, w] of the first k classes, on the backbone's grid of tokens
         classes: the K class names, in the order of the words; a background class comes last
-        background: the index of the background class, or None
+        background: the index of the background class, or None. Where a threshold alone decides it, it has no map
+        threshold: below this probability of the best class a pixel is background; None: no threshold
         image_id: the file's name without its ending, or the image's number
         backbone: the name of the backbone
     """
@@ -45,6 +46,7 @@ class Segmentation:
     maps: torch.Tensor
     classes: tuple[str, ...]
     background: int | None
+    threshold: float | None
     image_id: str
     backbone: str
     colours: Mapping[str, Colour] | None = None
@@ -56,17 +58,36 @@ class Segmentation:
     @cached_property
     def mask(self) -> np.ndarray:
         """Class indices uint8 [H, W]."""
-        return self._prediction.mask[0].cpu().numpy().astype(np.uint8)
+        best = self._prediction.mask[0].cpu().numpy().astype(np.uint8)
+        return best if self.background is None else np.where(self._below, np.uint8(self.background), best)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Float32 [K, H, W]; they sum to 1 over the classes. Computed anew at each call: K times the image's pixels."""
-        return self._prediction.scores[0].float().cpu().numpy()
+        """Float32 [K, H, W], computed anew at each call. They sum to 1 over the classes.
+
+        A background class that a threshold alone decides has no map, and its row is 0.
+        """
+        scores = self._prediction.scores[0].float().cpu().numpy()
+        missing = np.zeros((len(self.classes) - len(scores), *scores.shape[1:]), np.float32)
+        return np.concatenate([scores, missing])
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """The probability of each pixel's class, float32 [H, W]."""
-        return self._prediction.confidence[0].float().cpu().numpy()
+        """The probability of each pixel's class, float32 [H, W].
+
+        Where the threshold made a pixel background it is 1 minus the highest probability.
+        """
+        best = self._prediction.confidence[0].float().cpu().numpy()
+        return np.where(self._below, 1 - best, best).astype(np.float32)
+
+    @cached_property
+    def _below(self) -> np.ndarray:
+        """Where the threshold makes a pixel background, bool [H, W]."""
+        prediction = self._prediction
+        best, winner = prediction.confidence[0].float().cpu().numpy(), prediction.mask[0].cpu().numpy()
+        if self.threshold is None:
+            return np.zeros(best.shape, bool)
+        return (best < self.threshold) & (winner != self.background)
 
     def index(self, name: str) -> int:
         """The index of a class. Raises UnknownName."""
@@ -86,7 +107,8 @@ class Segmentation:
 
     def heatmaps(self) -> Image:
         """The image and one heat map per class, side by side."""
-        return heatmap_strip(self.pixels, self.maps[0].float().cpu().numpy(), self.classes)
+        maps = self.maps[0].float().cpu().numpy()
+        return heatmap_strip(self.pixels, maps, self.classes[: len(maps)])
 
     def cutout(self, name: str) -> Image:
         """The pixels of one class on a transparent background, RGBA in the image's size. Raises UnknownName."""
@@ -97,7 +119,7 @@ class Segmentation:
 
     def as_dict(self) -> dict[str, Any]:
         """Size, backbone, and per class: id in the mask file, fraction of the image, mean and highest probability."""
-        scores, fractions = self._prediction.scores[0], self.fractions()
+        scores, fractions = self.probabilities, self.fractions()
         height, width = self.mask.shape
         return {
             "image": self.image_id,
@@ -121,7 +143,7 @@ class Segmentation:
             overlay      ID_overlay.png     the image, coloured, with a legend
             mask         ID_mask.png        palette PNG in the image's size: 1 = the first class ...; 0 = background
             heatmaps     ID_heatmaps.png    one heat map per class
-            scores       ID_scores.json     `as_dict`
+            json         ID_scores.json     `as_dict`
             coco, yolo, labelme ...         any format of `ca_seg.list_formats()`, in a folder of its name
 
         Raises:
@@ -153,7 +175,7 @@ class Segmentation:
         return ids
 
     def _save_own(self, folder: Path, name: str) -> Path:
-        path = folder / f"{self.image_id}_{name}.{'json' if name == 'scores' else 'png'}"
+        path = folder / (f"{self.image_id}_scores.json" if name == "json" else f"{self.image_id}_{name}.png")
         if name == "overlay":
             _write_png(path, self.overlay())
         elif name == "heatmaps":

@@ -24,6 +24,7 @@ def overlay(
     legend: bool = True,
     colours: Sequence[int] | None = None,
     asked: Collection[int] = (),
+    rgb: Sequence[tuple[int, int, int]] | None = None,
 ) -> Image.Image:
     """An image with its mask laid over it, white outlines between classes, and a legend.
 
@@ -37,6 +38,7 @@ def overlay(
         legend: the classes of the mask, largest first, with their fraction of the image
         colours: the number of each class in the palette, so that a class has one colour in several images; None: its index
         asked: classes that are in the legend even if they have no pixel ("0 %")
+        rgb: the colour of each class, 0..255; None: those of the palette
 
     Returns:
         The overlay, in RGB.
@@ -47,7 +49,8 @@ def overlay(
     height, width = shown_size(*mask.shape)
     enlarged = np.asarray(resized(image, height, width), np.float32)
     large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-    table = np.array([colour(i if colours is None else colours[i]) for i in range(len(names))], np.float32)
+    palette = rgb or [colour(i if colours is None else colours[i]) for i in range(len(names))]
+    table = np.array(palette, np.float32)
     inside = large != IGNORE_INDEX
     painted = enlarged.copy()
     painted[inside] = (1 - alpha) * enlarged[inside] + alpha * table[large[inside]]

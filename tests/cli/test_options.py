@@ -48,6 +48,7 @@ class Job:
         model: which model
         data: which images
         report: make a page
+        limits: by name
         words: what to look for
         seed: of the noise
     """
@@ -55,6 +56,7 @@ class Job:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     report: bool = True
+    limits: dict[str, float] | None = None
     words: tuple[str, ...] = ()
     seed: int = 0
 
@@ -65,7 +67,8 @@ def parse(*arguments: str) -> Job:
 
 def test_options_of_nested_settings():
     assert list(options_of(Job)) == [
-        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "words", "seed"
+        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "limits", "words",
+        "seed",
     ]  # fmt: skip
 
 
@@ -80,6 +83,8 @@ def test_options_of_nested_settings():
         (["--splits", "val"], Job(data=Data(splits=["val"]))),
         (["--data.splits", "[val, test]"], Job(data=Data(splits=["val", "test"]))),
         (["--splits", "val", "test", "--seed", "1"], Job(data=Data(splits=["val", "test"]), seed=1)),
+        (["--limits", "a=0.5", "b=1", "--seed", "2"], Job(limits={"a": 0.5, "b": 1}, seed=2)),
+        (["--limits", "{a: 0.5}"], Job(limits={"a": 0.5})),
         (["--no-report"], Job(report=False)),
         (["--report"], Job(report=True)),
         (["--report", "false"], Job(report=False)),
