@@ -39,5 +39,5 @@ def atomic_write(path: Path, *, fix: str = "free room, or give another folder", 
         reason = getattr(problem, "strerror", None) or str(problem)
         raise UserError(f"{path} cannot be written ({reason})", fix=fix) from problem
     finally:
-        if temporary.exists():
+        if os.path.lexists(temporary):  # unlike Path.exists it does not raise for a name that is too long
             temporary.unlink()

@@ -35,6 +35,11 @@ def test_a_full_disk_is_one_clear_error_and_the_old_file_stays(small_disk, kind)
     assert list(disk.iterdir()) == [file]
 
 
+def test_a_name_that_is_too_long_is_one_clear_error(tmp_path) -> None:
+    with pytest.raises(UserError, match="x" * 255), atomic_write(tmp_path / ("x" * 255)) as part:
+        part.write_text("")
+
+
 def test_two_writers_of_one_file_have_temporary_files_of_their_own(tmp_path) -> None:
     with atomic_write(tmp_path / "a", part="b.part") as first, atomic_write(tmp_path / "a", part="c.part") as second:
         first.write_text("one")

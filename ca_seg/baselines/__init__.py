@@ -1,1 +1,1 @@
-"""What any method must beat: maps that know nothing of the image, behind the backbone's interface."""
+"""Baselines: simple predictors that any method must beat, or that bound what a kind of method can reach."""

@@ -1,4 +1,4 @@
-"""Two methods that never look at an image: random maps, and the most frequent class everywhere."""
+"""Two methods that ignore the image: random maps, and the most frequent class everywhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 
 from ca_seg.vocabulary import Vocabulary
 
-GRID = 16  # rows and columns of the random maps: as many as the shipped backbone has tokens
+GRID = 16  # rows and columns of the random maps: the number of tokens of the shipped backbone
 
 
 @dataclass(frozen=True)
 class RandomMaps:
-    """Uniform noise per class, from the image's seed. A predictor, and its own prediction."""
+    """Uniform noise per class, from the image's seed. It is a predictor and also its own prediction."""
 
     seeds: tuple[int, ...] = ()
     needs_ground_truth = False
 
     def settings(self) -> dict[str, Any]:
-        """It has none."""
+        """There are none."""
         return {}
 
     def predict(
@@ -42,9 +42,11 @@ class RandomMaps:
 
 @dataclass(frozen=True)
 class OneClass:
-    """Everywhere the class of the vocabulary that covers most pixels of the whole dataset.
+    """The class of the vocabulary that covers most pixels of the dataset, predicted everywhere.
 
-    `pixels` counts the ground truth's pixels by class name.
+    Args:
+        pixels: ground truth pixels of the whole dataset by class name
+        batch: images in the prediction
     """
 
     pixels: Mapping[str, int]
@@ -52,7 +54,7 @@ class OneClass:
     needs_ground_truth = False
 
     def settings(self) -> dict[str, Any]:
-        """It has none."""
+        """There are none."""
         return {}
 
     def predict(
@@ -67,7 +69,7 @@ class OneClass:
         return replace(self, batch=1)
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
-        most = max(vocabulary.classes, key=lambda name: self.pixels.get(name, 0))
+        winner = max(vocabulary.classes, key=lambda name: self.pixels.get(name, 0))
         values = torch.zeros(self.batch, len(vocabulary.classes), 1, 1)
-        values[:, vocabulary.classes.index(most)] = 1.0
+        values[:, vocabulary.classes.index(winner)] = 1.0
         return values

@@ -67,7 +67,8 @@ def open_dataset(name: str, root: str | None = None, split: str | None = None) -
     Example:
         >>> open_dataset("scenes", split="val")[0]["image_id"]
     """
-    name = _present_name(name)
+    if name in FORMER_NAMES:
+        warnings.warn(f"the dataset {name!r} is now called {FORMER_NAMES[name]!r}", FutureWarning, stacklevel=2)
     entry = _entry(name)
     reader = entry.module()
     if root is None and not entry.shipped:
@@ -79,18 +80,12 @@ def class_words(name: str) -> ClassWords:
     """Synonyms and the background class of a dataset; none for a dataset whose classes are a user's own."""
     from ca_seg.data.benchmarks.official import ClassWords, class_list_words
 
-    class_list = _entry(_present_name(name)).class_list
+    class_list = _entry(name).class_list
     return class_list_words(class_list) if class_list else ClassWords({})
 
 
 def _entry(name: str) -> Entry:
+    name = FORMER_NAMES.get(name, name)
     if name not in DATASETS:
         raise UnknownName("dataset", name, DATASETS, fix="for your own images use 'folder' and give its root")
     return DATASETS[name]
-
-
-def _present_name(name: str) -> str:
-    if name not in FORMER_NAMES:
-        return name
-    warnings.warn(f"the dataset {name!r} is now called {FORMER_NAMES[name]!r}", FutureWarning, stacklevel=3)
-    return FORMER_NAMES[name]

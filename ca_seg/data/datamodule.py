@@ -84,7 +84,7 @@ class SegmentationData(pl.LightningDataModule):
         for what, value, lowest in (("batch size", batch_size, 1), ("number of workers", num_workers, 0)):
             if value < lowest:
                 raise OutOfRange(f"{what} {value}", allowed=f"{lowest} or more")
-        self.name, self.root, self.split = name, root, split
+        self.dataset_name, self.root, self.split = name, root, split
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.num_workers = batch_size, num_workers
         self.augment, self.crop, self.limit, self.shots, self.seed = augment, crop, limit, shots, seed
@@ -98,7 +98,7 @@ class SegmentationData(pl.LightningDataModule):
     def dataset(self, split: str | None) -> SegmentationDataset:
         """One part of the dataset, limited; opened once."""
         if split not in self._open:
-            dataset = open_dataset(self.name, self.root, split)
+            dataset = open_dataset(self.dataset_name, self.root, split)
             self._open[split] = dataset if self.limit is None else dataset.first(self.limit)
         return self._open[split]
 
@@ -106,7 +106,7 @@ class SegmentationData(pl.LightningDataModule):
         """The part to train on, or a few images of each of its classes. Raises BadDataset where none is named."""
         if self.train_split is None:
             raise BadDataset(
-                f"training on the dataset {self.name!r} needs train_split",
+                f"training on the dataset {self.dataset_name!r} needs train_split",
                 fix="name a split of its splits.json that is not the one to be tested",
             )
         if self._training is None:
@@ -119,12 +119,13 @@ class SegmentationData(pl.LightningDataModule):
         if self.val_name is None and self.val_root is None:
             return self.dataset(self.val_split)
         if self._validation is None:
-            whole = open_dataset(self.val_name or self.name, self.val_root, self.val_split)
+            whole = open_dataset(self.val_name or self.dataset_name, self.val_root, self.val_split)
             trained, names = self.training_set().class_list.names, whole.class_list.names
             if names != trained:
                 expected, actual = next((a, b) for a, b in zip_longest(trained, names) if a != b)
                 raise BadDataset(
-                    f"{self.val_name or self.name} has other classes than {self.name}: {actual!r} for {expected!r}",
+                    f"the validation set {self.val_name or self.dataset_name} has other classes than "
+                    f"{self.dataset_name}: {actual!r} for {expected!r}",
                     allowed="the same names in the same order",
                 )
             self._validation = whole if self.limit is None else whole.first(self.limit)

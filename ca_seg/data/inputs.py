@@ -138,7 +138,12 @@ def _named(images: list[NamedImage]) -> list[NamedImage]:
 
 
 def _check_names(images: list[NamedImage]) -> None:
-    """Results are filed by image_id."""
+    """Results are stored under the image_id."""
+    for image in images:
+        try:
+            image.image_id.encode()
+        except UnicodeEncodeError as problem:
+            raise UserError(f"the file name {image.image_id!r} is not UTF-8", fix="rename the file") from problem
     image_id, count = Counter(image.image_id for image in images).most_common(1)[0]
     if count > 1:
         paths = [str(image.path or "an image in memory") for image in images if image.image_id == image_id][:2]
@@ -164,14 +169,14 @@ def _files(text: str) -> list[tuple[str, Path]]:
         raise UserError(f"{text} is a URL", allowed="files on this machine", fix="download it first and give the file")
     if _is_glob(text):
         return _glob(text)
-    if path.is_dir():
+    if os.path.isdir(text):
         names = list(images_below(path))
         if not names:
             raise UserError(f"the folder {path} has no image", allowed=f"one or more of {', '.join(IMAGE_SUFFIXES)}")
         return [(_without_suffix(name), path / name) for name in names]
-    if not path.exists():
+    if not os.path.exists(text):
         folder = path.parent
-        close = close_matches(path.name, os.listdir(folder)) if folder.is_dir() else []
+        close = close_matches(path.name, os.listdir(folder)) if os.path.isdir(folder) else []
         raise UnreadableImage(f"{path} is missing", allowed=f"{', '.join(close)} in {folder}" if close else "")
     return [(path.stem, path)]
 

@@ -133,12 +133,15 @@ def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1..8, from the header alone. (PIL would decode a PNG to search behind its pixels.)"""
-    if image.format != "PNG":
-        return image.getexif().get(_TAG, 1)
-    exif = Image.Exif()
-    exif.load(image.info.get("exif", b""))
-    return exif.get(_TAG, 1)
+    """The EXIF orientation 1..8, from the header alone; 1 (upright) where the EXIF note is broken, as viewers do."""
+    try:
+        if image.format != "PNG":
+            return image.getexif().get(_TAG, 1)
+        exif = Image.Exif()  # image.getexif() would decode a PNG to search behind its pixels
+        exif.load(image.info.get("exif", b""))
+        return exif.get(_TAG, 1)
+    except (*_BROKEN, KeyError, TypeError):
+        return 1
 
 
 @contextmanager

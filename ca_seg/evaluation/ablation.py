@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.load import at_resolution
-from ca_seg.concept.ask import CONCEPT_ATTENTION
-from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
+from ca_seg.concept.choices import CONCEPT_ATTENTION, NORMALISE, SPACES
+from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
@@ -54,7 +53,7 @@ class AblationGrid:
 def at_side(backbone: Backbone, side: int) -> Backbone:
     """The same backbone, its parts shared, at another resolution."""
     other = copy.copy(backbone)
-    other.card = at_resolution(backbone.card, side)
+    other.card = backbone.card.with_resolution(side)
     return other
 
 

@@ -1,4 +1,4 @@
-"""Training from a cache: the samples of a dataset with features in the place of images.
+"""Training from a cache: the samples of a dataset with features instead of images.
 
 dataset (masks) ─┐
                  ├─►  CachedSample ──►  collate_cached ──►  CachedBatch
@@ -24,7 +24,7 @@ from ca_seg.features.keys import image_keys
 
 class CachedSample(TypedDict):
     features: Tensor  # float32 [channels, h, w]
-    mask: Tensor  # int64 [H, W], class indices, 255 is void
+    mask: Tensor  # int64 [H, W], class indices, void is IGNORE_INDEX
     image_id: str  # the name of the image in its dataset
     path: str  # of the image
     weight: NotRequired[Tensor]  # float32 [H, W], how much each pixel counts
@@ -40,11 +40,16 @@ class CachedBatch(TypedDict):
 
 
 class CachedSamples(Dataset):
-    """The images of `dataset` by their features in `cache`, their masks from the dataset; no image is decoded.
+    """The images of a dataset, represented by their features in a cache; no image is decoded.
 
-    `seed` and `flipped` are those that the cache was filled with; with `flipped` the mask is flipped too. `keys` are
-    `Filled.keys`; left out, every image's file is read here once, to know which features are its own. An image
-    without features in the cache, with damaged ones, or with a mask that does not fit is a `Skipped`.
+    An image without features in the cache, with damaged ones, or with a mask that does not fit is a `Skipped`.
+
+    Args:
+        dataset: gives the masks
+        cache: gives the features
+        seed: the one that the cache was filled with
+        flipped: read the features of the flipped images, and flip the masks too
+        keys: `FillResult.keys`; None: every image's file is read here once, to identify its features
     """
 
     def __init__(
@@ -78,11 +83,13 @@ class CachedSamples(Dataset):
         if weight is not None:
             sample["weight"] = weight
         if self.flipped:
-            sample |= {name: sample[name].flip(-1) for name in ("mask", "weight") if name in sample}
+            sample["mask"] = sample["mask"].flip(-1)
+            if "weight" in sample:
+                sample["weight"] = sample["weight"].flip(-1)
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of an image, for `SizeBatchSampler`. Raises UnreadableImage for one without features."""
+        """Height and width of an image, for `SizeBatchSampler`. Raises UnreadableImage if it has no features."""
         key = self.keys[index]
         if key is None or key not in self.cache:
             raise UnreadableImage(f"{self.dataset.image_path(index)} has no features")
@@ -90,5 +97,5 @@ class CachedSamples(Dataset):
 
 
 def collate_cached(items: Sequence[CachedSample | Skipped]) -> CachedBatch:
-    """Items to one batch. Raises BadDataset when the images are not of one size (see `SizeBatchSampler`)."""
+    """Items to one batch. Raises BadDataset if the images differ in size (see `SizeBatchSampler`)."""
     return batch_of(items, "features", torch.empty(0, 0, 0, 0))  # type: ignore[return-value]

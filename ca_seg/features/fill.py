@@ -1,9 +1,9 @@
-"""Computing what a cache lacks.
+"""Computes the features that a cache lacks.
 
     dataset ──►  key of each image   ──►  not in the cache ──►  batches of one size ──►  source ──►  shards
 
-A killed run goes on by running it again. Several ranks of one run share the images by their number; several runs that
-happen to fill the same cache each begin at a random batch, and leave out what the other has stored meanwhile.
+To continue a killed run, run it again. The ranks of one run divide the images by their index. Several independent runs
+that fill the same cache each begin at a random batch, and leave out what another run has stored in the meantime.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ca_seg.features.keys import image_key, image_keys
 from ca_seg.features.source import FeatureSource
 from ca_seg.features.stored import StoredFeatures, to_stored
 
-SHARD_BYTES = 128 * 2**20  # most bytes of a shard (one image may be larger)
-SHARD_IMAGES = 500  # most images of a shard: what a kill costs at most
+MAX_SHARD_BYTES = 128 * 2**20  # (one image may be larger)
+MAX_SHARD_IMAGES = 500  # the most that a kill can lose
 
 
 @dataclass
-class Filled:
+class FillResult:
     """What `fill` did in this process."""
 
     keys: list[str | None]  # of all images of the dataset, for CachedSamples
     computed: int = 0
-    damaged: list[str] = field(default_factory=list)  # one line for each shard that was found damaged
+    damaged: list[str] = field(default_factory=list)  # one line for each damaged shard
     skipped: list[Skipped] = field(default_factory=list)  # images without features, and why
 
 
@@ -56,35 +56,51 @@ def fill(
     barrier: Callable[[], object] = lambda: None,
     verify: bool = True,
     progress: bool = True,
-    shard_bytes: int = SHARD_BYTES,
-    shard_images: int = SHARD_IMAGES,
-) -> Filled:
-    """Verify what is in the cache, and compute what is missing for the images of a dataset; their masks are not read.
+    shard_bytes: int = MAX_SHARD_BYTES,
+    shard_images: int = MAX_SHARD_IMAGES,
+) -> FillResult:
+    """Verify what is in the cache, and compute what is missing for the images of a dataset. Masks are not read.
 
-    Every image gets the noise of `image_seed(seed, stem)`. With `flipped`, the source is shown the flipped
-    image, and its features are kept beside those of the image as it is. Without `verify` a shard that was damaged
-    on disk is found when its images are read, which are then skipped and not computed again.
+    An image that cannot be read, that the source refuses with a UserError or whose features are not finite is skipped;
+    it does not stop the run.
 
-    Process `rank` of `world` does the images rank, rank + world, ...; `barrier` waits for the others (Lightning's
-    `trainer.strategy.barrier`). When it returns, the cache has what all of them computed. An image that cannot be
-    read, that the source refuses with a UserError or whose features are not finite is skipped and not fatal.
+    Args:
+        cache: where the features go
+        dataset: the images
+        source: computes the features
+        batch_size: images per batch
+        seed: each image gets the noise of `image_seed(seed, image_id)`
+        flipped: compute the features of the flipped images; they are stored beside those of the images as they are
+        device: where the source computes
+        num_workers: processes that read images; 0: this one
+        rank, world: this process computes the images rank, rank + world, ...
+        barrier: waits for the other processes (Lightning's `trainer.strategy.barrier`)
+        verify: read what is stored first. Without it, damage is detected only when an image is read, which is then
+            skipped and not computed again.
+        progress: show a bar
+        shard_bytes, shard_images: when a shard is written
 
-    Raises UserError when the cache cannot be written (what is in it stays good), UnusableFeatures when no image of
-    the dataset got features, OutOfRange for a share that does not exist.
+    Returns:
+        what was done in this process; the cache then contains what all of them computed
+
+    Raises:
+        UserError: the cache cannot be written (what is in it stays valid)
+        UnusableFeatures: no image of the dataset got features
+        OutOfRange: for a `rank` that is not below `world`
     """
     if not 0 <= rank < world:
         raise OutOfRange(f"process {rank} of {world}", allowed=f"0 to {world - 1}")
     shown = progress and rank == 0
-    filled = Filled(image_keys(dataset, seed, flipped=flipped))
+    filled = FillResult(image_keys(dataset, seed, flipped=flipped))
     if verify:
         filled.damaged = cache.verify(rank=rank, world=world, progress=shown)
-    barrier()  # a shard that another process found damaged is gone now
+    barrier()  # now shards that another process found damaged are gone
     cache.refresh()
     keys = filled.keys
     work = _Missing(dataset, keys, seed, flipped)
-    share = range(rank, len(keys), world)
-    filled.skipped += [work.skip(i, work.unreadable(i)) for i in share if keys[i] is None]
-    missing = [i for i in share if keys[i] is not None and keys[i] not in cache]
+    indices = range(rank, len(keys), world)
+    filled.skipped += [work.skip(i, work.unreadable(i)) for i in indices if keys[i] is None]
+    missing = [i for i in indices if keys[i] is not None and keys[i] not in cache]
     if missing:
         cache.check_writable()
         source.to(torch.device(device))
@@ -97,7 +113,7 @@ def fill(
                     for key, stored in _compute(source, work, batch, cache.dtype, device, filled):
                         shard.add(key, stored)
                     bar.update(task, completed=batches.passed)
-            finally:  # an interrupt, or memory that ran out, costs nothing that is computed
+            finally:  # so that an interrupt, or running out of memory, loses nothing that is computed
                 shard.write()
     barrier()
     cache.refresh()
@@ -109,7 +125,7 @@ def fill(
 
 @dataclass(frozen=True)
 class _Images:
-    """What is read of one batch."""
+    """The images of one batch."""
 
     indices: list[int]
     images: torch.Tensor  # [len(indices), 3, H, W]
@@ -117,9 +133,9 @@ class _Images:
 
 
 def _compute(
-    source: FeatureSource, work: _Missing, batch: _Images, dtype: str, device: torch.device | str, filled: Filled
+    source: FeatureSource, work: _Missing, batch: _Images, dtype: str, device: torch.device | str, filled: FillResult
 ) -> Iterator[tuple[str, StoredFeatures]]:
-    """Key and features of every image of a batch that gets some; the others are noted in `filled`."""
+    """Key and features of the images of a batch; those without are noted in `filled`."""
     filled.skipped += batch.skipped
     indices, count = batch.indices, len(batch.indices)
     if not indices:
@@ -130,27 +146,27 @@ def _compute(
         filled.skipped += [work.skip(i, str(problem)) for i in indices]
         return
     if features.ndim != 4 or features.shape[:2] != (count, source.channels):
-        raise ValueError(f"{source.name} gave {tuple(features.shape)}, not [{count}, {source.channels}, h, w]")
+        raise ValueError(f"{source.name} returned {tuple(features.shape)}, not [{count}, {source.channels}, h, w]")
     size = (batch.images.shape[2], batch.images.shape[3])
-    for index, own in zip(indices, features, strict=True):
+    for index, image_features in zip(indices, features, strict=True):
         key = work.keys[index]
-        if key is not None and own.isfinite().all():
+        if key is not None and image_features.isfinite().all():
             filled.computed += 1
-            yield key, to_stored(own, dtype, size)
+            yield key, to_stored(image_features, dtype, size)
         else:
             filled.skipped.append(work.skip(index, "its features are not finite"))
 
 
 class _Shard:
-    """Features that wait to be written."""
+    """Features that are not yet written."""
 
-    def __init__(self, cache: FeatureCache, most_bytes: int, most_images: int) -> None:
-        self.cache, self.most_bytes, self.most_images = cache, most_bytes, most_images
+    def __init__(self, cache: FeatureCache, max_bytes: int, max_images: int) -> None:
+        self.cache, self.max_bytes, self.max_images = cache, max_bytes, max_images
         self.waiting: dict[str, StoredFeatures] = {}
         self.bytes = 0
 
     def add(self, key: str, stored: StoredFeatures) -> None:
-        if self.bytes + stored.nbytes > self.most_bytes or len(self.waiting) >= self.most_images:
+        if self.bytes + stored.nbytes > self.max_bytes or len(self.waiting) >= self.max_images:
             self.write()
         self.waiting[key] = stored
         self.bytes += stored.nbytes
@@ -161,7 +177,7 @@ class _Shard:
 
 
 class _Missing(Dataset):
-    """Images alone: their index and pixels [3, H, W], or why they cannot be used."""
+    """Images without masks: their index and pixels [3, H, W], or why they cannot be used."""
 
     def __init__(self, dataset: SegmentationDataset, keys: Sequence[str | None], seed: int, flipped: bool) -> None:
         self.dataset, self.keys, self.seed, self.flipped = dataset, keys, seed, flipped
@@ -174,8 +190,8 @@ class _Missing(Dataset):
         except UnreadableImage as problem:
             return self.skip(index, str(problem))
         key = image_key(content, image_seed(self.seed, self.image_ids[index]), flipped=self.flipped)
-        if key != self.keys[index]:  # its features would be kept under the key of what stood there before
-            return self.skip(index, "the file was changed while this ran; run it again")
+        if key != self.keys[index]:  # its features would be stored under the key of the former file
+            return self.skip(index, "the file was changed during the run; run it again")
         return index, image.flip(-1) if self.flipped else image
 
     def unreadable(self, index: int) -> str:
@@ -184,14 +200,14 @@ class _Missing(Dataset):
             self.dataset.image_bytes(index)
         except UnreadableImage as problem:
             return str(problem)
-        return "the file was not there when this began; run it again"
+        return "the file was missing when the run began; run it again"
 
     def skip(self, index: int, reason: str) -> Skipped:
         return Skipped(str(self.dataset.image_path(index)), reason)
 
 
 class _Batches:
-    """Batches from a random one on, without the images that are in the cache by the time they come up."""
+    """Batches from a random one on, without images that are in the cache by the time it is their turn."""
 
     def __init__(self, batches: SizeBatchSampler, keys: Sequence[str | None], cache: FeatureCache) -> None:
         self.batches, self.keys, self.cache = list(batches), keys, cache

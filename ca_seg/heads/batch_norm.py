@@ -7,10 +7,13 @@ from torch import distributed, nn
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """Alone the same as BatchNorm2d; in several processes it normalises by the statistics of all their batches.
+    """BatchNorm2d that normalises by the statistics of the batches of all processes; alone it is BatchNorm2d itself.
 
-    For inputs without a gradient, as features of a frozen model are: the statistics are then constants, and what the
-    affine part learns needs no further exchange. Raises RuntimeError for an input with a gradient in several processes.
+    It is meant for inputs without a gradient, such as features of a frozen model: the statistics are then constants,
+    and the affine part needs no further exchange.
+
+    Raises:
+        RuntimeError: in several processes, for an input with a gradient
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -18,7 +21,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         if not self.training or alone:
             return super().forward(input)
         if input.requires_grad:
-            raise RuntimeError("SyncedBatchNorm2d stands on frozen features, and this input has a gradient")
+            raise RuntimeError("SyncedBatchNorm2d is for frozen features, and this input has a gradient")
         self._check_input_dim(input)
         with torch.no_grad():
             x = input.float()
@@ -28,12 +31,15 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             total = sums[0]
             mean, square = (sums[1:] / total).chunk(2)
             variance = (square - mean.square()).clamp_min(0)
-            share = self._share()
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(variance * total / (total - 1).clamp_min(1), share)
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            momentum = self._momentum()
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * total / (total - 1).clamp_min(1), momentum)
         return nn.functional.batch_norm(input, mean, variance, self.weight, self.bias, eps=self.eps)
 
-    def _share(self) -> float:
-        """How much this batch counts in the running statistics."""
+    def _momentum(self) -> float:
+        """The weight of this batch in the running statistics."""
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         return 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum

@@ -1,4 +1,4 @@
-"""What a head is: features [B, channels, h, w] to class logits, at the tokens and at the image's size."""
+"""The base class of heads: features [B, channels, h, w] to class logits, at the tokens and at the image's size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from ca_seg.errors import UserError
 
 @dataclass(frozen=True)
 class HeadInput:
-    """What a head is built for.
+    """The input that a head is built for.
 
-    channels  of the features
-    classes   K
-    maps      how many of the last channels are zero-shot class maps: K, or 0 where the features carry none
-    stride    pixels of the source's working size that a token stands for, each way
+    Args:
+        channels: of the features
+        classes: K
+        maps: how many of the last channels are zero-shot class maps: K, or 0 where the features have none
+        stride: pixels per token, each way, at the size at which the source sees an image
     """
 
     channels: int
@@ -27,27 +28,27 @@ class HeadInput:
     stride: int = 16
 
     def check_maps(self, head: str) -> None:
-        """For heads that begin as the zero-shot map. Raises UserError where the features carry none."""
+        """For heads that start from the zero-shot maps. Raises UserError if the features have none."""
         if self.maps != self.classes:
             raise UserError(
-                f"the head {head!r} for {self.classes} classes was given {self.maps} zero-shot maps",
+                f"the head {head!r} for {self.classes} classes gets {self.maps} zero-shot maps",
                 allowed="one for each class",
-                fix='add maps to the features: --model.parts "[concepts, maps]"',
+                fix="add maps to the parts of the features: model.parts [concepts, maps]",
             )
 
 
 class Head(nn.Module):
-    """A subclass gives `tokens`, the class logits at its own resolution; they are brought to the image bilinear.
+    """A subclass implements `tokens`, the class logits at its own resolution; `forward` resizes them (bilinear).
 
-    Its constructor takes a HeadInput, and its options by keyword, all with defaults.
+    The constructor takes a HeadInput, and options by keyword, all with defaults.
     """
 
-    def __init__(self, given: HeadInput) -> None:
+    def __init__(self, spec: HeadInput) -> None:
         super().__init__()
-        self.given = given
+        self.spec = spec
 
     def for_training(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and mask [B, H, W] as a training step needs them: a head may leave out what no loss would see."""
+        """Features and mask [B, H, W] for a training step; a head may drop what does not change the loss."""
         return features, mask
 
     def tokens(self, features: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The heads, by name. A new head is one file and one line here."""
+"""The kinds of head, by name. A new kind is one file and one line here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ca_seg.errors import UnknownName
 from ca_seg.heads.head import Head
 from ca_seg.optional import optional_imports
 
-HEADS = {  # imported when they are wanted: the libraries of some take seconds
+HEADS = {  # imported on first use, because the libraries of some take seconds
     "linear": "ca_seg.heads.linear:LinearHead",
     "zero-shot-linear": "ca_seg.heads.zero_shot_linear:ZeroShotLinearHead",
     "convex-upsampling": "ca_seg.heads.convex_upsampling:ConvexUpsamplingHead",
@@ -16,10 +16,15 @@ HEADS = {  # imported when they are wanted: the libraries of some take seconds
 }
 
 
-def head_class(name: str) -> type[Head]:
-    """Raises UnknownName."""
-    if name not in HEADS:
-        raise UnknownName("head", name, HEADS)
-    module, _, own = HEADS[name].partition(":")
-    with optional_imports(f"the head {name!r}"):
-        return getattr(import_module(module), own)
+def head_kinds() -> tuple[str, ...]:
+    """The kinds of head that can be trained, such as "linear"."""
+    return tuple(HEADS)
+
+
+def head_class(kind: str) -> type[Head]:
+    """The class of a kind of head. Raises UnknownName."""
+    if kind not in HEADS:
+        raise UnknownName("head", kind, HEADS)
+    module, _, name = HEADS[kind].partition(":")
+    with optional_imports(f"the head {kind!r}"):
+        return getattr(import_module(module), name)

@@ -1,6 +1,6 @@
-"""A head with all that it takes to use it: what it reads, of which backbone, for which words.
+"""A trained head together with everything that is needed to use it: backbone, features, words.
 
-Kept as the hub keeps models, without the backbone:
+It is saved as the Hugging Face hub saves models, without the backbone:
 
     DIR/model.safetensors   the head's weights
     DIR/config.json         the constructor's arguments
@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.images import Images, as_tensor
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
@@ -30,34 +31,48 @@ from ca_seg.heads.registry import head_class
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
+SHIPPED = ("checkpoints", "heads")
 CARD = """---
 library_name: ca-seg
 tags: [image-segmentation, concept-attention]
 ---
 
-# A segmentation head on the frozen backbone `{backbone}`
+# A segmentation head for the frozen backbone `{backbone}`
 
-Kind `{kind}`, {classes} classes, {parameters:,} parameters. It holds no weight of the backbone.
+Kind: `{kind}`. {classes} classes, {parameters:,} trained parameters. The weights of the backbone are not included.
 
 ```python
 import ca_seg
-from ca_seg.heads.trained import load_head
 
 backbone = ca_seg.load_backbone("{backbone}")
-head = load_head("DIR or REPOSITORY", backbone="{backbone}")
-mask = head.segment(backbone, image)    # [B, H, W] class indices, of head.vocabulary.classes
+head = ca_seg.load_head("FOLDER or REPOSITORY", backbone="{backbone}")
+mask = head.segment(backbone, image)  # [B, H, W]: indices into head.vocabulary.classes
 ```
 """
 
 
 class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=["image-segmentation"]):
-    """`save_pretrained`, `from_pretrained` and `push_to_hub` are the hub's own; `load_head` checks what it finds.
+    """A head, the words it knows, and how its features are read.
 
-    kind      a name from `registry.py`, built with `options`
-    backbone  the name of the source whose features it reads
-    classes   names; `phrases` are the words that the backbone is asked for each
-    channels  of the features; the last `maps` of them are zero-shot maps; `stride` pixels to a token
-    parts     of the features, and `reading` how the backbone is read (both as in `FrozenFeatures`)
+    `save_pretrained`, `from_pretrained` and `push_to_hub` are the hub's own; `load_head` also checks what it loads.
+
+    Args:
+        kind: a name from `head_kinds()`
+        backbone: the name of the source whose features it reads
+        classes: names of the K classes
+        phrases: the words that the backbone is asked for, a list for each class
+        channels: of the features
+        maps: how many of the last channels are zero-shot class maps
+        stride: pixels per token
+        parts: of the features, as in `FrozenFeatures`
+        readout: how the backbone is read, as `ReadoutConfig.plain` returns it
+        resolution: pixels of the short side at which the backbone was read; None: the card's
+        options: keyword arguments of the head's class
+        reading: the former name of `readout`, in heads that were saved before version 0.2
+
+    Raises:
+        UnknownName: for an unknown kind
+        UserError: for options or words that cannot be used
     """
 
     def __init__(
@@ -74,11 +89,16 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         readout: dict[str, Any] | None = None,
         resolution: int | None = None,
         options: dict[str, Any] | None = None,
+        reading: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.kind, self.backbone, self.resolution = kind, backbone, resolution
-        self.parts, self.readout = list(parts or []), dict(readout or {})
-        self.vocabulary = Vocabulary(tuple(classes), tuple(tuple(own) for own in phrases))
+        self.parts = list(parts or [])
+        self.readout = ReadoutConfig.from_plain(readout or reading or {}).plain()
+        if isinstance(self._hub_mixin_config, dict):  # what `save_pretrained` writes to config.json
+            self._hub_mixin_config.pop("reading", None)
+            self._hub_mixin_config["readout"] = self.readout
+        self.vocabulary = Vocabulary(tuple(classes), tuple(tuple(words) for words in phrases))
         self.head = head_class(kind)(HeadInput(channels, len(classes), maps, stride), **(options or {}))
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -86,31 +106,50 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         return self.head(features, size)
 
     def features_of(self, backbone: Backbone) -> FrozenFeatures:
-        """The source that it was trained on. Raises CorruptWeights for another backbone."""
+        """The feature source that it was trained on. Raises CorruptWeights for another backbone."""
         self.check_backbone(backbone.card.name)
         readout = ReadoutConfig.from_plain(self.readout)
         source = FrozenFeatures(backbone, self.vocabulary, parts=self.parts, readout=readout)
-        if source.channels != self.head.given.channels:
+        if source.channels != self.head.spec.channels:
             raise CorruptWeights(
-                f"the head reads {self.head.given.channels} channels, {self.backbone} gives {source.channels}"
+                f"the head reads {self.head.spec.channels} channels, {self.backbone} gives {source.channels}"
             )
         return source
 
     @torch.no_grad()
-    def segment(self, backbone: Backbone, images: torch.Tensor, *, seed: int = 0) -> torch.Tensor:
-        """Images [B, 3, H, W] in 0..1 to class indices [B, H, W]."""
-        features = self.features_of(backbone)(images, [seed] * len(images))
-        return self.eval()(features, (images.shape[-2], images.shape[-1])).argmax(dim=1)
+    def segment(self, backbone: Backbone, images: Images, *, seed: int = 0) -> torch.Tensor:
+        """Segment images of one size.
+
+        Args:
+            backbone: the one that the head was trained on
+            images: a PIL image, an array [H, W, 3] uint8, a tensor [B, 3, H, W] or [3, H, W] in 0..1, or a list of them
+            seed: of the noise
+
+        Returns:
+            int64 [B, H, W], indices into `vocabulary.classes`
+
+        Raises:
+            CorruptWeights: for another backbone
+            UserError: for something that is not an image
+
+        Example:
+            >>> backbone = ca_seg.load_backbone("mini")
+            >>> mask = ca_seg.load_head("mini-scenes-linear").segment(backbone, Image.open("scene.png"))[0]
+        """
+        batch = as_tensor(images)
+        features = self.features_of(backbone)(batch, [seed] * len(batch))
+        return self.eval()(features, (batch.shape[-2], batch.shape[-1])).argmax(dim=1)
 
     def check_backbone(self, name: str) -> None:
+        """Raises CorruptWeights for another backbone than the one that it was trained on."""
         if name != self.backbone:
             raise CorruptWeights(
                 f"the head was trained on the backbone {self.backbone!r}, not on {name!r}",
-                fix=f"take --model.backbone {self.backbone}",
+                fix=f"use the backbone {self.backbone!r}",
             )
 
     def class_indices(self, classes: Sequence[str]) -> list[int]:
-        """Where these classes stand among the head's. Raises UserError, listing those that it lacks."""
+        """The indices of these classes among the head's. Raises UserError, with a list of those that it lacks."""
         known = self.vocabulary.classes
         lacking = [name for name in classes if name not in known]
         if lacking:
@@ -122,21 +161,38 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         return [known.index(name) for name in classes]
 
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
-        """The hub mixin calls it for the README of what it saves."""
+        """The README of a saved head; the hub mixin calls it."""
         parameters = sum(p.numel() for p in self.parameters())
-        words = len(self.vocabulary.classes)
-        return ModelCard(CARD.format(backbone=self.backbone, kind=self.kind, classes=words, parameters=parameters))
+        count = len(self.vocabulary.classes)
+        return ModelCard(CARD.format(backbone=self.backbone, kind=self.kind, classes=count, parameters=parameters))
+
+
+def list_heads() -> list[str]:
+    """The names of the trained heads that ship, for `load_head`."""
+    return sorted(folder.name for folder in resource_path(*SHIPPED).iterdir() if (folder / "config.json").is_file())
 
 
 def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
-    """The head in a folder, one that ships (checkpoints/heads/NAME), or in a repository of the hub, in eval mode.
+    """A trained head, in eval mode.
 
-    Raises WeightsUnavailable when it is not there, CorruptWeights when it cannot be read or is of another backbone than
-    `backbone` (None: any).
+    Args:
+        where: a folder that training wrote, a name from `list_heads()` (with or without checkpoints/heads/ before it),
+            or a repository of the Hugging Face hub
+        backbone: the name of the backbone that it must be for; None: any
+
+    Raises:
+        WeightsUnavailable: there is no such head
+        CorruptWeights: it cannot be read, or is for another backbone
+
+    Example:
+        >>> head = ca_seg.load_head("mini-scenes-linear", backbone="mini")
     """
     folder = Path(where)
-    if not folder.exists() and folder.parts[:1] == ("checkpoints",):
-        folder = resource_path(*folder.parts)  # those that ship, from any folder
+    if not folder.exists():
+        if folder.parts[:2] == SHIPPED:
+            folder = resource_path(*folder.parts)
+        elif len(folder.parts) == 1 and folder.name in list_heads():
+            folder = resource_path(*SHIPPED, folder.name)
     head = _from_folder(folder) if folder.exists() else _from_hub(str(where))
     if backbone is not None:
         head.check_backbone(backbone)
@@ -146,7 +202,7 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
 def _from_folder(folder: Path) -> TrainedHead:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise WeightsUnavailable(f"no {folder / name}", fix="train a head with train.py: it writes OUT/head")
+            raise WeightsUnavailable(f"no {folder / name}", fix="train a head: it is written to OUT/head")
     try:
         head = TrainedHead(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
         head.load_state_dict(load_file(folder / "model.safetensors"))
@@ -161,7 +217,7 @@ def _from_hub(repository: str) -> TrainedHead:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as problem:
         raise WeightsUnavailable(
             f"there is no head {repository} ({str(problem).splitlines()[0]})",
-            fix="give a folder that train.py wrote, or a repository of the hub",
+            allowed=f"{', '.join(list_heads())}, a folder that training wrote, or a repository of the hub",
         ) from problem
-    except (SafetensorError, RuntimeError, TypeError) as problem:
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as problem:
         raise CorruptWeights(f"the head {repository} cannot be read ({str(problem).splitlines()[0]})") from problem

@@ -1,167 +1,179 @@
-"""Images on their way to be labelled: which share a batch is settled by the whole dataset, before anything is run.
+"""The images that are to be labelled, in batches that are planned before anything runs.
 
-    sizes of all images   ──►  plan: batches of one working size  ──►  every world-th batch is this process's
-    worker:  file ──► SHA-256 ──► already labelled, and the same? ──► decoded, brought to the working size ──► Batch
+    sizes of all images   ──►  plan: batches of one working size  ──►  every n-th batch is this process's
+    worker:  file ──► SHA-256 ──► labelled already? ──► decoded, resized to the working size ──► UnlabelledBatch
 
-A batch is the same in every run, whatever was done before: one that was half done when a run was killed is computed as
-a whole again, and only what is missing is kept. So a resumed run gives the bytes of one that was never stopped, for
-floating-point sums depend on the shape of a batch.
+Batches are planned over the whole dataset, so they are the same in every run, whatever is labelled already. A batch
+that was half done when a run was killed is computed in full again, and only the missing labels are written. So a
+resumed run is byte-identical to an uninterrupted one: floating-point sums depend on the shape of a batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ca_seg.backbones.images import WorkingSize
 from ca_seg.data.batches import SizeBatchSampler
 from ca_seg.data.collate import Skipped
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.read import HeldFile, read_image
 from ca_seg.errors import BadDataset, OutOfRange, UnreadableImage, UserError
 
-MOST_PIXELS = 2**23  # of a batch of images in their own size: 100 MB
-
-
-class WorkingSize(Protocol):
-    """The size at which images enter a backbone. Raises UserError for an image that cannot."""
-
-    def size(self, height: int, width: int) -> tuple[int, int]: ...
-
-    def __call__(self, images: Tensor) -> Tensor: ...  # [B, 3, H, W] to that size
+MAX_PIXELS = 2**23  # of a batch of images in their own size: 100 MB
 
 
 class UnlabelledBatch(TypedDict):
-    image: Tensor  # float32 [B, 3, h, w] in 0..1; B is 0 when nothing of the batch is wanted
-    key: list[str]  # of each image: its path without its ending
+    image: Tensor  # float32 [B, 3, h, w] in 0..1; B is 0 when no image of the batch needs a label
+    key: list[str]  # of each image: its relative path without its ending
     file: list[str]  # the same with its ending
     path: list[str]  # for messages
     sha256: list[str]  # of its file
     size: list[tuple[int, int]]  # its own height and width
-    wanted: list[bool]  # not labelled yet; the others are company
+    wanted: list[bool]  # whether it needs a label; the others are there because a batch is computed in full
     skipped: list[Skipped]
 
 
-class ToLabel(Dataset):
-    """Batches of images by their indices. `done` has the SHA-256 of the images that are labelled, by key.
+class UnlabelledImages(Dataset):
+    """Batches of images, by the indices of a batch.
 
-    With `whole`, images stay in their own size (a refinement looks at their pixels), and a batch has one size.
-    Raises BadDataset for a dataset whose images are no files.
+    Args:
+        dataset: the images
+        working_size: the size at which images enter the backbone
+        labelled: images that have labels already: key -> SHA-256 of the image's file
+        full_size: leave images in their own size, for a predictor that looks at their pixels; the images of a batch
+            then have one size
+
+    Raises:
+        BadDataset: for a dataset whose images are not files
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, working: WorkingSize, *, done: Mapping[str, str], whole: bool = False
+        self,
+        dataset: SegmentationDataset,
+        working_size: WorkingSize,
+        *,
+        labelled: Mapping[str, str],
+        full_size: bool = False,
     ) -> None:
         if not dataset.image_path(0).suffix:
-            raise BadDataset(f"the images of {dataset.root} are no files", fix="write them to a folder first")
-        self.dataset, self.working, self.done, self.whole = dataset, working, done, whole
+            raise BadDataset(f"the images of {dataset.root} are not files", fix="write them to a folder first")
+        self.dataset, self.working_size, self.labelled, self.full_size = dataset, working_size, labelled, full_size
 
     def plan(self, batch_size: int) -> list[list[int]]:
-        """All batches of the dataset. An image that cannot be used shares one with others of its kind."""
+        """All batches of the dataset, as indices. Images that cannot be used share batches of their own."""
         order = SizeBatchSampler(range(len(self.dataset)), batch_size, drop_last=False, size_of=self._size)
-        if not self.whole:
+        if not self.full_size:
             return list(order)
         batches = []
         for batch in order:
             height, width = order.size(batch[0]) or (1, 1)
-            step = max(1, MOST_PIXELS // (height * width))
+            step = max(1, MAX_PIXELS // (height * width))
             batches += [batch[start : start + step] for start in range(0, len(batch), step)]
         return batches
 
-    def __getitem__(self, batch: Sequence[int]) -> UnlabelledBatch:
-        read: list[tuple[int, bytes, str]] = []
+    def __getitem__(self, indices: Sequence[int]) -> UnlabelledBatch:
+        files: list[tuple[int, bytes, str]] = []
         skipped: list[Skipped] = []
-        for index in batch:
+        for index in indices:
             try:
                 content = self.dataset.image_bytes(index)
             except UnreadableImage as problem:
-                skipped.append(Skipped(self._name(index), str(problem)))
+                skipped.append(Skipped(self._path(index), str(problem)))
             else:
-                read.append((index, content, hashlib.sha256(content).hexdigest()))
+                files.append((index, content, hashlib.sha256(content).hexdigest()))
         keys = self.dataset.image_ids
-        wanted = [self.done.get(keys[index]) != sha256 for index, _, sha256 in read]
-        made = UnlabelledBatch(
+        wanted = [self.labelled.get(keys[index]) != sha256 for index, _, sha256 in files]
+        batch = UnlabelledBatch(
             image=torch.empty(0, 3, 0, 0), key=[], file=[], path=[], sha256=[], size=[], wanted=[], skipped=skipped
         )
         images = []
-        for (index, content, sha256), missing in zip(read, wanted, strict=True):
+        for (index, content, sha256), is_wanted in zip(files, wanted, strict=True):
             if not any(wanted):
                 break
             try:
                 image = read_image(HeldFile(content, self.dataset.image_path(index)))
                 size = (image.shape[1], image.shape[2])
-                self.working.size(*size)
+                self.working_size.size(*size)  # raises for an image that is too stretched
             except UserError as problem:
-                skipped.append(Skipped(self._name(index), str(problem)))
+                skipped.append(Skipped(self._path(index), str(problem)))
                 continue
-            images.append(image if self.whole else self.working(image[None])[0])
-            made["key"].append(keys[index])
-            made["file"].append(keys[index] + self.dataset.image_path(index).suffix)
-            made["path"].append(self._name(index))
-            made["sha256"].append(sha256)
-            made["size"].append(size)
-            made["wanted"].append(missing)
+            images.append(image if self.full_size else self.working_size(image[None])[0])
+            batch["key"].append(keys[index])
+            batch["file"].append(keys[index] + self.dataset.image_path(index).suffix)
+            batch["path"].append(self._path(index))
+            batch["sha256"].append(sha256)
+            batch["size"].append(size)
+            batch["wanted"].append(is_wanted)
         if images:
-            made["image"] = torch.stack(images)
-        return made
+            batch["image"] = torch.stack(images)
+        return batch
 
     def _size(self, index: int) -> tuple[int, int]:
-        own = self.dataset.size(index)
+        size = self.dataset.size(index)
         try:
-            working = self.working.size(*own)
+            working_size = self.working_size.size(*size)
         except UserError as problem:
             raise UnreadableImage(str(problem)) from problem
-        return own if self.whole else working
+        return size if self.full_size else working_size
 
-    def _name(self, index: int) -> str:
-        """The image's path as any file can hold it, for names may have bytes that are no UTF-8."""
+    def _path(self, index: int) -> str:
+        """The image's path as any file can hold it: names may have bytes that are not UTF-8."""
         return str(self.dataset.image_path(index)).encode("utf-8", "backslashreplace").decode()
 
 
-class ImagesToLabel(pl.LightningDataModule):
-    """The batches of this process. `images` is called when the loader is made, once all processes have started."""
+class UnlabelledData(pl.LightningDataModule):
+    """The batches of this process, for Lightning.
 
-    def __init__(self, images: Callable[[], ToLabel], *, batch_size: int = 8, num_workers: int = 0) -> None:
-        super().__init__()
-        for what, value, lowest in (("batch size", batch_size, 1), ("number of workers", num_workers, 0)):
-            if value < lowest:
-                raise OutOfRange(f"{what} {value}", allowed=f"{lowest} or more")
-        self.images, self.batch_size, self.num_workers = images, batch_size, num_workers
-
-    def predict_dataloader(self) -> Loaded:
-        images = self.images()
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Loaded(images, images.plan(self.batch_size)[rank::world], self.num_workers)
-
-
-class Loaded:
-    """A loader that Lightning takes as it is: a DataLoader it would build anew for prediction, with its own batches.
-
-    Workers come from a server process and not as forks of this one: a fork would keep the locks of a killed run.
+    Args:
+        images: called when the loader is made, which is after all processes have started
+        batch_size: images per batch
+        num_workers: processes that read images; 0: this one
     """
 
-    def __init__(self, images: ToLabel, batches: list[list[int]], num_workers: int) -> None:
+    def __init__(self, images: Callable[[], UnlabelledImages], *, batch_size: int = 8, num_workers: int = 0) -> None:
+        super().__init__()
+        for what, value, minimum in (("batch size", batch_size, 1), ("number of workers", num_workers, 0)):
+            if value < minimum:
+                raise OutOfRange(f"{what} {value}", allowed=f"{minimum} or more")
+        self.images, self.batch_size, self.num_workers = images, batch_size, num_workers
+
+    def predict_dataloader(self) -> BatchLoader:
+        images = self.images()
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return BatchLoader(images, images.plan(self.batch_size)[rank::world_size], self.num_workers)
+
+
+class BatchLoader:
+    """Loads planned batches. Not a DataLoader itself: Lightning would rebuild that with batches of its own.
+
+    Workers come from a server process instead of being forked from this one. A fork would keep the locks of a run that
+    was killed.
+    """
+
+    def __init__(self, images: UnlabelledImages, batches: list[list[int]], num_workers: int) -> None:
         self.batches = batches
         self._loader = DataLoader(
             images,
             batch_size=None,
-            sampler=batches,  # type: ignore[arg-type]  # any sequence serves
+            sampler=batches,
             num_workers=num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=_unchanged,
             multiprocessing_context="forkserver" if num_workers else None,
         )
 
     def __iter__(self) -> Iterator[UnlabelledBatch]:
-        yield from self._loader  # a generator: Lightning asks for an iterator once more than it needs, to look at it
+        yield from self._loader  # a generator: Lightning asks for one iterator more than it uses
 
     def __len__(self) -> int:
         return len(self.batches)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch

@@ -1,4 +1,4 @@
-"""What a manifest says of one image and of the run: enough to trust a label, or to make it again."""
+"""The line of a manifest for one labelled image: what is needed to trust the label, or to make it again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ca_seg.labelling.label import Label
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one labelled image."""
+    """One labelled image."""
 
     key: str
     image: str  # its file, relative to the images' folder
     height: int
     width: int
     sha256: str  # of the image's file
-    outputs: tuple[str, ...]  # files written, relative to the run's folder
+    outputs: tuple[str, ...]  # the label files, relative to the run's folder
     area: dict[str, int]  # class name -> pixels, for classes that have any
     confidence: dict[str, float]  # class name -> mean confidence; empty when the label has none
     seconds: float
@@ -27,10 +27,18 @@ class Entry:
     def of(cls, label: Label, classes: Sequence[str], *, sha256: str, outputs: Sequence[str], seconds: float) -> Entry:
         """The entry of a label that has been written."""
         area = {classes[index]: int(label.areas[index]) for index in label.present}
-        sure = {}
+        confidence = {}
         if label.confidence is not None:
             means = class_confidence(label.mask, label.confidence, len(classes))
-            sure = {classes[index]: round(float(means[index]), 6) for index in label.present}
+            confidence = {classes[index]: round(float(means[index]), 6) for index in label.present}
         return cls(
-            label.key, label.file_name, label.height, label.width, sha256, tuple(outputs), area, sure, round(seconds, 4)
+            key=label.key,
+            image=label.file_name,
+            height=label.height,
+            width=label.width,
+            sha256=sha256,
+            outputs=tuple(outputs),
+            area=area,
+            confidence=confidence,
+            seconds=round(seconds, 4),
         )

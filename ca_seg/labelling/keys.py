@@ -1,4 +1,4 @@
-"""Names of images that become names of files: what is refused, and the order they are merged in."""
+"""Keys: the names of images, which become names of files. Which are refused, and how they are sorted."""
 
 from __future__ import annotations
 
@@ -7,41 +7,50 @@ from pathlib import PureWindowsPath
 
 from ca_seg.errors import UserError
 
-LONGEST = 240  # bytes of one folder or file name: file systems allow 255, and an ending and ".part" come behind
+MAX_BYTES = 240  # of one folder or file name: file systems allow 255, and an ending and ".part" are added
 ALLOWED = "names joined by '/', such as 'a/b/0001'"
 REFUSED = {"Cc": "a control character", "Cs": "a byte that is not UTF-8", "Zl": "a line break", "Zp": "a line break"}
 
 
 def check_text(text: str, what: str) -> None:
-    """Raises UserError naming `what` for characters that JSON, XML and text files cannot all hold.
+    """Refuse characters that JSON, XML and text files cannot all hold.
 
-    These are control characters, line breaks, undecodable bytes and code points that are no characters. Spaces, quotes
-    and letters of any script are fine.
+    These are control characters, line breaks, undecodable bytes and code points that are not characters. Spaces, quotes
+    and letters of any script are allowed.
+
+    Args:
+        text: a name
+        what: what it is the name of, for the message
+
+    Raises:
+        UserError: naming `what`
     """
     for letter in text:
         code = ord(letter)
-        no_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
-        reason = "a code point that is no character" if no_character else REFUSED.get(unicodedata.category(letter))
+        not_a_character = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+        reason = (
+            "a code point that is not a character" if not_a_character else REFUSED.get(unicodedata.category(letter))
+        )
         if reason:
             raise UserError(f"{what} {text!r} has {reason}", fix="rename it")
 
 
 def check_relative(name: str, what: str) -> None:
-    """A relative path with "/" that stays in its folder on every system.
+    """Refuse a name that is not a relative path with "/", inside its folder on every system.
 
-    Raises UserError naming `what` for an absolute path or drive, `..`, `.` or an empty part, a backslash, a part of
-    more than 240 bytes, and what `check_text` refuses.
+    Raises UserError naming `what` for an absolute path or drive, a part that is empty, `.` or `..`, a backslash, a part
+    of more than 240 bytes, and what `check_text` refuses.
     """
     check_text(name, what)
     if "\\" in name or name.startswith("/") or PureWindowsPath(name).drive:
-        raise UserError(f"{what} {name!r} is no relative path", allowed=ALLOWED)
+        raise UserError(f"{what} {name!r} is not a relative path", allowed=ALLOWED)
     for part in name.split("/"):
         if part in ("", ".", ".."):
             raise UserError(f"{what} {name!r} has the part {part!r}", allowed=ALLOWED)
-        if len(part.encode()) > LONGEST:
-            raise UserError(f"{what} {name!r} has a part of {len(part.encode())} bytes", allowed=f"up to {LONGEST}")
+        if len(part.encode()) > MAX_BYTES:
+            raise UserError(f"{what} {name!r} has a part of {len(part.encode())} bytes", allowed=f"up to {MAX_BYTES}")
 
 
 def key_order(key: str) -> list[str]:
-    """What keys are sorted by: folder by folder, an image before the folder of its own name."""
+    """The sort key of a key: folder by folder, an image before the folder of the same name."""
     return key.split("/")

@@ -1,7 +1,7 @@
-"""What the labelling run hands to a format: the label of one image, and what a format must be able to do.
+"""The label of one image, and what a label format must be able to do with it.
 
-run -> Label -> writer.write(label)   one image: its own files at once, and a piece for the dataset's files
-                writer.close()        once, at the end: the dataset's files, from the pieces on disk
+run -> Label -> writer.write(label)   per image: its own files, and a piece of the dataset's files
+                writer.close()        at the end: the dataset's files, from the pieces on disk
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from ca_seg.vocabulary import IGNORE_INDEX
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """What was predicted for one image, in the image's own size.
+    """The label of one image, in the image's own size.
 
-    Raises UserError for a key that cannot be a path inside a folder or does not fit `file_name`, and BadMask for an
-    array of another type or shape, or a confidence that is not a finite number of 0..1.
+    Raises:
+        UserError: for a key that cannot be a path inside a folder, or is not `file_name` without its ending
+        BadMask: for an array of another type or shape, and a confidence that is not a finite number of 0..1
     """
 
     key: str  # the relative path of the image without its ending: "a/b/0001"; no two images of a run share one
@@ -54,11 +55,11 @@ class Label:
             not _is_float(self.scores) or self.scores.ndim != 3 or self.scores.shape[1:] != size
         ):
             raise BadMask(f"{self.key}: scores of {self.scores.dtype} {self.scores.shape}", allowed="float [K, H, W]")
-        sure = self.confidence
-        if sure is not None and (
-            not _is_float(sure) or sure.shape != size or not (sure.min() >= 0 and sure.max() <= 1)  # nan is neither
-        ):
-            raise BadMask(f"{self.key}: a confidence of {sure.dtype} {sure.shape}", allowed="float [H, W] of 0..1")
+        if self.confidence is not None and not _is_confidence(self.confidence, size):
+            raise BadMask(
+                f"{self.key}: a confidence of {self.confidence.dtype} {self.confidence.shape}",
+                allowed="float [H, W] of 0..1",
+            )
 
     @property
     def ending(self) -> str:
@@ -67,20 +68,20 @@ class Label:
 
     @cached_property
     def areas(self) -> np.ndarray:
-        """Pixels by label, int64 [256]."""
+        """Number of pixels of each label, int64 [256]."""
         return np.bincount(self.mask.ravel(), minlength=256)
 
     @property
     def present(self) -> list[int]:
-        """The classes that have a pixel, rising."""
+        """The classes that have a pixel, in ascending order."""
         return np.flatnonzero(self.areas[:IGNORE_INDEX]).tolist()
 
     def check(self, class_count: int) -> None:
-        """Raises BadMask for a label that is no class of `class_count` and not 255, or scores of another count."""
-        strange = np.flatnonzero(self.areas[class_count:IGNORE_INDEX])
-        if len(strange):
+        """Raises BadMask for a label that is not 0..class_count - 1 or 255, and for scores of another class count."""
+        wrong = np.flatnonzero(self.areas[class_count:IGNORE_INDEX])
+        if len(wrong):
             raise BadMask(
-                f"{self.key}: the mask has label {class_count + int(strange[0])}",
+                f"{self.key}: the mask has label {class_count + int(wrong[0])}",
                 allowed=f"0 to {class_count - 1}, and {IGNORE_INDEX} (ignore)",
             )
         if self.scores is not None and len(self.scores) != class_count:
@@ -90,22 +91,28 @@ class Label:
 class LabelWriter(Protocol):
     """Writes the labels of one run into one folder.
 
-    Several processes may each have one on the same folder, for different images. One of them calls `close`, when all
-    have written; the others just stop. A killed run goes on by opening a new writer: what is on disk counts.
+    Several processes may each have a writer for the same folder, for different images. One of them calls `close` when
+    all have written. A killed run resumes with a new writer, which continues from what is on disk.
     """
 
     def write(self, label: Label) -> list[str]:
-        """Write one image; gives its label files (never the pieces), relative to the folder.
+        """Write the files of one image, each of them atomically. Writing an image again replaces it.
 
-        Each file is whole or not there. Writing an image again replaces it. Raises UserError when the label does not
-        fit the classes or the format, or a file cannot be written.
+        Returns:
+            Its label files (not the pieces), relative to the folder.
+
+        Raises:
+            UserError: when the label does not fit the classes or the format, or a file cannot be written
         """
+        ...
 
     def close(self) -> list[str]:
-        """Assemble the dataset's files from the pieces on disk; gives their names, relative to the folder.
+        """Assemble the files of the whole dataset from the pieces on disk. May be called again after more images.
 
-        They depend on the pieces alone and not on the order they came in. May be called again after more images.
+        Returns:
+            Those files, relative to the folder. They do not depend on the order in which images were written.
         """
+        ...
 
 
 class LabelFormat(Protocol):
@@ -113,19 +120,27 @@ class LabelFormat(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in `FORMATS`."""
+        """Its name in the registry, and of its folder."""
+        ...
 
     @property
     def summary(self) -> str:
-        """One line: what is written, and what it loses, for a help text."""
+        """One line on what it writes and what it loses."""
+        ...
 
     @property
     def needs_scores(self) -> bool:
-        """Whether a label must come with scores."""
+        """Whether labels must have scores."""
+        ...
 
     def open(self, folder: Path, classes: Sequence[str]) -> LabelWriter:
         """A writer for labels of these K classes. Raises UserError for class names that no file can hold."""
+        ...
 
 
 def _is_float(array: np.ndarray) -> bool:
     return bool(np.issubdtype(array.dtype, np.floating))
+
+
+def _is_confidence(array: np.ndarray, size: tuple[int, int]) -> bool:
+    return _is_float(array) and array.shape == size and bool(array.min() >= 0 and array.max() <= 1)  # nan is neither

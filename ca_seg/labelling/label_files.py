@@ -1,6 +1,6 @@
-"""From what was predicted for an image to its files and its line for the manifest.
+"""From the prediction of one image to its files and its line in the manifest.
 
-Found ──► threshold ──► Label ──► every format, confidence PNG ──► Entry
+LabelPrediction ──► threshold ──► Label ──► every format, confidence PNG ──► Entry
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ca_seg.labelling.formats.confidence_png import write_confidence
 from ca_seg.labelling.label import Label, LabelFormat
 from ca_seg.labelling.output import Output
 
-# a name that is too long, or both a file's and a folder's: the fault of one image, not of the disk
-ONE_IMAGES = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+# the name is too long, or is that of a file and of a folder: the fault of one image and not of the disk
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,22 @@ class LabelPrediction:
 
     key: str
     file_name: str
-    sha256: str
+    sha256: str  # of the image's file
     mask: np.ndarray  # uint8 [H, W]
     confidence: np.ndarray | None  # float32 [H, W]
     scores: np.ndarray | None  # float [K, H, W]
-    seconds: float  # of computing
+    seconds: float  # that it took to compute
 
 
 class LabelFiles:
-    """The files of a run, below `out`. `threshold` is one number, or one for each class [K].
+    """Writes the files of a run, from any thread and any process. It can be pickled.
 
-    Any thread and any process may write, each image once. It can be pickled.
+    Args:
+        out: the run's folder
+        classes: names of the K classes
+        formats: by the names of their folders
+        threshold: pixels below this confidence are ignored: one number, one for each class [K], or None
+        confidence: whether to write confidence maps
     """
 
     def __init__(
@@ -55,25 +60,28 @@ class LabelFiles:
         self.writers = {name: format.open(out / name, classes) for name, format in formats.items()}
         self._output = Output.of(out, classes)
 
-    def write(self, found: LabelPrediction) -> Entry:
-        """All files of one image. Raises UserError, see `is_one_images`."""
-        mask = found.mask
+    def write(self, prediction: LabelPrediction) -> Entry:
+        """Write all files of one image. Raises UserError; see `concerns_one_image`."""
+        mask = prediction.mask
         if self.threshold is not None:
-            assert found.confidence is not None
-            mask = ignore_below(mask, found.confidence, self.threshold)
-        label = Label(found.key, found.file_name, *mask.shape, mask, found.scores, found.confidence)
+            assert prediction.confidence is not None
+            mask = ignore_below(mask, prediction.confidence, self.threshold)
+        height, width = mask.shape
+        label = Label(
+            prediction.key, prediction.file_name, height, width, mask, prediction.scores, prediction.confidence
+        )
         outputs = [f"{name}/{file}" for name, writer in self.writers.items() for file in writer.write(label)]
         outputs += write_confidence(self._output, label) if self.confidence else []
-        return Entry.of(label, self.classes, sha256=found.sha256, outputs=outputs, seconds=found.seconds)
+        return Entry.of(label, self.classes, sha256=prediction.sha256, outputs=outputs, seconds=prediction.seconds)
 
     def assemble(self) -> None:
-        """Write the files of the whole dataset; one process does, when everything else is written."""
+        """Write the files of the whole dataset; one process does so, when all images are written."""
         for writer in self.writers.values():
             writer.close()
 
 
-def is_one_images(problem: UserError) -> bool:
-    """Whether one image has this problem, and not the run: its maps are not finite, its name fits no file system."""
+def concerns_one_image(problem: UserError) -> bool:
+    """Whether an error is about one image and not the run: its maps are not finite, or its name fits no file system."""
     if isinstance(problem.__cause__, OSError):
-        return problem.__cause__.errno in ONE_IMAGES
+        return problem.__cause__.errno in NAME_ERRORS
     return isinstance(problem, BadMask)

@@ -1,10 +1,11 @@
-"""The manifest of a labelling run: which images are done, one JSON line each, so that a killed run goes on.
+"""The manifest of a labelling run: which images have labels, one JSON line each, so that a killed run can resume.
 
-    {"manifest": 1, "fingerprint": "9f..."}                                  the header: which run this folder is of
-    {"key": "a/0001", "image": "a/0001.jpg", "height": 512, ...}             an image whose files are all written
-    {"key": "a/0002", "pict                                                  a kill: cut off when the run goes on
+    {"manifest": 2, "fingerprint": "9f..."}                           the header: the settings of the run
+    {"key": "a/0001", "image": "a/0001.jpg", "height": 512, ...}      an image whose files are all written
+    {"key": "a/0002", "ima                                            what a kill leaves; cut off when the run resumes
 
-Every process of a run has a manifest of its own; `merge_manifests` joins them.
+Every process of a run has a manifest of its own; `merge_manifests` joins them. Version 1, which named the image
+"picture", is read but not continued.
 """
 
 from __future__ import annotations
@@ -25,16 +26,25 @@ from ca_seg.errors import UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import key_order
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)
 HEADER = b'{"manifest"'  # how every header begins
+BLOCK = 4096  # bytes that are read at once, from the end
 
 
 class Manifest:
-    """The manifest of one process, open for more lines; a context manager.
+    """The manifest of one process, open for appending; a context manager.
 
-    Opening makes the file with its header, or goes on with one: half a line at its end, as a kill leaves it, is cut
-    off. Raises UserError when the file is of another run (its fingerprint differs), is no manifest, or is open in
-    another process and stays so for `patience` seconds.
+    Opening creates the file with its header, or continues it: a partial line at its end, which a kill leaves, is cut
+    off.
+
+    Args:
+        path: the file
+        fingerprint: of the settings that the labels depend on
+        patience: seconds to wait for another process that has it open
+
+    Raises:
+        UserError: when the file is of other settings, is not a manifest, or stays open in another process
     """
 
     def __init__(self, path: Path, fingerprint: str, *, patience: float = 0) -> None:
@@ -48,7 +58,7 @@ class Manifest:
                 f"{self.path} is being written by another process", fix="give each process its own manifest"
             ) from problem
         try:
-            self._size = _whole_lines(self.path, fingerprint)
+            self._size = _complete_bytes(self.path, fingerprint)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  closed by close()
             self._file.truncate(self._size)
             if self._size == 0:
@@ -60,16 +70,14 @@ class Manifest:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The images that are done."""
+        """The images that have labels."""
         return frozenset(self._keys)
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._keys
-
     def add(self, entry: Entry) -> None:
-        """Append one line, on the disk when this returns. Call it after all files of the image are written.
+        """Append a line, which is on the disk when this returns. To be called when all files of the image are written.
 
-        Raises UserError for a key that is there already: two images that differ in their ending only.
+        Raises UserError for a key that is there already (two images whose names differ only in their ending), and when
+        the file cannot be written.
         """
         if entry.key in self._keys:
             raise UserError(f"{entry.key} is in {self.path} already", fix="give the two images different names")
@@ -94,66 +102,69 @@ class Manifest:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as problem:
-            self._file.truncate(self._size)  # the next line must not stand behind half of this one
+            self._file.truncate(self._size)  # the next line must not follow a part of this one
             raise UserError(f"{self.path} cannot be written ({problem.strerror})", fix="free room") from problem
         self._size += len(line)
 
 
 def read_entries(path: Path, fingerprint: str | None = None) -> Iterator[Entry]:
-    """The entries of a manifest, line by line; half a line at its end is left out. May be read while it is written.
+    """The entries of a manifest, line by line, without a partial line at its end. It may be read while it is written.
 
-    Raises UserError when it is no manifest, is of another run than `fingerprint`, or has a broken line.
+    Raises UserError when it is not a manifest, its fingerprint is not `fingerprint`, or it has a broken line.
     """
     for _, _, entry in _lines(path, fingerprint):
         yield entry
 
 
-def done(paths: Sequence[Path], fingerprint: str) -> dict[str, str]:
-    """The images that are done in any of these manifests: key -> sha256 of the image's file.
-
-    Raises UserError as `read_entries` does.
-    """
-    return {entry.key: entry.sha256 for path in paths for entry in read_entries(path, fingerprint)}
-
-
 def merge_manifests(paths: Sequence[Path], target: Path, fingerprint: str, *, earlier: Path | None = None) -> int:
-    """Join the manifests of the processes of a run into one, sorted by key; gives the number of images.
+    """Join the manifests of the processes of a run into one, sorted by key.
 
-    `earlier` is a manifest whose entries give way to those in `paths`: images that changed were labelled again. It
-    may be the target. Memory holds one key and place for each image, never the entries. Raises UserError when a key
-    is in two of `paths`, for then two processes wrote the same files, and as `read_entries` does.
+    Memory holds the key and the position of each line, never the entries.
+
+    Args:
+        paths: the manifests of the processes
+        target: the file to write, which may be `earlier`
+        fingerprint: of the run
+        earlier: a manifest whose entries are replaced by those in `paths`: changed images were labelled again
+
+    Returns:
+        The number of images.
+
+    Raises:
+        UserError: when a key is in two of `paths`, as two processes wrote the same files then, and as `read_entries`
     """
-    places: list[tuple[list[str], int, int, int]] = []
+    lines: list[tuple[list[str], int, int, int]] = []  # key, index of the file, start, length
     for number, path in enumerate(paths):
-        places += [(key_order(entry.key), number, start, length) for start, length, entry in _lines(path, fingerprint)]
-    places.sort()
-    for one, two in pairwise(places):
-        if one[0] == two[0]:
-            where = f"{paths[one[1]]} and {paths[two[1]]}" if one[1] != two[1] else f"{paths[one[1]]} twice"
-            raise UserError(f"{'/'.join(one[0])} is in {where}", fix="give every process other images")
+        lines += [(key_order(entry.key), number, start, length) for start, length, entry in _lines(path, fingerprint)]
+    lines.sort()
+    for first, second in pairwise(lines):
+        if first[0] == second[0]:
+            files = dict.fromkeys(str(paths[line[1]]) for line in (first, second))
+            where = " and ".join(files) if len(files) > 1 else f"{next(iter(files))} twice"
+            raise UserError(f"{'/'.join(first[0])} is in {where}", fix="give every process other images")
     if earlier is not None:
-        newer = {"/".join(place[0]) for place in places}
-        kept = ((entry.key, start, length) for start, length, entry in _lines(earlier, fingerprint))
-        places += [(key_order(key), len(paths), start, length) for key, start, length in kept if key not in newer]
-        places.sort()
+        newer = {"/".join(line[0]) for line in lines}
+        former = ((entry.key, start, length) for start, length, entry in _lines(earlier, fingerprint))
+        lines += [(key_order(key), len(paths), start, length) for key, start, length in former if key not in newer]
+        lines.sort()
         paths = [*paths, earlier]
-    files = [open(path, "rb") for path in paths]  # noqa: SIM115
+    sources = [open(path, "rb") for path in paths]  # noqa: SIM115  closed below
     try:
         with atomic_write(target) as part, open(part, "wb") as merged:
             merged.write(json.dumps({"manifest": VERSION, "fingerprint": fingerprint}).encode("ascii") + b"\n")
-            for _, number, start, length in places:
-                files[number].seek(start)
-                merged.write(files[number].read(length))
+            for _, number, start, length in lines:
+                sources[number].seek(start)
+                merged.write(sources[number].read(length))
             merged.flush()
             os.fsync(merged.fileno())
     finally:
-        for file in files:
-            file.close()
-    return len(places)
+        for source in sources:
+            source.close()
+    return len(lines)
 
 
 def _lines(path: Path, fingerprint: str | None) -> Iterator[tuple[int, int, Entry]]:
-    """Start and length in bytes of every whole line after the header, and its entry."""
+    """Start and length in bytes of every complete line after the header, and its entry."""
     if not Path(path).is_file():
         raise UserError(f"there is no manifest {path}")
     start = 0
@@ -162,43 +173,45 @@ def _lines(path: Path, fingerprint: str | None) -> Iterator[tuple[int, int, Entr
             if not line.endswith(b"\n"):
                 break
             if number == 1:
-                _check_header(path, line, fingerprint)
+                _check_header(path, line, fingerprint, READABLE)
             else:
                 yield start, len(line), _entry(path, number, line)
             start += len(line)
     if start == 0:
-        raise UserError(f"{path} has no header, so it is no manifest", fix="remove it, or give another folder")
+        raise UserError(f"{path} has no header, so it is not a manifest", fix="remove it, or give another folder")
 
 
-def _check_header(path: Path, line: bytes, fingerprint: str | None) -> None:
+def _check_header(path: Path, line: bytes, fingerprint: str | None, versions: Sequence[int]) -> None:
     try:
         header = json.loads(line)
     except ValueError:
         header = None
-    if not isinstance(header, dict) or header.get("manifest") != VERSION or "fingerprint" not in header:
-        raise UserError(f"{path} is no manifest of version {VERSION}", fix="give another folder")
+    if not isinstance(header, dict) or header.get("manifest") not in versions or "fingerprint" not in header:
+        allowed = f"a manifest of version {' or '.join(map(str, versions))}"
+        raise UserError(f"{path} is not a manifest of this version", allowed=allowed, fix="give another folder")
     if fingerprint is not None and header["fingerprint"] != fingerprint:
         raise UserError(
-            f"{path} is of another run: its fingerprint is {header['fingerprint']}, this run's is {fingerprint}",
-            fix="give another folder, or the settings that the folder was begun with",
+            f"{path} is of other settings: its fingerprint is {header['fingerprint']}, this run's is {fingerprint}",
+            fix="give another folder, or the former settings",
         )
 
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
         content = json.loads(line)
-        known = {field.name for field in fields(Entry)}
-        if set(content) != known or not isinstance(content["key"], str):
+        if "picture" in content:
+            content["image"] = content.pop("picture")  # version 1
+        if set(content) != {field.name for field in fields(Entry)} or not isinstance(content["key"], str):
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
         return Entry(**{**content, "outputs": tuple(content["outputs"])})
-    except (ValueError, TypeError) as problem:
-        raise UserError(f"{path}, line {number}, is no entry ({problem})", fix="remove the line") from problem
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise UserError(f"{path}, line {number}, is not an entry ({problem})", fix="remove the line") from problem
 
 
-def _whole_lines(path: Path, fingerprint: str) -> int:
-    """How many bytes the whole lines of a manifest have; 0 when there is none yet, or half a header.
+def _complete_bytes(path: Path, fingerprint: str) -> int:
+    """How many bytes the complete lines of a manifest have; 0 for a missing file and for a partial header.
 
-    Raises UserError for a file that is no manifest, or of another run: it would be cut.
+    Raises UserError for a file that is not a manifest, or of other settings: opening it would cut it.
     """
     if not path.exists():
         return 0
@@ -206,14 +219,14 @@ def _whole_lines(path: Path, fingerprint: str) -> int:
         first = file.readline()
         if not first.endswith(b"\n"):
             if not (first.startswith(HEADER) or HEADER.startswith(first)):
-                raise UserError(f"{path} is no manifest", fix="give another folder")
+                raise UserError(f"{path} is not a manifest", fix="give another folder")
             return 0
-        _check_header(path, first, fingerprint)
-        place = file.seek(0, os.SEEK_END)
+        _check_header(path, first, fingerprint, (VERSION,))
+        end = file.seek(0, os.SEEK_END)
         while True:
-            begin = max(0, place - 4096)
-            file.seek(begin)
-            found = file.read(place - begin).rfind(b"\n")
-            if found >= 0:
-                return begin + found + 1
-            place = begin
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start

@@ -1,7 +1,7 @@
-"""The folder of a labelling run, read again.
+"""The folder of a labelling run, read.
 
-OUT/run.json              what was asked, and of which images
-OUT/manifest.jsonl        a line for each image that is done, once the run has come to its end
+OUT/run.json              the settings, and where the images are
+OUT/manifest.jsonl        one line per labelled image, once the run has ended
 OUT/.manifests/*.jsonl    the same of each process, until then
 OUT/png/masks/KEY.png     class indices, 255 = ignore
 OUT/confidence/KEY.png    gray, round(confidence * 255)
@@ -23,48 +23,64 @@ from ca_seg.errors import BadMask, UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import check_relative
 from ca_seg.labelling.manifest import read_entries
+from ca_seg.labelling.run_folder import SCHEMA
+from ca_seg.vocabulary import IGNORE_INDEX
 
-HOW = "`ca-seg label` writes one"
+FORMER_SCHEMA = "ca_seg.labels/1"  # with "pictures" for "images" and "certainty" for "confidence"
+HOW_TO_FIX = "`ca-seg label` writes one"
 
 
 @dataclass(frozen=True)
 class LabelRun:
-    """One run. Raises UserError where a file is missing or broken, BadMask for a mask or map that does not fit."""
+    """The labels, images and settings of one run; also of one that has not ended.
+
+    Raises:
+        UserError: where a file is missing or broken
+        BadMask: for a mask or confidence map that does not fit its image
+
+    Example:
+        >>> run = LabelRun.open(Path("out/labels"))
+        >>> masks = {entry.key: run.mask(entry) for entry in run.entries()}
+    """
 
     folder: Path
     classes: tuple[str, ...]
-    images: Path  # where the images lie
+    images: Path  # the folder of the images
     fingerprint: str
     settings: dict[str, Any]  # what the labels depend on
 
     @classmethod
     def open(cls, folder: Path, images: Path | None = None) -> LabelRun:
-        """The run in `folder`; `images` tells where its images lie now, if they were moved."""
-        about = _read_json(folder / "run.json")
+        """Open the run in `folder`; `images` is where its images are now, if they were moved."""
+        file = Path(folder) / "run.json"
+        about = _present(_read_json(file))
+        if about.get("schema") != SCHEMA:
+            allowed = f"{SCHEMA}, {FORMER_SCHEMA}"
+            raise UserError(f"{file} is of schema {about.get('schema')!r}", allowed=allowed, fix=HOW_TO_FIX)
         for key, kind in (("classes", list), ("images", dict), ("fingerprint", str), ("settings", dict)):
             if not isinstance(about.get(key), kind):
-                raise UserError(f"{folder / 'run.json'} has no {key!r}", fix=HOW)
+                raise UserError(f"{file} has no {key!r}", fix=HOW_TO_FIX)
         root = images or Path(about["images"].get("folder", ""))
-        return cls(folder, tuple(about["classes"]), root, about["fingerprint"], about["settings"])
+        return cls(Path(folder), tuple(about["classes"]), root, about["fingerprint"], about["settings"])
 
     def entries(self) -> Iterator[Entry]:
-        """What is done, line by line. While the run is under way, an image that changed may come twice."""
-        whole = self.folder / "manifest.jsonl"
-        parts = [whole] if whole.exists() else sorted((self.folder / ".manifests").glob("*.jsonl"))
-        if not parts:
-            raise UserError(f"{self.folder} has no manifest", fix=HOW)
-        for part in parts:
-            yield from read_entries(part, self.fingerprint)
+        """The labelled images, one by one. Before the run has ended, an image that changed may come twice."""
+        merged = self.folder / "manifest.jsonl"
+        manifests = [merged] if merged.exists() else sorted((self.folder / ".manifests").glob("*.jsonl"))
+        if not manifests:
+            raise UserError(f"{self.folder} has no manifest", fix=HOW_TO_FIX)
+        for manifest in manifests:
+            yield from read_entries(manifest, self.fingerprint)
 
     def skipped(self) -> list[tuple[str, str]] | None:
-        """Images that got no label, with reasons; None when the run has not come to its end."""
+        """(image, reason) of images without a label; None when the run has not ended."""
         path = self.folder / "summary.json"
         if not path.exists():
             return None
-        found = _read_json(path).get("skipped")
-        if not isinstance(found, list) or not all(isinstance(own, dict) for own in found):
-            raise UserError(f"{path} has no list of skipped images", fix=HOW)
-        return [(str(own.get("image")), str(own.get("reason"))) for own in found]
+        skipped = _read_json(path).get("skipped")
+        if not isinstance(skipped, list) or not all(isinstance(item, dict) for item in skipped):
+            raise UserError(f"{path} has no list of skipped images", fix=HOW_TO_FIX)
+        return [(str(item.get("image", item.get("picture"))), str(item.get("reason"))) for item in skipped]
 
     def image_path(self, entry: Entry) -> Path:
         check_relative(entry.image, "the image's name")
@@ -79,18 +95,29 @@ class LabelRun:
         return self.folder / "confidence" / f"{entry.key}.png"
 
     def mask(self, entry: Entry) -> np.ndarray:
-        """uint8 [H, W], class indices and 255."""
+        """uint8 [H, W]: class indices, and 255 for ignored pixels."""
         mask = _pixels(self.mask_path(entry), entry, ("P", "L"))
-        strange = mask[(mask >= len(self.classes)) & (mask != 255)]
-        if strange.size:
+        wrong = mask[(mask >= len(self.classes)) & (mask != IGNORE_INDEX)]
+        if wrong.size:
             raise BadMask(
-                f"{self.mask_path(entry)} has label {strange[0]}", allowed=f"0 to {len(self.classes) - 1}, 255"
+                f"{self.mask_path(entry)} has label {wrong[0]}",
+                allowed=f"0 to {len(self.classes) - 1}, {IGNORE_INDEX}",
             )
         return mask
 
     def confidence(self, entry: Entry) -> np.ndarray:
-        """uint8 [H, W], 255 times the confidence."""
+        """uint8 [H, W]: 255 times the confidence."""
         return _pixels(self.confidence_path(entry), entry, ("L",))
+
+
+def _present(about: dict[str, Any]) -> dict[str, Any]:
+    """run.json of the former schema, with the names of the present one."""
+    if about.get("schema") != FORMER_SCHEMA:
+        return about
+    present = {**about, "schema": SCHEMA, "images": about.get("pictures")}
+    if isinstance(about.get("settings"), dict):
+        present["settings"] = {**about["settings"], "confidence": about["settings"].get("certainty", {})}
+    return present
 
 
 def _pixels(path: Path, entry: Entry, modes: tuple[str, ...]) -> np.ndarray:
@@ -111,7 +138,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise UserError(f"{path} cannot be read ({problem})", fix=HOW) from problem
+        raise UserError(f"{path} cannot be read ({problem})", fix=HOW_TO_FIX) from problem
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no keys", fix=HOW)
+        raise UserError(f"{path} holds no keys", fix=HOW_TO_FIX)
     return content

@@ -1,4 +1,4 @@
-"""OUT/summary.json: what a labelling run came to, counted from its manifest."""
+"""OUT/summary.json: what a labelling run labelled and skipped, counted from its manifest."""
 
 from __future__ import annotations
 
@@ -7,42 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from ca_seg.labelling.manifest import read_entries
+from ca_seg.labelling.statistics import LabelStatistics
 
-SCHEMA = "ca_seg.labels.summary/1"
+SCHEMA = "ca_seg.labels.summary/2"
 
 
 def summarise(
     manifest: Path, classes: Sequence[str], *, labelled: int, skipped: Sequence[tuple[str, str]], seconds: float
 ) -> dict[str, Any]:
-    """`labelled` images of the manifest are this run's, which took `seconds`; `skipped` are (image, reason).
+    """What summary.json holds; per class: image count, pixel count and mean confidence.
 
-    Of each class the images and pixels that have it, and the mean confidence of its pixels (None where there are
-    none, or labels have no confidence).
+    The mean confidence of a class is None where no pixel has it, or where the labels have no confidence.
+
+    Args:
+        manifest: all images that have labels
+        classes: names of all classes, in their order
+        labelled: how many images this run labelled
+        skipped: (image, reason) of the images that this run could not label
+        seconds: that this run took
     """
-    images, pixels, sure = ({name: 0.0 for name in classes} for _ in range(3))
-    done = whole = 0
+    statistics = LabelStatistics(classes)
     for entry in read_entries(manifest):
-        done += 1
-        whole += entry.height * entry.width
-        for name, area in entry.area.items():
-            images[name] += 1
-            pixels[name] += area
-            sure[name] += area * entry.confidence.get(name, float("nan"))
-    means = {name: sure[name] / pixels[name] if pixels[name] else None for name in classes}
+        statistics.add(entry)
+    rows = {row["class"]: row for row in statistics.table()}
     return {
         "schema": SCHEMA,
-        "images": done,
+        "images": statistics.images,
         "labelled": labelled,
         "skipped": [{"image": image, "reason": reason} for image, reason in skipped],
         "classes": {
-            name: {
-                "images": int(images[name]),
-                "pixels": int(pixels[name]),
-                "mean_confidence": None if mean is None or mean != mean else round(mean, 6),
-            }
-            for name, mean in means.items()
+            name: {key: rows[name][key] for key in ("images", "pixels", "mean_confidence")} for name in classes
         },
-        "ignored_pixels": whole - int(sum(pixels.values())),
+        "ignored_pixels": statistics.pixels - int(statistics.class_pixels.sum()),
         "seconds": round(seconds, 3),
         "images_per_second": round(labelled / seconds, 3) if seconds > 0 else None,
     }

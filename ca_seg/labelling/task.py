@@ -1,10 +1,9 @@
-"""Labels for images that have none.
+"""Predicts the labels of images that have none, batch by batch.
 
-images   ──► record ──► maps ──► refine ──► keep, in the background: decide with confidence, encode, write
+images ──► predictor ──► class maps ──► refine ──► save_label: mask and confidence are computed, encoded and written
+                                                   in the background
 
-(On a GPU the decision is made there, before.)
-`record` is whatever gives class maps: a frozen backbone asked for words, or a head on its features. It is called with
-images [B, 3, H, W] and a seed each, as in `zero_shot.py`.
+On a GPU, mask and confidence are computed before `save_label`: that is fast there, and they are smaller than maps.
 """
 
 from __future__ import annotations
@@ -28,76 +27,88 @@ from ca_seg.labelling.label_files import LabelPrediction
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.vocabulary import Vocabulary
 
-SaveLabel = Callable[
-    [str, int, Callable[[], LabelPrediction]], None
-]  # an image's path, bytes held until then, and its label
-MOST_NUMBERS = 2**30  # class scores of one image in its own size: 4 GB
+# an image's path, the bytes that are held until its label is made, and what makes it
+SaveLabel = Callable[[str, int, Callable[[], LabelPrediction]], None]
+MAX_SCORES = 2**30  # class scores of one image in its own size: 4 GB
 
 
 class PseudoLabel(pl.LightningModule):
-    """Labels the images of `UnlabelledBatch`es; nothing is trained.
+    """Labels the images of an `UnlabelledBatch`. Nothing is trained.
 
-    `measure` is one of `MEASURES`, "agreement" (of several draws, which what `record` gives must have), or
-    None. `scores` keeps the shares of all classes. With `whole`, maps come in the image's own size on the way, and a
-    image for which they would be too large is skipped. `skipped` lists (image, reason).
+    Args:
+        predictor: gives the class maps; for the measure "agreement" one that reads several noised copies
+        vocabulary: the K classes
+        save_label: takes the labels, one by one
+        measure: a name of MEASURES, "agreement", or None
+        temperature: of the class probabilities
+        scores: keep the probabilities of all classes
+        refine: what comes between maps and mask
+        full_size: images, and so maps, come in the image's own size; one whose maps would be too large is skipped
+        seed: of the noise
+
+    Attributes:
+        skipped: (image, reason) of the images without a label
     """
 
     def __init__(
         self,
         predictor: Predictor,
         vocabulary: Vocabulary,
-        keep: SaveLabel,
+        save_label: SaveLabel,
         *,
         measure: str | None = "margin",
         temperature: float = 1.0,
         scores: bool = False,
         refine: Refine | None = None,
-        whole: bool = False,
+        full_size: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.predictor, self.vocabulary, self.keep = predictor, vocabulary, keep
+        self.predictor, self.vocabulary, self.save_label = predictor, vocabulary, save_label
         self.measure, self.temperature, self.scores = measure, temperature, scores
-        self.refine, self.whole, self.seed = refine, whole, seed
+        self.refine, self.full_size, self.seed = refine, full_size, seed
         self.skipped: list[tuple[str, str]] = []
 
     def predict_step(self, batch: Any, batch_index: int) -> int:
         """How many images were labelled."""
         start = time.monotonic()
         self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
-        wanted = [i for i, missing in enumerate(batch["wanted"]) if missing and self._usable(batch, i)]
+        wanted = [i for i, is_wanted in enumerate(batch["wanted"]) if is_wanted and self._usable(batch, i)]
         if not wanted:
             return 0
         prediction = self.predictor.predict(batch["image"], [image_seed(self.seed, key) for key in batch["key"]])
-        maps = prediction.maps(self.vocabulary)
-        noised_copies = prediction.maps_per_copy(self.vocabulary) if self.measure == AGREEMENT else []  # type: ignore[attr-defined]
-        each = [[own[i : i + 1] for own in (maps, *noised_copies)] for i in wanted]
+        all_maps = [prediction.maps(self.vocabulary)]
+        if self.measure == AGREEMENT:
+            all_maps += prediction.maps_per_copy(self.vocabulary)  # type: ignore[attr-defined]
+        maps_of_image = {i: [maps[i : i + 1] for maps in all_maps] for i in wanted}
         if self.refine is not None:
-            for own, i in zip(each, wanted, strict=True):
-                alone, image = prediction.select(i), batch["image"][i : i + 1]
-                own[:] = [self.refine(one, image, alone) for one in own]
-        spent = (time.monotonic() - start) / len(batch["key"])
-        for own, i in zip(each, wanted, strict=True):
-            decide_it = partial(self._found, batch, i, own, spent)
-            if maps.device.type != "cpu":  # there it is quick, and what comes back is small
-                made = decide_it()
-                decide_it = partial(_same, made)
-            self.keep(batch["path"][i], self._bytes(batch["size"][i], own), decide_it)
+            for i in wanted:
+                image, alone = batch["image"][i : i + 1], prediction.select(i)
+                maps_of_image[i] = [self.refine(maps, image, alone) for maps in maps_of_image[i]]
+        seconds = (time.monotonic() - start) / len(batch["key"])
+        for i, maps in maps_of_image.items():
+            predict: Callable[[], LabelPrediction] = partial(self._predict, batch, i, maps, seconds)
+            if all_maps[0].device.type != "cpu":
+                predict = partial(_unchanged, predict())
+            self.save_label(batch["path"][i], self._bytes(batch["size"][i], maps), predict)
         return len(wanted)
 
     @torch.inference_mode()
-    def _found(self, batch: Any, i: int, maps: list[torch.Tensor], spent: float) -> LabelPrediction:
-        """The label of one image, from its maps and those of its draws. BadMask: its maps are no shares."""
+    def _predict(self, batch: Any, i: int, maps: list[torch.Tensor], seconds: float) -> LabelPrediction:
+        """The label of one image, from its maps and those of its noised copies.
+
+        Raises BadMask for maps that are not probabilities.
+        """
         start = time.monotonic()
-        mask, sure, scores = self._label(maps[0], maps[1:], batch["size"][i])
+        mask, confidence, scores = self._label(maps[0], maps[1:], batch["size"][i])
         return LabelPrediction(
-            batch["key"][i],
-            batch["file"][i],
-            batch["sha256"][i],
-            mask.cpu().numpy(),
-            None if sure is None else sure.cpu().numpy(),
-            None if scores is None else scores.cpu().numpy(),
-            spent + time.monotonic() - start,
+            key=batch["key"][i],
+            file_name=batch["file"][i],
+            sha256=batch["sha256"][i],
+            mask=mask.cpu().numpy(),
+            confidence=None if confidence is None else confidence.cpu().numpy(),
+            scores=None if scores is None else scores.cpu().numpy(),
+            seconds=seconds + time.monotonic() - start,
         )
 
     def _label(
@@ -105,33 +116,35 @@ class PseudoLabel(pl.LightningModule):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Mask uint8 [H, W], confidence float32 [H, W] and scores [K, H, W] of one image."""
         if self.refine is not None and self.measure is not None:
-            maps = maps.clamp_min(0)  # a guided filter overshoots at edges; below 0 nothing wins
+            maps = maps.clamp_min(0)  # a guided filter overshoots at edges; no class wins below 0
+        confidence: torch.Tensor | None
         if self.measure == AGREEMENT:
             check_probabilities(maps)
             mask = predict_confident_mask(maps, *size, measure=None).mask
-            sure: torch.Tensor | None = agreement(noised_copies, mask)
+            confidence = agreement(noised_copies, mask)
         else:
-            decided = predict_confident_mask(maps, *size, measure=self.measure, temperature=self.temperature)
-            mask, sure = decided.mask, decided.confidence
+            prediction = predict_confident_mask(maps, *size, measure=self.measure, temperature=self.temperature)
+            mask, confidence = prediction.mask, prediction.confidence
         if not self.scores:
-            return mask, sure, None
+            return mask, confidence, None
         scores = predict_mask(maps, *size).scores
-        return mask, sure, (scores if self.temperature == 1 else apply_temperature(scores, self.temperature))[0]
+        return mask, confidence, (scores if self.temperature == 1 else apply_temperature(scores, self.temperature))[0]
 
-    def _bytes(self, size: tuple[int, int], maps: list[torch.Tensor]) -> int:
+    def _bytes(self, size: tuple[int, int], all_maps: list[torch.Tensor]) -> int:
         """What an image holds until it is written: its maps; mask and confidence; scores."""
-        numbers = size[0] * size[1] * (len(self.vocabulary.classes) if self.scores else 0)
-        return sum(own.nbytes for own in maps) + 5 * size[0] * size[1] + 4 * numbers
+        pixels = size[0] * size[1]
+        scores = pixels * len(self.vocabulary.classes) if self.scores else 0
+        return sum(maps.nbytes for maps in all_maps) + 5 * pixels + 4 * scores
 
     def _usable(self, batch: Any, i: int) -> bool:
         height, width = batch["size"][i]
         classes = len(self.vocabulary.classes)
         try:
             check_relative(batch["file"][i], "the image's name")
-            if (self.scores or self.whole) and classes * height * width > MOST_NUMBERS:
+            if (self.scores or self.full_size) and classes * height * width > MAX_SCORES:
                 raise UserError(
                     f"{classes} maps of {width} x {height} pixels are too large",
-                    fix="cut it, or leave out scores, windows, and refinement by pixels",
+                    fix="cut the image, or leave out scores, windows, and refinement by pixels",
                 )
         except UserError as problem:
             self.skipped.append((batch["path"][i], str(problem)))
@@ -139,5 +152,5 @@ class PseudoLabel(pl.LightningModule):
         return True
 
 
-def _same(made: LabelPrediction) -> LabelPrediction:
-    return made
+def _unchanged(label: LabelPrediction) -> LabelPrediction:
+    return label

@@ -1,1 +1,1 @@
-"""Whatever gives class maps: images and a vocabulary in, one map per class out."""
+"""Methods that predict class maps: images and a vocabulary in, one map per class out."""

@@ -1,6 +1,6 @@
-"""A backbone that looks at an image in overlapping windows or at several scales, and averages the maps.
+"""A backbone that sees an image in overlapping windows or at several scales; the maps are averaged.
 
-windows    each window is an image of its own, brought to the backbone's resolution
+windows    each window is an image by itself, resized to the backbone's resolution
 scales     the image at 0.5, 1, 2 times the backbone's resolution
 """
 
@@ -16,21 +16,28 @@ from torch.nn.functional import interpolate
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import working_size
-from ca_seg.backbones.load import at_resolution
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
 
 
 def with_resolution(backbone: Backbone, resolution: int) -> Backbone:
-    """The same backbone, its weights shared, with another resolution (pixels of the short side)."""
+    """The same backbone with another resolution (pixels of the short side); the weights are shared."""
     other = copy.copy(backbone)
-    other.card = at_resolution(backbone.card, resolution)
+    other.card = backbone.card.with_resolution(resolution)
     return other
 
 
 class MultiViewPredictor:
-    """The mean of several views of each image. Every vocabulary records them anew: their recordings are not kept."""
+    """The mean maps of several views of each image.
+
+    The recordings are not stored, so every vocabulary records the images again.
+
+    Args:
+        backbone: the frozen model
+        config: how the maps of each view are read out
+        views: windows or scales
+    """
 
     needs_ground_truth = False
 
@@ -63,18 +70,18 @@ class MultiViewPrediction:
         return replace(self, images=self.images[rows], seeds=self.seeds[rows])
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
-        """Class maps [B, K, h, w]; of windows at the images' own size, of scales at the working size."""
+        """Class maps [B, K, h, w]: of windows at the images' size, of scales at the backbone's working size."""
         backbone, views = self.predictor.backbone, self.predictor.views
         card = backbone.card
 
         def predict(view: torch.Tensor) -> torch.Tensor:
             sized = backbone
-            if views.window is None:  # the view already has the size at which it is to be recorded
+            if views.window is None:  # the view has the size at which it is recorded
                 sized = with_resolution(backbone, min(view.shape[-2:]))
             return self.predictor.config.record(sized, view, self.seeds).maps(vocabulary).cpu()
 
         images = self.images
         if views.window is None:
-            size = working_size(*images.shape[-2:], card.resolution, card.multiple)
+            size = working_size(images.shape[-2], images.shape[-1], card.resolution, card.multiple)
             images = interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
         return predict_views(predict, images, replace(views, multiple=card.multiple))

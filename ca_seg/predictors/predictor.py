@@ -1,11 +1,11 @@
-"""The one interface of every method that gives class maps: images and a vocabulary in, one map per class out.
+"""The interface of every method that predicts class maps: images and a vocabulary in, one map per class out.
 
     images [B, 3, H, W] ──predict──► Prediction ──maps(vocabulary)──► [B, K, h, w]
                                         └── select(i): one image of the batch
 
-The work is split in two because an evaluation asks several vocabularies of the same images (all classes, and the classes
-that each image shows). A method that does not depend on the vocabulary before its last step, as concept attention does
-not, computes once in `predict`; any other method may keep the images and compute in `maps`.
+The work has two steps because an evaluation asks several vocabularies of the same images (all classes, and the classes
+in each image). A method that needs the vocabulary only in its last step, as concept attention does, computes most in
+`predict`; any other method may store the images and compute in `maps`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ca_seg.vocabulary import Vocabulary
 
 
 class Prediction(Protocol):
-    """What a method says about a batch of images."""
+    """What a method computed for a batch of images."""
 
     def select(self, image: int) -> Prediction:
         """The prediction of one image of the batch."""
@@ -33,7 +33,7 @@ class Prediction(Protocol):
 class Predictor(Protocol):
     """A method. A new one is one file that implements this, and one line in `registry.py`."""
 
-    needs_ground_truth: bool  # True for an upper bound that looks at the masks: `predict` is then given them
+    needs_ground_truth: bool  # True for an upper bound that uses the masks: they are then passed to `predict`
 
     def settings(self) -> dict[str, Any]:
         """The settings that its maps depend on, for results.json; empty where there are none."""
@@ -45,12 +45,14 @@ class Predictor(Protocol):
         seeds: Sequence[int],
         ground_truth: Callable[[int], torch.Tensor] | None = None,
     ) -> Prediction:
-        """Look at a batch.
+        """Process a batch of images.
+
+        An image's maps must depend neither on the other images of its batch nor on earlier calls.
 
         Args:
             images: float32 [B, 3, H, W] in 0..1
-            seeds: one per image, for methods that draw random numbers
-            ground_truth: gives the mask int64 [H, W] of image i; only for methods that need it
+            seeds: one per image, for methods that need random numbers
+            ground_truth: returns the mask int64 [H, W] of image i; only for methods that need it
         """
         ...
 

@@ -2,8 +2,8 @@
 
 mini, flux1-schnell ...     any backbone of the zoo, at its card's settings
 random-weights              the evaluated backbone's architecture with random weights
-random-maps, one-class      never look at the image
-colour-clusters             k-means on colours, named by the ground truth: an upper bound for colour alone
+random-maps, one-class      ignore the image
+colour-clusters             k-means on colours, labelled by the ground truth: an upper bound for colour alone
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.baselines.colour_clusters import ColourClusters
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.collate import Skipped, SkipUnreadable
@@ -27,7 +27,13 @@ from ca_seg.predictors.zero_shot import ZeroShotPredictor
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What a method may be built from: the evaluated backbone's settings, the dataset, and the device."""
+    """What a method may be built from.
+
+    Args:
+        model: the settings of the evaluated backbone
+        dataset: the images that are evaluated
+        device: where to compute
+    """
 
     model: BackboneSettings
     dataset: SegmentationDataset
@@ -44,7 +50,12 @@ def _random_weights(context: MethodContext) -> Predictor:
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """How a method is opened; `uses_dataset`: it depends on the dataset, and is opened anew for each split."""
+    """How a method is opened.
+
+    Args:
+        open: builds the predictor
+        uses_dataset: it depends on the dataset, and is opened again for each split
+    """
 
     open: Callable[[MethodContext], Predictor]
     uses_dataset: bool = False
@@ -61,12 +72,12 @@ METHODS: dict[str, MethodEntry] = {
 def check_methods(names: Sequence[str]) -> None:
     """Raises UnknownName for a name that is neither a backbone of the zoo nor in METHODS."""
     for name in names:
-        if name not in (*card_names(), *METHODS):
-            raise UnknownName("method", name, (*card_names(), *METHODS))
+        if name not in (*list_backbones(), *METHODS):
+            raise UnknownName("method", name, (*list_backbones(), *METHODS))
 
 
 def open_method(name: str, context: MethodContext) -> Predictor:
-    """The method called `name`; a backbone of the zoo is read as its card says. Raises UnknownName."""
+    """The predictor called `name`; a backbone of the zoo is read as its card says. Raises UnknownName."""
     check_methods([name])
     if name in METHODS:
         return METHODS[name].open(context)
@@ -75,7 +86,7 @@ def open_method(name: str, context: MethodContext) -> Predictor:
 
 
 def class_pixels(dataset: SegmentationDataset) -> dict[str, int]:
-    """Ground truth pixels of the whole dataset by class name; images that cannot be read do not count."""
+    """Ground truth pixels of the whole dataset by class name; images that cannot be read are skipped."""
     total = torch.zeros(256, dtype=torch.int64)
     readable = SkipUnreadable(dataset)
     for index in range(len(dataset)):

@@ -49,13 +49,13 @@ class BackboneSettings(ReadoutConfig):
     synonyms: dict[str, list[str]] | None = None
 
     def views(self) -> Views | None:
-        """Windows and scales; None for one look at the whole image."""
+        """Windows and scales; None: the whole image once."""
         if self.window is None and self.scales is None:
             return None
         return Views(scales=self.scales or (1.0,), window=self.window, stride=self.stride)
 
     def load(self, device: str) -> Backbone:
-        """The backbone itself. Raises what `load_backbone` raises."""
+        """Load the backbone. Raises what `load_backbone` raises."""
         return load_backbone(
             self.backbone,
             weights=self.weights,
@@ -69,7 +69,7 @@ class BackboneSettings(ReadoutConfig):
         )
 
     def predictor(self, backbone: Backbone, *, queries: bool = False) -> Predictor:
-        """Zero-shot maps of the loaded backbone, read out as these settings say."""
+        """The predictor of zero-shot maps with these settings, for the loaded backbone."""
         views = self.views()
         if views is not None:
             return MultiViewPredictor(backbone, self, views)
@@ -93,5 +93,5 @@ class MethodSettings(BackboneSettings):
                 raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
 
     def predictor_of(self, backbone: Backbone, head: TrainedHead | None, *, queries: bool = False) -> Predictor:
-        """The head on the backbone where there is one, else the backbone's zero-shot maps."""
+        """The predictor of the head on the backbone; without a head, of the backbone's zero-shot maps."""
         return self.predictor(backbone, queries=queries) if head is None else HeadPredictor(head, backbone)

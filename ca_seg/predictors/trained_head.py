@@ -1,4 +1,4 @@
-"""A trained head as a predictor, so that it is scored by the same code and protocols as zero-shot maps."""
+"""A trained head as a predictor, scored by the same code and protocols as zero-shot maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ca_seg.vocabulary import Vocabulary
 
 
 class HeadPredictor:
-    """`head` on the features of `backbone`. Raises CorruptWeights for a backbone that it was not trained on."""
+    """`head` on the features of `backbone`. Raises CorruptWeights for another backbone than the head was trained on."""
 
     needs_ground_truth = False
 
@@ -48,5 +48,5 @@ class HeadPrediction:
         return HeadPrediction(self.head, self.logits[image : image + 1])
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
-        """Probabilities [B, K, H, W] among the classes of `vocabulary`; the head's other classes are left out."""
+        """Probabilities [B, K, H, W] among the classes of `vocabulary`; the head's other classes are ignored."""
         return self.logits[:, self.head.class_indices(vocabulary.classes)].softmax(dim=1)

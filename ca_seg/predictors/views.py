@@ -1,9 +1,8 @@
-"""Several looks at one image: flipped, at other scales, in overlapping windows; the mean of what they say.
+"""Several views of one image, at other scales or in overlapping windows, and the mean of their scores.
 
-image   ──► scale 0.75 ──► as it is   ──► whole, or windows ──► scores ┐
-                       ──► flipped    ──► whole, or windows ──► scores ┤ flipped back, resized,
-        ──► scale 1    ──► as it is   ──► ...                          ┤ mean
-                       ──► flipped    ──► ...                          ┘
+image   ──► scale 0.75 ──► whole, or windows ──► scores, resized ┐
+        ──► scale 1    ──► whole, or windows ──► scores          ┤ mean
+        ──► scale 1.25 ──► whole, or windows ──► scores, resized ┘
 
 windows of 6, stride 4, along a side of 11:     [0 .. 5]
                                                     [4 .. 9]
@@ -27,17 +26,20 @@ Predict = Callable[[Tensor], Tensor]  # images [B, 3, H, W] to scores [B, K, h, 
 
 @dataclass(frozen=True)
 class Views:
-    """Which looks to take. The default is one plain look.
+    """Which views to take; by default one, the image itself. The work grows as len(scales) * windows.
 
-    `window` is the side of a square window in pixels of the scaled image, None the whole image; a side shorter
-    than the window is taken whole. `stride` is the step from window to window, None half a window. Scaled images
-    are rounded to multiples of `multiple` pixels, for backbones that take no others.
+    Args:
+        scales: sizes relative to the image, each above 0 and at most 8
+        window: the side of a square window in pixels of the scaled image; None: the whole image. A side of the image
+            that is shorter than the window is taken whole.
+        stride: pixels from window to window; None: half a window
+        multiple: scaled images are rounded to multiples of so many pixels, for backbones that take no others
 
-    The work grows as len(scales) * (2 if flip) * windows. Raises OutOfRange for anything that gives no look.
+    Raises:
+        OutOfRange: for options that leave no view
     """
 
     scales: Sequence[float] = (1.0,)
-    flip: bool = False
     window: int | None = None
     stride: int | None = None
     multiple: int = 1
@@ -56,26 +58,31 @@ class Views:
 
 
 def predict_views(predict: Predict, images: Tensor, views: Views) -> Tensor:
-    """The mean scores over all views of float images [B, 3, H, W] in 0..1: [B, K, H, W].
+    """The mean scores over all views. Every view has the same weight, and in a view every window that covers a pixel.
 
-    `predict` is called with one view of the whole batch at a time. Its scores may come on any grid; they are resized
-    (bilinear) to the view and then to the image. Shares stay shares. Every view weighs the same, and within a view
-    every window that holds a pixel. Memory: two maps the size of the result, and one view's.
+    Memory: two maps of the size of the result, and one view's.
 
-    Raises UserError for images of another shape, and for scores that are not [B, K, h, w].
+    Args:
+        predict: scores [B, K, h, w] on any grid for one view of the whole batch; they are resized (bilinear) to the
+            view and then to the image, so probabilities stay probabilities
+        images: float [B, 3, H, W] in 0..1
+        views: which views to take
+
+    Returns:
+        [B, K, H, W]
+
+    Raises:
+        UserError: for images of another shape, and for scores that are not [B, K, h, w]
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UserError(f"images of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W]")
     height, width = images.shape[-2:]
     total: Tensor | None = None
-    looks = [(scale, flipped) for scale in views.scales for flipped in ((False, True) if views.flip else (False,))]
-    for scale, flipped in looks:
-        view = _scaled(images, scale, views.multiple)
-        scores = _windowed(predict, view.flip(-1) if flipped else view, views)
-        scores = resize_maps(scores.flip(-1) if flipped else scores, height, width)
+    for scale in views.scales:
+        scores = resize_maps(_windowed(predict, _scaled(images, scale, views.multiple), views), height, width)
         total = scores if total is None else total + scores
     assert total is not None
-    return total / len(looks)
+    return total / len(views.scales)
 
 
 def _scaled(images: Tensor, scale: float, multiple: int) -> Tensor:
@@ -86,26 +93,26 @@ def _scaled(images: Tensor, scale: float, multiple: int) -> Tensor:
 
 
 def _windowed(predict: Predict, view: Tensor, views: Views) -> Tensor:
-    """Scores of one view [B, K, H, W], whole or as the mean over windows."""
+    """Scores of one view [B, K, H, W]: of the whole, or the mean over windows."""
     height, width = view.shape[-2:]
     if views.window is None or (height <= views.window and width <= views.window):
         return _predicted(predict, view)
     stride = views.stride or max(1, views.window // 2)
     total: Tensor | None = None
-    times = torch.zeros(height, width, device=view.device)
+    counts = torch.zeros(height, width, device=view.device)
     for rows in windows(height, views.window, stride):
         for columns in windows(width, views.window, stride):
             scores = _predicted(predict, view[..., rows, columns])
             if total is None:
                 total = scores.new_zeros(*scores.shape[:2], height, width)
             total[..., rows, columns] += scores
-            times[rows, columns] += 1
+            counts[rows, columns] += 1
     assert total is not None
-    return total / times.to(total)
+    return total / counts.to(total)
 
 
 def windows(side: int, window: int, stride: int) -> Iterator[slice]:
-    """The windows along one side, together holding all of it; the last one ends where the side ends."""
+    """The windows along one side. They cover all of it; the last one ends where the side ends."""
     last = max(0, side - window)
     for start in [*range(0, last, stride), last]:
         yield slice(start, min(start + window, side))

@@ -1,4 +1,4 @@
-"""Concept attention as a predictor: a frozen backbone records the images once and is asked any vocabulary."""
+"""Concept attention as a predictor: a frozen backbone records images once, and any vocabulary can then be asked."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from ca_seg.backbones.readout import Readout, ReadoutConfig
 
 
 class ZeroShotPredictor:
-    """Maps of `backbone` read out as `config` says.
+    """Zero-shot class maps of a backbone.
 
-    `queries` keeps the image queries in the recording, which refinement by self-attention needs.
+    Args:
+        backbone: the frozen model
+        config: how its maps are read out; None: as its card says
+        queries: keep the image queries in the recording, which refinement by self-attention needs
     """
 
     needs_ground_truth = False

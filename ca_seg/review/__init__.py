@@ -1,1 +1,1 @@
-"""Looking at pseudo-labels: the images that are worth a look, and one page that shows them."""
+"""Reviewing labels: which images deserve a look, and a page that shows them."""

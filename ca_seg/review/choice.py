@@ -1,8 +1,8 @@
-"""Which images of a run are worth a look, in one pass over its manifest and memory for the chosen ones alone.
+"""Which images of a run deserve a look, in one pass over its manifest; memory holds only those that are chosen.
 
-confidence  least mean confidence of the image; a pixel without a label counts as 0
-class       for each class in turn those where it is least sure, so that rare classes come up too
-area        smallest share of the image that a class has: specks are often mistakes
+confidence  the lowest mean confidence of the image; a pixel without a label counts as 0
+class       for each class in turn the lowest confidence of that class, so that rare classes appear too
+area        the smallest fraction of the image that a class covers: specks are often mistakes
 """
 
 from __future__ import annotations
@@ -18,48 +18,55 @@ from ca_seg.labelling.entry import Entry
 ORDERS = ("confidence", "class", "area")
 
 
-class Worst:
-    """The `count` entries of the lowest score; of two alike, the one of the lower key."""
+class LowestScores:
+    """The `count` entries with the lowest scores; of equal scores, those with the lower keys."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._heap: list[tuple[float, _Backwards, Entry]] = []
+        self._heap: list[tuple[float, _ReversedText, Entry]] = []
 
     def add(self, score: float, entry: Entry) -> None:
-        item = (-score, _Backwards(entry.key), entry)
+        item = (-score, _ReversedText(entry.key), entry)
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, item)
         elif item[:2] > self._heap[0][:2]:
             heapq.heapreplace(self._heap, item)
 
     def entries(self) -> list[Entry]:
-        """Lowest score first."""
+        """From the lowest score up."""
         return [entry for _, _, entry in sorted(self._heap, key=lambda item: item[:2], reverse=True)]
 
 
 class Choice:
-    """Entries are added one by one; `chosen` gives at most `count` of them, `sampled` a fair draw of `sample`.
+    """Chooses among entries that are added one by one.
 
-    Raises UnknownName for an order that there is not.
+    Args:
+        count: how many `chosen` gives at most
+        by: confidence, class or area
+        sample: how many `sampled` gives at most: a uniform random sample (reservoir sampling, Vitter 1985)
+        seed: of the sample
+
+    Raises:
+        UnknownName: for an order that does not exist
     """
 
     def __init__(self, count: int, by: str, *, sample: int = 0, seed: int = 0) -> None:
         if by not in ORDERS:
             raise UnknownName("order", by, ORDERS)
         self.count, self.by = count, by
-        self._worst: dict[str, Worst] = {}
-        self._draw: list[Entry] = []
-        self._sample, self._random, self._seen = sample, random.Random(seed), 0
+        self._lowest: dict[str, LowestScores] = {}
+        self._sampled: list[Entry] = []
+        self._sample_size, self._random, self._seen = sample, random.Random(seed), 0
 
     def add(self, entry: Entry) -> None:
-        """Raises UserError for an entry without confidence."""
+        """Consider an entry. Raises UserError for one without confidence."""
         self._seen += 1
-        if len(self._draw) < self._sample:
-            self._draw.append(entry)
-        elif (place := self._random.randrange(self._seen)) < self._sample:
-            self._draw[place] = entry
+        if len(self._sampled) < self._sample_size:
+            self._sampled.append(entry)
+        elif (index := self._random.randrange(self._seen)) < self._sample_size:
+            self._sampled[index] = entry
         for name, score in self._scores(entry):
-            self._worst.setdefault(name, Worst(self.count)).add(score, entry)
+            self._lowest.setdefault(name, LowestScores(self.count)).add(score, entry)
 
     def _scores(self, entry: Entry) -> Iterable[tuple[str, float]]:
         if entry.area.keys() != entry.confidence.keys():
@@ -73,22 +80,23 @@ class Choice:
 
     @property
     def chosen(self) -> list[Entry]:
-        """The first first; no image twice."""
-        columns = [worst.entries() for _, worst in sorted(self._worst.items())]
+        """In their order; no image twice."""
+        columns = [lowest.entries() for _, lowest in sorted(self._lowest.items())]
         turns = (entry for row in zip_longest(*columns) for entry in row if entry is not None)
         return list({entry.key: entry for entry in turns}.values())[: self.count]
 
     @property
     def sampled(self) -> list[Entry]:
-        return self._draw
+        """The random sample."""
+        return self._sampled
 
 
 def image_confidence(entry: Entry) -> float:
-    """The mean confidence over all pixels, those without a label counting as 0."""
+    """The mean confidence over all pixels; those without a label count as 0."""
     return sum(area * entry.confidence[name] for name, area in entry.area.items()) / (entry.height * entry.width)
 
 
-class _Backwards(str):
+class _ReversedText(str):
     """Text that sorts from z to a."""
 
     __slots__ = ()

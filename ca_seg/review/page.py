@@ -1,10 +1,10 @@
-"""The review page: one HTML file that opens from disk, with thumbnails inside and links to the files beside it."""
+"""The review page: one HTML file that opens from disk. It contains thumbnails, and links to the files beside it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,29 @@ from ca_seg.review.thumbnail import thumbnail
 from ca_seg.visual.palette import colour
 
 LEADS = {
-    "confidence": "the least certain first; a pixel without a label counts as 0",
-    "class": "for each class in turn, where it is least certain",
+    "confidence": "the lowest confidence first; a pixel without a label counts as 0",
+    "class": "for each class in turn, where its confidence is lowest",
     "area": "the smallest area of a class first",
 }
-CHIPS = 12  # classes of an image that are named under it
+MAX_CHIPS = 12  # classes that are named under an image
 
 
 @dataclass
 class ReviewPage:
-    """What is written; `failed` lists images that could not be shown, once it has been."""
+    """The page of a run.
+
+    `shown` and `failed` (image, reason) say which images are on it, once it has been written.
+    """
 
     run: LabelRun
     statistics: LabelStatistics
     skipped: Sequence[tuple[str, str]] | None
     by: str
     shown: int = 0
-    failed: list[tuple[str, str]] | None = None
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
     def write(self, path: Path, entries: Sequence[Entry]) -> int:
-        """Write the page, image by image; gives its size in bytes."""
+        """Write the page, image by image; returns its size in bytes."""
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string((files("ca_seg.review") / "review.html.j2").read_text(encoding="utf-8"))
         self.shown, self.failed = 0, []
@@ -61,8 +64,7 @@ class ReviewPage:
         return path.stat().st_size
 
     def _cards(self, page: Path, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-        assert self.failed is not None
-        places = {name: place for place, name in enumerate(self.run.classes)}
+        indices = {name: index for index, name in enumerate(self.run.classes)}
         for entry in entries:
             try:
                 small = thumbnail(self.run, entry)
@@ -78,12 +80,17 @@ class ReviewPage:
                 "size": f"{entry.width} x {entry.height}",
                 "confidence": image_confidence(entry),
                 "unlabelled": 1 - sum(entry.area.values()) / size,
-                "present": [places[name] for name in entry.area],
+                "present": [indices[name] for name in entry.area],
                 "chips": [
-                    {"name": name, "index": places[name], "share": area / size, "sure": entry.confidence[name]}
-                    for name, area in largest[:CHIPS]
+                    {
+                        "name": name,
+                        "index": indices[name],
+                        "fraction": area / size,
+                        "confidence": entry.confidence[name],
+                    }
+                    for name, area in largest[:MAX_CHIPS]
                 ],
-                "more": max(0, len(largest) - CHIPS),
+                "more": max(0, len(largest) - MAX_CHIPS),
                 "links": [
                     (what, _link(page, target))
                     for what, target in (
@@ -95,51 +102,51 @@ class ReviewPage:
             }
 
     def _classes(self) -> list[dict[str, Any]]:
-        """Rows of the table with their colour; the most frequent classes have the colours that differ most."""
+        """Rows of the table with their colours; those of the most frequent classes differ most."""
         rows = self.statistics.table()
-        places = {name: place for place, name in enumerate(self.run.classes)}
+        indices = {name: index for index, name in enumerate(self.run.classes)}
         return [
-            row | {"index": places[row["class"]], "colour": "#" + bytes(colour(rank)).hex()}
+            row | {"index": indices[row["class"]], "colour": "#" + bytes(colour(rank)).hex()}
             for rank, row in enumerate(rows)
         ]
 
     def _data(self) -> dict[str, Any]:
-        """What the script computes with. Histograms by index of the class, only of those that were labelled."""
-        own = self.statistics
-        there = np.flatnonzero(own.class_images).tolist()
+        """What the script of the page computes with: histograms by class index, for classes that occur."""
+        statistics = self.statistics
+        present = np.flatnonzero(statistics.class_images).tolist()
         return {
             "names": list(self.run.classes),
             "colours": {row["index"]: row["colour"] for row in self._classes()},
             "areaEdges": list(AREAS),
-            "areas": {i: own.areas[i].tolist() for i in there},
-            "levels": {i: own.levels[i].tolist() for i in there},
-            "threshold": _number(self.run.settings.get("certainty", {}).get("threshold")),
+            "areas": {i: statistics.areas[i].tolist() for i in present},
+            "levels": {i: statistics.levels[i].tolist() for i in present},
+            "threshold": _number(self.run.settings.get("confidence", {}).get("threshold")),
         }
 
     def _facts(self) -> list[tuple[str, str]]:
-        own = self.statistics
-        labelled = int(own.class_pixels.sum()) / max(1, own.pixels)
-        used = int((own.class_images > 0).sum())
+        statistics = self.statistics
+        labelled = int(statistics.class_pixels.sum()) / max(1, statistics.pixels)
+        present = int((statistics.class_images > 0).sum())
         facts = [
-            ("images", f"{own.images:,} labelled"),
-            ("classes", f"{used} of {len(own.classes)} occur"),
+            ("images", f"{statistics.images:,} labelled"),
+            ("classes", f"{present} of {len(statistics.classes)} occur"),
             ("pixels with a label", f"{100 * labelled:.1f} %"),
-            ("images without any label", f"{own.without_label:,}"),
-            ("skipped", "the run is not finished" if self.skipped is None else f"{len(self.skipped):,}"),
+            ("images without any label", f"{statistics.without_label:,}"),
+            ("skipped", "the run has not ended" if self.skipped is None else f"{len(self.skipped):,}"),
         ]
         facts += [("backbone", str(self.run.settings.get("model", {}).get("backbone")))]
-        for key, value in self.run.settings.get("certainty", {}).items():
-            facts.append((key, "one of each class" if isinstance(value, dict) else str(value)))
+        for key, value in self.run.settings.get("confidence", {}).items():
+            facts.append((key, "one for each class" if isinstance(value, dict) else str(value)))
         return [*facts, ("fingerprint", self.run.fingerprint)]
 
 
 def _number(value: object) -> float:
-    """The run's threshold for the slider; 0 where each class has its own, or there is none."""
+    """The run's threshold for the slider; 0 where each class has another, and where there is none."""
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
 
 
 def _link(page: Path, target: Path) -> str:
-    """From the page to a file, as a URL. Raises UserError where no relative path leads there (another drive)."""
+    """A URL from the page to a file. Raises UserError where no relative path leads there (another drive)."""
     try:
         return quote(Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix())
     except ValueError as problem:

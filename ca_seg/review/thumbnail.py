@@ -1,4 +1,4 @@
-"""One labelled image, small enough for a page.
+"""A labelled image, small enough for a page.
 
 image       WebP, at most 320 pixels on its long side
 labels      PNG of the same size: red = class index (255: none), green = confidence in whole percent
@@ -19,19 +19,21 @@ from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.statistics import confidence_level
 
-SIDE = 320
+MAX_SIDE = 320  # pixels
 
 
 @dataclass(frozen=True)
 class Thumbnail:
+    """An image and its labels as data URIs."""
+
     width: int
     height: int
-    image: str  # data URIs
+    image: str
     labels: str
 
 
 def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
-    """Small ones stay as they are. Labels are taken at pixels (nearest) and never mixed.
+    """The thumbnail of an image; a small image keeps its size. Labels are resized by nearest neighbour.
 
     Raises UnreadableImage and BadMask for files that are missing, broken, or no longer of the label's size.
     """
@@ -43,11 +45,11 @@ def thumbnail(run: LabelRun, entry: Entry) -> Thumbnail:
             "was labelled",
             fix="label it again",
         )
-    mask, sure = run.mask(entry), confidence_level(run.confidence(entry))
-    scale = min(1.0, SIDE / max(entry.height, entry.width))
+    mask, level = run.mask(entry), confidence_level(run.confidence(entry))
+    scale = min(1.0, MAX_SIDE / max(entry.height, entry.width))
     size = max(1, round(entry.width * scale)), max(1, round(entry.height * scale))
     image = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
-    labels = Image.fromarray(np.stack([mask, sure, np.zeros_like(mask)], axis=-1))
+    labels = Image.fromarray(np.stack([mask, level, np.zeros_like(mask)], axis=-1))
     return Thumbnail(
         *size,
         _uri(image.resize(size, Image.Resampling.LANCZOS), "WEBP", quality=80),

@@ -1,7 +1,7 @@
 """Train and score with detectron2: `python -m recipes.detectron2.train --config-file FILE [KEY VALUE ...]`.
 
-The flags are those of detectron2's own tools/train_net.py, and four that name a dataset of ca_seg's catalogue. Nothing
-here is special to ca_seg but `add_ca_seg_config`, which adds the keys, and `register`, which names the dataset.
+The flags are those of detectron2's own tools/train_net.py, and five for a dataset of ca_seg's catalogue. Only two calls
+are specific to ca_seg: `add_ca_seg_config` adds the keys, and `register` registers the dataset.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from detectron2.evaluation import SemSegEvaluator, verify_results
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 
 from ca_seg.adapters.detectron2 import add_ca_seg_config, register
-from ca_seg.cli.guarded import guarded
 from ca_seg.data.collate import Skipped
 from ca_seg.errors import UserError
 
 
 class Trainer(DefaultTrainer):
-    """detectron2's trainer, told how to score, and without TensorBoard, which need not be installed."""
+    """detectron2's trainer with its own evaluator, and without TensorBoard, which need not be installed."""
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegEvaluator:
@@ -45,60 +44,64 @@ def arguments() -> ArgumentParser:
     return parser
 
 
-def setup(given: Namespace) -> tuple[CfgNode, list[Skipped]]:
-    """The whole config, with both splits registered, and the images that were left out."""
+def setup(options: Namespace) -> tuple[CfgNode, list[Skipped]]:
+    """The complete config, after registering both splits, and the images that were skipped."""
     cfg = get_cfg()
     add_ca_seg_config(cfg)
-    cfg.merge_from_file(given.config_file)
-    cfg.merge_from_list(given.opts)
-    cache = Path(given.cache or os.path.join(cfg.OUTPUT_DIR, "data"))
+    cfg.merge_from_file(options.config_file)
+    cfg.merge_from_list(options.opts)
+    cache = Path(options.cache or os.path.join(cfg.OUTPUT_DIR, "data"))
     skipped = []
-    for key, split in (("TRAIN", given.train_split), ("TEST", given.test_split)):
-        name = f"{given.dataset}_{split}"
-        classes, left_out = register(name, given.dataset, given.root, split, cache=cache / name)
+    for key, split in (("TRAIN", options.train_split), ("TEST", options.test_split)):
+        name = f"{options.dataset}_{split}"
+        classes, unreadable = register(name, options.dataset, options.root, split, cache=cache / name)
         cfg.DATASETS[key] = (name,)
-        skipped += left_out
+        skipped += unreadable
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(classes)
     if {"concepts", "maps"} & set(cfg.MODEL.CA_SEG.PARTS) and not cfg.MODEL.CA_SEG.CONCEPTS:
         cfg.MODEL.CA_SEG.CONCEPTS = list(classes.names)
     cfg.freeze()
-    default_setup(cfg, given)
+    default_setup(cfg, options)
     return cfg, skipped
 
 
-def run(given: Namespace) -> dict[str, Any]:
-    """What one process does: train unless `--eval-only`, score, and check TEST.EXPECTED_RESULTS."""
-    cfg, skipped = setup(given)
-    if given.eval_only:
+def run(options: Namespace) -> dict[str, Any]:
+    """The work of one process: train unless `--eval-only`, score, and check TEST.EXPECTED_RESULTS."""
+    cfg, skipped = setup(options)
+    if options.eval_only:
         model = Trainer.build_model(cfg)
-        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=given.resume)
+        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=options.resume)
         results = Trainer.test(cfg, model)
         verify_results(cfg, results)
     else:
         trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=given.resume)
+        trainer.resume_or_load(resume=options.resume)
         results = trainer.train()
     for path, reason in skipped:
-        print(f"left out: {path}: {reason}", file=sys.stderr)
+        print(f"skipped: {path}: {reason}", file=sys.stderr)
     if skipped:
         sys.exit(1)
     return results
 
 
 def main() -> int:
-    given = arguments().parse_args()
-    if not Path(given.config_file).is_file():
-        raise UserError(f"no config file {given.config_file!r}", fix="try recipes/detectron2/mini_scenes.yaml")
+    options = arguments().parse_args()
+    if not Path(options.config_file).is_file():
+        raise UserError(f"no config file {options.config_file!r}", fix="try recipes/detectron2/mini_scenes.yaml")
     launch(
         run,
-        given.num_gpus,
-        num_machines=given.num_machines,
-        machine_rank=given.machine_rank,
-        dist_url=given.dist_url,
-        args=(given,),
+        options.num_gpus,
+        num_machines=options.num_machines,
+        machine_rank=options.machine_rank,
+        dist_url=options.dist_url,
+        args=(options,),
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    try:
+        sys.exit(main())
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)

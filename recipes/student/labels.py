@@ -9,12 +9,13 @@ import torch
 from ca_seg import load_backbone
 from ca_seg.atomic import atomic_write
 from ca_seg.backbones.images import resize_out
-from ca_seg.cli.label import label
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UserError
+from ca_seg.jobs.label import LabelSettings, label
 from ca_seg.labelling.formats.png import Png
 from ca_seg.labelling.label import Label
+from ca_seg.labelling.settings import LabelData
 from ca_seg.vocabulary import Vocabulary
 
 BACKBONE = "mini"
@@ -24,10 +25,9 @@ def by_command(name: str, root: str | None, split: str, out: Path, threshold: fl
     """`ca-seg label` on a part of a dataset; all its classes are offered. Goes on where it was stopped."""
     if (out / "summary.json").exists():
         return
-    arguments = ["--data.name", name, "--data.split", split, "--out", str(out), "--trainer.accelerator", "cpu"]
-    arguments += ["--data.root", root] if root else []
-    arguments += ["--threshold", str(threshold)] if threshold is not None else []
-    if label([*arguments, "--trainer.enable_progress_bar", "false"]):
+    settings = LabelSettings(threshold=threshold, trainer={"enable_progress_bar": False})
+    results = label(LabelData(name, root, split, num_workers=2), settings=settings, out=out, device="cpu")
+    if not results.complete:
         raise UserError(f"some images of {name} were skipped", fix=f"see {out / 'summary.json'}")
 
 

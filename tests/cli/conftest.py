@@ -1,4 +1,4 @@
-"""A folder to be labelled."""
+"""A folder of images to be labelled."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.cli.labelling import NAMES, image
 
 
 @pytest.fixture
-def place(tmp_path):
-    """PLACE/in with seven images in folders, two of one name, and PLACE/words.yaml."""
+def workdir(tmp_path):
+    """WORKDIR/in with seven images in folders, two of the same name, and WORKDIR/words.yaml."""
     for number, name in enumerate(
         ["a/1.png", "a/2.png", "b/1.png", "b/c/my image.png", "b/ü'\".png", "d.png", "e.png"]
     ):

@@ -119,7 +119,7 @@ def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
     [
         (("--concepts", "cat", "--fps", "0"), "fps 0"),
         (("--concepts", "cat", "--fps", "-3"), "fps -3"),
-        (("--concepts", "cat", "--fps", "nan"), "fps nan"),
+        (("--concepts", "cat", "--fps", "nan"), "nan"),
         (("--concepts", "cat", "--window", "64"), "model.window"),
         (("--concepts", "cat", "--scales", "1", "2"), "model.scales"),
         (("--concepts", "cat,grass"), "cat,grass"),

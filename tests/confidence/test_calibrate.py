@@ -21,7 +21,7 @@ from ca_seg.decision.argmax import predict_mask
 from ca_seg.jobs.calibrate import CalibrationSettings, calibrate
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
-from tests.labelling.made_run import mini
+from tests.labelling.example_run import mini
 
 ALL_PIXELS = 1_000_000
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from ca_seg.confidence.threshold import class_confidence, ignore_below
-from tests.labelling.drawn import NAMES, label_of, masks
+from tests.labelling.random_labels import NAMES, label_of, masks
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -199,6 +200,17 @@ def test_what_is_not_there_is_named(photos):
     for nothing in ([], (), [[]]):
         with pytest.raises(UserError):
             open_images(nothing)
+
+
+def test_a_name_that_is_not_utf8_or_is_too_long_is_one_clear_error(photos):
+    (photos / "b.jpg").rename(photos / os.fsdecode(b"caf\xe9.jpg"))
+    with pytest.raises(UserError, match="caf") as caught:
+        open_images(photos)
+    str(caught.value).encode()  # the message can be printed
+    (photos / os.fsdecode(b"caf\xe9.jpg")).rename(photos / "Café \u202f👩\u200d🚀.jpg")
+    assert len(ids(photos)) == 3
+    with pytest.raises(UnreadableImage, match="y" * 300):
+        open_images("y" * 300)
 
 
 def test_two_images_of_one_name_are_refused(photos):

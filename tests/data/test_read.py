@@ -147,3 +147,20 @@ def test_the_size_is_read_without_the_pixels(tmp_path) -> None:
     Image.fromarray(RNG.integers(0, 256, (64, 48, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     assert read_size(tmp_path / "cut.png") == (64, 48)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("note", [b"\0\x08\0\x02\x01\x12\0\x03", b"b'Exif\\x00", b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0"])
+def test_a_broken_exif_note_does_not_make_an_image_unreadable(tmp_path, suffix, note) -> None:
+    image = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "webp":
+        Image.fromarray(image).save(path, lossless=True, exif=b"Exif\0\0" + note)
+    else:
+        Image.fromarray(image).save(path)
+        content, chunk = path.read_bytes(), b"eXIf" + note
+        start = content.index(b"IDAT") - 4
+        block = struct.pack(">I", len(note)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        path.write_bytes(content[:start] + block + content[start:])
+    assert np.array_equal((255 * read_image(path)).round().byte().permute(1, 2, 0).numpy(), image)
+    assert read_size(path) == (8, 12)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ca_seg.data.batches import EpochShuffle
 from ca_seg.data.collate import Skipped
 from ca_seg.errors import OutOfRange
-from ca_seg.features.augment import AugmentedFeatures, FeatureAugment, View, see_features, see_mask
+from ca_seg.features.augment import AugmentedFeatures, FeatureAugment, View, view_features, view_mask
 from ca_seg.features.cached import collate_cached
 
 CHANNELS, TOKENS, PIXELS = 3, (6, 9), (24, 27)
@@ -92,10 +92,10 @@ def test_views_begin_and_end_between_tokens() -> None:
 
 def test_a_flip_is_a_flip_and_no_change_is_none() -> None:
     features, mask = sample()
-    still = FeatureAugment(flip=0, least=1, most=1)(features, mask, epoch=0, image_id="x")
+    still = FeatureAugment(flip=0, min_scale=1, max_scale=1)(features, mask, epoch=0, image_id="x")
     torch.testing.assert_close(still[0], features, rtol=0, atol=1e-5)
     assert torch.equal(still[1], mask)
-    flipped = FeatureAugment(flip=1, least=1, most=1)(features, mask, epoch=0, image_id="x")
+    flipped = FeatureAugment(flip=1, min_scale=1, max_scale=1)(features, mask, epoch=0, image_id="x")
     torch.testing.assert_close(flipped[0], features.flip(2), rtol=0, atol=1e-5)
     assert torch.equal(flipped[1], mask.flip(1))
 
@@ -106,7 +106,7 @@ def test_features_stay_above_their_pixels() -> None:
     features = torch.nn.functional.one_hot(classes, 4).permute(2, 0, 1).float()
     mask = classes.repeat_interleave(5, 0).repeat_interleave(5, 1)
     view = View(True, (2 / 8, 3 / 8), (4 / 8, 4 / 8))
-    seen, labels = see_features(features, view), see_mask(mask, view)
+    seen, labels = view_features(features, view), view_mask(mask, view)
     assert torch.equal(labels, mask[10:30, 15:35].flip(1).repeat_interleave(2, 0).repeat_interleave(2, 1))
     at_tokens = labels.reshape(8, 5, 8, 5)[:, 2, :, 2]
     assert torch.equal(seen.argmax(0), at_tokens)
@@ -121,7 +121,7 @@ def test_the_draw_follows_from_seed_epoch_and_stem_alone() -> None:
     assert views[0, 1, "b"] == FeatureAugment(0).view(16, 16, epoch=1, image_id="b")
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"least": 0}, {"least": 2, "most": 1}])
+@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"min_scale": 0}, {"min_scale": 2, "max_scale": 1}])
 def test_ranges_are_checked(wrong) -> None:
     with pytest.raises(OutOfRange):
         FeatureAugment(**wrong)

@@ -80,9 +80,9 @@ def test_a_head_is_kept_by_its_tensors():
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(UnknownName, match="did you mean 'segformer'"):
+    with pytest.raises(UnknownName, match="'segformer'"):
         SMPHead(GIVEN, decoder="segfomer")
-    with pytest.raises(OutOfRange, match="width 24"):
+    with pytest.raises(OutOfRange, match="24"):
         SMPHead(GIVEN, width=24)
-    with pytest.raises(OutOfRange, match="stride 4"):
+    with pytest.raises(OutOfRange, match="4"):
         SMPHead(GIVEN, stride=4)

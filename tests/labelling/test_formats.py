@@ -1,4 +1,4 @@
-"""What every format must do. A new one is tested by being registered, and by having a reader in readers.py."""
+"""The contract of all label formats. A new one needs to be registered, and a reader in format_readers.py."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from ca_seg.errors import BadMask, UnknownName, UserError
 from ca_seg.labelling.keys import key_order
 from ca_seg.labelling.label import Label
-from ca_seg.labelling.registry import FORMATS
-from tests.labelling.drawn import KINDS, NAMES, label_of, mask_of, masks
-from tests.labelling.readers import READERS
+from ca_seg.labelling.registry import FORMATS, list_formats
+from tests.labelling.format_readers import READERS
+from tests.labelling.random_labels import KINDS, NAMES, label_of, masks, random_mask
 
 ROOT = Path(__file__).parents[2]
 KEYS = (
@@ -51,22 +51,22 @@ def write(folder: Path, name: str, labels: Iterable[Label]) -> list[str]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """All files but the pieces."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if not name.startswith(".pieces/")}
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(".pieces/")}
 
 
 def many() -> list[Label]:
     return [
-        label_of(mask_of(seed, 3 + seed, 9, len(NAMES), KINDS[seed % len(KINDS)]), key, (".jpg", ".PNG")[seed % 2])
+        label_of(random_mask(seed, 3 + seed, 9, len(NAMES), KINDS[seed % len(KINDS)]), key, (".jpg", ".PNG")[seed % 2])
         for seed, key in enumerate(KEYS)
     ]
 
 
 @every_format
-def test_it_says_what_it_is(name: str) -> None:
+def test_it_has_a_name_a_summary_and_a_reader(name: str) -> None:
     assert FORMATS[name].name == name
-    assert FORMATS[name].summary
-    assert name in READERS, f"write a reader for {name} in tests/labels/readers.py"
+    assert list_formats()[name] == FORMATS[name].summary != ""
+    assert name in READERS, f"write a reader for {name} in tests/labelling/format_readers.py"
 
 
 @every_format
@@ -82,8 +82,8 @@ def test_another_reader_gets_the_same_mask(name: str, mask: np.ndarray) -> None:
 @every_format
 def test_names_of_all_kinds_stay_apart_and_inside(name: str, tmp_path: Path) -> None:
     labels = many()
-    told = write(tmp_path, name, labels)
-    assert sorted(told) == sorted(files(tmp_path))
+    outputs = write(tmp_path, name, labels)
+    assert sorted(outputs) == sorted(files(tmp_path))
     for label in labels:
         np.testing.assert_array_equal(READERS[name](tmp_path, label), label.mask)
 
@@ -93,8 +93,8 @@ def test_the_order_of_arrival_and_the_number_of_writers_do_not_show(name: str, t
     labels = many()
     write(tmp_path / "one", name, labels)
     first, second = (FORMATS[name].open(tmp_path / "two", NAMES) for _ in range(2))
-    for place, label in enumerate(reversed(labels)):
-        (first, second)[place % 2].write(label)
+    for index, label in enumerate(reversed(labels)):
+        (first, second)[index % 2].write(label)
     second.close()
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
@@ -109,22 +109,22 @@ def test_images_are_numbered_in_the_order_of_their_keys(tmp_path: Path) -> None:
 
 
 @every_format
-def test_a_run_goes_on_where_it_was_killed(name: str, tmp_path: Path) -> None:
+def test_a_killed_run_resumes(name: str, tmp_path: Path) -> None:
     labels = many()
     write(tmp_path / "whole", name, labels)
     killed = FORMATS[name].open(tmp_path / "killed", NAMES)
     for label in labels[:5]:
         killed.write(label)
     for path in [path for path in (tmp_path / "killed").rglob("*") if path.is_file()]:
-        path.with_name(path.name + ".part").write_bytes(path.read_bytes()[:3])  # what a kill leaves of the next files
+        path.with_name(path.name + ".part").write_bytes(path.read_bytes()[:3])  # what a kill leaves
     write(tmp_path / "killed", name, labels[3:])  # two of them again
-    left = {file: content for file, content in files(tmp_path / "killed").items() if not file.endswith(".part")}
-    assert left == files(tmp_path / "whole")
+    complete = {file: content for file, content in files(tmp_path / "killed").items() if not file.endswith(".part")}
+    assert complete == files(tmp_path / "whole")
 
 
 @every_format
-def test_a_image_written_again_replaces_the_first(name: str, tmp_path: Path) -> None:
-    old, new = (label_of(mask_of(seed, 8, 8, len(NAMES), "noise")) for seed in (1, 2))
+def test_an_image_written_again_replaces_the_first(name: str, tmp_path: Path) -> None:
+    old, new = (label_of(random_mask(seed, 8, 8, len(NAMES), "noise")) for seed in (1, 2))
     write(tmp_path / "twice", name, [old, new])
     write(tmp_path / "once", name, [new])
     assert files(tmp_path / "twice") == files(tmp_path / "once")
@@ -157,7 +157,7 @@ def test_no_image_at_all(name: str, tmp_path: Path) -> None:
 @every_format
 def test_a_label_that_is_no_class_is_refused(name: str, tmp_path: Path) -> None:
     mask = np.array([[0, len(NAMES)]], np.uint8)
-    with pytest.raises(BadMask, match=f"label {len(NAMES)}"):
+    with pytest.raises(BadMask, match=str(len(NAMES))):
         FORMATS[name].open(tmp_path, NAMES).write(label_of(mask))
     assert not files(tmp_path)
 
@@ -179,7 +179,7 @@ def test_a_link_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
         link = tmp_path / "out" / path.relative_to(tmp_path / "dry")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="leads out"):
+    with pytest.raises(UserError, match="out"):
         write(tmp_path / "out", name, [label])
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -187,13 +187,13 @@ def test_a_link_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
 @every_format
 def test_memory_does_not_grow_with_the_dataset(name: str, tmp_path: Path) -> None:
     """Ten times the images, as many in a folder: assembling takes no more."""
-    mask = mask_of(0, 10, 10, len(NAMES), "noise")
-    like = label_of(mask)
+    mask = random_mask(0, 10, 10, len(NAMES), "noise")
+    label = label_of(mask)
     writer = FORMATS[name].open(tmp_path, NAMES)
     peaks = []
     for folders in (range(2), range(2, 20)):
         for key in (f"{folder:02}/{number:02}" for folder in folders for number in range(20)):
-            writer.write(Label(key, f"{key}.jpg", *mask.shape, mask, like.scores, like.confidence))
+            writer.write(Label(key, f"{key}.jpg", *mask.shape, mask, label.scores, label.confidence))
         writer.close()
         tracemalloc.start()
         writer.close()
@@ -206,22 +206,22 @@ def test_memory_does_not_grow_with_the_dataset(name: str, tmp_path: Path) -> Non
 def test_a_full_disk_is_a_clear_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").write_text("a file where a folder must be")
-    for place in ("masks", "panoptic", "labels", "sem_seg", "ann_dir", "scores", ".pieces"):
-        (tmp_path / "out" / place).write_text("")
+    for folder in ("masks", "panoptic", "labels", "sem_seg", "ann_dir", "scores", ".pieces"):
+        (tmp_path / "out" / folder).write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write(tmp_path / "out", name, [label_of(np.zeros((2, 2), np.uint8), "a/0001")])
 
 
-def test_names_in_left_out_must_be_classes(tmp_path: Path) -> None:
+def test_excluded_classes_must_exist(tmp_path: Path) -> None:
     from ca_seg.labelling.formats.coco import Coco
     from ca_seg.labelling.formats.coco_panoptic import CocoPanoptic
 
     with pytest.raises(UnknownName, match="dog"):
-        Coco(left_out=("dog",)).open(tmp_path, NAMES)
+        Coco(exclude=("dog",)).open(tmp_path, NAMES)
     with pytest.raises(UnknownName, match="dog"):
         CocoPanoptic(things=("dog",)).open(tmp_path, NAMES)
 
 
 def test_the_formats_need_neither_torch_nor_a_backbone() -> None:
-    code = "import sys; from ca_seg.labelling.registry import FORMATS; assert 'torch' not in sys.modules"
+    code = "import sys; from ca_seg.labelling.registry import FORMATS, list_formats; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

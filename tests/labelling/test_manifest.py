@@ -20,8 +20,8 @@ from ca_seg.fingerprint import fingerprint
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import key_order
 from ca_seg.labelling.label import Label
-from ca_seg.labelling.manifest import Manifest, done, merge_manifests, read_entries
-from tests.labelling.drawn import NAMES, label_of
+from ca_seg.labelling.manifest import Manifest, merge_manifests, read_entries
+from tests.labelling.random_labels import NAMES, label_of
 
 ROOT = Path(__file__).parents[2]
 RUN = fingerprint({"backbone": "mini", "words": ["cat"]})
@@ -42,14 +42,11 @@ def test_what_is_added_is_read_back(tmp_path: Path) -> None:
     keys = ["b", "a/1", "q\"uo'te", "道/é😀", "a b"]
     path = filled(tmp_path / "deep" / "manifest.jsonl", keys)
     assert list(read_entries(path, RUN)) == [entry(key) for key in keys]
-    assert done([path], RUN) == {key: "ab" * 32 for key in keys}
     lines = path.read_bytes().split(b"\n")
     assert len(lines) == len(keys) + 2
-    assert json.loads(lines[0]) == {"manifest": 1, "fingerprint": RUN}
+    assert json.loads(lines[0]) == {"manifest": 2, "fingerprint": RUN}
     with Manifest(path, RUN) as again:
         assert again.keys == set(keys)
-        assert "a/1" in again
-        assert "a/2" not in again
 
 
 def test_an_entry_says_what_a_label_holds() -> None:
@@ -65,27 +62,27 @@ def test_an_entry_says_what_a_label_holds() -> None:
     assert Entry.of(label_of(mask), NAMES, sha256="", outputs=[], seconds=0).area == {"background": 2, "cat": 3}
 
 
-def test_every_cut_loses_the_half_line_alone(tmp_path: Path) -> None:
+def test_a_cut_anywhere_loses_only_the_partial_line(tmp_path: Path) -> None:
     """The file as a kill could leave it: cut in and around every line."""
     keys = ["a", "b/c", "d"]
     whole = filled(tmp_path / "whole", keys).read_bytes()
-    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+    ends = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
     for cut in sorted({*range(0, len(whole) + 1, 17), *(end + step for end in [0, *ends] for step in (-2, -1, 0, 1))}):
         if not 0 <= cut <= len(whole):
             continue
         path = tmp_path / "cut"
         path.write_bytes(whole[:cut])
-        kept = keys[: max(0, sum(end <= cut for end in ends) - 1)]
+        complete = keys[: max(0, sum(end <= cut for end in ends) - 1)]
         if cut >= ends[0]:
-            assert [one.key for one in read_entries(path, RUN)] == kept  # reading alone mends nothing and fails on none
+            assert [item.key for item in read_entries(path, RUN)] == complete  # reading changes nothing
             assert path.stat().st_size == cut
         with Manifest(path, RUN) as manifest:
-            assert manifest.keys == set(kept)
+            assert manifest.keys == set(complete)
             manifest.add(entry("new"))
-        assert list(read_entries(path, RUN)) == [entry(key) for key in [*kept, "new"]]
+        assert list(read_entries(path, RUN)) == [entry(key) for key in [*complete, "new"]]
 
 
-def test_a_long_half_line_is_cut_too(tmp_path: Path) -> None:
+def test_a_long_partial_line_is_cut_too(tmp_path: Path) -> None:
     path = filled(tmp_path / "m", ["a"])
     before = path.read_bytes()
     for rest in (b'{"key": "' + b"x" * 20_000, b"\0" * 9000, b"{"):
@@ -109,21 +106,21 @@ with Manifest(Path(sys.argv[1]), sys.argv[2]) as manifest:
 """
 
 
-def test_kill_9_loses_nothing_that_was_told(tmp_path: Path) -> None:
+def test_kill_9_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     """A process is killed again and again while it writes; each one goes on where the last was cut."""
     path = tmp_path / "manifest.jsonl"
     for pause in (0.02, 0.0, 0.05):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), RUN], cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as process:
-            told = int(process.stdout.readline())
+            reported = int(process.stdout.readline())
             time.sleep(pause)
             os.kill(process.pid, signal.SIGKILL)
-            told = max([told, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+            reported = max([reported, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
             assert process.wait() == -signal.SIGKILL
-        numbers = [int(one.key) for one in read_entries(path, RUN)]
+        numbers = [int(item.key) for item in read_entries(path, RUN)]
         assert numbers == list(range(len(numbers)))
-        assert len(numbers) >= told + 1
+        assert len(numbers) >= reported + 1
     with Manifest(path, RUN) as manifest:
         assert len(manifest.keys) == len(numbers)
 
@@ -144,19 +141,19 @@ with Manifest(path, sys.argv[2]) as manifest:
     try:
         add("second")
     except UserError as error:
-        assert "cannot be written" in str(error)
+        assert str(path) in str(error)
     else:
         raise AssertionError("the line had no room")
-    assert path.stat().st_size == size and "second" not in manifest
+    assert path.stat().st_size == size and "second" not in manifest.keys
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     add("second")
 """
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_partial_line(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     subprocess.run([sys.executable, "-c", FULL_DISK, str(path), RUN], cwd=ROOT, check=True)
-    assert [one.key for one in read_entries(path, RUN)] == ["first", "second"]
+    assert [item.key for item in read_entries(path, RUN)] == ["first", "second"]
 
 
 def test_a_folder_of_another_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -166,27 +163,37 @@ def test_a_folder_of_another_run_is_refused_and_left_as_it_is(tmp_path: Path) ->
     before = path.read_bytes()
     for use in (
         lambda: Manifest(path, other),
-        lambda: done([path], other),
+        lambda: list(read_entries(path, other)),
         lambda: merge_manifests([path], tmp_path / "merged", other),
     ):
-        with pytest.raises(UserError, match=f"another run: its fingerprint is {RUN}, this run's is {other}"):
+        with pytest.raises(UserError, match=f"{RUN}.*{other}"):
             use()
     assert path.read_bytes() == before
     assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello", b"hello\nworld", b"[]\n", b'{"manifest": 2, "fingerprint": "x"}\n', b"\n"]
+    "content", [b"hello", b"hello\nworld", b"[]\n", b'{"manifest": 3, "fingerprint": "x"}\n', b"\n"]
 )
-def test_a_file_that_is_no_manifest_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_manifest_is_refused_and_left_as_it_is(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     for use in (lambda: Manifest(path, RUN), lambda: list(read_entries(path))):
-        with pytest.raises(UserError, match="is no manifest"):
+        with pytest.raises(UserError, match=r"notes\.txt"):
             use()
     assert path.read_bytes() == content
-    with pytest.raises(UserError, match="there is no manifest"):
+    with pytest.raises(UserError, match="nowhere"):
         list(read_entries(tmp_path / "nowhere"))
+
+
+def test_a_manifest_of_version_1_is_read_and_not_continued(tmp_path: Path) -> None:
+    path = filled(tmp_path / "manifest.jsonl", ["a", "b"])
+    former = path.read_bytes().replace(b'"manifest": 2', b'"manifest": 1').replace(b'"image"', b'"picture"')
+    path.write_bytes(former)
+    assert list(read_entries(path, RUN)) == [entry("a"), entry("b")]
+    with pytest.raises(UserError, match="version 2"):
+        Manifest(path, RUN)
+    assert path.read_bytes() == former
 
 
 @pytest.mark.parametrize("line", [b"{}", b"garbage", b"[1]", b"", b'{"key": 5}'])
@@ -201,10 +208,10 @@ def test_a_broken_line_in_the_middle_is_named(line: bytes, tmp_path: Path) -> No
         Manifest(path, RUN)
 
 
-def test_two_images_of_one_key_are_refused(tmp_path: Path) -> None:
+def test_two_images_of_the_same_key_are_refused(tmp_path: Path) -> None:
     with Manifest(tmp_path / "m", RUN) as manifest:
         manifest.add(entry("a"))
-        with pytest.raises(UserError, match="already"):
+        with pytest.raises(UserError, match=r"^a "):
             manifest.add(entry("a"))
 
 
@@ -217,7 +224,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
         assert "another process" in again.stderr
         manifest.add(entry("b"))
     filled(tmp_path / "m", ["c"])
-    assert list(done([tmp_path / "m"], RUN)) == ["a", "b", "c"]
+    assert [item.key for item in read_entries(tmp_path / "m", RUN)] == ["a", "b", "c"]
 
 
 @settings(max_examples=40, deadline=None)

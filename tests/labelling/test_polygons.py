@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from ca_seg.labelling.formats.polygons import polygons
-from tests.labelling.drawn import mask_of, masks
+from tests.labelling.random_labels import masks, random_mask
 
 
 def filled_by_opencv(ring: list[tuple[int, int]], shape: tuple[int, int]) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_a_thousand_points_move_no_pixel_past_the_rim(mask: np.ndarray) -> None:
 
 def test_a_ring_is_as_promised() -> None:
     for seed in range(30):
-        own = mask_of(seed, 15, 17, 2, "rings") == 0
+        own = random_mask(seed, 15, 17, 2, "rings") == 0
         for ring in polygons(own):
             assert len(ring) >= 3
             assert all(own[y, x] for x, y in ring)

@@ -1,4 +1,4 @@
-"""Regions, run lengths and brush strokes against loops and against the bytes of label_studio_sdk."""
+"""Regions, run lengths and brush strokes, against plain loops and the bytes of label_studio_sdk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from ca_seg.labelling.formats.brush import brush_rle
 from ca_seg.labelling.formats.regions import regions, runs
 from ca_seg.labelling.formats.voc_colours import voc_colours, voc_palette
-from tests.labelling.drawn import NAMES, label_of, masks
-from tests.labelling.readers import brush_mask
+from tests.labelling.format_readers import brush_mask
+from tests.labelling.random_labels import NAMES, label_of, masks
 
 
 def parts_by_flooding(own: np.ndarray) -> list[set[tuple[int, int]]]:
@@ -35,7 +35,7 @@ def parts_by_flooding(own: np.ndarray) -> list[set[tuple[int, int]]]:
 @given(mask=masks())
 def test_regions_against_flooding(mask: np.ndarray) -> None:
     label = label_of(mask)
-    numbers, found = regions(label, parts_of=(1, 2), left_out=(3,))
+    numbers, found = regions(label, parts_of=(1, 2), exclude=(3,))
     expected = []
     for index in (0, 1, 2, 4, 5):
         parts = parts_by_flooding(mask == index)

@@ -63,5 +63,5 @@ def test_layer_weights_are_a_weighted_mean(backbone):
     torch.testing.assert_close(weighted, (one + 3 * three) / 4)
     torch.testing.assert_close(plain.maps(WORDS), (one + three) / 2)
     for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
-        with pytest.raises(OutOfRange, match="2 numbers"):
+        with pytest.raises(OutOfRange, match="2"):
             features.maps(layers=[1, 3], weights=weights)

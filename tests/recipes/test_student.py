@@ -45,10 +45,11 @@ def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
 
 
 def _command(name, root, split, out, threshold, limit):
-    from ca_seg.cli.label import label
+    from ca_seg.jobs.label import LabelSettings, label
+    from ca_seg.labelling.settings import LabelData
 
-    given = ["--data.name", name, "--data.split", split, "--data.limit", str(limit), "--out", str(out)]
-    assert label([*given, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]) == 0
+    settings = LabelSettings(trainer={"enable_progress_bar": False})
+    assert label(LabelData(name, root, split, limit=limit), settings=settings, out=out, device="cpu").complete
 
 
 def _tags(name, root, split, out, threshold, limit):

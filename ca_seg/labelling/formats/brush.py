@@ -1,6 +1,6 @@
 """Label Studio's brush strokes: a mask as a packed run-length code.
 
-The code is that of thi.ng's rle-pack, a stream of bits, highest first:
+The code is that of the library rle-pack (thi.ng), a stream of bits, highest first:
 
     32 bits  how many values           5 bits  bits of a value, less 1
     4 x 4    bits of a run's length, less 1, for four kinds of runs: here 3, 4, 8 and 16
@@ -28,14 +28,14 @@ def brush_rle(mask: np.ndarray) -> list[int]:
     starts = np.flatnonzero(np.diff(pixels, prepend=~pixels[:1]))
     lengths = np.diff(starts, append=pixels.size) * CHANNELS
     values = np.where(pixels[starts], 255, 0)
-    longest = 1 << KINDS[-1]
-    pieces = -(-lengths // longest)  # a run longer than the longest kind comes in several
+    max_length = 1 << KINDS[-1]
+    pieces = -(-lengths // max_length)  # a run that is longer is split
     values = np.repeat(values, pieces)
-    cut = np.full(len(values), longest)
-    cut[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * longest
-    kind = np.searchsorted([1 << bits for bits in KINDS], cut)
+    piece_lengths = np.full(len(values), max_length)
+    piece_lengths[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * max_length
+    kind = np.searchsorted([1 << bits for bits in KINDS], piece_lengths)
     width = np.array(KINDS)[kind]
-    codes = (((1 << 2 | kind) << width | cut - 1) << VALUE) | values
+    codes = (((1 << 2 | kind) << width | piece_lengths - 1) << VALUE) | values
     head = [(pixels.size * CHANNELS, LENGTH), (VALUE - 1, 5), *((bits - 1, 4) for bits in KINDS)]
     numbers = np.concatenate([[number for number, _ in head], codes]).astype(">u4")
     counts = np.concatenate([[bits for _, bits in head], 1 + 2 + width + VALUE])

@@ -3,7 +3,8 @@
 annotations.json     images, annotations, categories (id = class index + 1, for 0 is no id in COCO)
 
 Images are numbered from 1 in the order of their keys. A pixel in no annotation is ignored. Where the label has a
-confidence, an annotation has its mean as "score", as in COCO's result files. (Format: cocodataset.org, "Data format".)
+confidence, the "score" of an annotation is its mean, as in COCO's result files. (Format: cocodataset.org, "Data
+format".)
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from ca_seg.labelling.output import Output
 class Coco:
     """Loses nothing.
 
-    `per` "class" gives one annotation for each class of an image, "part" one for each part that hangs together.
-    `compressed` writes COCO's run-length string, otherwise a list of numbers. Classes in `left_out`, such as a
-    background, get no annotations and are then told from ignored pixels no more.
+    Args:
+        per: "class" gives one annotation for each class of an image, "part" one for each connected part
+        compressed: write COCO's run-length string, else a list of numbers
+        exclude: classes without annotations, such as a background; their pixels look like ignored ones
     """
 
     name: ClassVar[str] = "coco"
@@ -35,30 +37,30 @@ class Coco:
 
     per: Per = "class"
     compressed: bool = True
-    left_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_per(self.per)
 
     def open(self, folder: Path, classes: Sequence[str]) -> CocoWriter:
         output = Output.of(folder, classes)
-        return CocoWriter(output, self, class_numbers(self.left_out, output.classes, "left_out"))
+        return CocoWriter(output, self, class_numbers(self.exclude, output.classes, "exclude"))
 
 
 @dataclass(frozen=True)
 class CocoWriter:
     output: Output
     options: Coco
-    left_out: frozenset[int]
+    exclude: frozenset[int]
 
     def write(self, label: Label) -> list[str]:
         count = len(self.output.classes)
         label.check(count)
         split = range(count) if self.options.per == "part" else ()
-        numbers, found = regions(label, split, self.left_out)
+        numbers, label_regions = regions(label, split, self.exclude)
         size = [label.height, label.width]
         annotations = []
-        for region, (_, counts) in zip(found, runs(numbers.ravel(order="F")), strict=True):
+        for region, (_, counts) in zip(label_regions, runs(numbers.ravel(order="F")), strict=True):
             mask: dict[str, Any] = {"size": size, "counts": counts}
             if self.options.compressed:
                 mask["counts"] = coco_mask.frPyObjects([mask], *size)[0]["counts"].decode("ascii")

@@ -25,8 +25,9 @@ from ca_seg.labelling.output import Output
 class CocoPanoptic:
     """Loses nothing.
 
-    Classes in `things` give a segment for each part that hangs together (two touching objects are one part), all
-    others one segment for each image ("stuff").
+    Args:
+        things: classes with one segment for each connected part (two touching objects are one part); all others are
+            "stuff", with one segment for each image
     """
 
     name: ClassVar[str] = "coco_panoptic"
@@ -47,11 +48,11 @@ class CocoPanopticWriter:
 
     def write(self, label: Label) -> list[str]:
         label.check(len(self.output.classes))
-        numbers, found = regions(label, self.things, ())
+        numbers, label_regions = regions(label, self.things, ())
         pixels = np.stack([numbers >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
         file = self.output.png(f"panoptic/{label.key}.png", pixels)
         image = {"file_name": label.file_name, "height": label.height, "width": label.width}
-        segments = [_segment(region) for region in found]
+        segments = [_segment(region) for region in label_regions]
         self.output.piece(label, {"image": image, "file_name": f"{label.key}.png", "segments_info": segments})
         return [file]
 

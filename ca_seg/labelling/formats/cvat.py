@@ -23,10 +23,11 @@ from ca_seg.labelling.output import Output
 
 @dataclass(frozen=True)
 class Cvat:
-    """Loses which pixels were ignored: they lie in no mask.
+    """Loses which pixels were ignored: they are in no mask.
 
-    `per` "class" gives one mask for each class of an image, "part" one for each part that hangs together. Classes in
-    `left_out`, such as a background, get none.
+    Args:
+        per: "class" gives one mask for each class of an image, "part" one for each connected part
+        exclude: classes without masks, such as a background
     """
 
     name: ClassVar[str] = "cvat"
@@ -34,28 +35,28 @@ class Cvat:
     needs_scores: ClassVar[bool] = False
 
     per: Per = "class"
-    left_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_per(self.per)
 
     def open(self, folder: Path, classes: Sequence[str]) -> CvatWriter:
         output = Output.of(folder, classes)
-        return CvatWriter(output, self, class_numbers(self.left_out, output.classes, "left_out"))
+        return CvatWriter(output, self, class_numbers(self.exclude, output.classes, "exclude"))
 
 
 @dataclass(frozen=True)
 class CvatWriter:
     output: Output
     options: Cvat
-    left_out: frozenset[int]
+    exclude: frozenset[int]
 
     def write(self, label: Label) -> list[str]:
         count = len(self.output.classes)
         label.check(count)
-        numbers, found = regions(label, range(count) if self.options.per == "part" else (), self.left_out)
+        numbers, label_regions = regions(label, range(count) if self.options.per == "part" else (), self.exclude)
         masks = []
-        for region in found:
+        for region in label_regions:
             rows = slice(region.top, region.top + region.height)
             columns = slice(region.left, region.left + region.width)
             ((_, counts),) = runs((numbers[rows, columns] == region.number).ravel().astype(int))

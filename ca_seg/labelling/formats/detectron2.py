@@ -1,7 +1,7 @@
 """detectron2 semantic segmentation: gray PNGs, and the dataset as detectron2's own list of dicts.
 
-sem_seg/<key>.png     8-bit gray, class index 0..K-1, 255 = ignore (detectron2 reads masks as gray, which would turn a
-                      palette into shades)
+sem_seg/<key>.png     8-bit gray, class index 0..K-1, 255 = ignore (no palette: detectron2 reads masks as gray and
+                      would turn its colours into shades)
 dataset.json          [{file_name, sem_seg_file_name, height, width, image_id}, ...]; file_name is relative to the
                       images' folder, sem_seg_file_name to this folder
 metadata.json         stuff_classes, stuff_colors, ignore_label: for MetadataCatalog.get(...).set(**...)

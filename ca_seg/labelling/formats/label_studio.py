@@ -28,11 +28,15 @@ from ca_seg.labelling.output import Output
 
 @dataclass(frozen=True)
 class LabelStudio:
-    """Loses which pixels were ignored: they lie under no stroke.
+    """Loses which pixels were ignored: they are under no stroke.
 
-    `url` is where Label Studio finds an image, {} standing for its name; web addresses are escaped, addresses of
-    object stores ("s3://bucket/{}", "gs://...", "azure-blob://...") are not. Classes in `left_out`, such as a
-    background, get no strokes. Where a label has a confidence, its mean is the score of the prediction.
+    Where a label has a confidence, its mean is the score of the prediction.
+
+    Args:
+        url: where Label Studio finds an image, with {} for its name. Web addresses are escaped, those of object stores
+            ("s3://bucket/{}", "gs://...", "azure-blob://...") are not
+        model: the name of the model, for "model_version"
+        exclude: classes without strokes, such as a background
     """
 
     name: ClassVar[str] = "label_studio"
@@ -41,30 +45,31 @@ class LabelStudio:
 
     url: str = "/data/local-files/?d={}"
     model: str = "ca_seg"
-    left_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if "{}" not in self.url:
-            raise UserError(f"the url {self.url!r} has no place for the image", fix="write {} where its name goes")
+            raise UserError(f"the url {self.url!r} has no {{}}", fix="write {} where the image's name goes")
 
     def open(self, folder: Path, classes: Sequence[str]) -> LabelStudioWriter:
         output = Output.of(folder, classes)
-        return LabelStudioWriter(output, self, class_numbers(self.left_out, output.classes, "left_out"))
+        return LabelStudioWriter(output, self, class_numbers(self.exclude, output.classes, "exclude"))
 
     def address(self, file_name: str) -> str:
-        stored = self.url.startswith(("s3://", "gs://", "azure-blob://"))
-        return self.url.replace("{}", file_name if stored else quote(file_name))
+        """Where Label Studio finds an image."""
+        is_object_store = self.url.startswith(("s3://", "gs://", "azure-blob://"))
+        return self.url.replace("{}", file_name if is_object_store else quote(file_name))
 
 
 @dataclass(frozen=True)
 class LabelStudioWriter:
     output: Output
     options: LabelStudio
-    left_out: frozenset[int]
+    exclude: frozenset[int]
 
     def write(self, label: Label) -> list[str]:
         label.check(len(self.output.classes))
-        numbers, found = regions(label, (), self.left_out)
+        numbers, label_regions = regions(label, (), self.exclude)
         result = [
             {
                 "id": f"class-{region.class_index}",
@@ -80,7 +85,7 @@ class LabelStudioWriter:
                     "brushlabels": [self.output.classes[region.class_index]],
                 },
             }
-            for region in found
+            for region in label_regions
         ]
         prediction: dict[str, Any] = {"model_version": self.options.model, "result": result}
         if label.confidence is not None:

@@ -1,13 +1,16 @@
 """labelme: one JSON file for each image, to correct labels by hand.
 
-<key>.json       laid beside the images, or opened with `labelme --output`
+<key>.json       to be placed beside the images, or opened with `labelme --output`
 labels.txt       the names, for `labelme --labels`
 
-What it loses. A shape "mask" is a small image: nothing. A shape "polygon" can be edited corner by corner; read as
-labelme reads it (`PIL.ImageDraw.polygon`), the polygons give the mask again to the pixel, holes and single pixels too:
-a hole is joined to the outside by a bridge of no width (see `polygons`). A reader that takes polygons for exact areas,
-without the outline, loses at most half a pixel all round: only rim pixels, those with a neighbour outside the part.
-Either way an ignored pixel lies in no shape, and is told from one left out no more.
+What it loses:
+
+- A shape "mask" is a small image and loses nothing.
+- A shape "polygon" can be edited corner by corner. Read as labelme reads it (`PIL.ImageDraw.polygon`), polygons give
+  exactly the same mask, with holes and single pixels: a hole is joined to the outside by a bridge of no width (see
+  `polygons`). A reader that takes polygons for exact areas, without the outline, loses at most half a pixel all round:
+  only rim pixels, those with a neighbour outside the part.
+- Either way an ignored pixel is in no shape, and cannot be told from a pixel of an excluded class.
 
 (Format: the code of labelme, _label_file.py and utils/shape.py.)
 """
@@ -38,8 +41,9 @@ VERSION = "5.5.0"  # the file format; "mask" came with 5.3
 class LabelMe:
     """Loses which pixels were ignored; see the head of this file.
 
-    `shape` "polygon" gives polygons, "mask" a bitmap for each part. Classes in `left_out`, such as a background, get no
-    shapes.
+    Args:
+        shape: "polygon" gives polygons, "mask" a bitmap for each connected part
+        exclude: classes without shapes, such as a background
     """
 
     name: ClassVar[str] = "labelme"
@@ -47,7 +51,7 @@ class LabelMe:
     needs_scores: ClassVar[bool] = False
 
     shape: Literal["polygon", "mask"] = "polygon"
-    left_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.shape not in ("polygon", "mask"):
@@ -55,14 +59,14 @@ class LabelMe:
 
     def open(self, folder: Path, classes: Sequence[str]) -> LabelMeWriter:
         output = Output.of(folder, classes)
-        return LabelMeWriter(output, self, class_numbers(self.left_out, output.classes, "left_out"))
+        return LabelMeWriter(output, self, class_numbers(self.exclude, output.classes, "exclude"))
 
 
 @dataclass(frozen=True)
 class LabelMeWriter:
     output: Output
     options: LabelMe
-    left_out: frozenset[int]
+    exclude: frozenset[int]
 
     def write(self, label: Label) -> list[str]:
         label.check(len(self.output.classes))
@@ -83,18 +87,20 @@ class LabelMeWriter:
 
     def _polygons(self, label: Label) -> Iterator[dict[str, Any]]:
         for index in label.present:
-            if index in self.left_out:
+            if index in self.exclude:
                 continue
             for ring in polygons(label.mask == index):
-                yield self._shape(index, "polygon", [[x + 0.5, y + 0.5] for x, y in ring])  # labelme cuts the half off
+                yield self._shape(
+                    index, "polygon", [[x + 0.5, y + 0.5] for x, y in ring]
+                )  # labelme cuts off the fraction
 
     def _masks(self, label: Label) -> Iterator[dict[str, Any]]:
-        numbers, found = regions(label, range(len(self.output.classes)), self.left_out)
-        for region in found:
+        numbers, label_regions = regions(label, range(len(self.output.classes)), self.exclude)
+        for region in label_regions:
             right, bottom = region.left + region.width, region.top + region.height
-            own = numbers[region.top : bottom, region.left : right] == region.number
+            pixels = numbers[region.top : bottom, region.left : right] == region.number
             png = io.BytesIO()
-            Image.fromarray(own.astype(np.uint8)).save(png, format="PNG")
+            Image.fromarray(pixels.astype(np.uint8)).save(png, format="PNG")
             corners = [[float(region.left), float(region.top)], [float(right - 1), float(bottom - 1)]]
             bitmap = base64.b64encode(png.getvalue()).decode("ascii")
             yield {**self._shape(region.class_index, "mask", corners), "mask": bitmap}

@@ -1,8 +1,8 @@
 """MMSegmentation: masks in ann_dir beside the images in img_dir, and the dataset's meta information.
 
 ann_dir/<key>.png        8-bit gray, class index 0..K-1, 255 = ignore
-splits/<ending>.txt      the keys of the images with this ending, one a line: `ann_file` of a BaseSegDataset, which
-                         knows one `img_suffix`
+splits/<ending>.txt      the keys of the images with this ending, one per line: `ann_file` of a BaseSegDataset, which
+                         has one `img_suffix`
 dataset_meta.json        metainfo (classes, palette), img_suffixes, seg_map_suffix, reduce_zero_label, ignore_index
 
 The images go into img_dir/<key>.<ending>. (Format: mmsegmentation.readthedocs.io, "Customize Datasets".)
@@ -61,7 +61,7 @@ class MMSegWriter:
         return [*sorted(splits.values()), self.output.json("dataset_meta.json", meta)]
 
     def _write_splits(self) -> dict[str, str]:
-        """One list of keys for each ending; gives the files by ending."""
+        """Write one list of keys for each ending; returns the files by ending."""
         files: dict[str, TextIO] = {}
         names: dict[str, str] = {}
         with ExitStack() as stack:

@@ -1,9 +1,9 @@
-"""Indexed PNG: what every tool and every viewer reads, and what ca_seg itself reads as a dataset.
+"""Indexed PNG, which every tool reads, and ca_seg itself as a dataset.
 
 masks/<key>.png     8-bit palette PNG, class index 0..K-1, 255 = ignore
 classes.json        names by index, and 255 as the ignored id
 
-With the images beside them in images/ this is the dataset format "folder" (for images that lie in one folder).
+Together with the images in images/ this is the dataset format "folder" (for images in one folder).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Masks as polygons, holes kept: every part becomes one ring, and a hole hangs on it by a bridge of no width.
+"""Masks as polygons with holes: each connected part is one ring, to which its holes are joined by bridges of no width.
 
     # # # # #        the ring goes round the outside, down the bridge B to the hole, round it, and back up B;
     # # B # #        B runs straight up from the top of the hole to the next edge, so it never leaves the part,
-    # # . . #        and it meets the outside or a hole that lies higher: holes hang on each other like a chain
+    # # . . #        and it meets the outside or a hole that is higher: holes form chains
     # # # # #
 
-Corners are pixels, not the edges between them: a ring passes through the pixels of the part that lie at its rim. That
-is what the readers of such files draw: `cv2.fillPoly` (Ultralytics) and `PIL.ImageDraw.polygon` (labelme) fill by the
-even-odd rule and then draw the outline, so a bridge and a part one pixel wide stay.
+Corners are pixels, not the edges between them: a ring passes through the rim pixels of the part. This is how the
+readers of such files draw polygons: `cv2.fillPoly` (Ultralytics) and `PIL.ImageDraw.polygon` (labelme) fill by the
+even-odd rule and then draw the outline, so that bridges and parts one pixel wide are filled too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ Point = tuple[int, int]
 
 
 def polygons(mask: np.ndarray) -> list[list[Point]]:
-    """One ring for each part of a mask, bool [H, W]: (x, y) pixel indices, column then row.
+    """One ring for each connected part of a mask; pixels that touch by sides or corners are connected.
 
-    A part is a set of pixels joined by sides or corners. A ring has three points or more (a part of one or two pixels
-    repeats them), is not closed by its first point, and goes through part pixels alone. Filled by the even-odd rule
-    with its outline drawn, each ring gives its part again, pixel for pixel.
+    Args:
+        mask: bool [H, W]
+
+    Returns:
+        Rings of (x, y) pixel indices, column then row. A ring has three points or more (a part of one or two pixels
+        repeats them), does not repeat its first point at its end, and passes only through pixels of its part. Filled by
+        the even-odd rule with its outline drawn, it gives exactly its part.
     """
-    found, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [[(int(x), int(y)) for x, y in contour.reshape(-1, 2)] for contour in found]
+    contours, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [[(int(x), int(y)) for x, y in contour.reshape(-1, 2)] for contour in contours]
     holes: dict[int, list[list[Point]]] = {}
     for ring, (_, _, _, parent) in zip(rings, tree[0] if rings else (), strict=True):
         if parent >= 0:
@@ -38,29 +42,29 @@ def polygons(mask: np.ndarray) -> list[list[Point]]:
 def _joined(outer: list[Point], holes: list[list[Point]], mask: np.ndarray) -> list[Point]:
     """The outside and its holes as one closed walk.
 
-    Holes are taken from the highest down, so the edge above a hole belongs to a ring that was taken before it.
+    Holes are joined from the top down, so the edge above a hole belongs to a ring that was joined before.
     """
     rings = [outer, *sorted(holes, key=_top)]
-    first: dict[Point, tuple[int, int]] = {}  # pixel -> the first ring through it, and where
+    first: dict[Point, tuple[int, int]] = {}  # pixel -> the first ring through it, and its index there
     for number, ring in enumerate(rings):
-        for place, point in enumerate(ring):
-            first.setdefault(point, (number, place))
-    hung: dict[tuple[int, int], list[int]] = {}
+        for index, point in enumerate(ring):
+            first.setdefault(point, (number, index))
+    holes_at: dict[tuple[int, int], list[int]] = {}
     starts = [0] * len(rings)
     for number, ring in enumerate(rings[1:], start=1):
         x, y = top = min(ring, key=lambda point: (point[1], point[0]))
         starts[number] = ring.index(top)
         while y > 0 and mask[y - 1, x]:
             y -= 1
-        hung.setdefault(first[x, y], []).append(number)
+        holes_at.setdefault(first[x, y], []).append(number)
     walks: dict[int, list[Point]] = {}
     for number in reversed(range(len(rings))):
         walk: list[Point] = []
         start, count = starts[number], len(rings[number])
-        for place in [*range(start, count), *range(start)]:
-            walk.append(rings[number][place])
-            for child in hung.get((number, place), ()):
-                walk += [*walks.pop(child), rings[number][place]]
+        for index in [*range(start, count), *range(start)]:
+            walk.append(rings[number][index])
+            for hole in holes_at.get((number, index), ()):
+                walk += [*walks.pop(hole), rings[number][index]]
         walks[number] = [*walk, rings[number][start]] if number else walk
     return walks[0]
 
@@ -72,13 +76,13 @@ def _top(ring: list[Point]) -> Point:
 def _corners(walk: list[Point]) -> list[Point]:
     """Without the points inside a straight run; at least three points."""
     count = len(walk)
-    kept = [
+    corners = [
         point
-        for place, point in enumerate(walk)
-        if _step(walk[place - 1], point) != _step(point, walk[(place + 1) % count])
+        for index, point in enumerate(walk)
+        if _step(walk[index - 1], point) != _step(point, walk[(index + 1) % count])
     ]
-    kept = kept or walk[:1]
-    return (kept * 3)[: max(3, len(kept))]
+    corners = corners or walk[:1]
+    return (corners * 3)[: max(3, len(corners))]
 
 
 def _step(here: Point, there: Point) -> Point:

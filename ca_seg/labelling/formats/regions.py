@@ -1,4 +1,4 @@
-"""The regions of a mask: one for each class, or one for each part of a class that hangs together."""
+"""The regions of a mask: one for each class, or one for each connected part of a class."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TOUCHING = np.ones((3, 3), int)  # by sides or corners
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels of one class; `number` is their value in the map of regions."""
+    """Pixels of one class."""
 
-    number: int
+    number: int  # the value of its pixels in the map of regions
     class_index: int
     area: int  # pixels
     left: int
@@ -30,34 +30,41 @@ class Region:
     confidence: float | None  # the mean of its pixels, where the label has a confidence
 
 
-def regions(label: Label, parts_of: Collection[int], left_out: Collection[int]) -> tuple[np.ndarray, list[Region]]:
-    """A map int32 [H, W] of region numbers 1..R, 0 = ignored or left out, and the R regions.
+def regions(label: Label, parts_of: Collection[int], exclude: Collection[int]) -> tuple[np.ndarray, list[Region]]:
+    """The regions of a label.
 
-    A class in `parts_of` gives a region for each part whose pixels touch by sides or corners, any other class gives
-    one. Numbers rise with the class, then with the first pixel of a part in reading order.
+    Args:
+        label: its mask, and its confidence where it has one
+        parts_of: classes that give a region for each part whose pixels touch by sides or corners; others give one
+        exclude: classes that give none
+
+    Returns:
+        A map int32 [H, W] of region numbers 1..R, with 0 for ignored and excluded pixels, and the R regions. They are
+        numbered by class, then by the first pixel of a part in reading order.
     """
     numbers = np.zeros(label.mask.shape, np.int32)
     classes: list[int] = []
     for index in label.present:
-        if index in left_out:
+        if index in exclude:
             continue
-        own = label.mask == index
+        pixels = label.mask == index
         if index in parts_of:
-            parts, count = ndimage.label(own, structure=TOUCHING)
+            parts, count = ndimage.label(pixels, structure=TOUCHING)
         else:
-            parts, count = own, 1
-        numbers[own] = parts[own] + len(classes)
+            parts, count = pixels, 1
+        numbers[pixels] = parts[pixels] + len(classes)
         classes += [index] * count
     areas = np.bincount(numbers.ravel(), minlength=len(classes) + 1)
-    sure = None
+    confidence = None
     if label.confidence is not None:
         weights = label.confidence.astype(np.float64).ravel()
-        sure = np.bincount(numbers.ravel(), weights=weights, minlength=len(classes) + 1) / np.maximum(areas, 1)
-    found = []
+        sums = np.bincount(numbers.ravel(), weights=weights, minlength=len(classes) + 1)
+        confidence = sums / np.maximum(areas, 1)
+    result = []
     for number, (index, (rows, columns)) in enumerate(
         zip(classes, ndimage.find_objects(numbers), strict=True), start=1
     ):
-        found.append(
+        result.append(
             Region(
                 number,
                 index,
@@ -66,27 +73,32 @@ def regions(label: Label, parts_of: Collection[int], left_out: Collection[int]) 
                 top=rows.start,
                 width=columns.stop - columns.start,
                 height=rows.stop - rows.start,
-                confidence=None if sure is None else round(float(sure[number]), 6),
+                confidence=None if confidence is None else round(float(confidence[number]), 6),
             )
         )
-    return numbers, found
+    return numbers, result
 
 
 def runs(numbers: np.ndarray) -> Iterator[tuple[int, list[int]]]:
-    """Run lengths of every region in a flat map, int [N]: (number, counts), in rising order, without 0.
+    """The run lengths of every region, for masks as COCO and CVAT store them.
 
-    Counts alternate, outside first, and add up to N:  numbers 0 7 7 0 -> (7, [1, 2, 1]);  7 7 -> (7, [0, 2]).
+    Args:
+        numbers: a flattened map of region numbers, int [N]; 0 is no region
+
+    Yields:
+        (number, counts) in ascending order of the numbers. Counts alternate, outside first, and add up to N:
+        0 7 7 0 gives (7, [1, 2, 1]), 7 7 gives (7, [0, 2]).
     """
     starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
     ends = np.append(starts[1:], len(numbers))
     owners = numbers[starts]
     order = np.argsort(owners, kind="stable")
     borders = np.flatnonzero(np.diff(owners[order], prepend=-1))
-    for own in np.split(order, borders[1:]):
-        number = int(owners[own[0]])
+    for of_region in np.split(order, borders[1:]):
+        number = int(owners[of_region[0]])
         if number == 0:
             continue
-        edges = np.stack([starts[own], ends[own]], axis=1).ravel()
+        edges = np.stack([starts[of_region], ends[of_region]], axis=1).ravel()
         counts = np.diff(edges, prepend=0).tolist()
         rest = len(numbers) - int(edges[-1])
         yield number, [*counts, rest] if rest else counts

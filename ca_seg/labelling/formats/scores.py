@@ -1,4 +1,4 @@
-"""Soft scores: how much each class is there at each pixel, for distillation or for another decision later.
+"""Soft scores: the probability of each class at each pixel, for distillation or a later decision.
 
 scores/<key>.npz     "scores" [K, H, W], compressed, without pickle
 scores.json          the classes, and how to read the numbers back
@@ -21,10 +21,11 @@ from ca_seg.labelling.output import Output
 
 @dataclass(frozen=True)
 class Scores:
-    """Loses precision only.
+    """Loses only precision.
 
-    `kind` "float16" keeps 11 bits: a score is off by at most 2^-11 of itself (2^-25 below 2^-14), and may be any
-    number up to 65,504. "uint8" keeps 256 steps of 0..1, file value = score * 255: off by at most 1/510.
+    Args:
+        kind: "float16" stores 11 bits, for numbers up to 65,504: the error is at most 2^-11 of the score (2^-25 below
+            2^-14). "uint8" stores score * 255, for scores of 0..1: the error is at most 1/510
     """
 
     name: ClassVar[str] = "scores"
@@ -50,21 +51,21 @@ class ScoresWriter:
         """Raises BadMask for a label without scores, and for scores that are not finite or outside the kind's range."""
         label.check(len(self.output.classes))
         if label.scores is None:
-            raise BadMask(f"{label.key}: there are no scores to write", fix="let the run keep scores")
+            raise BadMask(f"{label.key}: there are no scores to write", fix="give the label scores")
         low, high = float(label.scores.min()), float(label.scores.max())
-        least, most = (0.0, 1.0) if self.options.kind == "uint8" else (-65504.0, 65504.0)
-        if not (least <= low and high <= most):  # nan is neither
+        lowest, highest = (0.0, 1.0) if self.options.kind == "uint8" else (-65504.0, 65504.0)
+        if not (lowest <= low and high <= highest):  # nan is neither
             raise BadMask(
                 f"{label.key}: scores from {low:.6g} to {high:.6g}",
-                allowed=f"{least:.6g} to {most:.6g} for {self.options.kind}",
-                fix="write float16, or shares of 1" if self.options.kind == "uint8" else "",
+                allowed=f"{lowest:.6g} to {highest:.6g} for {self.options.kind}",
+                fix="write float16, or give probabilities" if self.options.kind == "uint8" else "",
             )
-        kept = label.scores.astype(np.float16)
+        numbers = label.scores.astype(np.float16)
         if self.options.kind == "uint8":
-            kept = np.rint(label.scores.astype(np.float64) * 255).astype(np.uint8)
+            numbers = np.rint(label.scores.astype(np.float64) * 255).astype(np.uint8)
         relative = f"scores/{label.key}.npz"
         with atomic_write(self.output.path(relative)) as part, open(part, "wb") as file:
-            np.savez_compressed(file, scores=kept)
+            np.savez_compressed(file, scores=numbers)
         return [relative]
 
     def close(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Random labels: holes, islands in holes, single pixels, ignored pixels, one pixel in all."""
+"""Random labels, with holes, islands in holes, single pixels, ignored pixels, or one pixel in all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ca_seg.labelling.label import Label
 NAMES = ("background", "cat", 'a "b" & <c>', "Straße 道", "traffic light", "x: y, z")
 
 
-def mask_of(seed: int, height: int, width: int, classes: int, kind: str) -> np.ndarray:
+def random_mask(seed: int, height: int, width: int, classes: int, kind: str) -> np.ndarray:
     """uint8 [height, width] of 0..classes-1 and 255."""
     rng = np.random.default_rng(seed)
     values = np.append(np.arange(classes), 255).astype(np.uint8)
@@ -37,11 +37,11 @@ KINDS = ("ignored", "one", "noise", "specks", "rings", "blocks")
 @st.composite
 def masks(draw, classes: int = len(NAMES)) -> np.ndarray:
     height, width = draw(st.integers(1, 20)), draw(st.integers(1, 20))
-    return mask_of(draw(st.integers(0, 2**32 - 1)), height, width, classes, draw(st.sampled_from(KINDS)))
+    return random_mask(draw(st.integers(0, 2**32 - 1)), height, width, classes, draw(st.sampled_from(KINDS)))
 
 
 def label_of(mask: np.ndarray, key: str = "a/b/0001", ending: str = ".jpg", classes: int = len(NAMES)) -> Label:
-    """A label with scores and a confidence."""
+    """A label with this mask, random scores and a confidence."""
     rng = np.random.default_rng(int(mask.astype(int).sum()))
     scores = rng.dirichlet(np.ones(classes), mask.shape).transpose(2, 0, 1).astype(np.float32)
     return Label(key, f"{key}{ending}", *mask.shape, mask, scores, scores.max(axis=0))

@@ -1,4 +1,4 @@
-"""A labelling run as `ca-seg label` leaves it, made by the writers themselves from the first shipped scenes."""
+"""The folder of a labelling run as `ca-seg label` leaves it, written with the first shipped scenes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.manifest import Manifest
 from ca_seg.labelling.registry import FORMATS
+from ca_seg.labelling.run_folder import SCHEMA
 from ca_seg.vocabulary import Vocabulary
 from tests.confidence.numpy_measures import margin
 
@@ -47,11 +48,11 @@ def write_about(
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     about = {
-        "schema": "ca_seg.labels/1", "fingerprint": FINGERPRINT, "classes": list(classes),
+        "schema": SCHEMA, "fingerprint": FINGERPRINT, "classes": list(classes),
         "phrases": [[name] for name in classes], "images": {"name": "images", "folder": str(images)},
         "settings": {
             "model": {"backbone": "mini"},
-            "certainty": {"measure": "margin", "temperature": 1.0, "threshold": threshold},
+            "confidence": {"measure": "margin", "temperature": 1.0, "threshold": threshold},
         },
     }  # fmt: skip
     (out / "run.json").write_text(json.dumps(about), encoding="utf-8")
@@ -59,8 +60,8 @@ def write_about(
     (out / "summary.json").write_text(json.dumps({"skipped": named}), encoding="utf-8")
 
 
-def made_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: float = 0.0) -> Path:
-    """FOLDER/images and FOLDER/run; image `i` is called `names[i]`, where that is given."""
+def example_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: float = 0.0) -> Path:
+    """FOLDER/images and FOLDER/run, labelled by `mini`; image `i` has the name `names[i]`, where there is one."""
     data = open_dataset("scenes").first(count)
     classes = data.class_list.names
     vocabulary, images, out = Vocabulary.from_names(classes), folder / "images", folder / "run"
@@ -68,7 +69,7 @@ def made_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: f
     with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
         for i in range(count):
             sample = data[i]
-            name = names.get(i, f"{sample['stem']}.png")
+            name = names.get(i, f"{sample['image_id']}.png")
             (images / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(sample["path"], images / name)
             decided = predict_mask(mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape)

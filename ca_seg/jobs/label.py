@@ -1,0 +1,174 @@
+"""Label the images of a whole dataset: masks, confidence maps and a manifest, in one or several formats.
+
+settings ──► Labelling ──┬──► Lightning: this process, or several ──┬──► files of the dataset, manifest, summary
+                         └──► Ray Data: with ray.actors             ──┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from ca_seg.data.catalogue import DATASETS
+from ca_seg.data.settings import DataSettings
+from ca_seg.errors import UserError, close_matches
+from ca_seg.jobs.plain import plain
+from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.json_file import write_json
+from ca_seg.labelling.background_writer import BackgroundWriter
+from ca_seg.labelling.lightning import label_by_lightning, patient
+from ca_seg.labelling.ray import label_by_ray
+from ca_seg.labelling.run import Labelling
+from ca_seg.labelling.run_folder import RunFolder
+from ca_seg.labelling.run_reader import LabelRun
+from ca_seg.labelling.settings import LabelData, LabelSettings
+from ca_seg.labelling.summary import summarise
+from ca_seg.labelling.thread_pool import threads_beside
+from ca_seg.predictors.settings import MethodSettings
+from ca_seg.vocabulary import Words
+
+__all__ = ["LabelResults", "LabelSettings", "label"]
+
+VOCABULARY_FILES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class LabelResults:
+    """What a labelling run did."""
+
+    folder: Path
+    labelled: int  # images that this run labelled; those before it are in the summary
+    skipped: list[tuple[str, str]]  # (image, reason) of the images without a label
+    summary: Mapping[str, Any] = field(default_factory=dict)  # summary.json; empty in all processes but the first
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image has a label, from this run or one before."""
+        return not self.skipped
+
+    def open(self) -> LabelRun:
+        """The masks, confidence maps and manifest of the folder."""
+        return LabelRun.open(self.folder)
+
+
+def label(
+    images: str | Path | DataSettings | None = None,
+    classes: Words | Path | None = None,
+    settings: LabelSettings | None = None,
+    *,
+    model: str | MethodSettings | None = None,
+    out: str | Path | None = None,
+    formats: Sequence[str] | None = None,
+    device: str | None = None,
+) -> LabelResults:
+    """Label images that have no masks.
+
+    A run that was stopped, even by a kill, resumes when the function is called again with the same settings. Its files
+    are then byte-identical to those of an uninterrupted run. Images that changed are labelled again.
+
+    Args:
+        images: a folder, a list file, a dataset's name or settings; in place of `settings.data`
+        classes: a word, a list of words, a dict of class to phrases, a vocabulary, or a YAML file of a vocabulary; in
+            place of `settings.vocabulary`. By default the dataset's own classes
+        settings: all other options
+        model: a name of the zoo or settings; in place of `settings.model`
+        out: the folder of the labels, in place of `settings.out`
+        formats: names from `list_formats`, in place of `settings.formats`
+        device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
+
+    Returns:
+        How many images were labelled, which were skipped and why, and the folder.
+
+    Raises:
+        UserError: for settings, images or weights that cannot be used, and a folder that holds something else
+
+    Example:
+        >>> results = ca_seg.label("photos/", ["cat", "grass"], out="labels", formats=["png", "coco"])
+        >>> for entry in results.open().entries():
+        ...     print(entry.image, entry.area)
+    """
+    if settings is None:  # no worker processes: in a script, they would need `if __name__ == "__main__"`
+        settings = LabelSettings(data=LabelData(num_workers=0))
+    if images is not None:
+        settings = replace(settings, data=_data(images, settings.data))
+    words = None
+    if isinstance(classes, Path) or (isinstance(classes, str) and classes.endswith(VOCABULARY_FILES)):
+        settings = replace(settings, vocabulary=str(classes))
+    else:
+        words = classes
+    if isinstance(model, str):
+        model = replace(settings.model, backbone=model)
+    if model is not None:
+        settings = replace(settings, model=model)
+    if out is not None:
+        settings = replace(settings, out=str(out))
+    if formats is not None:
+        settings = replace(settings, formats=[formats] if isinstance(formats, str) else list(formats))
+    return _label(replace(settings, trainer=settings.trainer | trainer_options(device)), words)
+
+
+def _data(images: str | Path | DataSettings, data: LabelData) -> LabelData:
+    """The settings for a folder, a list file or a dataset; batch size and workers are those of `data`."""
+    if isinstance(images, LabelData):
+        return images
+    if isinstance(images, DataSettings):
+        return LabelData(**{name: getattr(images, name) for name in LabelData.__dataclass_fields__})
+    if isinstance(images, str) and images in DATASETS and images != LabelData.name:
+        return replace(data, name=images, root=None)
+    if not Path(images).exists():
+        near = ", ".join(close_matches(str(images), DATASETS))
+        raise UserError(f"{str(images)!r} is not a folder, a list file or a dataset", allowed=near)
+    return replace(data, name=LabelData.name, root=str(images))
+
+
+def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
+    start = time.monotonic()
+    settings.ray.check()
+    by_ray = settings.ray.actors > 0
+    if by_ray:
+        _check_ray(settings)
+    labelling = Labelling.of(settings, words)
+    pl.seed_everything(settings.seed, verbose=False)
+    trainer = None if by_ray else new_trainer(patient(settings.trainer), **INFERENCE)
+    writer = None if trainer is None else _writer(labelling, trainer, settings.writers)
+    is_first = trainer is None or trainer.is_global_zero
+    values = plain(settings)
+    folder = RunFolder(Path(settings.out), labelling.depends_on(values))
+    lock = folder.begin(labelling.about(values)) if is_first else None
+    try:
+        if trainer is None or writer is None:
+            labelled, skipped = label_by_ray(labelling, folder, settings.ray, settings.data.batch_size)
+        else:
+            labelled, skipped = label_by_lightning(labelling, folder, trainer, writer, settings.data)
+        if not is_first:
+            return LabelResults(folder.out, labelled, skipped)
+        labelling.files.assemble()
+        manifest, classes, seconds = folder.finish(), labelling.vocabulary.classes, time.monotonic() - start
+        summary = summarise(manifest, classes, labelled=labelled, skipped=skipped, seconds=seconds)
+        write_json(folder.out / "summary.json", summary)
+        return LabelResults(folder.out, labelled, skipped, summary)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _writer(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> BackgroundWriter:
+    if threads is None:
+        threads = threads_beside(trainer.strategy.root_device.type)
+    return BackgroundWriter(labelling.files, threads=threads)
+
+
+def _check_ray(settings: LabelSettings) -> None:
+    """Raises UserError for settings that have no effect with Ray."""
+    defaults = LabelSettings()
+    changed = [f"trainer.{name}" for name in settings.trainer]
+    changed += ["writers"] if settings.writers != defaults.writers else []
+    changed += ["data.num_workers"] if settings.data.num_workers != defaults.data.num_workers else []
+    if changed:
+        fix = "leave it out, and see ray.readers, ray.writers, ray.gpus"
+        raise UserError(f"{changed[0]} has no effect with ray.actors", fix=fix)
