@@ -91,16 +91,16 @@ def results_content(
         settings: of the whole evaluation, as plain values
         seconds: of the whole evaluation
     """
-    own = scores[name]
-    first, task = next(iter(own)), next(iter(own.values())).task
-    scored, spent = sum(s.run for s in own.values()), sum(s.seconds for s in own.values())
+    by_split = scores[name]
+    first, task = next(iter(by_split)), next(iter(by_split.values())).task
+    scored, spent = sum(s.run for s in by_split.values()), sum(s.seconds for s in by_split.values())
     ranked = task.ranked()
     return {
         "schema": SCHEMA,
         "method": name,
         "readout": readouts.get(name, {}),
         "metrics": task.figures,
-        "splits": {split: s.task.figures for split, s in own.items()},
+        "splits": {split: s.task.figures for split, s in by_split.items()},
         "methods": {method: {split: s.task.figures for split, s in by.items()} for method, by in scores.items()},
         "readouts": dict(readouts),
         "per_class": {protocol: task.class_table(protocol) for protocol in task.figures},
@@ -108,15 +108,15 @@ def results_content(
         "intervals": {method: {split: s.task.intervals for split, s in by.items()} for method, by in scores.items()},
         "reliability": task.reliability,
         "ranking": {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]},
-        "images": {split: s.task.images for split, s in own.items()},
+        "images": {split: s.task.images for split, s in by_split.items()},
         "dataset": {
             "name": dataset_name,
             "split": first,
             "classes": len(dataset.class_list),
-            "images": {split: s.images for split, s in own.items()},
+            "images": {split: s.images for split, s in by_split.items()},
             "fingerprint": dataset.fingerprint(),
         },
-        "skipped": [list(pair) for s in own.values() for pair in s.task.skipped],
+        "skipped": [list(pair) for s in by_split.values() for pair in s.task.skipped],
         "speed": {"images": scored, "seconds": spent, "images_per_second": scored / max(spent, 1e-9)},
         "seconds": seconds,
         "seed": settings["seed"],

@@ -207,7 +207,8 @@ class Segmentation:
 
         writer = FORMATS[name].open(folder / name, self.classes)
         scores = self.probabilities if FORMATS[name].needs_scores else None
-        label = Label(self.image_id, f"{self.image_id}.png", *self.mask.shape, self.mask, scores, self.confidence)
+        height, width = self.mask.shape
+        label = Label(self.image_id, f"{self.image_id}.png", height, width, self.mask, scores, self.confidence)
         return [folder / name / file for file in (*writer.write(label), *writer.close())]
 
     def _rgb(self) -> list[Colour] | None:
