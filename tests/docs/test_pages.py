@@ -1,7 +1,11 @@
 """Every command and every Python block of README.md and docs/ runs as it stands, on few images.
 
-The pages use these names for what a user has: PHOTO.jpg, scene.png, IMAGES (a folder of images), DIR and SAMPLE
-(images, masks, classes.json), VIDEO.mp4, words.yaml (a vocabulary), WORDS.yaml (the classes of SAMPLE), `images` (a batch, in Python).
+The pages use these names for what a user has:
+
+    PHOTO.jpg, scene.png      images                    VIDEO.mp4     a video
+    IMAGES                    a folder of images        words.yaml    a vocabulary
+    DIR, SAMPLE               images, masks, classes    WORDS.yaml    the classes of SAMPLE
+    images                    in Python, a batch
 """
 
 from __future__ import annotations
