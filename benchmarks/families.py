@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.in_turn import in_turn
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES, diffusers_class
+from ca_seg.backbones.families.registry import diffusers_class, find_family
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
@@ -64,10 +64,10 @@ NARROW = {  # card: what makes it 256 wide, and the latents of 32 x 32 tokens
 def measure(name: str, rounds: int) -> dict[str, float]:
     """Median ratios of one card."""
     card, (narrow, shape) = find_card(name), NARROW[name]
-    family = FAMILIES[card.family]
+    family = find_family(card.family)
     torch.manual_seed(0)
     model = diffusers_class(family, family.transformer)(**card.architecture | narrow).eval()
-    pooled = None if family.small.pooled is None else torch.randn(1, POOLED)
+    pooled = torch.randn(1, POOLED) if "pooled_projection_dim" in narrow else None
     prompt = TextTokens(torch.randn(1, PROMPT, TEXT), pooled)
     concepts = TextTokens(torch.randn(1, CONCEPTS, TEXT), None if pooled is None else torch.zeros_like(pooled))
     inputs = family.inputs(model, torch.randn(1, *shape), prompt, torch.tensor([0.5]), 3.5)
@@ -85,7 +85,7 @@ def measure(name: str, rounds: int) -> dict[str, float]:
         )[0]
 
     def ask(streams):
-        call = family.cut(model, inputs) | family.text_inputs(model, concepts, concepts=True)
+        call = family.concept_inputs(model, inputs) | family.text_inputs(model, concepts, concepts=True)
         with family.asking(model, grid):
             return ask_streams(model, attentions, call, streams, layout)
 

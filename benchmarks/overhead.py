@@ -72,7 +72,7 @@ def main() -> None:
 
     def ask(streams, count):
         concepts = TextTokens(torch.randn(1, count, 512), torch.zeros(1, 128))
-        asked = FLUX.cut(transformer, inputs) | FLUX.text_inputs(transformer, concepts, concepts=True)
+        asked = FLUX.concept_inputs(transformer, inputs) | FLUX.text_inputs(transformer, concepts, concepts=True)
         return ask_streams(transformer, attentions, asked, streams, Layout(count, text_first=True))
 
     def naive(layers):

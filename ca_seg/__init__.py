@@ -92,7 +92,7 @@ def __getattr__(name: str) -> Any:
     """Torch and diffusers take seconds to import, so a name is imported when it is first used."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with optional_imports(f"ca_seg.{name}"):
+    with optional_imports(f"ca_seg.{name}", job=name):
         value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value
     return value

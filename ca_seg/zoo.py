@@ -1,36 +1,41 @@
-"""The zoo as text: which backbones there are, what their cards say, and what memory they would take."""
+"""The model zoo as text: the backbones, their cards, and the memory that they take.
+
+Listing and showing cards imports neither torch nor diffusers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ca_seg.backbones.families.registry import FAMILIES, unavailable
-from ca_seg.backbones.loading.card import Card, card_names, find_card
-from ca_seg.backbones.loading.plan import GIB, Plan, plan
-from ca_seg.backbones.loading.profiles import PROFILES
-from ca_seg.heads.trained import load_head
+from ca_seg.backbones.families.registry import unavailable
+from ca_seg.backbones.loading.card import Card, find_card, list_backbones
 from ca_seg.resources import resource_path
 
+if TYPE_CHECKING:
+    from ca_seg.backbones.loading.plan import Plan
+
+GIB = 2**30
 FIGURE = "metrics/full-vocabulary/miou"
 
 
-def print_zoo(console: Console) -> None:
-    """Two lines per card."""
-    for name in card_names():
+def print_zoo(console: Console, pattern: str | None = None) -> None:
+    """Two lines per card, of the backbones whose name matches `pattern` (None: all)."""
+    for name in list_backbones(pattern):
         card = find_card(name)
         console.print(f"[bold]{name}[/]  {escape(card.summary)}", highlight=False)
         facts = f"{card.family}, {card.parameters / 1e6:,.1f} M parameters, {card.licence}, {_where(card)}"
         console.print(f"    {escape(facts)}", style="dim", highlight=False)
-        why = unavailable(FAMILIES[card.family])
-        if why:
-            console.print(f"    unavailable: {why}", style="red", highlight=False)
+        reason = unavailable(card.family)
+        if reason:
+            console.print(f"    unavailable: {reason}", style="red", highlight=False)
 
 
 def print_card(name: str, console: Console) -> None:
@@ -48,49 +53,52 @@ def print_card(name: str, console: Console) -> None:
             console.print(f"[bold]{field.name}[/] {escape(str(value))}", highlight=False)
 
 
-def print_plan(made: Plan, console: Console) -> None:
-    """What goes where, and the larger of the two moments."""
-    card, profile = made.card, made.profile
-    blocks = f"blocks 0 to {made.last_layer} and what is around them, {made.transformer / 1e9:.2f} of "
-    table = Table("moment", "what", "GiB", box=None, pad_edge=False)
-    for folder, size in made.text.items():
+def print_plan(plan: Plan, console: Console) -> None:
+    """The size of every part, and of the two steps (words, maps) the larger sum."""
+    card, profile = plan.card, plan.profile
+    blocks = f"blocks 0 to {plan.last_layer} and the parts around them, {plan.transformer / 1e9:.2f} of "
+    table = Table("step", "part", "GiB", box=None, pad_edge=False)
+    for folder, size in plan.text.items():
         table.add_row("words", f"{folder} ({card.parts[folder]}), {profile.dtype}".replace("torch.", ""), _gib(size))
     table.add_row(
-        "maps", f"transformer: {blocks}{card.parameters / 1e9:.2f} B, {profile.name}", _gib(made.transformer_bytes)
+        "maps", f"transformer: {blocks}{card.parameters / 1e9:.2f} B, {profile.name}", _gib(plan.transformer_bytes)
     )
-    table.add_row("maps", "autoencoder", _gib(made.autoencoder_bytes))
+    table.add_row("maps", "autoencoder", _gib(plan.autoencoder_bytes))
     table.add_row(
-        "maps", f"recording of one image of {made.resolution} x {made.resolution}", _gib(made.recording_bytes)
+        "maps", f"recording of one image of {plan.resolution} x {plan.resolution}", _gib(plan.recording_bytes)
     )
     console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
     console.print(table)
+    beside = " A quantised transformer stays on the GPU beside them." if profile.quantised else ""
     console.print(
-        f"at least {_gib(made.peak_bytes)} GiB on a GPU: the words' encoders are freed before maps are made"
-        f"{', beside the quantised transformer' if profile.quantised else ''}. "
+        f"at least {_gib(plan.peak_bytes)} GiB on a GPU. Text encoders are freed before maps are computed.{beside} "
         f"Activations come on top. Measured: {card.memory}",
         soft_wrap=True,
     )
 
 
 def model_zoo() -> str:
-    """MODEL_ZOO.md, from the cards alone."""
+    """The text of MODEL_ZOO.md, from the cards and the trained heads that ship."""
     return "\n".join(_page()) + "\n"
 
 
 def _page() -> Iterator[str]:
+    from ca_seg.backbones.loading.plan import plan  # here: they import torch, diffusers and transformers
+    from ca_seg.backbones.loading.profiles import PROFILES
+
     yield "# Model zoo"
     yield ""
     yield (
-        "Made from the cards by `ca-seg zoo page --out MODEL_ZOO.md`; edit `ca_seg/backbones/loading/cards/` and run it again. "
-        "`ca-seg zoo show NAME` prints all of a card, `ca-seg zoo plan NAME` what memory it would take."
+        "Written from the cards by `ca-seg zoo page --out MODEL_ZOO.md`; edit `ca_seg/backbones/loading/cards/` and "
+        "run it again. `ca-seg zoo show NAME` prints a whole card, `ca-seg zoo plan NAME` the memory that it takes."
     )
     yield ""
     yield "| name | family | parameters, B | maps read layers | at t | text | licence | weights | memory measured |"
     yield "|---|---|---:|---|---:|---|---|---|---|"
-    for name in card_names():
+    for name in list_backbones():
         card = find_card(name)
         text = "word table" if card.text == "word-table" else " + ".join(_encoders(card))
-        cells = (
+        columns = (
             f"`{name}`",
             card.family,
             f"{card.parameters / 1e9:.3g}",
@@ -101,18 +109,18 @@ def _page() -> Iterator[str]:
             _where(card),
             card.memory,
         )
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join(columns)} |"
     yield ""
     yield "## Memory plans"
     yield ""
     yield (
-        "GiB of transformer blocks up to the last wanted layer + autoencoder + recording of one image, computed from "
-        "the published architecture; activations come on top. None of these was measured."
+        "GiB of the transformer's blocks up to the card's last layer, the autoencoder and the recording of one image, "
+        "computed from the published architecture. Activations come on top. These figures are not measured."
     )
     yield ""
     yield f"| name | {' | '.join(PROFILES)} | text encoders, bf16, freed before |"
     yield f"|---|{'---:|' * (len(PROFILES) + 1)}"
-    for name in card_names():
+    for name in list_backbones():
         if not find_card(name).architecture:
             continue
         plans = [plan(name, precision=precision) for precision in PROFILES]
@@ -123,30 +131,32 @@ def _page() -> Iterator[str]:
 
 
 def _heads() -> Iterator[str]:
-    """The heads that ship, from the configs that score them."""
+    """The heads that ship, from the configs that evaluate them."""
+    from ca_seg.heads.trained import load_head
+
     yield "## Trained heads"
     yield ""
     yield (
-        "Heads that ship in `checkpoints/heads/`, each with the config that scores it: `python eval.py --config-file "
-        "FILE` fails when the figure drifts. Figures are mIoU with all classes offered, on the part that is named."
+        "Heads that ship in `checkpoints/heads/`, each with the config that evaluates it: `ca-seg eval --config-file "
+        "FILE` fails if the figure changes. Figures are mIoU with all classes offered, on the split that is named."
     )
     yield ""
-    yield "| head | backbone | kind | reads | parameters | part | mIoU | config |"
+    yield "| head | backbone | kind | reads | parameters | split | mIoU | config |"
     yield "|---|---|---|---|---:|---|---:|---|"
     for file in sorted(resource_path("configs", "trained").glob("*.yaml")):
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        head = load_head(told["model"]["head"])
-        cells = (
-            f"`{Path(told['model']['head']).name}`",
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        head = load_head(config["model"]["head"])
+        columns = (
+            f"`{Path(config['model']['head']).name}`",
             f"`{head.backbone}`",
             head.kind,
             ", ".join(head.parts),
             f"{sum(p.numel() for p in head.parameters()):,}",
-            told["data"]["splits"][0],
-            f"{100 * told['expect'][FIGURE][0]:.1f}",
+            config["data"]["splits"][0],
+            f"{100 * config['expect'][FIGURE][0]:.1f}",
             f"`configs/trained/{file.name}`",
         )
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join(columns)} |"
 
 
 def _where(card: Card) -> str:
@@ -158,8 +168,8 @@ def _encoders(card: Card) -> list[str]:
 
 
 def _range(layers: tuple[int, ...]) -> str:
-    whole = list(range(layers[0], layers[-1] + 1))
-    return f"{layers[0]}-{layers[-1]}" if list(layers) == whole and len(whole) > 2 else ", ".join(map(str, layers))
+    run = list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]}-{layers[-1]}" if list(layers) == run and len(run) > 2 else ", ".join(map(str, layers))
 
 
 def _gib(size: float) -> str:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from ca_seg import load_backbone
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.flux import Flux
+from tests.backbones.small_configs import SMALL
 from tests.tiny_parts import tiny_autoencoder
 
 TEXT, POOLED = 24, 20
@@ -19,7 +19,7 @@ TEXT, POOLED = 24, 20
 def small_flux(*, guidance: bool = False, seed: int = 0) -> FluxTransformer2DModel:
     """3 double and 2 single blocks with weights large enough that every path matters."""
     torch.manual_seed(seed)
-    model = FluxTransformer2DModel(**{**Flux.small.config, "guidance_embeds": guidance})
+    model = FluxTransformer2DModel(**{**SMALL["flux"].config, "guidance_embeds": guidance})
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from ca_seg.backbones.loading.card import card_names, find_card
+from ca_seg.backbones.loading.card import find_card, list_backbones
 from ca_seg.backbones.loading.plan import GIB, plan
+from ca_seg.cli.zoo import run
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
 
@@ -27,7 +30,7 @@ def test_the_page_is_what_the_cards_make():
 
 def test_every_card_is_listed_and_shown():
     listed, page = _printed(print_zoo), model_zoo()
-    for name in card_names():
+    for name in list_backbones():
         assert name in listed
         assert f"`{name}`" in page
         assert find_card(name).licence in _printed(print_card, name)
@@ -60,5 +63,30 @@ def test_what_cannot_be_planned_is_said():
         plan("flux1-dev", last_layer=57)
     with pytest.raises(OutOfRange, match="16 pixels"):
         plan("flux1-dev", resolution=8)
-    with pytest.raises(UserError, match="ships"):
+    with pytest.raises(UserError, match="mini"):
         plan("mini")
+
+
+def test_listing_and_showing_need_neither_torch_nor_diffusers():
+    code = (
+        "import sys; from ca_seg.cli.zoo import run; run(['list']); run(['show', 'mini']); "
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_names_are_listed_by_pattern():
+    assert list_backbones("flux1-*") == ["flux1-dev", "flux1-schnell"]
+    assert list_backbones("nothing*") == []
+    assert {"mini", "z-image-turbo"} <= set(list_backbones())
+
+
+def test_the_command_shows_plans_and_writes_the_page(capsys, tmp_path):
+    assert run(["show", "flux1-dev"]) == 0
+    assert "black-forest-labs/FLUX.1-dev" in capsys.readouterr().out
+    assert run(["plan", "flux1-dev", "--precision", "bnb-nf4", "--last-layer", "3", "--resolution", "512"]) == 0
+    printed = capsys.readouterr().out
+    assert "bnb-nf4" in printed
+    assert "blocks 0 to 3" in printed
+    assert run(["page", "--out", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == model_zoo()

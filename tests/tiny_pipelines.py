@@ -23,7 +23,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from tests.small_models import small_transformer
 from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer
@@ -64,7 +64,7 @@ def tiny_flux():
         clip_words,
         t5,
         t5_words,
-        small_transformer(FAMILIES["flux"]),
+        small_transformer(find_family("flux")),
     )
     return pipeline, "flux1-schnell", {"guidance_scale": 3.5}
 
@@ -72,7 +72,7 @@ def tiny_flux():
 def tiny_sd3():
     t5, t5_words = _t5()
     (one, one_words), (two, two_words) = _clip(CLIPTextModelWithProjection, 8), _clip(CLIPTextModelWithProjection, 12)
-    transformer = small_transformer(FAMILIES["sd3"])
+    transformer = small_transformer(find_family("sd3"))
     pipeline = StableDiffusion3Pipeline(
         transformer, FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), one, one_words, two, two_words, t5, t5_words
     )
@@ -89,7 +89,7 @@ def tiny_cogvideox():
         t5_words,
         t5,
         vae,
-        small_transformer(FAMILIES["cogvideox"]),
+        small_transformer(find_family("cogvideox")),
         CogVideoXDDIMScheduler(prediction_type="v_prediction"),
     )
     return pipeline, "cogvideox-5b", {"guidance_scale": 4.0, "num_frames": 5}
@@ -98,7 +98,7 @@ def tiny_cogvideox():
 def tiny_chroma():
     t5, t5_words = _t5()
     pipeline = ChromaPipeline(
-        FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), t5, t5_words, small_transformer(FAMILIES["chroma"])
+        FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), t5, t5_words, small_transformer(find_family("chroma"))
     )
     return pipeline, "chroma1-hd", {"guidance_scale": 4.0, "negative_prompt": "grass"}
 
@@ -119,7 +119,9 @@ def tiny_cogview4():
     vae = tiny_autoencoder()
     vae.register_to_config(shift_factor=0.0)
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75)
-    pipeline = CogView4Pipeline(words, GlmModel(config).eval(), vae, small_transformer(FAMILIES["cogview4"]), scheduler)
+    pipeline = CogView4Pipeline(
+        words, GlmModel(config).eval(), vae, small_transformer(find_family("cogview4")), scheduler
+    )
     return pipeline, "cogview4-6b", {"guidance_scale": 4.0, "negative_prompt": "grass"}
 
 

@@ -24,7 +24,7 @@ from ca_seg.adapters.encoder import MAX_DEPTH, FrozenEncoder, check_shape
 from ca_seg.adapters.frozen import encoder_features
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.errors import UserError
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.vocabulary import Words
@@ -88,6 +88,6 @@ def _with_ours(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
 
 
 _REGISTERED: set[str] = set()
-for _card in card_names():
+for _card in list_backbones():
     register(PREFIX + _card, backbone=_card)
 smp_encoders.get_preprocessing_params = _with_ours(smp_encoders.get_preprocessing_params)

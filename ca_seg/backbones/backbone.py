@@ -17,29 +17,36 @@ from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
-MORE = "a backbone holds the blocks up to the card's last layer unless load_backbone is told a later last_layer"
+MORE_LAYERS = "load_backbone reads the blocks up to the card's last layer; give a later last_layer"
 
 
 class Backbone(nn.Module):
-    """Transformer, autoencoder and text side of one card: images in, recordings out.
+    """The transformer, autoencoder and text encoder of one card. Get one from `load_backbone`.
 
-    Always frozen: no parameter asks for a gradient, and `.train()` leaves it in eval mode.
+    It is always frozen: no parameter requires a gradient, and `.train()` leaves it in eval mode.
+
+    Example:
+        >>> backbone = ca_seg.load_backbone("mini")
+        >>> backbone.maps(image, ["cat", "grass"])  # [1, 2, H, W]
+        >>> recording = backbone.record(image)  # or step by step: run the image once ...
+        >>> recording.ask(["cat", "grass"]).maps()  # ... and ask for any words
     """
 
     def __init__(
         self,
         card: Card,
         family: Family,
-        transformer: nn.Module,
-        autoencoder: nn.Module,
+        transformer: Any,
+        autoencoder: Any,
         text: TextEncoder,
         scheduler: Any,
     ) -> None:
         super().__init__()
         self.card, self.family, self.text, self.scheduler = card, family, text, scheduler
-        self.transformer, self.autoencoder = transformer, autoencoder
+        self.transformer: Any = transformer
+        self.autoencoder: Any = autoencoder
         self.requires_grad_(False)
         self.eval()
 
@@ -49,25 +56,33 @@ class Backbone(nn.Module):
 
     @property
     def layers(self) -> int:
-        """How many joint attentions there are."""
+        """The number of joint attentions that are loaded."""
         return len(self.family.blocks(self.transformer))
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go. The autoencoder says it: an offloaded transformer's own weights may lie elsewhere."""
-        return next(chain(self.autoencoder.parameters(), self.autoencoder.buffers())).device
+        """The device of inputs. It is the autoencoder's: the weights of an offloaded transformer may be elsewhere."""
+        parameter: torch.Tensor = next(chain(self.autoencoder.parameters(), self.autoencoder.buffers()))
+        return parameter.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that the transformer computes in (its quantised weights are of another)."""
+        """The type in which the transformer computes (quantised weights have another)."""
         weights = (p.dtype for p in self.transformer.parameters())
         return next(dtype for dtype in weights if dtype.is_floating_point and dtype.itemsize > 1)
 
     @torch.no_grad()
     def encode(self, images: Images) -> torch.Tensor:
-        """Images (see `images.py`) to clean latents [B, c, h, w] at the card's resolution.
+        """Images to clean latents at the card's resolution.
 
-        Video families: [B, c, frames, h, w], an image being a video of one frame; a clip is [B, 3, F, H, W].
+        Args:
+            images: see `images.as_tensor`; for video families also clips [B, 3, F, H, W]
+
+        Returns:
+            [B, c, h, w]; for video families [B, c, frames, h, w], where an image is a video of one frame
+
+        Raises:
+            UserError: for something that is not an image, or a clip for a family of images
         """
         batch = as_tensor(images)
         if batch.ndim == 5 and not self.family.video:
@@ -90,17 +105,36 @@ class Backbone(nn.Module):
         queries: bool = False,
         stop_early: bool = True,
     ) -> Recording:
-        """Run the images once, noised to each timestep with each of `noise_samples` noises, all in one batch.
+        """Run the images through the transformer once and keep their attention.
 
-        `None` means: as the card says. `layers` are those that maps will read; the pass is cut after the last.
-        `seed` fixes the noise: one number, or one per image, so that an image's noise does not depend on its batch.
-        `queries` keeps the image's queries too.
+        Every image is noised to every timestep with every noise sample; all copies run in one batch.
+
+        Args:
+            images: see `images.as_tensor`
+            prompt: one text for all images, or one per image
+            timesteps: noise levels, 0 (clean) to 1 (noise); default: the card's
+            noise_samples: noise samples per image and timestep; default: the card's
+            layers: the joint attentions that maps will read; the pass ends after the last one. Default: the card's
+            seed: of the noise; one number, or one per image, so that an image's noise does not depend on its batch
+            queries: keep the image's queries too (needed for `image_output="concepts"`)
+            stop_early: end the pass after the last layer; otherwise the model's prediction is kept as well
+
+        Raises:
+            OutOfRange: for a layer, timestep or number of samples out of range
+            UserError: for images or seeds that do not fit
+
+        Example:
+            >>> recording = backbone.record(image, timesteps=[0.4, 0.6])
+            >>> recording.ask(["cat", "grass"]).maps()
         """
         layers = self.card.layers if layers is None else tuple(layers)
         if not layers or min(layers) < 0 or max(layers) >= self.layers:
-            raise OutOfRange(f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}", fix=MORE)
-        one = isinstance(timesteps, float | int)
-        times = [self.card.timestep] if timesteps is None else [timesteps] if one else list(timesteps)
+            raise OutOfRange(
+                f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}", fix=MORE_LAYERS
+            )
+        if timesteps is None:
+            timesteps = [self.card.timestep]
+        times = [timesteps] if isinstance(timesteps, float | int) else list(timesteps)
         for time in times:
             check_timestep(time)
         noise_samples = self.card.noise_samples if noise_samples is None else noise_samples
@@ -112,13 +146,13 @@ class Backbone(nn.Module):
         if len(seeds) != batch:
             raise UserError(f"{len(seeds)} seeds for {batch} images", allowed="one number, or one per image")
         noise = torch.cat([_noise(latents.shape[1:], s, noise_samples) for s in seeds], dim=1).to(latents)
-        moments = torch.tensor(times, device=latents.device, dtype=latents.dtype)
-        noised = torch.cat([self._noised(latents, own, t) for t in moments for own in noise])
-        when = moments.repeat_interleave(noise_samples * batch)
+        levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
+        noised = torch.cat([self._noised(latents, sample, level) for level in levels for sample in noise])
+        row_times = levels.repeat_interleave(noise_samples * batch)
         text = self.text.prompt([prompt] * batch if isinstance(prompt, str) else list(prompt))
-        text = text.each(lambda x: self._placed(x).repeat(noised_copies, *[1] * (x.ndim - 1)))
+        text = text.each(lambda x: self._on_device(x).repeat(noised_copies, *[1] * (x.ndim - 1)))
         return self.record_latents(
-            noised, text, when, noised_copies=noised_copies, layers=layers, queries=queries, stop_early=stop_early
+            noised, text, row_times, noised_copies=noised_copies, layers=layers, queries=queries, stop_early=stop_early
         )
 
     @torch.no_grad()
@@ -133,7 +167,15 @@ class Backbone(nn.Module):
         queries: bool = False,
         stop_early: bool = True,
     ) -> Recording:
-        """Record latents [draws * B, c, h, w] that are already noised to timesteps [draws * B]."""
+        """Record latents that are already noised.
+
+        Args:
+            latents: [copies * B, c, h, w] (frames before h for a video), copy by copy
+            text: the prompt of every row
+            timesteps: [copies * B], 0 (clean) to 1 (noise)
+            noised_copies: how many copies of each image there are
+            layers, queries, stop_early: as in `record`
+        """
         layers = self.card.layers if layers is None else tuple(layers)
         family, transformer = self.family, self.transformer
         inputs = family.inputs(transformer, latents, text, timesteps, self.card.guidance)
@@ -154,11 +196,11 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def ask(self, vocabulary: Vocabulary, recording: Recording, concept_attention: str = "both") -> list[Stream]:
-        """The concept streams for a recording; `Recording.ask` calls this."""
+        """The concept streams, layer by layer, for a recording. `Recording.ask` calls this."""
         family, transformer = self.family, self.transformer
         words = self.text.concepts(vocabulary.concepts, self.card.phrase_pooling)
         rows = len(recording.streams[0].key)
-        concepts = words.each(lambda x: self._placed(x).expand(rows, *x.shape[1:]))
+        concepts = words.each(lambda x: self._on_device(x).expand(rows, *x.shape[1:]))
         layout = Layout(concepts.hidden.shape[1], family.text_first, family.registers(transformer))
         inputs = recording.call | family.text_inputs(transformer, concepts, concepts=True)
         with family.asking(transformer, recording.grid):
@@ -171,12 +213,24 @@ class Backbone(nn.Module):
                 concept_attention=concept_attention,
             )
 
-    def maps(self, images: Images, vocabulary: Vocabulary, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
-        """Record, ask and read in one: class maps [B, K, H, W] in the images' own size, at the card's settings.
+    def maps(self, images: Images, vocabulary: Words, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
+        """Probability maps of words in images, with the card's settings: record, ask and read in one call.
 
-        For a clip [B, 3, F, H, W]: [B, K, F, H, W].
+        Args:
+            images: see `images.as_tensor`
+            vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+            seed: of the noise; one number, or one per image
+
+        Returns:
+            [B, K, H, W] in the size of the images, sums to 1 over the K classes; for a clip [B, K, F, H, W]
+
+        Raises:
+            UserError: for something that is not an image, or not words
+
+        Example:
+            >>> backbone.maps(Image.open("photo.jpg"), ["cat", "grass"]).argmax(1)
         """
-        batch = as_tensor(images)
+        vocabulary, batch = as_vocabulary(vocabulary), as_tensor(images)
         features = self.record(batch, seed=seed).ask(vocabulary)
         frames = batch.shape[2] if batch.ndim == 5 else None
         return resize_out(features.maps(space=self.card.space), *batch.shape[-2:], frames=frames)
@@ -188,7 +242,7 @@ class Backbone(nn.Module):
         steps = (t * self.scheduler.config.num_train_timesteps).long().clamp(max=len(self.scheduler.alphas_cumprod) - 1)
         return self.scheduler.add_noise(latents, noise, steps.expand(len(latents)))
 
-    def _placed(self, x: torch.Tensor) -> torch.Tensor:
+    def _on_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
 
 

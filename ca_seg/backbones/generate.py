@@ -1,40 +1,49 @@
-"""A generated image or video with its maps: the family's stock pipeline runs, every step is asked (`trace.py`)."""
+"""Generate an image or video with its concept maps: the stock pipeline runs, and every step is asked (`trace.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from PIL.Image import Image
+from PIL import Image
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.families.base import SkippedBlock
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.images import resize_out
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.folder_parts import assemble
+from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Words
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What was generated, and the class maps gathered while it was made."""
+    """A generated image or video, and its concept maps.
 
-    images: list[Image]  # one image, or the frames of one video
-    maps: torch.Tensor  # [1, K, H, W]; of a video [1, K, F, H, W]
+    Attributes:
+        images: one image, or the frames of one video
+        maps: probabilities [1, K, H, W] in the size of the image, mean over the steps; for a video [1, K, F, H, W]
+    """
+
+    images: list[Image.Image]
+    maps: torch.Tensor
 
 
 @torch.no_grad()
 def generate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     prompt: str,
-    vocabulary: Vocabulary,
+    vocabulary: Words,
     *,
-    height: int,
-    width: int,
+    height: int | None = None,
+    width: int | None = None,
     frames: int | None = None,
     steps: int = 4,
     guidance: float = 0.0,
@@ -42,26 +51,47 @@ def generate(
     seed: int = 0,
     layers: Sequence[int] | None = None,
 ) -> Generated:
-    """Run the family's stock pipeline on `prompt` and ask each of its steps where the words are.
+    """Generate an image (or video) from a prompt, with maps of where words are in it.
 
-    The backbone must hold all its blocks: `load_backbone(name, last_layer=56)` for FLUX.1. The scheduler is the
-    weights' own; where they have none (the shipped ones) it is flow matching, and `shift` moves its schedule towards
-    noise (1 = none). `frames` for video families. Raises UserError when blocks are missing.
+    Args:
+        backbone: a backbone with all its blocks (`load_backbone(name, last_layer=56)` for FLUX.1), or a name, which
+            is loaded on the CPU
+        prompt: what to generate
+        vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+        height: pixels (default: the card's resolution)
+        width: pixels (default: the card's resolution)
+        frames: of a video (default: 1); ignored by families of images
+        steps: of the scheduler
+        guidance: the guidance scale; 0 is none
+        shift: moves the schedule towards noise (1: not at all), for weights that have no scheduler, as those that ship
+        seed: of the noise
+        layers: the joint attentions that maps read (default: the card's)
+
+    Raises:
+        UserError: if blocks are missing, or for something that is not words
+
+    Example:
+        >>> result = generate("mini", "a cat on grass", ["cat", "grass"])
+        >>> result.images[0], result.maps.argmax(1)
     """
+    if isinstance(backbone, str):
+        backbone = _load_whole(backbone)
     transformer, family = backbone.transformer, backbone.family
-    absent = sum(isinstance(module, SkippedBlock) for module in transformer.modules())
-    if absent:
+    skipped = sum(isinstance(module, SkippedBlock) for module in transformer.modules())
+    if skipped:
         raise UserError(
             f"{backbone.card.name} was loaded with {backbone.layers} of its blocks and cannot generate",
-            fix=f"load it with last_layer={backbone.layers + absent - 1}",
+            fix=f"load it with last_layer={backbone.layers + skipped - 1}",
         )
-    text = backbone.text.prompt([prompt])
-    placed = text.each(lambda x: x.to(backbone.device, backbone.dtype if x.is_floating_point() else x.dtype))
-    scheduler = backbone.scheduler or FlowMatchEulerDiscreteScheduler(shift=shift)
-    pipeline = assemble(family, {"transformer": transformer, "vae": backbone.autoencoder, "scheduler": scheduler})
-    settings = {
-        "height": height,
-        "width": width,
+    device, dtype = backbone.device, backbone.dtype
+    text = backbone.text.prompt([prompt]).each(lambda x: x.to(device, dtype if x.is_floating_point() else x.dtype))
+    pipeline = assemble(
+        family,
+        {"transformer": transformer, "vae": backbone.autoencoder, "scheduler": backbone.scheduler or _scheduler(shift)},
+    )
+    settings: dict[str, Any] = {
+        "height": height or backbone.card.resolution,
+        "width": width or backbone.card.resolution,
         "num_inference_steps": steps,
         family.guidance_argument: guidance,
         "generator": torch.Generator().manual_seed(seed),
@@ -69,17 +99,31 @@ def generate(
     if family.video:
         settings |= {"num_frames": frames or 1}
     with GenerationTrace(backbone, vocabulary, layers=layers) as trace:
-        made = pipeline(**family.prompt_arguments(placed), **settings)
-    images = _images(made.frames[0] if family.video else made.images)
+        output = pipeline(**family.prompt_arguments(text), **settings)
+    images = [_as_pil(image) for image in (output.frames[0] if family.video else output.images)]
     size = images[0].size
-    return Generated(images, resize_out(trace.maps(), size[1], size[0], frames=len(images) if family.video else None))
+    maps = resize_out(trace.maps(), size[1], size[0], frames=len(images) if family.video else None)
+    return Generated(images, maps)
 
 
-def _images(made: Sequence[Image] | np.ndarray) -> list[Image]:
-    """Frames come as images or as numbers 0..1, by the pipeline."""
-    from PIL import Image as Pil
+def _load_whole(name: str) -> Backbone:
+    """With all blocks: weights that ship always have them, the others need the number of the last."""
+    card = find_card(name)
+    if card.folder:
+        return load_backbone(name)
+    family = find_family(card.family)
+    blocks = family.blocks(build(family, card.architecture, tables=False))
+    return load_backbone(name, last_layer=len(blocks) - 1)
 
-    return [
-        Pil.fromarray((255 * image).round().astype(np.uint8)) if isinstance(image, np.ndarray) else image
-        for image in made
-    ]
+
+def _scheduler(shift: float) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler  # here: it takes seconds to import
+
+    return FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
+def _as_pil(image: Image.Image | np.ndarray) -> Image.Image:
+    """Pipelines give frames as images, or as numbers 0..1."""
+    if isinstance(image, np.ndarray):
+        return Image.fromarray((255 * image).round().astype(np.uint8))
+    return image

@@ -1,18 +1,19 @@
-"""Images in, masks out: the one rule by which an image of any size meets a grid of tokens.
+"""Images in, maps out: how an image of any size becomes a grid of tokens.
 
 The short side is scaled to the backbone's resolution, both sides are rounded to whole tokens (so the shape changes by
-less than half a token), and maps are scaled back to the image's own size, bilinear:
+less than half a token), and maps are scaled back to the size of the image, bilinear:
 
     640 x 480  ──►  176 x 128 (22 x 16 tokens of 8 pixels)  ──►  maps 22 x 16  ──►  640 x 480
 
-Video autoencoders take 4k + 1 frames and give k + 1: the first alone, then one for every four. A clip of another
-length is lengthened by its last frame, and the maps of latent frames are shared out again:
+Video autoencoders turn 4k + 1 frames into k + 1 latent frames: one for the first frame, then one for every four. A clip
+of another length is extended with its last frame. All frames of a latent frame get its maps:
 
     frames   0 | 1 2 3 4 | 5 6 7 8        latent frame   0 | 1 | 2
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,15 +26,28 @@ from torch.nn.functional import interpolate
 
 from ca_seg.errors import UserError
 
-MOST_STRETCHED = 16  # long side to short side: the work grows with the square of it
-FRAMES = 4  # frames of one latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
-# a tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image, an array [H, W, 3] uint8, a list of them; a clip
-# [B, 3, F, H, W] in 0..1
-Images = Any
+MAX_ASPECT_RATIO = 16  # long side to short side: the work grows with its square
+FRAMES = 4  # per latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
+Images = Any  # what `as_tensor` accepts
 
 
 def as_tensor(images: Images) -> torch.Tensor:
-    """Images to [B, 3, H, W] in 0..1, clips to [B, 3, F, H, W]. A list must hold images of one size."""
+    """Images of any usual kind as one tensor.
+
+    Args:
+        images: a float tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image (gray and RGBA become RGB, the EXIF
+            orientation is applied), a uint8 array [H, W, 3], or a list of them of one size; a clip [B, 3, F, H, W]
+
+    Returns:
+        [B, 3, H, W] in 0..1, or the clip [B, 3, F, H, W]
+
+    Raises:
+        UserError: for anything else, such as a path
+    """
+    if images is None:
+        raise UserError("no image was given (None)", allowed="a PIL image, an array, a tensor, or a list of them")
+    if isinstance(images, str | bytes | os.PathLike):
+        raise UserError(f"{images!r} is a path, not an image", fix="open it first, or use ca_seg.segment")
     if isinstance(images, torch.Tensor):
         batch = images[None] if images.ndim == 3 else images
         if batch.ndim not in (4, 5) or batch.shape[1] != 3 or not batch.is_floating_point():
@@ -57,21 +71,21 @@ def as_tensor(images: Images) -> torch.Tensor:
 
 
 def working_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:
-    """The size at which a height x width image enters the backbone."""
-    if max(height, width) > MOST_STRETCHED * min(height, width):
+    """The height and width at which an image enters the backbone. Raises UserError for a very long image."""
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise UserError(
-            f"an image of {width} x {height} pixels", allowed=f"sides of at most 1 : {MOST_STRETCHED}", fix="cut it"
+            f"an image of {width} x {height} pixels", allowed=f"sides of at most 1 : {MAX_ASPECT_RATIO}", fix="crop it"
         )
     scale = resolution / min(height, width)
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
 
 
 def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Tensor:
-    """[B, 3, H, W] to its working size; untouched where it has it already. A clip also to 4k + 1 frames."""
+    """[B, 3, H, W] in its working size; unchanged if it has that size. A clip also gets 4k + 1 frames."""
     if images.ndim == 5:
-        lacking = -(images.shape[2] - 1) % FRAMES
-        whole = torch.cat([images, images[:, :, -1:].expand(-1, -1, lacking, -1, -1)], dim=2)
-        frames = resize_in(whole.transpose(1, 2).flatten(0, 1), resolution, multiple)
+        missing = -(images.shape[2] - 1) % FRAMES
+        extended = torch.cat([images, images[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
+        frames = resize_in(extended.transpose(1, 2).flatten(0, 1), resolution, multiple)
         return frames.unflatten(0, (len(images), -1)).transpose(1, 2)
     size = working_size(images.shape[-2], images.shape[-1], resolution, multiple)
     if tuple(images.shape[-2:]) == size:
@@ -81,13 +95,13 @@ def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Ten
 
 @dataclass(frozen=True)
 class WorkingSize:
-    """The working size of one backbone, for whoever prepares images beforehand."""
+    """The working size of one backbone, for code that resizes images beforehand."""
 
     resolution: int  # of the short side
     multiple: int
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Raises UserError for an image that is too stretched."""
+        """The height and width at which an image enters the backbone. Raises UserError for a very long image."""
         return working_size(height, width, self.resolution, self.multiple)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -95,22 +109,21 @@ class WorkingSize:
 
 
 def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | None = None) -> torch.Tensor:
-    """Class maps [B, K, h, w] to the image's own size; of a clip [B, K, f, h, w] to its `frames`.
+    """Class maps [B, K, h, w] in the size of the image; those of a clip [B, K, f, h, w] for its `frames`.
 
-    In channels-last order, which is several times faster to resize and to take the largest class of.
+    The result is in channels-last order, in which resizing and the argmax are several times faster.
     """
     if frames is not None:
         maps = maps[:, :, None] if maps.ndim == 4 else maps
-        whole = frames == FRAMES * maps.shape[2]  # CogVideoX decodes an even number of latent frames without a first
-        latent = (torch.arange(frames) + (0 if whole else FRAMES - 1)) // FRAMES
-        each = [resize_out(maps[:, :, own], height, width) for own in latent.tolist()]
-        return torch.stack(each, dim=2)
+        even = frames == FRAMES * maps.shape[2]  # CogVideoX decodes an even number of latent frames to 4 frames each
+        latent = (torch.arange(frames) + (0 if even else FRAMES - 1)) // FRAMES
+        return torch.stack([resize_out(maps[:, :, index], height, width) for index in latent.tolist()], dim=2)
     ordered = maps.contiguous(memory_format=torch.channels_last)
     return interpolate(ordered, (height, width), mode="bilinear", align_corners=False)
 
 
 def resize_maps(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, K, h, w] to [B, K, height, width], bilinear; untouched where it has that size already."""
+    """[B, K, h, w] to [B, K, height, width], bilinear; unchanged if it has that size."""
     if maps.shape[-2:] == (height, width):
         return maps
     return interpolate(maps, (height, width), mode="bilinear", align_corners=False)

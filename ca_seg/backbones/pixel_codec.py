@@ -1,7 +1,7 @@
-"""The linear autoencoder of the shipped backbone: 4 x 4 pixels to 16 channels and back.
+"""The linear autoencoder of the backbones that ship: 4 x 4 pixels to 16 channels and back.
 
-It answers like diffusers' `AutoencoderKL`, so the shipped backbone takes the same path as FLUX.1. The 48 values of a
-patch are projected on their 16 strongest principal components, each scaled to unit variance:
+It has the interface of diffusers' `AutoencoderKL`, so these backbones run the same code as FLUX.1. The 48 values of a
+patch are projected on their 16 largest principal components, each scaled to unit variance:
 
     image [B, 3, H, W] in -1..1     --encode-->   latents [B, 16, H/4, W/4]   --decode-->   image
 """
@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 @dataclass(frozen=True)
 class ExactLatents:
-    """A latent distribution without spread: sample and mode are the same."""
+    """A latent distribution without variance: sample and mode are the same."""
 
     mean: torch.Tensor
 
@@ -31,17 +31,27 @@ class ExactLatents:
 
 @dataclass(frozen=True)
 class Encoded:
+    """The result of `encode`, as diffusers returns it."""
+
     latent_dist: ExactLatents
 
 
 @dataclass(frozen=True)
 class Decoded:
+    """The result of `decode`, as diffusers returns it."""
+
     sample: torch.Tensor
 
 
-class PixelCodec(ModelMixin, ConfigMixin):
-    """Principal components of 4 x 4 pixel patches. `block_out_channels` only says, as in AutoencoderKL, that each
-    latent covers 2 ** (len - 1) = 4 pixels."""
+class PixelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Principal components of 4 x 4 pixel patches.
+
+    As in `AutoencoderKL`, the length of `block_out_channels` gives the pixels per latent: 2 ** (len - 1) = 4.
+    """
+
+    mean: torch.Tensor  # [48]
+    analysis: torch.Tensor  # [16, 48]
+    synthesis: torch.Tensor  # [16, 48]
 
     @register_to_config
     def __init__(
@@ -59,16 +69,16 @@ class PixelCodec(ModelMixin, ConfigMixin):
         self.register_buffer("synthesis", torch.eye(latent_channels, values))
 
     def fit(self, images: torch.Tensor) -> None:
-        """Set the components from images [B, 3, H, W] in -1..1 (H and W multiples of 4)."""
+        """Compute the components from images [B, 3, H, W] in -1..1 (H and W multiples of 4)."""
         patches = torch.nn.functional.unfold(images.double(), self.side, stride=self.side)
         patches = patches.transpose(1, 2).flatten(0, 1)
         mean = patches.mean(dim=0)
         variance, axes = torch.linalg.eigh(torch.cov((patches - mean).T))
-        channels = self.config.latent_channels
-        axes, spread = axes[:, -channels:].flip(1).T, variance[-channels:].flip(0).clamp_min(1e-12).sqrt()
+        channels = len(self.analysis)
+        axes, deviation = axes[:, -channels:].flip(1).T, variance[-channels:].flip(0).clamp_min(1e-12).sqrt()
         self.mean.copy_(mean)
-        self.analysis.copy_(axes / spread[:, None])
-        self.synthesis.copy_(axes * spread[:, None])
+        self.analysis.copy_(axes / deviation[:, None])
+        self.synthesis.copy_(axes * deviation[:, None])
 
     def _kernel(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(1, (3, self.side, self.side))
@@ -79,7 +89,7 @@ class PixelCodec(ModelMixin, ConfigMixin):
         return Encoded(ExactLatents(conv2d(images, self._kernel(self.analysis), bias, stride=self.side)))
 
     def decode(self, latents: torch.Tensor, return_dict: bool = True) -> Decoded | tuple[torch.Tensor]:
-        """Latents back to images [B, 3, H, W], about -1..1."""
+        """Latents to images [B, 3, H, W], about -1..1."""
         flat = conv_transpose2d(latents, self._kernel(self.synthesis), stride=self.side)
         mean = self._kernel(self.mean[None])[0].repeat(1, latents.shape[-2], latents.shape[-1])
         image = flat + mean

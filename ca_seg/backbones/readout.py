@@ -10,18 +10,18 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import Images, as_tensor
-from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT
-from ca_seg.concept.features import NORMALISE, SPACES, ConceptFeatures
+from ca_seg.concept.choices import CONCEPT_ATTENTION, IMAGE_OUTPUT, NORMALISE, SPACES
+from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Words
 
 FORMER_NAMES = {"samples": "noise_samples", "heads": "per_head", "weights": "layer_weights"}  # in saved heads
 
 
 @dataclass(frozen=True)
 class ReadoutConfig:
-    """How maps are read from a backbone; None means: as its card says. Raises UnknownName for an unknown choice.
+    """How maps are read from a backbone; None is the card's value. Raises UnknownName for an unknown choice.
 
     Args:
         layers: the joint attentions that maps read
@@ -60,19 +60,20 @@ class ReadoutConfig:
                 raise UnknownName(kind, name, known)
 
     def plain(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON can hold it; `from_plain` is its inverse."""
+        """The options that differ from the defaults, as JSON values; `from_plain` is the inverse."""
         changed = {f.name: getattr(self, f.name) for f in fields(ReadoutConfig)}
         changed = {f.name: changed[f.name] for f in fields(ReadoutConfig) if changed[f.name] != f.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
     @staticmethod
     def from_plain(values: Mapping[str, Any]) -> ReadoutConfig:
-        """From what `plain` gave, also in a former version of ca_seg."""
+        """From the result of `plain`, also that of a former version of ca_seg."""
         named = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
-        return ReadoutConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in named.items()})
+        options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
+        return ReadoutConfig(**options)
 
     def record(self, backbone: Backbone, images: Images, seeds: Sequence[int], *, queries: bool = False) -> Readout:
-        """Record `images` (with the image queries where they are wanted); the recording can be asked for maps."""
+        """Record `images`, one seed per image; the result can be asked for maps."""
         recording = backbone.record(
             images,
             layers=self.layers,
@@ -88,7 +89,7 @@ class ReadoutConfig:
         return Readout(recording, self, space, flipped)
 
     def resolved(self, backbone: Backbone) -> dict[str, Any]:
-        """The settings as they are used, with the card's values filled in, for results.json."""
+        """The options with the card's values filled in, for results.json."""
         card = backbone.card
         return {
             "layers": list(self.layers or card.layers),
@@ -110,7 +111,7 @@ class ReadoutConfig:
 
 @dataclass(frozen=True)
 class Readout:
-    """A recording together with how its maps are read."""
+    """A recording, and how its maps are read."""
 
     recording: Recording
     config: ReadoutConfig
@@ -118,21 +119,23 @@ class Readout:
     flipped: Readout | None = None
 
     def select(self, image: int) -> Readout:
+        """The readout of one image of the batch; no copy."""
         flipped = None if self.flipped is None else self.flipped.select(image)
         return Readout(self.recording.select(image), self.config, self.space, flipped)
 
-    def ask(self, vocabulary: Vocabulary) -> ConceptFeatures:
+    def ask(self, vocabulary: Words) -> ConceptFeatures:
+        """The concept and image vectors for words; without the flipped image."""
         config = self.config
         return self.recording.ask(
             vocabulary, concept_attention=config.concept_attention, image_output=config.image_output
         )
 
-    def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
+    def maps(self, vocabulary: Words) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
         maps = self.maps_of(self.ask(vocabulary))
         return maps if self.flipped is None else (maps + self.flipped.maps(vocabulary).flip(-1)) / 2
 
-    def maps_per_copy(self, vocabulary: Vocabulary) -> list[torch.Tensor]:
+    def maps_per_copy(self, vocabulary: Words) -> list[torch.Tensor]:
         """Class maps [B, K, h, w] of each noised copy (timestep, noise sample); their mean is `maps`."""
         features = self.ask(vocabulary)
         maps = [self.maps_of(features.noised_copy(index)) for index in range(features.noised_copies)]

@@ -1,13 +1,13 @@
-"""Maps while something generates: every call of the transformer is recorded, asked, and added to a mean.
+"""Maps during generation: every call of the transformer is recorded and asked, and the maps are averaged.
 
 step 0      step 1            step n
-record      record    ...     record      each forward of the transformer, untouched
-ask         ask               ask         at the step's own timestep
+record      record    ...     record      every forward pass of the transformer, unchanged
+ask         ask               ask         at the timestep of the step
    └──────────┴── mean of maps ──┘
 
-With guidance a pipeline also runs the transformer on a negative prompt. That is not where the words were put, so it is
-left out: in one batch, the other half (`Family.prompt_first`); call by call, every call whose text is not the first
-call's.
+With guidance a pipeline also runs the transformer on a negative prompt. The image does not follow that prompt, so it is
+excluded. If both prompts run in one batch, the other half is excluded (`Family.prompt_first`); if they run in separate
+calls, every call whose text differs from that of the first call.
 """
 
 from __future__ import annotations
@@ -19,31 +19,43 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.concept.record import Stream, check_seen, stream_recorder
+from ca_seg.concept.record import Stream, check_recorded, stream_recorder
 from ca_seg.concept.recording import Recording
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Words, as_vocabulary
 
 
 class GenerationTrace:
-    """Listens to a backbone's transformer inside a `with`, and averages the class maps of every forward pass.
+    """Averages the class maps of every forward pass of a backbone's transformer inside a `with`.
 
-    Works with any pipeline that runs that transformer: `backbone_of(pipe, "flux1-dev")`, then
-    `with GenerationTrace(...) as trace: pipe(...)`. `images` is how many are generated at once. The hooks are gone
-    after the `with`, also after an exception.
+    It works with any pipeline that runs this transformer. The hooks are removed after the `with`, also after an
+    exception.
+
+    Args:
+        backbone: whose transformer generates
+        vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+        layers: the joint attentions that maps read (default: the card's)
+        space: output, cross-attention or value (default: the card's)
+        images: how many are generated at once
+
+    Example:
+        >>> backbone = backbone_of(pipe, "flux1-dev")
+        >>> with GenerationTrace(backbone, ["cat", "grass"]) as trace:
+        ...     pipe("a cat on grass")
+        >>> trace.maps()  # [1, 2, h, w]
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        vocabulary: Vocabulary,
+        vocabulary: Words,
         *,
         layers: Sequence[int] | None = None,
         space: str | None = None,
         images: int = 1,
     ) -> None:
-        self.backbone, self.vocabulary, self.images = backbone, vocabulary, images
+        self.backbone, self.vocabulary, self.images = backbone, as_vocabulary(vocabulary), images
         self.layers = tuple(backbone.card.layers if layers is None else layers)
         self.space = backbone.card.space if space is None else space
         self.steps = 0
@@ -73,7 +85,7 @@ class GenerationTrace:
         return self._sum / self.steps
 
     def _before(self, transformer: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        kwargs = _named(transformer, args, kwargs)
+        kwargs = _by_name(transformer, args, kwargs)
         if self._asking or self._is_negative(kwargs):
             return
         family = self.backbone.family
@@ -96,8 +108,8 @@ class GenerationTrace:
             return
         self._asking = True
         try:
-            check_seen(self._streams, max(self.layers) + 1)
-            maps = self._recording(_named(transformer, args, kwargs)).ask(self.vocabulary).maps(space=self.space)
+            check_recorded(self._streams, max(self.layers) + 1)
+            maps = self._recording(_by_name(transformer, args, kwargs)).ask(self.vocabulary).maps(space=self.space)
         finally:
             self._asking = False
             self._streams = []
@@ -105,15 +117,15 @@ class GenerationTrace:
         self.steps += 1
 
     def _recording(self, kwargs: dict[str, Any]) -> Recording:
-        """The call that was just made, without the rows of a negative prompt."""
+        """The recording of the last call, without the rows of a negative prompt."""
         backbone = self.backbone
         family, transformer = backbone.family, backbone.transformer
         grid, call = family.grid(transformer, kwargs), family.concept_inputs(transformer, kwargs)
         recording = Recording(grid, 1, self.layers, tuple(self._streams), call, None, backbone.ask)
         rows = recording.batch
         if rows == 2 * self.images:
-            own = slice(0, self.images) if backbone.family.prompt_first else slice(self.images, None)
-            return recording.rows(own)
+            prompt_rows = slice(0, self.images) if backbone.family.prompt_first else slice(self.images, None)
+            return recording.rows(prompt_rows)
         if rows != self.images:
             raise UserError(f"the pipeline runs {rows} rows at once", allowed=f"{self.images}, or twice as many")
         return recording
@@ -127,7 +139,7 @@ class GenerationTrace:
         return text.shape != self._text.shape or not torch.equal(text, self._text)
 
 
-def _named(transformer: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A call's arguments by name: AuraFlow's pipeline gives the latents without one."""
+def _by_name(transformer: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name: AuraFlow's pipeline gives the latents by position."""
     names = inspect.signature(transformer.forward).parameters
     return dict(zip(names, args, strict=False)) | kwargs

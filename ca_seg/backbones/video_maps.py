@@ -1,7 +1,7 @@
-"""Class maps of a video, piece by piece, so that memory does not grow with its length.
+"""Class maps of a video in pieces, so that memory does not grow with its length.
 
-video family     49 frames at once: tokens look at tokens of other frames
-image family     each frame is an image of its own
+video family     49 frames at once: tokens attend to tokens of other frames
+image family     every frame is a separate image
 """
 
 from __future__ import annotations
@@ -13,22 +13,33 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_out
 from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Words
 
-WINDOW = 49  # frames that CogVideoX and HunyuanVideo were trained on at least; 4k + 1
+WINDOW = 49  # frames; CogVideoX and HunyuanVideo were trained on at least so many; 4k + 1
 BATCH = 8  # images at once
 
 
 def frames_at_once(backbone: Backbone) -> int:
+    """How many frames a piece may have."""
     return WINDOW if backbone.family.video else BATCH
 
 
 def clip_maps(
-    backbone: Backbone, pieces: Iterable[torch.Tensor], vocabulary: Vocabulary, readout: ReadoutConfig, *, seed: int = 0
+    backbone: Backbone, pieces: Iterable[torch.Tensor], vocabulary: Words, readout: ReadoutConfig, *, seed: int = 0
 ) -> Iterator[torch.Tensor]:
-    """Class maps [F, K, H, W] of each piece of frames [F, 3, H, W] in 0..1, F at most `frames_at_once`.
+    """Class maps of a video, piece by piece.
 
-    All frames have one noise, so that what changes from frame to frame is the video and not the noise.
+    All frames get the same noise, so that maps change from frame to frame with the video and not with the noise.
+
+    Args:
+        backbone: of images or of videos
+        pieces: frames [F, 3, H, W] in 0..1, with at most `frames_at_once(backbone)` frames
+        vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+        readout: how maps are read
+        seed: of the noise
+
+    Yields:
+        [F, K, H, W] for every piece
     """
     for frames in pieces:
         height, width = frames.shape[-2:]

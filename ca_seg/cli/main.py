@@ -49,7 +49,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
         raise UnknownName("command", command, COMMANDS, fix="`ca-seg --help` lists all")
     module, _, function = COMMANDS[command][0].partition(":")
     silence_import_noise()
-    with optional_imports(f"ca-seg {command}"):
+    with optional_imports(f"ca-seg {command}", job=command):
         return int(getattr(import_module(module), function)(arguments) or 0)
 
 

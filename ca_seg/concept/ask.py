@@ -1,15 +1,15 @@
-"""Ask: run the same stock transformer with concepts in the prompt's place and one dummy for the image.
+"""Ask: run the same stock transformer with concepts instead of the prompt and one dummy token instead of the image.
 
 sequence    [ concept 0 .. C-1 | dummy ]
-attention     concepts look at [ concepts | recorded image keys and values ]
-dummy         is given zeros, and nobody looks at it
+attention   concepts attend to [ concepts | recorded image keys and values ]
+dummy       its output is zeros, and nothing attends to it
 
-What a concept may look at is the paper's ablation (table 4):
+The paper's ablation (table 4) changes what a concept attends to:
 
     both     [ concepts | image ]      the method
     cross    [ image ]
     self     [ concepts ]
-    none     nothing: the output is the concept's own value
+    none     nothing: the output is the concept's value
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ from ca_seg.concept.record import Stream, repeat_kv
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
 
-CONCEPT_ATTENTION = ("both", "cross", "self", "none")
-IMAGE_OUTPUT = ("stock", "concepts")
-
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in the joint sequence of an ask.
+    """The joint sequence of an ask.
 
     text first     [ registers | concepts | dummy ]
     image first    [ dummy | concepts ]
@@ -40,10 +37,11 @@ class Layout:
 
     concepts: int  # C
     text_first: bool
-    registers: int = 0  # learned tokens that the model itself puts before the text; concepts do not look at them
+    registers: int = 0  # learned tokens that the model puts before the text; concepts do not attend to them
 
     @property
-    def own(self) -> slice:
+    def concepts_slice(self) -> slice:
+        """Where the concepts are."""
         start = self.registers if self.text_first else 1
         return slice(start, start + self.concepts)
 
@@ -59,8 +57,18 @@ def ask_streams(
 ) -> list[Stream]:
     """The concept streams, layer by layer, for the recorded `image` streams.
 
-    `inputs` are the model's own arguments with C concept tokens in the prompt's place and one image token. A mask that
-    the model passes is about a prompt's padding, of which concepts have none: it is not used.
+    A mask from the model is ignored: it is about the padding of prompts, and concepts have no padding.
+
+    Args:
+        model: the stock transformer
+        attentions: its joint attentions, layer by layer
+        inputs: its arguments, with C concept tokens instead of the prompt and one image token
+        image: the recorded streams of layers 0 .. last
+        layout: the joint sequence of this call
+        concept_attention: what concepts attend to: both, cross, self or none
+
+    Returns:
+        One stream per recorded layer, each [B, heads, C, head_dim].
     """
     streams: list[Stream] = []
 
@@ -68,25 +76,25 @@ def ask_streams(
         layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
         heads = query.shape[1]
-        q, k, v = (repeat_kv(x, heads)[:, :, layout.own] for x in (query, key, value))
+        q, k, v = (repeat_kv(x, heads)[:, :, layout.concepts_slice] for x in (query, key, value))
         if concept_attention == "none":
             output = v
         else:
-            keys, values = _seen(k, v, image[layer], concept_attention, layout.text_first)
+            keys, values = _keys_and_values(k, v, image[layer], concept_attention, layout.text_first)
             output = scaled_dot_product_attention(q, keys, values, scale=options.get("scale"))
         streams.append(Stream(q, k, v, output))
         joint = output.new_zeros(*output.shape[:2], query.shape[2], output.shape[3])
-        joint[:, :, layout.own] = output
+        joint[:, :, layout.concepts_slice] = output
         return joint
 
     AttentionTap(attentions, attend, stop_after=len(image) - 1).run(model, inputs)
     return streams
 
 
-def _seen(
+def _keys_and_values(
     key: torch.Tensor, value: torch.Tensor, image: Stream, concept_attention: str, text_first: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The keys and values that concepts look at, in the order of the model's own sequence."""
+    """The keys and values that concepts attend to, in the order of the model's sequence."""
     if concept_attention == "cross":
         return image.key, image.value
     if concept_attention == "self":
@@ -97,12 +105,12 @@ def _seen(
 
 
 def attend_to_concepts(image: Stream, concept: Stream) -> Stream:
-    """The image stream with the output that it would have if it looked at [ image | concepts ] and not at the prompt.
+    """The image stream with the output it would have if the image attended to [ image | concepts ], not to the prompt.
 
-    Not the paper's definition (section 4.1: the image never sees the concepts), but what its reference code reads from
-    SD3. Raises UserError when the recording kept no queries.
+    This is not the paper's definition (section 4.1: the image never attends to concepts), but what its reference code
+    reads from SD3. Raises UserError if the recording has no queries.
     """
     if image.query is None:
-        raise UserError("the recording kept no image queries", fix="record(..., queries=True)")
+        raise UserError("the recording has no image queries", fix="record(..., queries=True)")
     keys, values = torch.cat((image.key, concept.key), dim=2), torch.cat((image.value, concept.value), dim=2)
     return replace(image, output=scaled_dot_product_attention(image.query, keys, values))

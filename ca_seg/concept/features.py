@@ -1,17 +1,17 @@
 """From concept and image vectors to maps.
 
-A map is the product of a concept's vector with each image token's vector, heads joined (paper, section 4.2). Three
-spaces are offered, as in the paper's ablation:
+A map is the product of a concept's vector with the vector of every image token, over all heads (paper, section 4.2).
+There are three choices of vectors (spaces), as in the paper's ablation:
 
     output            <concept attention output, image attention output>       the paper's choice
     value             <concept value, image value>
     cross-attention   <concept query, image key> / sqrt(head_dim), mean over heads, before any softmax
 
-Options that are not the paper's: heads kept apart (each head's softmax, then their mean), and vectors normalised
-before the product, against the massive activations of a few channels:
+Two options are not in the paper: separate heads (a softmax per head, then their mean), and vectors that are normalised
+before the product, against the very large activations of a few channels:
 
-    none       as they are: the paper
-    token      every vector to length 1, so that a product is a cosine
+    none       not normalised, as in the paper
+    token      every vector to length 1, so that the product is a cosine
     channel    every channel divided by its root mean square over the image's tokens, concepts by the same number
 """
 
@@ -22,36 +22,45 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ca_seg.concept.choices import NORMALISE, SPACES
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import Stream
 from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
 
-SPACES = ("output", "cross-attention", "value")
-NORMALISE = ("none", "token", "channel")
-
 
 @dataclass(frozen=True)
 class ConceptFeatures:
-    """Image and concept vectors of every recorded layer, for B images seen `draws` times each.
+    """Image and concept vectors of every recorded layer, for B images in `noised_copies` copies each.
 
-    A draw is one (timestep, noise sample). Streams are [draws * B, heads, tokens, head_dim], draw by draw.
+    A noised copy is an image noised at one (timestep, noise sample). Streams are [copies * B, heads, tokens, head_dim],
+    copy by copy.
     """
 
     vocabulary: Vocabulary
     grid: Grid
     noised_copies: int
-    layers: tuple[int, ...]  # the layers that `maps` reads unless told otherwise
+    layers: tuple[int, ...]  # the layers that `maps` reads by default
     image: tuple[Stream, ...]  # N tokens each
     concept: tuple[Stream, ...]  # C tokens each
 
     def scores(
         self, layer: int, *, space: str = "output", normalise: str = "none", per_head: bool = False
     ) -> torch.Tensor:
-        """Raw products of one layer: [draws, B, C, h, w] (frames before h for a video).
+        """Raw products of one layer, before any softmax.
 
-        With `per_head`, head by head: [draws, B, heads, C, h, w]; their sum (in cross-attention their mean) is the score
-        of the joined heads. Raises UnknownName, OutOfRange.
+        Args:
+            layer: a recorded layer
+            space: output, cross-attention or value
+            normalise: none, token or channel
+            per_head: a product per head; their sum (for cross-attention their mean) is the product over all heads
+
+        Returns:
+            [copies, B, C, h, w], with `per_head` [copies, B, heads, C, h, w] (frames before h for a video)
+
+        Raises:
+            UnknownName: for an unknown space or normalisation
+            OutOfRange: for a layer that was not recorded
         """
         if normalise not in NORMALISE:
             raise UnknownName("normalisation", normalise, NORMALISE)
@@ -66,8 +75,8 @@ class ConceptFeatures:
         if per_head:
             raw = concept @ image.transpose(2, 3)
         else:
-            joined, own = (x.transpose(1, 2).flatten(2) for x in (concept, image))
-            raw = joined @ own.transpose(1, 2)
+            concept_vectors, image_vectors = (x.transpose(1, 2).flatten(2) for x in (concept, image))
+            raw = concept_vectors @ image_vectors.transpose(1, 2)
         if space == "cross-attention":
             raw = raw / (concept.shape[3] ** 0.5 * (1 if per_head else concept.shape[1]))
         return self.grid.unflatten(raw).unflatten(0, (self.noised_copies, -1))
@@ -82,49 +91,63 @@ class ConceptFeatures:
         normalise: str = "none",
         per_head: bool = False,
     ) -> torch.Tensor:
-        """Where each class is: [B, K, h, w] (frames before h for a video).
+        """Maps of the K classes.
 
-        Phrases are pooled to classes, then (with `softmax`) each token's scores become shares that sum to 1 over the
-        classes, then heads (when kept apart), layers and draws are averaged, layers by `weights` where they are given
-        (one for each layer, 0 or more). Raises UnknownName for a space, OutOfRange for a layer or weights.
+        Phrases are pooled to classes. With `softmax` the scores of every image token become probabilities over the
+        classes. Then heads (with `per_head`), layers and noised copies are averaged.
+
+        Args:
+            space: output, cross-attention or value
+            softmax: probabilities (true) or raw products
+            layers: the layers to read (default: `self.layers`)
+            weights: how much every layer counts, 0 or more, one number per layer (default: all the same)
+            normalise: none, token or channel
+            per_head: a softmax per head, then their mean
+
+        Returns:
+            [B, K, h, w] (frames before h for a video)
+
+        Raises:
+            UnknownName: for an unknown space or normalisation
+            OutOfRange: for a layer that was not recorded, or weights that do not fit
         """
         layers = self._chosen(layers)
-        shares_of = [1.0] * len(layers) if weights is None else list(weights)
-        if len(shares_of) != len(layers) or min(shares_of) < 0 or sum(shares_of) <= 0:
-            raise OutOfRange(f"layer weights {shares_of}", allowed=f"{len(layers)} numbers, 0 or more, not all 0")
+        layer_weights = [1.0] * len(layers) if weights is None else list(weights)
+        if len(layer_weights) != len(layers) or min(layer_weights) < 0 or sum(layer_weights) <= 0:
+            raise OutOfRange(f"layer weights {layer_weights}", allowed=f"{len(layers)} numbers, 0 or more, not all 0")
         total: torch.Tensor | None = None
         dim = 3 if per_head else 2
-        for layer, weight in zip(layers, shares_of, strict=True):
+        for layer, weight in zip(layers, layer_weights, strict=True):
             raw = self.scores(layer, space=space, normalise=normalise, per_head=per_head)
             scores = self.vocabulary.pool(raw, dim=dim)
-            shares = scores.softmax(dim=dim) if softmax else scores
-            mean = (shares.mean(dim=2) if per_head else shares).mean(dim=0)
+            values = scores.softmax(dim=dim) if softmax else scores
+            mean = (values.mean(dim=2) if per_head else values).mean(dim=0)
             mean = mean if weights is None else weight * mean
             total = mean if total is None else total + mean
         assert total is not None
-        return total / sum(shares_of)
+        return total / sum(layer_weights)
 
     def noised_copy(self, number: int) -> ConceptFeatures:
-        """What one draw, 0 to draws - 1, says on its own; no copy."""
+        """The features of one noised copy, 0 to noised_copies - 1; tensors are not copied. Raises OutOfRange."""
         if not 0 <= number < self.noised_copies:
-            raise OutOfRange(f"draw {number}", allowed=f"0 to {self.noised_copies - 1}")
+            raise OutOfRange(f"noised copy {number}", allowed=f"0 to {self.noised_copies - 1}")
         batch = len(self.image[0].key) // self.noised_copies
         rows = slice(number * batch, (number + 1) * batch)
-        image, concept = (tuple(stream.rows(rows) for stream in own) for own in (self.image, self.concept))
+        image, concept = (tuple(stream.rows(rows) for stream in streams) for streams in (self.image, self.concept))
         return replace(self, noised_copies=1, image=image, concept=concept)
 
     def projected(
         self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"
     ) -> torch.Tensor:
-        """Concept-projected features [B, L * C, h, w], layer by layer, draws averaged: what a probe reads."""
-        layers = self._chosen(layers)
-        each = [self.scores(layer, space=space, normalise=normalise).mean(dim=0) for layer in layers]
-        return torch.cat(each, dim=1)
+        """Concept-projected features [B, L * C, h, w] for probes: layer by layer, the mean over noised copies."""
+        chosen = self._chosen(layers)
+        scores = [self.scores(layer, space=space, normalise=normalise).mean(dim=0) for layer in chosen]
+        return torch.cat(scores, dim=1)
 
     def _vectors(self, layer: int, space: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Image [draws * B, heads, N, d] and concept [draws * B, heads, C, d] vectors of a space.
+        """Image [copies * B, heads, N, d] and concept [copies * B, heads, C, d] vectors of a space.
 
-        In float32: sums over thousands of bfloat16 products would be rounded to steps that a softmax sees.
+        In float32: sums of thousands of bfloat16 products would be rounded so much that the softmax changes.
         """
         if space not in SPACES:
             raise UnknownName("space", space, SPACES)

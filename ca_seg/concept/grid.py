@@ -1,4 +1,4 @@
-"""How a row of image tokens lies in the image."""
+"""The grid of the image tokens: which token is where in the image."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Grid:
 
     @property
     def tokens(self) -> int:
+        """How many there are."""
         return self.frames * self.height * self.width
 
     def unflatten(self, scores: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Record: run the stock transformer once and keep what the image said in each joint attention."""
+"""Record: run the stock transformer once and keep the image's part of every joint attention."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ca_seg.errors import UserError
 class Stream:
     """The tokens of one stream (image or concepts) in one joint attention. All [B, heads, tokens, head_dim]."""
 
-    query: torch.Tensor | None  # after query norm and rotary embedding; None for the image unless it was asked for
+    query: torch.Tensor | None  # after query norm and rotary embedding; None if not kept
     key: torch.Tensor  # after key norm and rotary embedding
     value: torch.Tensor
     output: torch.Tensor  # attention output before the output projection
 
     def rows(self, chosen: slice) -> Stream:
-        """The same stream of some images of the batch; no copy."""
+        """The stream of some rows of the batch; tensors are not copied."""
         query = None if self.query is None else self.query[chosen]
         return Stream(query, self.key[chosen], self.value[chosen], self.output[chosen])
 
@@ -32,10 +32,10 @@ class Stream:
 def stream_recorder(
     streams: list[Stream], *, image_tokens: int, text_first: bool, last_layer: int, queries: bool = False
 ) -> Attend:
-    """What a tap calls to attend as the stock model does, and add the image stream of layers 0 .. `last_layer`.
+    """A function for `AttentionTap` that attends as the stock model does and adds the image stream to `streams`.
 
-    `queries` keeps the image's queries too (for propagation through its self-attention, and for `image_output` of
-    `ask_streams`).
+    It records layers 0 .. `last_layer`. With `queries` the image's queries are kept too (for propagation through the
+    image's self-attention, and for `attend_to_concepts`).
     """
     rows = slice(-image_tokens, None) if text_first else slice(0, image_tokens)
 
@@ -44,15 +44,15 @@ def stream_recorder(
     ) -> torch.Tensor:
         output = scaled_dot_product_attention(query, key, value, **options)
         if layer <= last_layer:
-            own = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
-            streams.append(Stream(query[:, :, rows] if queries else None, *own))
+            image_parts = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
+            streams.append(Stream(query[:, :, rows] if queries else None, *image_parts))
         return output
 
     return attend
 
 
 def repeat_kv(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """Keys or values that several query heads share (grouped-query attention), once per query head."""
+    """Keys or values [B, kv_heads, T, d] repeated to one per query head (grouped-query attention)."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
@@ -67,10 +67,25 @@ def record_streams(
     queries: bool = False,
     stop_early: bool = True,
 ) -> tuple[list[Stream], Any]:
-    """One pass of `model(**inputs)` that keeps the image stream of layers 0 .. `last_layer`.
+    """Run `model(**inputs)` once and keep the image stream of layers 0 .. `last_layer`.
 
-    Returns the streams, and the model's own output (None when `stop_early` cut the pass). The prediction is the
-    stock model's to the last bit: the tap calls the same attention kernel on the same tensors.
+    The prediction equals the stock model's to the last bit: the same attention kernel runs on the same tensors.
+
+    Args:
+        model: the stock transformer
+        attentions: its joint attentions, layer by layer
+        inputs: its arguments
+        image_tokens: how many tokens of the joint sequence are the image
+        text_first: the joint sequence is [text, image]; otherwise [image, text]
+        last_layer: the last layer to record
+        queries: keep the image's queries too
+        stop_early: end the pass after the last layer
+
+    Returns:
+        The streams, and the model's output (None with `stop_early`).
+
+    Raises:
+        UserError: if the model's attention does not go through torch's scaled_dot_product_attention
     """
     streams: list[Stream] = []
     attend = stream_recorder(
@@ -78,15 +93,15 @@ def record_streams(
     )
     tap = AttentionTap(attentions, attend, stop_after=last_layer if stop_early else None)
     prediction = tap.run(model, inputs)
-    check_seen(streams, last_layer + 1)
+    check_recorded(streams, last_layer + 1)
     return streams, prediction
 
 
-def check_seen(streams: Sequence[Stream], expected: int) -> None:
-    """Raises UserError when some joint attention went past the tap."""
+def check_recorded(streams: Sequence[Stream], expected: int) -> None:
+    """Raises UserError if a joint attention did not go through the tap."""
     if len(streams) != expected:
         raise UserError(
-            f"{len(streams)} attentions were seen where {expected} were expected: this transformer's attention does "
+            f"{len(streams)} attentions were recorded, {expected} were expected: this transformer's attention does "
             "not go through torch's scaled_dot_product_attention",
             fix='call transformer.set_attention_backend("native") first',
         )

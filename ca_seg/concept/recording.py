@@ -1,4 +1,4 @@
-"""A recorded image batch: asked as often as one likes, without running the image again."""
+"""A recorded batch of images. It can be asked for words any number of times, without running the images again."""
 
 from __future__ import annotations
 
@@ -7,62 +7,81 @@ from typing import Any, Protocol
 
 import torch
 
-from ca_seg.concept.ask import CONCEPT_ATTENTION, IMAGE_OUTPUT, attend_to_concepts
+from ca_seg.concept.ask import attend_to_concepts
+from ca_seg.concept.choices import CONCEPT_ATTENTION, IMAGE_OUTPUT
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import Stream
 from ca_seg.errors import OutOfRange, UnknownName
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 
 class ConceptPass(Protocol):
-    """Whoever recorded knows how to ask: the concept streams of a recording."""
+    """Computes the concept streams for a recording (`Backbone.ask`)."""
 
     def __call__(self, vocabulary: Vocabulary, recording: Recording, concept_attention: str) -> list[Stream]: ...
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What the image stream said in layers 0 .. last, for B images in `draws` (timestep, noise) draws each."""
+    """The image streams of layers 0 .. last, for B images in `noised_copies` copies each.
+
+    A noised copy is an image noised at one (timestep, noise sample). Rows are copy by copy. Get one from
+    `Backbone.record`.
+    """
 
     grid: Grid
     noised_copies: int
     layers: tuple[int, ...]  # the layers that maps read by default
-    streams: tuple[Stream, ...]  # each [draws * B, heads, N, head_dim]
-    call: dict[str, Any]  # the transformer's arguments, without text and with one dummy for the image
-    prediction: torch.Tensor | None  # the stock model's output; None when the pass was cut after the last layer
+    streams: tuple[Stream, ...]  # each [copies * B, heads, N, head_dim]
+    call: dict[str, Any]  # the transformer's arguments, without text and with one dummy token for the image
+    prediction: torch.Tensor | None  # the stock model's output; None if the pass ended after the last layer
     concept_pass: ConceptPass
 
     @property
     def batch(self) -> int:
+        """The number of images."""
         return len(self.streams[0].key) // self.noised_copies
 
     def select(self, image: int) -> Recording:
-        """The recording of one image of the batch, all its draws; no copy."""
+        """The recording of one image of the batch, all its noised copies; tensors are not copied."""
         return self.rows(slice(image, None, self.batch))
 
     def first_noised_copies(self, count: int) -> Recording:
-        """The recording as if it had been made with the first `count` draws only; no copy."""
+        """The recording with only the first `count` noised copies; tensors are not copied. Raises OutOfRange."""
         if not 1 <= count <= self.noised_copies:
-            raise OutOfRange(f"{count} draws of a recording", allowed=f"1 to {self.noised_copies}")
+            raise OutOfRange(f"{count} noised copies of a recording", allowed=f"1 to {self.noised_copies}")
         return replace(self.rows(slice(0, count * self.batch)), noised_copies=count)
 
     def rows(self, chosen: slice) -> Recording:
-        """Some rows of draws * B, as many of each draw."""
+        """Some of the copies * B rows, as many of every copy; tensors are not copied."""
         total = len(self.streams[0].key)
         call = {k: _rows(v, chosen, total) for k, v in self.call.items()}
         return replace(self, streams=tuple(s.rows(chosen) for s in self.streams), call=call, prediction=None)
 
     def ask(
-        self, vocabulary: Vocabulary, *, concept_attention: str = "both", image_output: str = "stock"
+        self, vocabulary: Words, *, concept_attention: str = "both", image_output: str = "stock"
     ) -> ConceptFeatures:
-        """Where is each word? One pass over C concept tokens; the images are not run again.
+        """Ask where words are: one pass over C concept tokens; the images are not run again.
 
-        `concept_attention` is what a concept looks at: both (itself and the others, and the image: the method), or the
-        paper's ablations cross (image only), self (concepts only), none. `image_output` is what maps take for the
-        image's attention output: stock (the model's own, as the paper says), or concepts (the image looking at image
-        and concepts, as the method's reference code does for SD3; needs a recording with queries). Raises UnknownName.
+        Args:
+            vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+            concept_attention: what a concept attends to: both (the concepts and the image: the method), or the paper's
+                ablations cross (the image only), self (the concepts only) and none
+            image_output: the image's attention output in maps: stock (the model's, as in the paper), or concepts (of
+                the image attending to image and concepts, as in the reference code for SD3; needs `queries=True`)
+
+        Returns:
+            The image and concept vectors; their `maps()` are [B, K, h, w].
+
+        Raises:
+            UnknownName: for an unknown choice, or a word that the backbone does not know
+            UserError: for something that is not words
+
+        Example:
+            >>> backbone.record(image).ask(["cat", "grass"]).maps()
         """
+        vocabulary = as_vocabulary(vocabulary)
         if concept_attention not in CONCEPT_ATTENTION:
             raise UnknownName("concept attention", concept_attention, CONCEPT_ATTENTION)
         if image_output not in IMAGE_OUTPUT:

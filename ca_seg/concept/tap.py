@@ -1,14 +1,14 @@
-"""One place to stand in every joint attention of a stock transformer.
+"""Intercept every joint attention of a stock transformer.
 
-Each joint attention of a diffusers transformer ends in `torch.nn.functional.scaled_dot_product_attention` with
-[B, heads, tokens, head_dim], after norms and rotary embedding. A tap listens there while one of the named attention
-modules runs, so no block is forked or patched and fused attention kernels stay:
+Every joint attention of a diffusers transformer ends in `torch.nn.functional.scaled_dot_product_attention` with
+[B, heads, tokens, head_dim], after norms and rotary embedding. The tap intercepts that call while one of the given
+attention modules runs. So no block is copied or patched, and fused attention kernels stay:
 
     block 0 ──► attention ──► tap(layer 0, query, key, value) ──► output
     block 1 ──► attention ──► tap(layer 1, ...)
-       ...            after the last wanted layer the pass is cut short
+       ...            after the last wanted layer the pass ends
 
-Attentions of other modules (an image's own second attention in SD3.5-medium, a text refiner) pass by untouched.
+Attentions of other modules (the image's second attention in SD3.5-medium, a text refiner) are not intercepted.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-# layer, query, key, value, and what else the model passes to the kernel: attn_mask, scale, enable_gqa
+# layer, query, key, value, and the other options that the model gives to the kernel: attn_mask, scale, enable_gqa
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]
-REFUSED = ("is_causal", "dropout_p")  # of an attention that is more than full and plain
+UNSUPPORTED = ("is_causal", "dropout_p")  # options of the kernel: only full attention is defined
 
 
 class _PassEnd(Exception):
-    """Raised inside a forward pass when nothing after this layer is wanted."""
+    """Raised inside a forward pass to end it after the last wanted layer."""
 
 
 class AttentionTap(TorchFunctionMode):
-    """Calls `attend(layer, query, key, value, options)` in place of the attention inside each of `modules`.
+    """Calls `attend(layer, query, key, value, options)` instead of the attention kernel inside each of `modules`.
 
-    `attend` returns the attention output [B, heads, tokens, head_dim]. With `stop_after`, the forward pass ends
-    right after that layer's attention; run it through `run`, which expects that end. The hooks live only inside the
-    `with`, and are gone after success and after an exception alike.
+    `attend` returns the attention output [B, heads, tokens, head_dim]. With `stop_after` the forward pass ends right
+    after the attention of that layer; use `run`, which handles that end. The hooks exist only inside the `with`: they
+    are removed after success and after an exception.
     """
 
     def __init__(self, modules: Sequence[nn.Module], attend: Attend, *, stop_after: int | None = None) -> None:
@@ -58,7 +58,7 @@ class AttentionTap(TorchFunctionMode):
         super().__exit__(*exc)
 
     def run(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
-        """`model(**inputs)`; None when the pass was cut after `stop_after`."""
+        """`model(**inputs)`; None if the pass ended after `stop_after`."""
         try:
             with self:
                 return model(**inputs)
@@ -79,9 +79,9 @@ class AttentionTap(TorchFunctionMode):
         if func is not scaled_dot_product_attention or self._layer is None:
             return func(*args, **kwargs)
         layer, call = self._layer, dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
-        if any(call.pop(option, None) for option in REFUSED):
+        if any(call.pop(option, None) for option in UNSUPPORTED):
             raise NotImplementedError(
-                f"layer {layer} ({type(self._modules[layer]).__name__}) attends with {' or '.join(REFUSED)}; "
+                f"layer {layer} ({type(self._modules[layer]).__name__}) attends with {' or '.join(UNSUPPORTED)}; "
                 "concept attention is defined for full joint attention"
             )
         query, key, value = (call.pop(name) for name in ("query", "key", "value"))

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def read_calibration(path: str | Path) -> Calibration:
     for key, kind in (("backbone", str), ("vocabulary", str), ("figures", dict)):
         if not isinstance(content.get(key), kind):
             raise UserError(f"{path} has no {key!r}", fix=HOW_TO_FIX)
-    thresholds = {name: float(value) for name, value in by_class.items()} if by_class else float(threshold)  # type: ignore[arg-type]
+    thresholds = float(threshold) if threshold is not None else {k: float(v) for k, v in (by_class or {}).items()}
     return Calibration(
         float(temperature), measure, thresholds, content["backbone"], content["vocabulary"], content["figures"]
     )
@@ -140,5 +140,5 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,7 +1,7 @@
 """The mask of an image and the confidence of each of its pixels, on the device, in strips of rows.
 
 An image of any size takes the memory of one strip of class scores, its mask and its confidence. Where a measure depends
-on the two best classes only, a strip lies between two rows of tokens and holds the classes that can be among them there:
+on the two best classes only, a strip lies between two rows of tokens and holds the classes that can be those two:
 
     tokens   o---o---o---o      of 20 classes perhaps 5 can be first or second between these rows
              |   strip   |

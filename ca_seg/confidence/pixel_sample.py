@@ -105,8 +105,9 @@ def probabilities_at(maps: torch.Tensor, height: int, width: int, pixels: torch.
 def labelled_pixels(labelled: LabelledMaps) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All pixels of an image that are not void, in chunks: probabilities float32 [n, K], true classes int64 [n]."""
     ground_truth = labelled.mask.flatten()
+    height, width = labelled.mask.shape
     for pixels in (ground_truth != IGNORE_INDEX).nonzero().squeeze(1).split(CHUNK_PIXELS):
-        yield probabilities_at(labelled.maps, *labelled.mask.shape, pixels), ground_truth[pixels].numpy()
+        yield probabilities_at(labelled.maps, height, width, pixels), ground_truth[pixels].numpy()
 
 
 class PixelSample:
@@ -136,7 +137,8 @@ class PixelSample:
         count = min(self.per_image, len(counted), len(self._ground_truth) - self._filled)
         pixels = counted[torch.from_numpy(np.sort(rng.choice(len(counted), count, replace=False)))]
         end = self._filled + count
-        self._probabilities[self._filled : end] = probabilities_at(labelled.maps, *labelled.mask.shape, pixels)
+        height, width = labelled.mask.shape
+        self._probabilities[self._filled : end] = probabilities_at(labelled.maps, height, width, pixels)
         self._ground_truth[self._filled : end] = ground_truth[pixels].numpy()
         self._filled, self.images = end, self.images + (count > 0)
 

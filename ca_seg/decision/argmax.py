@@ -16,8 +16,8 @@ import torch
 from ca_seg.backbones.images import resize_out
 from ca_seg.decision.candidates import possible_classes
 
-# Tuned with benchmarks/evaluation.py: below this number of scores [B, K, H, W], resizing all classes is as fast as finding
-# the candidates.
+# Tuned with benchmarks/evaluation.py: below this number of scores [B, K, H, W], resizing all classes is as fast as
+# finding the candidates.
 MIN_SCORES_TO_PRUNE = 2**24
 MAX_SCORES = 2**27  # scores resized at a time (half a gigabyte)
 

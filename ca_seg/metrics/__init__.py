@@ -1,1 +1,1 @@
-"""How good a segmentation is: one confusion matrix, average precision, and the paper's own two-class figures."""
+"""How good a segmentation is: scores from one confusion matrix, average precision, calibration, boundaries, videos."""

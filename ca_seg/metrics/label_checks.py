@@ -1,4 +1,4 @@
-"""What every count of labels asks of a prediction and a target before it counts anything."""
+"""Checks of predictions and targets before their labels are counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ca_seg.errors import BadMask, UserError
 
 
 def check_classes(what: str, num_classes: int, ignore_index: int) -> None:
-    """Raises UserError for fewer than 1 class, or for a void that is itself a class. `what` names the count."""
+    """Raises UserError for fewer than 1 class, or for a void that is also a class. `what` names the metric."""
     if num_classes < 1:
         raise UserError(f"{what} of {num_classes} classes", allowed="1 or more")
     if 0 <= ignore_index < num_classes:
@@ -31,17 +31,26 @@ def check_pair(prediction: Tensor, target: Tensor) -> None:
 
 
 def check_labels(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> None:
-    """Raises BadMask when one of the labels, void left out, lies outside 0..K-1."""
+    """Raises BadMask when one of the labels (without void) lies outside 0..K-1."""
     void = f"void pixels are {ignore_index}; map dataset ids to class indices first"
     check_range("target", target, num_classes, void)
     check_range("prediction", prediction, num_classes, "a prediction must name a class at every pixel")
 
 
 def counted_pixels(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
-    """Where the target is not void: bool of their shape. Both are integers of one shape; a prediction has no void.
+    """The pixels whose target is not void.
 
-    Raises BadMask when the shapes differ, for labels that are not integers, and when a label that is counted lies
-    outside 0..K-1. What is predicted on void is not looked at.
+    Args:
+        prediction: integers, any shape; what is predicted on void pixels is not checked
+        target: integers, same shape
+        num_classes: K
+        ignore_index: void
+
+    Returns:
+        bool, same shape
+
+    Raises:
+        BadMask: when the shapes differ, for labels that are not integers, and for a counted label outside 0..K-1
     """
     check_pair(prediction, target)
     counted = target != ignore_index

@@ -16,7 +16,6 @@ from torch.nn.functional import interpolate
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import working_size
-from ca_seg.backbones.load import at_resolution
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
@@ -25,7 +24,7 @@ from ca_seg.vocabulary import Vocabulary
 def with_resolution(backbone: Backbone, resolution: int) -> Backbone:
     """The same backbone with another resolution (pixels of the short side); the weights are shared."""
     other = copy.copy(backbone)
-    other.card = at_resolution(backbone.card, resolution)
+    other.card = backbone.card.with_resolution(resolution)
     return other
 
 

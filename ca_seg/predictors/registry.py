@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.baselines.colour_clusters import ColourClusters
 from ca_seg.baselines.trivial import OneClass, RandomMaps
 from ca_seg.data.collate import Skipped, SkipUnreadable
@@ -72,8 +72,8 @@ METHODS: dict[str, MethodEntry] = {
 def check_methods(names: Sequence[str]) -> None:
     """Raises UnknownName for a name that is neither a backbone of the zoo nor in METHODS."""
     for name in names:
-        if name not in (*card_names(), *METHODS):
-            raise UnknownName("method", name, (*card_names(), *METHODS))
+        if name not in (*list_backbones(), *METHODS):
+            raise UnknownName("method", name, (*list_backbones(), *METHODS))
 
 
 def open_method(name: str, context: MethodContext) -> Predictor:

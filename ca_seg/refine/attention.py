@@ -31,7 +31,7 @@ def propagate(
 
     Args:
         scores: float [B, K, h, w]
-        query: [B, heads, N, d] with N = h * w in reading order, as a recording keeps it (after norms and rotary embedding)
+        query: [B, heads, N, d] with N = h * w in reading order, as recorded (after norms and rotary embedding)
         key: likewise
         power: how often the scores are spread, 0 or more; 0 changes nothing
         scale: in place of 1 / sqrt(d), for models that use another

@@ -36,7 +36,7 @@ def overlay(
         names: of the K classes
         alpha: weight of the class colour, 0..1
         legend: the classes of the mask, largest first, with their fraction of the image
-        colours: the number of each class in the palette, so that a class has one colour in several images; None: its index
+        colours: the number of each class in the palette, for one colour in several images; None: its index
         asked: classes that are in the legend even if they have no pixel ("0 %")
         rgb: the colour of each class, 0..255; None: those of the palette
 

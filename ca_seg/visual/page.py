@@ -33,7 +33,7 @@ def write_page(path: Path, report: PageReport) -> None:
 
 
 def text_columns(table: ReportTable) -> list[bool]:
-    """Which columns are text (aligned left, sorted alphabetically): the row's name, and those with other than numbers."""
+    """Which columns are text (aligned left, sorted alphabetically): the row's name, and columns with words."""
     return [
         column == 0 or not all(NUMBER.fullmatch(row[column]) for row in table.rows) for column in range(len(table.head))
     ]

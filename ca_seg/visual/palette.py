@@ -4,8 +4,8 @@ The first twelve are chosen to differ also for colour-blind readers; the others 
 number of classes. Label files have other colours, those of PASCAL VOC (`labelling/formats/voc_colours.py`), because
 label viewers know them and because label files must not change.
 
-The conversion to CIE Lab is written out here because scikit-image is not a dependency of the core package, and its white
-point differs in the fifth digit, which would change some of the colours.
+The conversion to CIE Lab is written out here because scikit-image comes with an extra only. Its constants differ in the
+last digits, too, which would change some of the colours.
 """
 
 from __future__ import annotations

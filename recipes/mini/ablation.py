@@ -19,7 +19,8 @@ from rich.table import Table
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
-from ca_seg.concept.features import SPACES, ConceptFeatures
+from ca_seg.concept.choices import SPACES
+from ca_seg.concept.features import ConceptFeatures
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
@@ -87,7 +88,9 @@ def run(backbone: Backbone, classes: tuple[str, ...], pairs: Iterator[Pair]) -> 
         everything = tables["timestep"].all
 
         def asked(times, noise_samples=1, layers=(backbone.layers - 1,), case=(image, number, present, everything)):
-            recording = backbone.record(case[0], timesteps=times, noise_samples=samples, layers=layers, seed=case[1])
+            recording = backbone.record(
+                case[0], timesteps=times, noise_samples=noise_samples, layers=layers, seed=case[1]
+            )
             return recording.ask(case[2]), recording.ask(case[3])
 
         oracle, full = asked(card.timestep)

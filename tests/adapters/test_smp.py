@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import ca_seg.adapters.smp
 from ca_seg import load_backbone
 from ca_seg.adapters.smp import WIDTH, register
-from ca_seg.backbones.loading.card import card_names
+from ca_seg.backbones.loading.card import list_backbones
 from ca_seg.errors import OutOfRange, UserError
 
 ARCHITECTURES = tuple(smp.MODEL_ARCHITECTURES_MAPPING)
@@ -138,7 +138,7 @@ def test_sizes_are_refused_as_smp_refuses_them(arch):
         model(x)
 
 
-def test_a_image_has_the_same_features_alone_in_a_batch_and_again():
+def test_an_image_has_the_same_features_alone_in_a_batch_and_again():
     own, x = encoder().eval(), images(batch=3)
     with torch.no_grad():
         whole, alone = own(x), own(x[1:2])
@@ -154,7 +154,7 @@ def test_a_compiled_model_answers_the_same():
 
 
 def test_every_card_is_there_and_only_building_loads(monkeypatch):
-    assert {f"ca-{name}" for name in card_names()} <= set(smp.encoders.get_encoder_names())
+    assert {f"ca-{name}" for name in list_backbones()} <= set(smp.encoders.get_encoder_names())
     asked = []
     monkeypatch.setattr(ca_seg.adapters.smp, "load_backbone", lambda name: asked.append(name) or load_backbone("mini"))
     smp.create_model("unet", "ca-sd3.5-medium", encoder_weights=None)
@@ -162,7 +162,7 @@ def test_every_card_is_there_and_only_building_loads(monkeypatch):
     assert asked == ["sd3.5-medium"] * 2
 
 
-def test_smp_is_told_that_images_go_in_as_they_are():
+def test_smp_knows_that_images_are_not_normalised():
     for name in ("ca-mini", "tu-ca-mini"):
         told = smp.encoders.get_preprocessing_params(name)
         assert told == {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0] * 3, "std": [1.0] * 3}

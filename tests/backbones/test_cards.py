@@ -8,18 +8,18 @@ import pytest
 import yaml
 
 from ca_seg.backbones.families.base import SkippedBlock
-from ca_seg.backbones.families.registry import FAMILIES
-from ca_seg.backbones.loading.card import card_names, find_card
+from ca_seg.backbones.families.registry import find_family
+from ca_seg.backbones.loading.card import find_card, list_backbones
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.loading.plan import part_names, part_parameters, plan
 
-PUBLISHED = [name for name in card_names() if not find_card(name).folder]
+PUBLISHED = [name for name in list_backbones() if not find_card(name).folder]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_architecture_has_the_cards_parameters_and_layers(name):
     card = find_card(name)
-    family = FAMILIES[card.family]
+    family = find_family(card.family)
     whole = build(family, card.architecture, tables=False)
     assert sum(p.numel() for p in whole.parameters()) == card.parameters
     assert all(p.is_meta for p in whole.parameters())
@@ -31,7 +31,7 @@ def test_the_published_architecture_has_the_cards_parameters_and_layers(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_lean_loader_wants_names_and_shapes_of_the_real_state_dict_and_leaves_later_blocks(name):
     card = find_card(name)
-    family = FAMILIES[card.family]
+    family = find_family(card.family)
     whole = {n: t.shape for n, t in build(family, card.architecture, tables=False).state_dict().items()}
     lean = build(family, card.architecture, max(card.layers) + 1, tables=False)
     wanted = {n: t.shape for n, t in lean.state_dict().items()}

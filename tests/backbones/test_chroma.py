@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ca_seg.backbones.families.base import SkippedBlock, TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.loading.partial import skip_later_blocks
 from ca_seg.concept.record import record_streams
@@ -14,7 +14,7 @@ from tests.small_models import random_latents, random_text, small_transformer
 from tests.stock_run import stock_run
 from tests.tiny_pipelines import LENGTH, tiny_chroma
 
-FAMILY = FAMILIES["chroma"]
+FAMILY = find_family("chroma")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def call():
 def test_one_padding_token_counts_as_text(call):
     pipeline, _, _ = call
     [encoded] = FAMILY.encode_text(pipeline, ["red cat"], LENGTH)
-    assert encoded.own.tolist() == [True, True, False, False, False, False, False]
+    assert encoded.is_word.tolist() == [True, True, False, False, False, False, False]
     assert encoded.mask.tolist() == [True, True, True, True, False, False, False]
 
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from ca_seg.backbones.families.base import SkippedBlock, TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import FAMILIES, diffusers_class, find_family, is_exported
 from ca_seg.backbones.loading.partial import build, skip_later_blocks
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from tests.naive_families import long_way, side_by_side
-from tests.small_models import PROMPT, random_latents, random_text, small_transformer
+from tests.small_models import PROMPT, random_latents, random_text, small_model, small_transformer
 
 CONCEPTS = 4
 # their text has places or a refiner of its own: no side-by-side pass
 INNER_ORDER = {"qwen-image", "hunyuan-video", "hunyuan-image", "z-image"}
 
-every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
 def close(ours, theirs, what):
@@ -27,14 +27,16 @@ def close(ours, theirs, what):
 class Case:
     """Two rows at two timesteps, a prompt, and concepts whose pooled vector is the prompt's."""
 
-    def __init__(self, family, batch=2):
-        self.family, self.model = family, small_transformer(family)
+    def __init__(self, name, batch=2):
+        self.family = find_family(name)
+        self.model = small_transformer(self.family)
+        family = self.family
         self.timesteps = torch.tensor([0.3, 0.7])[:batch]
         self.latents = random_latents(family, 2)[:batch]
         self.prompt = random_text(family, 2, PROMPT, 3).each(lambda x: x[:batch])
-        own = random_text(family, 2, CONCEPTS, 4).each(lambda x: x[:batch])
-        self.concepts = TextTokens(own.hidden, self.prompt.pooled)
-        self.tokens = family.small.grid.tokens
+        words = random_text(family, 2, CONCEPTS, 4).each(lambda x: x[:batch])
+        self.concepts = TextTokens(words.hidden, self.prompt.pooled)
+        self.tokens = small_model(family).grid.tokens
 
     @torch.no_grad()
     def record(self, *, last=None, stop_early=True):
@@ -58,7 +60,7 @@ class Case:
         count = concepts.hidden.shape[1]
         layout = Layout(count, self.family.text_first, self.family.registers(self.model))
         inputs = call | self.family.text_inputs(self.model, concepts, concepts=True)
-        with self.family.asking(self.model, self.family.small.grid):
+        with self.family.asking(self.model, small_model(self.family).grid):
             return ask_streams(self.model, self.family.attentions(self.model), inputs, streams, layout)
 
     def stock(self):
@@ -67,12 +69,18 @@ class Case:
             return torch.stack(tuple(self.model(**inputs)[0]))  # Z-Image gives a list of images
 
 
-@every_family
-@pytest.mark.parametrize("naive", [side_by_side, long_way])
-def test_every_layer_equals_the_naive_loops(family, naive):
-    if naive is side_by_side and family.name in INNER_ORDER:
-        return  # the other loop is its reference
-    case = Case(family)
+@pytest.mark.parametrize(
+    ("naive", "name"),
+    [
+        (naive, name)
+        for name in FAMILIES
+        for naive in (side_by_side, long_way)
+        if naive is long_way or name not in INNER_ORDER
+    ],
+)
+def test_every_layer_equals_the_naive_loops(name, naive):
+    case = Case(name)
+    family = case.family
     streams, _, call = case.record()
     concept = case.ask(streams, call)
     image = family.image_inputs(case.model, case.latents, case.timesteps, 3.5)
@@ -86,15 +94,15 @@ def test_every_layer_equals_the_naive_loops(family, naive):
 
 
 @every_family
-def test_recording_leaves_the_stock_prediction_bit_identical(family):
-    case = Case(family)
+def test_recording_leaves_the_stock_prediction_bit_identical(name):
+    case = Case(name)
     _, prediction, _ = case.record(stop_early=False)
     assert torch.equal(torch.stack(tuple(prediction[0])), case.stock())
 
 
 @every_family
-def test_early_stop_equals_the_full_run(family):
-    case = Case(family)
+def test_early_stop_equals_the_full_run(name):
+    case = Case(name)
     stopped, nothing, call = case.record(last=1)
     full, _, _ = case.record(stop_early=False)
     assert nothing is None
@@ -105,8 +113,9 @@ def test_early_stop_equals_the_full_run(family):
 
 
 @every_family
-def test_a_model_without_its_later_blocks_says_the_same(family):
-    case = Case(family)
+def test_a_model_without_its_later_blocks_says_the_same(name):
+    case = Case(name)
+    family = case.family
     full, _, call = case.record(last=1)
     concept = case.ask(full, call)
     skip_later_blocks(family, case.model, 2)
@@ -120,8 +129,8 @@ def test_a_model_without_its_later_blocks_says_the_same(family):
 
 
 @every_family
-def test_a_batch_of_two_equals_two_of_one(family):
-    both, alone = Case(family), Case(family, batch=1)
+def test_a_batch_of_two_equals_two_of_one(name):
+    both, alone = Case(name), Case(name, batch=1)
     streams, _, call = both.record()
     single, _, single_call = alone.record()
     pairs = zip(both.ask(streams, call), alone.ask(single, single_call), strict=True)
@@ -130,8 +139,8 @@ def test_a_batch_of_two_equals_two_of_one(family):
 
 
 @every_family
-def test_permuting_concepts_permutes_what_they_say(family):
-    case, order = Case(family), torch.tensor([2, 0, 3, 1])
+def test_permuting_concepts_permutes_what_they_say(name):
+    case, order = Case(name), torch.tensor([2, 0, 3, 1])
     streams, _, call = case.record()
     plain = case.ask(streams, call)
     turned = case.ask(streams, call, TextTokens(case.concepts.hidden[:, order], case.concepts.pooled))
@@ -140,9 +149,10 @@ def test_permuting_concepts_permutes_what_they_say(family):
 
 
 @every_family
-def test_tokens_land_in_their_row_and_column(family):
+def test_tokens_land_in_their_row_and_column(name):
     """A latent that is changed in one place changes the recorded image value of one token alone (layer 0)."""
-    case, grid = Case(family), family.small.grid
+    family = find_family(name)
+    case, grid = Case(name), small_model(family).grid
     for block in getattr(case.model, "noise_refiner", ()):  # where the image looks at itself before layer 0
         torch.nn.init.zeros_(family.attention(block).to_out[0].weight)
     inputs = family.inputs(case.model, case.latents, case.prompt, case.timesteps, 3.5)
@@ -161,8 +171,9 @@ def test_tokens_land_in_their_row_and_column(family):
 
 
 @every_family
-def test_hooks_are_gone_after_success_and_after_an_exception(family):
-    case = Case(family)
+def test_hooks_are_gone_after_success_and_after_an_exception(name):
+    case = Case(name)
+    family = case.family
 
     def hooks():
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in case.model.modules())
@@ -171,19 +182,20 @@ def test_hooks_are_gone_after_success_and_after_an_exception(family):
     streams, _, call = case.record()
     case.ask(streams, call)
     assert hooks() == 0
-    case.prompt = TextTokens(torch.randn(2, PROMPT, family.small.text + 1), case.prompt.pooled)
+    case.prompt = TextTokens(torch.randn(2, PROMPT, small_model(family).text + 1), case.prompt.pooled)
     with pytest.raises(RuntimeError):
         case.record()
     with pytest.raises(RuntimeError):
-        case.ask(streams, call, TextTokens(torch.randn(2, CONCEPTS, family.small.text + 1), case.prompt.pooled))
+        case.ask(streams, call, TextTokens(torch.randn(2, CONCEPTS, small_model(family).text + 1), case.prompt.pooled))
     assert hooks() == 0
     case.prompt = random_text(family, 2, PROMPT, 3)
     assert torch.equal(case.stock(), stock)
 
 
 @every_family
-def test_asking_twice_of_one_recording_equals_two_fresh_runs(family):
-    case = Case(family)
+def test_asking_twice_of_one_recording_equals_two_fresh_runs(name):
+    case = Case(name)
+    family = case.family
     streams, _, call = case.record()
     other = TextTokens(random_text(family, 2, 6, 9).hidden, case.concepts.pooled)
     first, second = case.ask(streams, call), case.ask(streams, call, other)
@@ -193,7 +205,8 @@ def test_asking_twice_of_one_recording_equals_two_fresh_runs(family):
 
 
 @every_family
-def test_a_meta_model_wants_exactly_the_blocks_that_are_kept(family):
+def test_a_meta_model_wants_exactly_the_blocks_that_are_kept(name):
+    family = find_family(name)
     config = dict(small_transformer(family).config)
     whole, lean = build(family, config).state_dict(), build(family, config, 2).state_dict()
     assert all(tensor.is_meta or tensor.numel() for tensor in whole.values())
@@ -203,3 +216,12 @@ def test_a_meta_model_wants_exactly_the_blocks_that_are_kept(family):
     assert left
     assert all(name.startswith(family.block_lists) for name in left)
     assert sum(isinstance(m, SkippedBlock) for m in build(family, config, 2).modules()) >= 1
+
+
+@every_family
+def test_the_registry_names_what_the_family_needs(name):
+    family, entry = find_family(name), FAMILIES[name]
+    assert (family.name, family.transformer, family.pipeline) == (name, entry.transformer, entry.pipeline)
+    for class_name in (family.transformer, family.pipeline):
+        assert is_exported(class_name)
+        assert diffusers_class(family, class_name).__name__ == class_name

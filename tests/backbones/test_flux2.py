@@ -17,7 +17,7 @@ from transformers import (
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
@@ -59,7 +59,7 @@ def tiny_flux2(side):
     processor = PixtralProcessor(PixtralImageProcessor(), words, chat_template=CHAT)
     encoder = Mistral3ForConditionalGeneration(config).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    transformer = small_transformer(FAMILIES["flux2"])
+    transformer = small_transformer(find_family("flux2"))
     return Flux2Pipeline(scheduler, tiny_flux2_autoencoder(), encoder, processor, transformer), "flux2-dev"
 
 
@@ -68,7 +68,7 @@ def tiny_klein(side):
     torch.manual_seed(0)
     encoder = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), num_hidden_layers=28, **TINY)).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    transformer = small_transformer(FAMILIES["flux2-klein"])
+    transformer = small_transformer(find_family("flux2-klein"))
     return Flux2KleinPipeline(scheduler, tiny_flux2_autoencoder(), encoder, words, transformer), "flux2-klein-4b"
 
 
@@ -83,7 +83,7 @@ def _own_ids(pipeline, family, text):
         [encoded] = family.encode_text(pipeline, [text], LENGTH)
     ids = seen[0]["input_ids"]
     assert ids.shape == (1, LENGTH)
-    return ids[0][encoded.own].tolist()
+    return ids[0][encoded.is_word].tolist()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -101,14 +101,14 @@ def test_own_tokens_are_the_words_that_the_encoder_was_given(maker, side):
 @torch.no_grad()
 def test_own_tokens_follow_the_pipelines_own_system_message():
     pipeline, _ = tiny_flux2("right")
-    before = _own_ids(pipeline, FAMILIES["flux2"], TEXT)
+    before = _own_ids(pipeline, find_family("flux2"), TEXT)
     pipeline.system_message = "a red dog"
-    assert _own_ids(pipeline, FAMILIES["flux2"], TEXT) == before
+    assert _own_ids(pipeline, find_family("flux2"), TEXT) == before
 
 
 @torch.no_grad()
 def test_concepts_stand_where_a_prompt_begins():
-    family = FAMILIES["flux2"]
+    family = find_family("flux2")
     model = small_transformer(family)
     text = random_text(family, 1, 4, 3)
     alone = family.text_inputs(model, TextTokens(text.hidden[:, :1]), concepts=False)["txt_ids"]

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.partial import INDEX, SINGLE, build, read_into
 from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
 from tests.small_flux import RandomText, small_autoencoder, small_flux
 
-FLUX = FAMILIES["flux"]
+FLUX = find_family("flux")
 PUBLISHED = {
     "schnell": {"guidance_embeds": False},
     "dev": {"guidance_embeds": True},
@@ -140,14 +140,14 @@ def test_gated_weights_out_of_reach_say_what_to_accept(monkeypatch):
 
     monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", refuse)
     with pytest.raises(
-        WeightsUnavailable, match=r"(?i)accept the licence of black-forest-labs/FLUX\.1-dev.*--model\.weights"
+        WeightsUnavailable, match=r"(?i)accept the licence of black-forest-labs/FLUX\.1-dev.*weights=FOLDER"
     ):
         load_backbone("flux1-dev")
 
 
 @pytest.mark.parametrize("last_layer", [-1, 5, 99])
 def test_a_layer_that_is_not_there_is_said_before_anything_is_read(folder, last_layer, monkeypatch):
-    monkeypatch.setattr("ca_seg.backbones.load.read_quantised", lambda *a: pytest.fail("read"))
+    monkeypatch.setattr("ca_seg.backbones.loading.parts.read_quantised", lambda *a: pytest.fail("read"))
     with pytest.raises(OutOfRange, match="0 to 4"):
         load_backbone(
             "flux1-schnell", weights=folder, last_layer=last_layer, autoencoder=small_autoencoder(), text=RandomText()

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones import load
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.loading import card as cards
+from ca_seg.backbones.loading.parts import PartReader
+from ca_seg.backbones.loading.profiles import find_profile
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from tests.tiny_pipelines import LENGTH, MAKERS
 
@@ -51,7 +55,7 @@ def test_words_are_kept_on_disk_and_the_encoders_not_loaded_again(saved, monkeyp
     first = _maps(load_backbone(name, weights=path / "weights", resolution=48))
     files = sorted((path / "cache" / "words").rglob("*.safetensors"))
     assert len(files) == 4  # three concepts and the empty prompt
-    monkeypatch.setattr("ca_seg.backbones.load.text_pipeline", lambda *a: pytest.fail("encoders loaded"))
+    monkeypatch.setattr("ca_seg.backbones.loading.parts.text_pipeline", lambda *a: pytest.fail("encoders loaded"))
     assert torch.equal(_maps(load_backbone(name, weights=path / "weights", resolution=48)), first)
     monkeypatch.undo()
 
@@ -84,18 +88,18 @@ def test_a_cache_that_cannot_be_written_is_no_failure(saved, monkeypatch):
 def test_text_encoders_are_freed_after_use(saved, monkeypatch):
     import weakref
 
-    from ca_seg.backbones import load
+    from ca_seg.backbones.loading import parts
 
     _, name, path = saved
     made = []
-    real = load.text_pipeline
+    real = parts.text_pipeline
 
     def noted(*arguments):
         pipeline = real(*arguments)
         made.append(weakref.ref(pipeline.text_encoder))
         return pipeline
 
-    monkeypatch.setattr(load, "text_pipeline", noted)
+    monkeypatch.setattr(parts, "text_pipeline", noted)
     _maps(load_backbone(name, weights=path / "weights", resolution=48))
     assert len(made) == 2  # once for the prompt, once for the vocabulary
     assert all(encoder() is None for encoder in made)
@@ -146,12 +150,18 @@ def test_a_foreign_class_in_a_config_is_refused(saved):
 
 def test_the_transformer_makes_room_for_the_text_encoders(saved, monkeypatch):
     """As on a GPU, which is not here: what moves, and when, is noted."""
-    from ca_seg.backbones import load
-
     moves, transformer, card = [], torch.nn.Linear(1, 1), load.find_card("any")
     monkeypatch.setattr(transformer, "to", lambda device: moves.append(device))
-    folder = saved[2] / "weights"
-    text = load._text(card, load.family_of(card), folder, torch.float32, "cpu", transformer)
+    reader = PartReader(
+        card,
+        find_family(card.family),
+        saved[2] / "weights",
+        find_profile("fp32"),
+        "cpu",
+        offload=False,
+        keep_layers=None,
+    )
+    text = reader.text(transformer, make_room=True)
     real = text._load
     text._load = lambda: (moves.append("encoders"), real())[1]
     text.concepts(["cat", "grass"], "first")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.generate import generate
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.partial import skip_later_blocks
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
@@ -91,3 +94,23 @@ def test_a_cut_backbone_says_how_to_load_it_whole():
     skip_later_blocks(backbone.family, backbone.transformer, 3)
     with pytest.raises(UserError, match="last_layer=4"):
         generate(backbone, "a cat", WORDS, steps=1, **SIZE)
+
+
+def test_a_name_a_prompt_and_words_are_enough():
+    result = generate("mini", "a cat on grass", ["cat", "grass"], steps=1)
+    side = find_card("mini").resolution
+    assert result.images[0].size == (side, side)
+    assert result.maps.shape == (1, 2, side, side)
+    torch.testing.assert_close(result.maps.sum(dim=1), torch.ones(1, side, side))
+
+
+def test_words_are_accepted_where_a_vocabulary_is():
+    backbone, image = small_backbone(), torch.rand(1, 3, 48, 80)
+    backbone.card = replace(backbone.card, layers=(0, 2))
+    expected = backbone.maps(image, Vocabulary.from_names(["cat", "grass"]))
+    assert torch.equal(backbone.maps(image, ["cat", "grass"]), expected)
+    assert torch.equal(backbone.maps(image, {"cat": "cat", "grass": ["grass"]}), expected)
+    features = backbone.record(image).ask("cat")
+    assert features.vocabulary.classes == ("cat",)
+    with GenerationTrace(backbone, ["cat", "grass"]) as trace:
+        assert trace.vocabulary.classes == ("cat", "grass")

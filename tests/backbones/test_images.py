@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,22 @@ def test_images_may_be_tensors_arrays_or_pil():
 def test_what_is_no_image_is_refused(wrong):
     with pytest.raises(UserError):
         as_tensor(wrong)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_other_modes_of_pil_become_rgb(mode):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)).convert(mode)
+    torch.testing.assert_close(as_tensor(image), as_tensor(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("path", ["photo.jpg", Path("photo.jpg"), ["photo.jpg"]])
+def test_a_path_says_what_to_do(path):
+    with pytest.raises(UserError, match=r"photo\.jpg") as error:
+        as_tensor(path)
+    assert "ca_seg.segment" in error.value.fix
+
+
+def test_no_image_says_what_is_allowed():
+    with pytest.raises(UserError) as error:
+        as_tensor(None)
+    assert "PIL" in error.value.allowed

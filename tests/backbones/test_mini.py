@@ -10,7 +10,7 @@ import torch
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.loading import hub
-from ca_seg.backbones.loading.card import Card, card_names, find_card
+from ca_seg.backbones.loading.card import Card, find_card, list_backbones
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from ca_seg.resources import resource_path
@@ -100,7 +100,7 @@ def test_a_changed_file_is_refused_and_a_missing_one_named(tmp_path):
         hub.checked(card, copy)
 
 
-@pytest.mark.parametrize("name", card_names())
+@pytest.mark.parametrize("name", list_backbones())
 def test_every_card_can_be_read(name):
     card = find_card(name)
     assert card.name == name

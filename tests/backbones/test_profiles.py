@@ -7,15 +7,16 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.loading.profiles import find_profile, read_gguf, read_quantised
 from ca_seg.concept.record import record_streams
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
+from tests.backbones.small_configs import SMALL
 from tests.small_models import PROMPT, random_latents, random_text, small_transformer
 
-FLUX = FAMILIES["flux"]
-CONFIG = FLUX.small.config | {
+FLUX = find_family("flux")
+CONFIG = SMALL["flux"].config | {
     "attention_head_dim": 32,
     "in_channels": 64,
     "joint_attention_dim": 64,
@@ -74,7 +75,7 @@ def test_a_gguf_file_gives_the_models_vectors(tmp_path):
     """Qwen-Image: its GGUF files hold diffusers' own names, whatever the size (those of FLUX.1 fix a width of 3072)."""
     import gguf
 
-    family = FAMILIES["qwen-image"]
+    family = find_family("qwen-image")
     model = small_transformer(family)
     model.save_pretrained(tmp_path / "transformer")
     file = tmp_path / "qwen-image-Q8_0.gguf"

@@ -1,115 +1,50 @@
-"""Z-Image against its stock pipeline, and its concepts against the blocks called one by one, without padding."""
+"""What is special to Z-Image: padding, guidance in one batch, and concepts against the blocks called one by one."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline
-from transformers import Qwen3ForCausalLM
 
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.base import TextTokens
-from ca_seg.backbones.families.registry import FAMILIES
-from ca_seg.backbones.generate import generate
-from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
-from ca_seg.errors import UserError
 from tests.naive_families import written_out
-from tests.small_models import small_transformer
-from tests.stock_run import stock_run
-from tests.tiny_parts import tiny_autoencoder, tiny_qwen3
-from tests.tiny_text import CHAT, chat_tokenizer
+from tests.tiny_chat_pipelines import z_image_transformer
+from tests.tiny_families import Run
 
-FAMILY = FAMILIES["z-image"]
+FAMILY = find_family("z-image")
 LENGTH = 40
 PROMPT = "a photo of a cat"
 WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
 HEAD, TAIL = 2, 3  # tokens of the template before and behind a text
 
 
-def lively_transformer():
-    """Norms near 1, where training starts: with smaller ones all maps would be nearly the same."""
-    model = small_transformer(FAMILY)
-    for name, parameter in model.named_parameters():
-        if "norm" in name or name == "cap_embedder.0.weight":
-            torch.nn.init.normal_(parameter, mean=1.0, std=0.1)
-    return model
-
-
 @pytest.fixture
-def pipeline():
-    words = chat_tokenizer("user", 0)
-    words.chat_template = CHAT
-    torch.manual_seed(0)
-    made = ZImagePipeline(
-        FlowMatchEulerDiscreteScheduler(shift=3.0),
-        tiny_autoencoder(),
-        Qwen3ForCausalLM(tiny_qwen3(words)).eval(),
-        words,
-        lively_transformer(),
-    )
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-@pytest.fixture
-def backbone(pipeline):
-    made = backbone_of(pipeline, "z-image-turbo", resolution=48)
-    made.text.length = LENGTH
-    return made
-
-
-def _generate(pipeline, **more):
-    usual = {"prompt": PROMPT, "guidance_scale": 0.0, "num_inference_steps": 3, "max_sequence_length": LENGTH}
-    return stock_run(pipeline, **usual | more)
+def run():
+    return Run("z-image")
 
 
 @torch.no_grad()
-def test_our_call_is_the_stock_pipelines(pipeline, backbone):
-    """At every step, from the latents and the noise level that the scheduler has there."""
-    _, calls = _generate(pipeline)
-    text = backbone.text.prompt([PROMPT])
-    assert len(calls) == 3
-    first = calls[0]["t"]
-    for stock, sigma in zip(calls, pipeline.scheduler.sigmas, strict=False):
-        call = {name: stock.pop(name) for name in ("x", "t", "cap_feats")}
-        assert set(stock) <= {"joint_attention_kwargs", "return_dict"}
-        grid = FAMILY.grid(pipeline.transformer, call)
-        assert (grid.height, grid.width) == (3, 5)
-        ours = FAMILY.inputs(pipeline.transformer, torch.stack(call["x"])[:, :, 0], text, sigma[None], 0.0)
-        assert set(ours) == set(call)
-        torch.testing.assert_close(ours["t"], call["t"], atol=1e-6, rtol=0)
-        for name in ("x", "cap_feats"):
-            assert len(ours[name]) == len(call[name]) == 1
-            assert torch.equal(ours[name][0], call[name][0])
-        concept_inputs = FAMILY.concept_inputs(pipeline.transformer, call)
+def test_noise_is_0_to_this_model_and_an_ask_has_one_dummy_token(run):
+    """Noise is 1 to us."""
+    _, calls = run.generate(prompt=PROMPT)
+    assert torch.equal(calls[0]["t"], torch.zeros(1))
+    for call in calls:
+        concept_inputs = FAMILY.concept_inputs(run.pipeline.transformer, call)
         assert (concept_inputs["x"].shape, concept_inputs["t"].shape) == ((1, 4, 1, 2, 2), (1,))
-    assert torch.equal(first, torch.zeros(1))  # noise is 0 to this model, and 1 to us
+        assert set(call) - {"x", "t", "cap_feats"} <= {"joint_attention_kwargs", "return_dict"}
 
 
-def test_a_trace_leaves_what_is_generated_bit_identical(pipeline, backbone):
-    plain, _ = _generate(pipeline)
-    with GenerationTrace(backbone, WORDS, layers=[0, 2]) as trace:
-        traced, _ = _generate(pipeline)
-    assert torch.equal(plain, traced)
-    assert trace.steps == 3
-    torch.testing.assert_close(trace.maps().sum(dim=1), torch.ones(1, 3, 5))
-
-
-def test_generating_gives_what_the_stock_pipeline_gives(pipeline, backbone):
-    made = generate(backbone, PROMPT, WORDS, height=48, width=80, steps=3, seed=5, layers=[0, 2])
-    stock, _ = _generate(pipeline)
-    expected = (255 * stock[0].permute(1, 2, 0)).round().byte().numpy()
-    assert made.images[0].tobytes() == expected.tobytes()
-    assert made.maps.shape == (1, 3, 48, 80)
-
-
-def test_with_guidance_the_prompts_rows_are_asked(pipeline, backbone):
+def test_with_guidance_the_prompts_rows_are_asked(run):
     """The mean over the stock steps, each step's call repeated with the prompt alone."""
+    backbone = run.backbone
     with GenerationTrace(backbone, WORDS, layers=[0, 2]) as trace:
-        _, calls = _generate(pipeline, guidance_scale=4.0, negative_prompt="grass on the red sky")
+        _, calls = run.generate(
+            prompt=PROMPT, num_inference_steps=3, guidance_scale=4.0, negative_prompt="grass on the red sky"
+        )
     total = torch.zeros(1, 3, 3, 5)
     stock = [call for call in calls if isinstance(call["cap_feats"], list)]  # the trace's own have a tensor
     assert len(stock) == 3
@@ -124,10 +59,11 @@ def test_with_guidance_the_prompts_rows_are_asked(pipeline, backbone):
 
 
 @torch.no_grad()
-def test_own_tokens_are_the_words(pipeline):
+def test_own_tokens_are_the_words(run):
+    pipeline = run.pipeline
     [encoded] = FAMILY.encode_text(pipeline, ["red traffic light"], LENGTH)
     assert encoded.mask is None
-    assert encoded.own.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
+    assert encoded.is_word.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
     [stock], _ = pipeline.encode_prompt("red traffic light", do_classifier_free_guidance=False)
     assert torch.equal(encoded.hidden, stock)
     [other] = FAMILY.encode_text(pipeline, ["red traffic grass"], LENGTH)
@@ -135,22 +71,12 @@ def test_own_tokens_are_the_words(pipeline):
     torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])  # a causal encoder: the words before
     assert not torch.allclose(encoded.hidden[last], other.hidden[last])
     [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
-    assert int(empty.own.sum()) == 1
-    with pytest.raises(UserError, match=r"'red red .*45 tokens.*at most 40"):
-        FAMILY.encode_text(pipeline, ["cat", "red " * 40], LENGTH)
+    assert int(empty.is_word.sum()) == 1
 
 
 @torch.no_grad()
-def test_clean_latents_are_undone_by_the_pipelines_decoding(pipeline, backbone):
-    image = torch.rand(1, 3, 48, 80)
-    config = pipeline.vae.config
-    code = pipeline.vae.encode(2 * image - 1).latent_dist.mode()
-    undone = backbone.encode(image) / config.scaling_factor + config.shift_factor
-    torch.testing.assert_close(undone, code, atol=1e-5, rtol=1e-5)
-
-
-@torch.no_grad()
-def test_images_are_recorded_and_asked_with_prompts_of_two_lengths(backbone):
+def test_images_are_recorded_and_asked_with_prompts_of_two_lengths(run):
+    backbone = run.backbone
     images, prompts = torch.rand(2, 3, 30, 50), ["red traffic light " * 10, "cat"]  # 35 and 6 tokens: 64 and 32
     recording = backbone.record(images, prompt=prompts, timesteps=[0.2, 0.8], layers=[0, 2])
     maps = recording.ask(WORDS).maps()
@@ -168,7 +94,7 @@ class Case:
         self.latents = torch.randn(2, 4, 2 * height, 2 * width, generator=generator)
         self.prompt = TextTokens(torch.randn(2, 7, 24, generator=generator))
         self.concepts = torch.randn(2, concepts, 24, generator=generator)
-        self.model, self.tokens = lively_transformer(), height * width
+        self.model, self.tokens = z_image_transformer(), height * width
         self.timesteps = torch.tensor([0.3, 0.7])
 
     @torch.no_grad()

@@ -58,7 +58,7 @@ def test_counts_of_several_processes_add_up() -> None:
 def test_counts_refuse_what_they_cannot_count() -> None:
     counts = PrecisionCounts()
     counts.update(np.zeros(0), np.zeros(0, bool))
-    with pytest.raises(OutOfRange, match="0.5"):
+    with pytest.raises(OutOfRange, match=r"0.5"):
         counts.threshold(0.5)
     for sure, right, error in (
         (np.ones(2), np.ones(3, bool), BadMask),

@@ -137,13 +137,13 @@ def test_stream_of_scenes_in_batches() -> None:
 
 def test_bad_input_is_refused() -> None:
     score, mask = torch.rand(3, 4), torch.zeros(3, 4).long()
-    with pytest.raises(OutOfRange, match="nan or infinite"):
+    with pytest.raises(OutOfRange, match="NaN"):
         paper_average_precision(score.masked_fill(score == score[1, 1], torch.nan), mask)
     with pytest.raises(BadMask, match="label 2"):
         paper_average_precision(score, mask + 2)
     with pytest.raises(BadMask, match="shape"):
         paper_average_precision(score, mask[:2])
-    with pytest.raises(BadMask, match=r"label 2\. Allowed: 0 to 1"):
+    with pytest.raises(BadMask, match="label 2"):
         scene_average_precision(score.expand(2, 3, 4), mask + 2)
     with pytest.raises(BadMask, match="shape"):
         scene_average_precision(score.expand(2, 3, 4), mask[:2])

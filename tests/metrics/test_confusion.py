@@ -117,7 +117,7 @@ def test_a_class_predicted_but_nowhere_true() -> None:
     np.testing.assert_allclose(class_iou(matrix), [3 / 4, 1, 0, np.nan])
     assert float(miou(matrix)) == pytest.approx((3 / 4 + 1 + 0) / 3)
     assert float(miou(matrix, over="ground_truth")) == pytest.approx((3 / 4 + 1) / 2)
-    with pytest.raises(UserError, match="'union' or 'ground truth'"):
+    with pytest.raises(UserError, match="'union' or 'ground_truth'"):
         miou(matrix, over="all")
 
 

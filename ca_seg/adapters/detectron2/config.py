@@ -12,7 +12,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ca_seg.adapters.detectron2.backbone import FrozenBackbone, FrozenPyramid
 from ca_seg.adapters.normalised import Normalised
-from ca_seg.backbones.backbone import MORE, Backbone
+from ca_seg.backbones.backbone import MORE_LAYERS, Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.loading.card import check_timestep
 from ca_seg.backbones.readout import ReadoutConfig
@@ -100,5 +100,7 @@ def _check_layers(backbone: Backbone, layers: Sequence[int]) -> None:
     """So that a wrong layer is an error when the model is built and not at the first image."""
     if layers and not 0 <= min(layers) <= max(layers) < backbone.layers:
         raise OutOfRange(
-            f"layers {list(layers)} of {backbone.card.name}", allowed=f"0 to {backbone.layers - 1}", fix=MORE
+            f"layers {list(layers)} of {backbone.card.name}",
+            allowed=f"0 to {backbone.layers - 1}",
+            fix=MORE_LAYERS,
         )

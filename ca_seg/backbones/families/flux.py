@@ -1,4 +1,6 @@
-"""FLUX.1: double-stream blocks (text and image apart, attending together), then single-stream blocks.
+"""FLUX.1 (Black Forest Labs, 2024; weights and code, no paper): double-stream, then single-stream blocks.
+
+Double-stream blocks have weights of their own for text and image, which attend together.
 
 latents [B, 16, 2h, 2w] --pack 2x2--> tokens [B, h*w, 64]      joint sequence: [text, image]
 """
@@ -9,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
-from ca_seg.backbones.families.base import EncodedText, Family, SmallModel, TextTokens
-from ca_seg.backbones.text.tokens import own_tokens
+from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.text.tokens import word_tokens
 from ca_seg.concept.grid import Grid
 
 
@@ -26,29 +27,34 @@ def unpack(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:
     return torch.nn.functional.pixel_shuffle(grid.unflatten(tokens.transpose(1, 2)), 2)
 
 
-def places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+def positions(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
     """Row and column of every token [h*w, 3], as (0, row, column)."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1).to(like)
 
 
+def same_positions(text: TextTokens) -> torch.Tensor:
+    """Position (0, 0, 0) for every text token [T, 3]."""
+    return text.hidden.new_zeros(text.hidden.shape[1], 3)
+
+
 class PackedLatents(Family):
-    """FLUX.1's tokens and their places; in Chroma and Ovis-Image too."""
+    """FLUX.1's tokens and their positions; in Chroma and Ovis-Image too."""
 
     block_lists = ("transformer_blocks", "single_transformer_blocks")
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
+    def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:
         last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
         return Grid(last[1] + 1, last[2] + 1)
 
     def image_inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
+        self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
         tokens = pack(latents)
-        image_places = places(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
-        return {"hidden_states": tokens, "img_ids": image_places, "timestep": timesteps}
+        image_positions = positions(latents.shape[-2] // 2, latents.shape[-1] // 2, tokens)
+        return {"hidden_states": tokens, "img_ids": image_positions, "timestep": timesteps}
 
-    def dummy_image_inputs(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    def dummy_image_inputs(self, transformer: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         tokens = inputs["hidden_states"]
         return {"hidden_states": torch.zeros_like(tokens[:, :1]), "img_ids": tokens.new_zeros(1, 3)}
 
@@ -60,44 +66,24 @@ class Flux(PackedLatents):
     transformer = "FluxTransformer2DModel"
     pipeline = "FluxPipeline"
     per_call = ("timestep", "guidance", "joint_attention_kwargs")
-    small = SmallModel(
-        config={
-            "patch_size": 1,
-            "in_channels": 16,
-            "num_layers": 3,
-            "num_single_layers": 2,
-            "attention_head_dim": 16,
-            "num_attention_heads": 4,
-            "joint_attention_dim": 24,
-            "pooled_projection_dim": 20,
-            "guidance_embeds": True,
-            "axes_dims_rope": (4, 6, 6),
-        },
-        text=24,
-        pooled=20,
-        latents=(4, 6, 10),
-        grid=Grid(3, 5),
-    )
 
     def image_inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
+        self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
         image = super().image_inputs(transformer, latents, timesteps, guidance)
-        return image | {
-            "guidance": torch.full_like(timesteps, guidance) if transformer.config.guidance_embeds else None
-        }
+        return image | {"guidance": self.guidance_input(transformer, timesteps, guidance)}
 
-    def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
+    def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {
             "encoder_hidden_states": text.hidden,
             "pooled_projections": text.pooled,
-            "txt_ids": text.hidden.new_zeros(text.hidden.shape[1], 3),
+            "txt_ids": same_positions(text),
         }
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[EncodedText]:
-        own = own_tokens(pipeline.tokenizer_2, texts, length)
+        is_word = word_tokens(pipeline.tokenizer_2, texts, length)
         hidden, pooled, _ = pipeline.encode_prompt(prompt=list(texts), prompt_2=None, max_sequence_length=length)
-        return [EncodedText(*parts) for parts in zip(hidden, own, pooled, strict=True)]
+        return [EncodedText(*parts) for parts in zip(hidden, is_word, pooled, strict=True)]
 
     def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
         return {"prompt_embeds": text.hidden, "pooled_prompt_embeds": text.pooled}

@@ -1,4 +1,4 @@
-"""Families whose transformer cuts the latents into patches itself: SD3, AuraFlow, CogView4.
+"""Families whose transformer makes patches of the latents itself: SD3, AuraFlow, CogView4.
 
 latents [B, c, p*h, p*w] --the transformer's own p x p patches--> h*w tokens
 """
@@ -8,19 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from ca_seg.backbones.families.base import Family
 from ca_seg.concept.grid import Grid
 
 
 class PatchedLatents(Family):
-    """`hidden_states` are the latents as they are."""
+    """`hidden_states` are the latents, unchanged."""
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
+    def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:
         patch = transformer.config.patch_size
         return Grid(*(side // patch for side in inputs["hidden_states"].shape[-2:]))
 
-    def dummy_image_inputs(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    def dummy_image_inputs(self, transformer: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         patch = transformer.config.patch_size
         return {"hidden_states": torch.zeros_like(inputs["hidden_states"][..., :patch, :patch])}

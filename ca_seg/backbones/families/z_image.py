@@ -1,16 +1,16 @@
-"""Z-Image: one transformer stream for text and image, image first; both are padded to multiples of 32.
+"""Z-Image (Cai et al., 2025, arXiv:2511.22699): one transformer stream for text and image, image first.
 
 latents [B, 16, 2h, 2w] --the transformer's own 2x2 patches--> tokens
 joint sequence: [image, its padding, text, its padding]
 
-Learned tokens stand for padding, and attend. They are no part of the image: it is the first h * w tokens. Text token i
-stands at 1 + i on the first axis, the image behind the padded text. Concepts all stand at 1, and have no padding: while
-they are asked, it is taken out of every block.
+Image and text are padded to multiples of 32 with learned tokens, which take part in the attention. The image is the
+first h * w tokens. Text token i is at position 1 + i on the first axis, the image after the padded text. All concepts
+are at position 1 and have no padding: while they are asked, it is removed from every block.
 
-    image, padding | c0 c1 c2, padding  ──►  image | c0 c1 c2        c0, c1, c2 at one place
+    image, padding | c0 c1 c2, padding  ──►  image | c0 c1 c2        c0, c1, c2 at the same position
 
-Both sides pass blocks of their own (refiners) before they meet. Concepts go through the text's together, as a prompt's
-tokens do: what a concept says depends on which others were asked with it, but not on their order.
+Image and text first pass separate blocks (refiners). Concepts go through those of the text together, as a prompt's
+tokens do: the map of a concept depends on which other concepts are asked with it, but not on their order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ca_seg.backbones.families.base import EncodedText, Family, SmallModel, TextTokens
-from ca_seg.backbones.text.template_tokens import own_in_template
+from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.text.template_tokens import words_in_template
 from ca_seg.concept.grid import Grid
 
-MULTIPLE = 32  # of tokens, to which the transformer pads image and text
-PATCH = 2  # the transformer's default, the only one that is published
+PADDED_TO = 32  # image and text are padded to multiples of so many tokens
+PATCH = 2  # the transformer's default, and the only one in published weights
 
 
 class ZImage(Family):
@@ -41,53 +41,35 @@ class ZImage(Family):
     block_lists = ("layers",)
     per_call = ("t", "joint_attention_kwargs")
     prompt_first = True
-    small = SmallModel(
-        config={
-            "in_channels": 4,
-            "dim": 64,
-            "n_layers": 3,
-            "n_refiner_layers": 2,
-            "n_heads": 4,
-            "n_kv_heads": 4,
-            "qk_norm": True,
-            "cap_feat_dim": 24,
-            "axes_dims": (4, 6, 6),
-            "axes_lens": (128, 32, 32),
-        },
-        text=24,
-        pooled=None,
-        latents=(4, 6, 10),
-        grid=Grid(3, 5),
-    )
 
     def attention(self, block: nn.Module) -> nn.Module:
         return block.attention  # type: ignore[return-value]
 
-    def grid(self, transformer: nn.Module, inputs: dict[str, Any]) -> Grid:
+    def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:
         height, width = inputs["x"][0].shape[-2:]
         return Grid(height // PATCH, width // PATCH)
 
     def image_inputs(
-        self, transformer: nn.Module, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
+        self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
-        """The stock pipeline's list of images as one tensor, which the transformer goes through in the same way."""
+        """One tensor instead of the stock pipeline's list of images; the transformer iterates over both alike."""
         return {"x": latents[:, :, None], "t": 1 - timesteps}
 
-    def text_inputs(self, transformer: nn.Module, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
+    def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         if concepts or text.mask is None:
             return {"cap_feats": text.hidden}
         return {"cap_feats": _without_padding(text.hidden, text.mask)}
 
-    def dummy_image_inputs(self, transformer: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    def dummy_image_inputs(self, transformer: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"x": torch.stack([torch.zeros_like(latents[..., :PATCH, :PATCH]) for latents in inputs["x"]])}
 
     @contextmanager
-    def asking(self, transformer: nn.Module, grid: Grid) -> Iterator[None]:
-        """Blocks without padding, and every concept at the first place of a prompt."""
-        call = _Call()
+    def asking(self, transformer: Any, grid: Grid) -> Iterator[None]:
+        """Blocks without padding, and every concept at the first position of a prompt."""
+        call = _WithoutPadding()
 
         def begin(model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            call.image, call.concepts = self.grid(transformer, kwargs).tokens, kwargs["cap_feats"].shape[1]
+            call.image_tokens, call.concepts = self.grid(transformer, kwargs).tokens, kwargs["cap_feats"].shape[1]
 
         hooks = [transformer.register_forward_pre_hook(begin, with_kwargs=True)]
         for blocks, change in (("context_refiner", call.refine), ("layers", call.join)):
@@ -99,43 +81,42 @@ class ZImage(Family):
                 hook.remove()
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[EncodedText]:
-        """The whole chat template attends, its head and its tail; padding is gone."""
+        """The whole chat template attends, its head and its tail; padding is removed."""
         template = pipeline.tokenizer.apply_chat_template(
             [{"role": "user", "content": "{}"}], tokenize=False, add_generation_prompt=True, enable_thinking=True
         )
-        rows = own_in_template(pipeline.tokenizer, template, texts, 0, length)
+        rows = words_in_template(pipeline.tokenizer, template, texts, 0, length)
         hidden, _ = pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False, max_sequence_length=length)
-        return [EncodedText(tokens, own[: len(tokens)]) for tokens, own in zip(hidden, rows, strict=True)]
+        return [EncodedText(tokens, is_word[: len(tokens)]) for tokens, is_word in zip(hidden, rows, strict=True)]
 
     def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
-        mask = torch.ones_like(text.hidden[..., 0], dtype=torch.bool) if text.mask is None else text.mask
-        own = _without_padding(text.hidden, mask)
-        return {"prompt_embeds": own, "negative_prompt_embeds": [torch.zeros_like(tokens) for tokens in own]}
+        rows = _without_padding(text.hidden, text.mask_or_ones(torch.bool))
+        return {"prompt_embeds": rows, "negative_prompt_embeds": [torch.zeros_like(tokens) for tokens in rows]}
 
 
 @dataclass
-class _Call:
-    """What blocks are given while concepts are asked: (tokens, mask, places, ...) without padding."""
+class _WithoutPadding:
+    """Changes the arguments of blocks, (tokens, mask, positions, ...), while concepts are asked."""
 
-    image: int = 0  # tokens of the image
+    image_tokens: int = 0
     concepts: int = 0
 
     def refine(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The text's own blocks: the length stays, concepts do not look at padding."""
-        tokens, _, places, *more = args
-        seen = torch.arange(tokens.shape[1], device=tokens.device) < self.concepts
-        return (tokens, seen.expand(len(tokens), -1), places[:, :1].expand_as(places), *more)
+        """The blocks of the text: the length stays, concepts do not attend to padding."""
+        tokens, _, positions, *others = args
+        attended = torch.arange(tokens.shape[1], device=tokens.device) < self.concepts
+        return (tokens, attended.expand(len(tokens), -1), positions[:, :1].expand_as(positions), *others)
 
     def join(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The joint blocks: the first is given padding among the tokens, all are given its places."""
-        tokens, _, places, *more = args
-        start = -(-self.image // MULTIPLE) * MULTIPLE
-        if tokens.shape[1] == places.shape[1]:
-            tokens = torch.cat([tokens[:, : self.image], tokens[:, start : start + self.concepts]], dim=1)
-        one = places[:, start : start + 1].expand(-1, self.concepts, -1)
-        return (tokens, None, torch.cat([places[:, : self.image], one], dim=1), *more)
+        """The joint blocks: the first gets padding among its tokens, all get the positions of padding."""
+        tokens, _, positions, *others = args
+        image, start = self.image_tokens, -(-self.image_tokens // PADDED_TO) * PADDED_TO
+        if tokens.shape[1] == positions.shape[1]:
+            tokens = torch.cat([tokens[:, :image], tokens[:, start : start + self.concepts]], dim=1)
+        first = positions[:, start : start + 1].expand(-1, self.concepts, -1)
+        return (tokens, None, torch.cat([positions[:, :image], first], dim=1), *others)
 
 
 def _without_padding(hidden: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    """Each row's own tokens [T, text_dim]."""
-    return [tokens[own] for tokens, own in zip(hidden, mask, strict=True)]
+    """The unmasked tokens [T, text_dim] of each row."""
+    return [tokens[attended] for tokens, attended in zip(hidden, mask, strict=True)]

@@ -1,19 +1,20 @@
-"""A card: everything that is said about one set of weights, in one YAML file.
+"""A card: everything about one set of weights, in one YAML file.
 
-`ca_seg/backbones/loading/cards/NAME.yaml` names the family, where the weights are and at which revision, their licence, and
-the settings under which maps are read (layers, timestep, noise samples, resolution).
+`ca_seg/backbones/loading/cards/NAME.yaml` names the family, where the weights are and at which revision, their licence,
+and the settings with which maps are read (layers, timestep, noise samples, resolution). Cards need no torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ca_seg.concept.features import SPACES
+from ca_seg.concept.choices import SPACES
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 
 POOLING = ("first", "mean", "last")
@@ -21,7 +22,7 @@ POOLING = ("first", "mean", "last")
 
 @dataclass(frozen=True)
 class Card:
-    """One backbone's weights and settings. `None` or "" where a field does not apply."""
+    """One backbone's weights and settings. A field that does not apply is empty."""
 
     name: str
     summary: str
@@ -36,8 +37,8 @@ class Card:
     noise_samples: int = 1  # noise samples per image
     space: str = "output"
     guidance: float = 0.0
-    phrase_pooling: str = "first"  # which of a phrase's tokens stands for it
-    text_tokens: int = 512  # how long the prompt is padded
+    phrase_pooling: str = "first"  # which token of a phrase represents it: first, mean or last
+    text_tokens: int = 512  # prompts are padded to so many tokens
     folder: str = ""  # shipped weights: a folder below checkpoints/
     checksums: dict[str, str] = field(default_factory=dict)  # sha256 of the shipped files
     hub: str = ""  # repository on the Hugging Face hub
@@ -58,7 +59,7 @@ class Card:
 
     @classmethod
     def read(cls, path: Path) -> Card:
-        """A card from its file; unknown or missing keys are named."""
+        """A card from its file. Raises UnknownName for an unknown key, UserError for a missing one."""
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         known = {f.name for f in fields(cls)}
         for key in content:
@@ -70,20 +71,39 @@ class Card:
         except TypeError as problem:
             raise UserError(f"the card {path} is not complete: {problem}") from problem
 
+    def with_resolution(self, resolution: int | None) -> Card:
+        """The card with another resolution (None: the same). Raises OutOfRange."""
+        if resolution is None:
+            return self
+        if resolution < self.multiple:
+            raise OutOfRange(f"resolution {resolution}", allowed=f"{self.multiple} pixels or more")
+        return replace(self, resolution=resolution)
+
 
 def check_timestep(timestep: float) -> None:
     if not 0.0 <= timestep <= 1.0:
         raise OutOfRange(f"timestep {timestep}", allowed="0 (clean) to 1 (noise)", fix="0.5 is the middle")
 
 
-def card_names() -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+def list_backbones(pattern: str | None = None) -> list[str]:
+    """The names of the backbones, in alphabetical order.
+
+    Args:
+        pattern: only names that match it; `*` is any text, as in file names
+
+    Example:
+        >>> list_backbones("flux1-*")
+        ['flux1-dev', 'flux1-schnell']
+    """
+    names = sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+    return names if pattern is None else [name for name in names if fnmatch(name, pattern)]
 
 
 def find_card(name: str) -> Card:
     """The card called `name`. Raises UnknownName with the nearest names."""
-    if name not in card_names():
-        raise UnknownName("backbone", name, card_names(), fix="`ca-seg zoo list` shows all")
+    names = list_backbones()
+    if name not in names:
+        raise UnknownName("backbone", name, names, fix="`ca-seg zoo list` shows all")
     return Card.read(_folder() / f"{name}.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Parts of a folder in the diffusers layout, read strictly: safetensors only, every tensor must be there.
+"""The parts of a folder in the diffusers layout, read strictly: safetensors only, and no tensor may be missing.
 
 FOLDER/transformer, vae, text_encoder..., tokenizer..., scheduler        model_index.json names each one's class
 """
@@ -18,10 +18,10 @@ from ca_seg.backbones.families.base import Family
 from ca_seg.backbones.families.registry import diffusers_class
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
 
-TEXT = ("text_encoder*", "tokenizer*", "model_index.json")  # what the text side of a pipeline is read from
+TEXT_FILES = ("text_encoder*", "tokenizer*", "model_index.json")  # the text side of a pipeline
 LAYOUT = "give a folder in the diffusers layout"
-BROKEN = (OSError, ValueError, KeyError, SafetensorError)  # what the libraries raise for files that are not theirs
-TEXTUAL = ("text_encoder", "tokenizer")  # how the components of a pipeline's text side begin
+READ_ERRORS = (OSError, ValueError, KeyError, SafetensorError)  # raised by the libraries for unreadable files
+TEXT_PARTS = ("text_encoder", "tokenizer")  # the names of a pipeline's text components begin so
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -37,25 +37,25 @@ def read_config(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_model(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A diffusers or transformers model of class `kind`. Raises WeightsUnavailable, CorruptWeights."""
+def read_model(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A diffusers or transformers model of class `model_class`. Raises WeightsUnavailable, CorruptWeights."""
     if not folder.is_dir():
         raise WeightsUnavailable(f"no folder {folder}", fix=LAYOUT)
     try:
-        model, found = kind.from_pretrained(
+        model, report = model_class.from_pretrained(
             folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except BROKEN as problem:
+    except READ_ERRORS as problem:
         raise CorruptWeights(
             f"{folder} cannot be read ({str(problem).splitlines()[0]})", fix="download it again"
         ) from problem
-    if found["missing_keys"]:
-        raise CorruptWeights(f"{folder} lacks the tensor {sorted(found['missing_keys'])[0]}", fix="download it again")
+    if report["missing_keys"]:
+        raise CorruptWeights(f"{folder} lacks the tensor {sorted(report['missing_keys'])[0]}", fix="download it again")
     return model.eval()
 
 
 def read_autoencoder(folder: Path, dtype: torch.dtype) -> Any:
-    """The autoencoder in `folder`/vae, of the class that its config names."""
+    """The autoencoder in `folder`/vae, of the class in its config. Raises WeightsUnavailable, CorruptWeights."""
     if not (folder / "vae").is_dir():
         raise WeightsUnavailable(f"no folder {folder / 'vae'}", fix=LAYOUT)
     name = str(read_config(folder / "vae" / "config.json").get("_class_name", "AutoencoderKL"))
@@ -66,7 +66,7 @@ def read_autoencoder(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def read_scheduler(folder: Path) -> Any | None:
-    """The scheduler in `folder`/scheduler, or None where there is none."""
+    """The scheduler in `folder`/scheduler, or None if there is none. Raises CorruptWeights."""
     file = folder / "scheduler" / "scheduler_config.json"
     if not file.exists():
         return None
@@ -81,7 +81,7 @@ def text_pipeline(family: Family, folder: Path, dtype: torch.dtype, device: str)
     """The family's stock pipeline with its text encoders and tokenizers alone, on `device`."""
     components = {}
     for name, (library, kind) in _components(folder).items():
-        if not name.startswith(TEXTUAL) or kind is None:
+        if not name.startswith(TEXT_PARTS) or kind is None:
             continue
         if name.startswith("tokenizer"):
             components[name] = _tokenizer(folder / name, kind)
@@ -105,7 +105,7 @@ def assemble(family: Family, components: dict[str, Any]) -> Any:
 
 def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
     content = read_config(folder / "model_index.json")
-    return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and len(value) == 2}  # type: ignore[misc]
+    return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and len(value) == 2}
 
 
 def _tokenizer(folder: Path, kind: str) -> Any:
@@ -114,7 +114,7 @@ def _tokenizer(folder: Path, kind: str) -> Any:
     reader = transformers.AutoProcessor if kind.endswith("Processor") else transformers.AutoTokenizer
     try:
         return reader.from_pretrained(folder, local_files_only=True)
-    except BROKEN as problem:
+    except READ_ERRORS as problem:
         raise CorruptWeights(
             f"{folder} cannot be read ({str(problem).splitlines()[0]})", fix="download it again"
         ) from problem

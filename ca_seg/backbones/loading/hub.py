@@ -1,4 +1,4 @@
-"""Where a card's weights are: shipped with the project, given as a local folder, or on the hub."""
+"""Where a card's weights are: shipped with the project, in a local folder, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ca_seg.resources import resource_path
 def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
     """The folder that holds the card's weights; only files that match `patterns` are downloaded.
 
-    Raises WeightsUnavailable with what to accept, download or give instead.
+    Raises WeightsUnavailable, with the licence to accept or the folder to give, and CorruptWeights.
     """
     if local is not None:
         if not local.is_dir():
-            raise WeightsUnavailable(f"no folder {local} with the weights of {card.name}", fix=_how(card))
+            raise WeightsUnavailable(f"no folder {local} with the weights of {card.name}", fix=_how_to_get(card))
         return local
     if card.folder:
         return checked(card, resource_path("checkpoints", card.folder))
@@ -29,21 +29,22 @@ def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
         return Path(snapshot_download(card.hub, revision=card.revision, allow_patterns=patterns))
     except (GatedRepoError, RepositoryNotFoundError) as problem:
         raise WeightsUnavailable(
-            f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how(card)
+            f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how_to_get(card)
         ) from problem
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
         raise WeightsUnavailable(
-            f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}", fix=_how(card)
+            f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}",
+            fix=_how_to_get(card),
         ) from problem
 
 
 def cache_folder() -> Path:
-    """Where ca_seg keeps what can be made again: $CA_SEG_CACHE, or ~/.cache/ca_seg."""
+    """The folder of files that can be computed again: $CA_SEG_CACHE, or ~/.cache/ca_seg."""
     return Path(os.environ.get("CA_SEG_CACHE") or Path.home() / ".cache" / "ca_seg")
 
 
 def checked(card: Card, folder: Path) -> Path:
-    """`folder`, after its files were compared with the card's checksums."""
+    """`folder`, after comparing its files with the card's checksums. Raises WeightsUnavailable, CorruptWeights."""
     for name, expected in card.checksums.items():
         file = folder / name
         if not file.exists():
@@ -53,6 +54,6 @@ def checked(card: Card, folder: Path) -> Path:
     return folder
 
 
-def _how(card: Card) -> str:
+def _how_to_get(card: Card) -> str:
     accept = f"accept the licence of {card.hub} on its page and log in with `hf auth login`, or " if card.gated else ""
-    return f"{accept}give a local copy with --model.weights FOLDER (the diffusers layout: transformer/, vae/, ...)"
+    return f"{accept}give a local copy: weights=FOLDER (the diffusers layout: transformer/, vae/, ...)"

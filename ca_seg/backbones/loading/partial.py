@@ -1,11 +1,10 @@
-"""Read only the blocks that are wanted from a transformer's safetensors files.
+"""Read only the wanted blocks from a transformer's safetensors files.
 
 Maps of FLUX.1's double blocks need 6.45 of its 11.9 billion parameters. The model is built without memory for its
-parameters, the blocks after the last wanted layer are taken out, and the tensors of what is left are read shard by
-shard:
+parameters, the blocks after the last wanted layer are removed, and the remaining tensors are read shard by shard:
 
     transformer_blocks.0 .. last     read
-    blocks after the last layer      never touched
+    blocks after the last layer      not read
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ SINGLE = "diffusion_pytorch_model.safetensors"
 
 
 def build(family: Family, config: dict[str, Any], keep_layers: int | None = None, *, tables: bool = True) -> nn.Module:
-    """The family's transformer with its parameters on the meta device, and without the blocks after `keep_layers`.
+    """The family's transformer with its parameters on the meta device, and only its first `keep_layers` blocks.
 
-    What is computed and not read (tables of places and frequencies) is real; without `tables` it is not, which is
-    faster, and enough to count. Raises OutOfRange.
+    Tables that are computed and not read (positions, frequencies) are real. With `tables=False` they are on the meta
+    device too, which is faster, and enough to count parameters. Raises OutOfRange.
     """
     with init_empty_weights(include_buffers=False) if tables else torch.device("meta"):
         transformer = diffusers_class(family, family.transformer).from_config(config)
@@ -40,25 +39,25 @@ def build(family: Family, config: dict[str, Any], keep_layers: int | None = None
 
 
 def skip_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) -> nn.Module:
-    """`transformer` with `Absent` in the place of every block after the first `keep_layers`."""
+    """`transformer` with a `SkippedBlock` instead of every block after the first `keep_layers`. Raises OutOfRange."""
     total = len(family.blocks(transformer))
     if not 1 <= keep_layers <= total:
         raise OutOfRange(f"last_layer {keep_layers - 1}", allowed=f"0 to {total - 1}")
     number = 0
     for name in family.block_lists:
         blocks = getattr(transformer, name)
-        for place in range(len(blocks)):
+        for index in range(len(blocks)):
             if number >= keep_layers:
-                blocks[place] = SkippedBlock()
+                blocks[index] = SkippedBlock()
             number += 1
     return transformer
 
 
 def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
-    """Fill `model` (on the meta device) from the safetensors in `folder`; files' other tensors are not read.
+    """Fill `model` (on the meta device) from the safetensors in `folder`; other tensors in the files are not read.
 
-    Raises WeightsUnavailable when a file is missing, CorruptWeights when one cannot be read, a tensor is missing or
-    has another shape.
+    Raises WeightsUnavailable for a missing file, CorruptWeights for a file that cannot be read, a missing tensor, or
+    one of another shape.
     """
     for state in wanted_tensors(model, folder, dtype, device):
         model.load_state_dict(state, assign=True, strict=False)
@@ -68,15 +67,15 @@ def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.
 def wanted_tensors(
     model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """The tensors of `model`'s state dict, shard by shard, each checked for its shape. Errors as `read_into`."""
+    """The tensors of `model`'s state dict, shard by shard, with their shapes checked. Errors as in `read_into`."""
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    for file, names in _places(folder, wanted).items():
+    for file, names in _files(folder, wanted).items():
         state = {}
         try:
             with safe_open(file, framework="pt", device=str(device)) as shard:
-                held = set(shard.keys())
+                stored = set(shard.keys())
                 for name in names:
-                    if name not in held:
+                    if name not in stored:
                         raise CorruptWeights(f"{file} lacks the tensor {name}", fix="download it again")
                     state[name] = shard.get_tensor(name).to(dtype)
         except SafetensorError as problem:
@@ -91,23 +90,23 @@ def wanted_tensors(
         yield state
 
 
-def _places(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]]:
-    """Which file holds which of the wanted tensors."""
+def _files(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]]:
+    """The wanted tensors of every file."""
     index, single = folder / INDEX, folder / SINGLE
     if single.exists():
         return {single: list(wanted)}
     if not index.exists():
         raise WeightsUnavailable(f"no weights in {folder}", allowed=f"{SINGLE}, or {INDEX} and its shards")
     try:
-        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError) as problem:
         raise CorruptWeights(f"{index} is not an index of shards ({problem})", fix="download it again") from problem
-    places: dict[Path, list[str]] = {}
+    files: dict[Path, list[str]] = {}
     for name in wanted:
-        if name not in where:
+        if name not in shards:
             raise CorruptWeights(f"{index} does not list the tensor {name}", fix="download it again")
-        file = folder / where[name]
+        file = folder / shards[name]
         if file.parent != folder or not file.exists():
-            raise WeightsUnavailable(f"the shard {where[name]} named in {index} is not there", fix="download it again")
-        places.setdefault(file, []).append(name)
-    return places
+            raise WeightsUnavailable(f"the shard {shards[name]} named in {index} is not there", fix="download it again")
+        files.setdefault(file, []).append(name)
+    return files

@@ -1,11 +1,11 @@
-"""How much memory a backbone will take, before anything is loaded: its published architecture, built without memory.
+"""How much memory a backbone will take, before anything is loaded: from its published architecture.
 
 1  text encoders   once per vocabulary, then freed      ┐
-2  transformer     blocks 0 .. last layer               ├─ what must fit on a GPU: the larger of 1 + 3 and
-3  autoencoder                                          │  2 + 3 + 4 (activations come on top, not counted)
+2  transformer     blocks 0 .. last layer               ├─ must fit on a GPU: the larger of 1 + 3 and 2 + 3 + 4
+3  autoencoder                                          │  (activations come on top and are not counted)
 4  recording       keys, values, outputs of an image    ┘
 
-A plain transformer waits in main memory while words are encoded; a quantised one stays on the GPU: then 1 + 2 + 3.
+A plain transformer is in main memory while words are encoded. A quantised one stays on the GPU: then it is 1 + 2 + 3.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import yaml
 from accelerate import init_empty_weights
 from torch import nn
 
-from ca_seg.backbones.families.registry import FAMILIES
+from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.loading.profiles import Profile, find_profile
@@ -33,13 +33,13 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Plan:
-    """Parameters, and bytes under a profile."""
+    """The parameters of one backbone, and their bytes at a precision."""
 
     card: Card
     profile: Profile
     resolution: int
     last_layer: int
-    transformer: int  # parameters of the kept blocks and of what is around them
+    transformer: int  # parameters of the blocks that are loaded and of the parts around them
     transformer_bytes: int
     text: dict[str, int]  # bytes of each text encoder
     autoencoder_bytes: int
@@ -47,16 +47,33 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
+        """The larger of the two steps: encoding words, computing maps."""
         beside = self.autoencoder_bytes + (self.transformer_bytes if self.profile.quantised else 0)
         maps = self.transformer_bytes + self.autoencoder_bytes + self.recording_bytes
         return max(sum(self.text.values()) + beside, maps)
 
 
 def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, resolution: int | None = None) -> Plan:
-    """The plan of card `name` under a precision profile. Raises UnknownName, OutOfRange."""
+    """The memory of the backbone `name`.
+
+    Args:
+        name: a name from `list_backbones()`
+        precision: a name from `profiles.PROFILES`
+        last_layer: the last block to load (default: the card's last layer)
+        resolution: pixels of the short side (default: the card's)
+
+    Raises:
+        UnknownName: for an unknown backbone or precision
+        OutOfRange: for a layer or resolution out of range
+        UserError: for a backbone that ships with its weights
+
+    Example:
+        >>> round(plan("flux1-dev", precision="bnb-nf4").peak_bytes / GIB)
+        12
+    """
     card, profile = find_card(name), find_profile(precision)
     if not card.architecture:
-        raise UserError(f"{name} ships with its weights and has no plan", fix="`ca-seg zoo show` says its memory")
+        raise UserError(f"{name} ships with its weights and has no plan", fix="`ca-seg zoo show` prints its memory")
     last = max(card.layers) if last_layer is None else last_layer
     side = card.resolution if resolution is None else resolution
     if side < card.multiple:
@@ -84,11 +101,11 @@ def part_names() -> list[str]:
 
 
 def part_parameters(name: str, *, count: bool = False) -> int:
-    """Parameters of a text encoder or autoencoder, as its file says; with `count`, counted in what its config makes."""
+    """Parameters of a text encoder or autoencoder, from its file; with `count`, counted in the model of its config."""
     if name not in part_names():
         raise UnknownName("part", name, part_names())
     part = yaml.safe_load((_parts() / f"{name}.yaml").read_text(encoding="utf-8"))
-    return _counted(part) if count else part["parameters"]
+    return _counted(part) if count else int(part["parameters"])
 
 
 def _counted(part: dict[str, Any]) -> int:
@@ -96,8 +113,8 @@ def _counted(part: dict[str, Any]) -> int:
         if part["library"] == "diffusers":
             model = getattr(diffusers, part["class"]).from_config(part["config"])
         else:
-            kind = getattr(transformers, part["class"])
-            model = kind(kind.config_class(**part["config"]))
+            model_class = getattr(transformers, part["class"])
+            model = model_class(model_class.config_class(**part["config"]))
     if part["library"] == "transformers":
         model.tie_weights()
     return sum(p.numel() for p in model.parameters())
@@ -107,17 +124,17 @@ def _counted(part: dict[str, Any]) -> int:
 def _counts(name: str, last_layer: int) -> tuple[int, int, int]:
     """Weights of linear layers, and other parameters, of the blocks 0 .. `last_layer` and around them; the width."""
     card = find_card(name)
-    family = FAMILIES[card.family]
+    family = find_family(card.family)
     transformer = build(family, card.architecture, last_layer + 1, tables=False)
     linear = sum(m.weight.numel() for m in transformer.modules() if isinstance(m, nn.Linear))
-    every = sum(p.numel() for p in transformer.parameters())
-    return linear, every - linear, _width(family.attentions(transformer)[0])
+    total = sum(p.numel() for p in transformer.parameters())
+    return linear, total - linear, _width(family.attentions(transformer)[0])
 
 
-def _width(attention: nn.Module) -> int:
-    """Of all heads of an attention together."""
-    fused = getattr(attention, "to_q", None)
-    return fused.out_features if fused is not None else attention.inner_dim  # type: ignore[return-value,union-attr]
+def _width(attention: Any) -> int:
+    """Channels of all heads of an attention together."""
+    projection = getattr(attention, "to_q", None)
+    return int(attention.inner_dim if projection is None else projection.out_features)
 
 
 def _parts() -> Path:

@@ -1,12 +1,12 @@
-"""In what numbers a transformer's weights are kept: plain floats, or quantised by a library through diffusers.
+"""The precision of a transformer's weights: plain floats, or quantised by a library through diffusers.
 
     fp32 bf16 fp16                       plain
     bnb-nf4 bnb-int8                     bitsandbytes
     ao-int8 ao-fp8                       torchao, weights only
-    FILE.gguf (see `weights`)            GGUF, through diffusers' single-file loading
+    FILE.gguf (see `read_gguf`)          GGUF, through diffusers' single-file loading
 
-Quantised weights are read lean as well: block by block from the shards, only the wanted ones, each turned into its
-quantised form on the way in. Activations are bfloat16.
+For quantised weights, too, only the wanted blocks are read. Each tensor is quantised as it is read. Activations are
+bfloat16.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.model_loading_utils import load_model_dict_into_meta
 from torch import nn
 
 from ca_seg.backbones.families.base import Family
@@ -29,7 +28,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to keep weights. `linear_bytes` is what a weight of a linear layer takes, scales included."""
+    """One precision. `linear_bytes` is the size of a weight in a linear layer, including the scales."""
 
     name: str
     dtype: torch.dtype  # of activations, and of all weights that are not quantised
@@ -41,7 +40,7 @@ class Profile:
         return bool(self.library)
 
 
-# NF4: 4 bits and a 32-bit scale for every 64 weights (bitsandbytes' block size); int8 and fp8: a scale a row, left out
+# NF4: 4 bits and a 32-bit scale per 64 weights (bitsandbytes' block size). int8, fp8: a scale per row, not counted
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -55,39 +54,41 @@ PROFILES = {
 
 
 def find_profile(name: str) -> Profile:
-    """Raises UnknownName."""
+    """The precision called `name`. Raises UnknownName."""
     if name not in PROFILES:
         raise UnknownName("precision", name, PROFILES)
     return PROFILES[name]
 
 
 def read_quantised(model: nn.Module, folder: Path, profile: Profile, device: str) -> nn.Module:
-    """Fill `model` (on the meta device) from `folder`, quantising linear layers. Errors as `lean.read_into`.
+    """Fill `model` (on the meta device) from `folder`, quantising linear layers. Errors as in `partial.read_into`.
 
-    Raises UserError where the profile's library is not installed.
+    Raises UserError if the library of the profile is not installed.
     """
     if not profile.quantised:
         return read_into(model, folder, profile.dtype, device)
-    from diffusers.quantizers import DiffusersAutoQuantizer  # only here: it imports the quantising libraries
+    from diffusers.models.model_loading_utils import load_model_dict_into_meta
+    from diffusers.quantizers import DiffusersAutoQuantizer  # here: it imports the quantising libraries
 
     quantizer = DiffusersAutoQuantizer.from_config(_config(profile), pre_quantized=False)
-    place = {"": device}
+    device_map: Any = {"": device}
     if profile.library == "torchao" or device != "cpu":  # bitsandbytes runs on a CPU, though diffusers' check says no
         quantizer.validate_environment(torch_dtype=profile.dtype)
     quantizer.update_torch_dtype(profile.dtype)
-    quantizer.preprocess_model(model=model, device_map=place, keep_in_fp32_modules=[])
+    quantizer.preprocess_model(model=model, device_map=device_map, keep_in_fp32_modules=[])
+    state: Any
     for state in wanted_tensors(model, folder, profile.dtype, "cpu"):
-        load_model_dict_into_meta(model, state, dtype=profile.dtype, hf_quantizer=quantizer, device_map=place)
+        load_model_dict_into_meta(model, state, dtype=profile.dtype, hf_quantizer=quantizer, device_map=device_map)
     quantizer.postprocess_model(model)
     model.hf_quantizer = quantizer
     return model.to(device)
 
 
 def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> nn.Module:
-    """A transformer from a GGUF file, by diffusers; `folder`/transformer/config.json says its architecture.
+    """A transformer from a GGUF file, by diffusers; its architecture is in `folder`/transformer/config.json.
 
-    Raises WeightsUnavailable for a missing file, CorruptWeights for one that is not it, UserError where GGUF cannot be
-    read.
+    Raises WeightsUnavailable for a missing file, CorruptWeights for one that cannot be read, UserError if the GGUF
+    library is not installed.
     """
     if not file.is_file():
         raise WeightsUnavailable(f"no file {file}", fix="give a .gguf file of the transformer")
@@ -108,7 +109,7 @@ def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> n
 
 
 def offloaded(transformer: nn.Module, device: str) -> nn.Module:
-    """The transformer in main memory, its blocks brought to `device` one after the other, by diffusers."""
+    """The transformer in main memory; diffusers moves its blocks to `device` one after the other."""
     from diffusers.hooks import apply_group_offloading
 
     apply_group_offloading(transformer, torch.device(device), offload_type="block_level", num_blocks_per_group=1)

@@ -1,4 +1,4 @@
-"""An architecture with fresh weights: the baseline that says what training put into the maps."""
+"""An architecture with random weights: the baseline that shows what the maps owe to training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ca_seg.backbones.loading.partial import build
 
 
 def random_init(family: Family, config: dict[str, Any], keep_layers: int | None, seed: int) -> nn.Module:
-    """The family's transformer as its class makes it, by `seed`; with `keep_layers`, only the first blocks.
+    """The family's transformer as its class initialises it, with `seed`; with `keep_layers`, only the first blocks.
 
-    Without later blocks the model is built empty and each module starts itself anew (`reset_parameters`); parameters
-    of modules that cannot are ones (norms) or normal with deviation 0.02.
+    With `keep_layers` the model is built empty, and each module initialises itself (`reset_parameters`). Parameters of
+    modules without that method are ones (norms) or normal with standard deviation 0.02.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -24,10 +24,11 @@ def random_init(family: Family, config: dict[str, Any], keep_layers: int | None,
             return diffusers_class(family, family.transformer).from_config(config)
         model = build(family, config, keep_layers)
         for module in model.modules():
-            own = dict(module.named_parameters(recurse=False))
-            for name, empty in own.items():
+            parameters = dict(module.named_parameters(recurse=False))
+            for name, empty in parameters.items():
                 value = torch.ones(empty.shape) if empty.ndim < 2 else torch.randn(empty.shape) * 0.02
                 setattr(module, name, nn.Parameter(value, requires_grad=False))
-            if own and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if parameters and reset is not None:
+                reset()
         return model

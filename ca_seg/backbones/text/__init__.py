@@ -1,1 +1,1 @@
-"""Words to embeddings: text encoders of stock pipelines, and the shipped word table."""
+"""Words to embeddings: the text encoders of stock pipelines, and the word table that ships."""

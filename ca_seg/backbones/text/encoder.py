@@ -1,4 +1,4 @@
-"""Words to embeddings: what a backbone needs of its text side, and the shipped one's answer."""
+"""Words to embeddings: the interface of a text encoder, and the one of the backbones that ship."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ca_seg.backbones.text.word_table import WordTable
 
 
 class TextEncoder(Protocol):
-    """Frozen. `prompt` is what the stock pipeline would feed; `concepts` gives one token per phrase."""
+    """A frozen text encoder. `prompt` encodes as the stock pipeline does; `concepts` gives one token per phrase."""
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
-        """[B, T, d] embeddings, and pooled vectors [B, p] where the family has them, of whole prompts."""
+        """Whole prompts: embeddings [B, T, d], and pooled vectors [B, p] if the family has them."""
         ...
 
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
-        """[1, C, d]: each phrase's tokens pooled to one; a pooled vector is zero (paper, appendix on settings)."""
+        """Phrases [1, C, d], each pooled to one token; a pooled vector is zero (paper, appendix on settings)."""
         ...
 
 
 def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Phrase tokens [P, T, d] with mask [P, T] to [P, d]: the first (the paper's), the last, or the mean token."""
+    """Phrase tokens [P, T, d] with mask [P, T] to [P, d]: the first token (as in the paper), the last, or the mean."""
     if pooling == "first":
         return hidden[torch.arange(len(hidden)), mask.long().argmax(dim=1)]
     if pooling == "last":
-        places = torch.arange(mask.shape[1]).expand_as(mask).masked_fill(~mask, -1)
-        return hidden[torch.arange(len(hidden)), places.amax(dim=1)]
+        indices = torch.arange(mask.shape[1]).expand_as(mask).masked_fill(~mask, -1)
+        return hidden[torch.arange(len(hidden)), indices.amax(dim=1)]
     weights = mask.to(hidden)[..., None]
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 class WordTableText:
-    """The shipped backbones' text side: one vector per word, from a table."""
+    """The text encoder of the backbones that ship: one vector per word, from a table."""
 
     def __init__(self, table: WordTable) -> None:
         self.table = table

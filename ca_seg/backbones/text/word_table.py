@@ -1,15 +1,15 @@
-"""The shipped backbones' words: several thousand nouns, one vector each, made once from a frozen text model.
+"""The words of the backbones that ship: several thousand nouns with one vector each, from a frozen text model.
 
-So a user installs no text model, and words of like meaning have like vectors ("automobile" is near "car"). A phrase
-that the table holds is one token; another is split into the longest words that it holds:
+So a user installs no text model, and words of similar meaning have similar vectors ("automobile" is near "car"). A
+phrase in the table is one token. Other phrases are split into the longest words that are in the table:
 
     "traffic light"      -> [traffic light]
     "red traffic light"  -> [red, traffic light]
-    "cats"               -> [cat]                  a regular plural whose singular is there
-    "a cat on the grass" -> [cat, grass]           little words (LITTLE) say nothing here
+    "cats"               -> [cat]                  a regular plural of a word in the table
+    "a cat on the grass" -> [cat, grass]           stop words are skipped
     ""                   -> [zeros]                the empty prompt
 
-Capitals, and `_`, `-`, `,` between words make no difference.
+Capitals do not matter, and `_`, `-`, `,` separate words as a space does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from ca_seg.errors import CorruptWeights, UnknownName, WeightsUnavailable
 
 CARD, VECTORS, WORDS = "card.yaml", "words.safetensors", "words.txt"
-LITTLE = frozenset(
+STOP_WORDS = frozenset(
     ["a", "an", "and", "at", "beside", "by", "from", "in", "near", "of", "on", "over", "some", "the", "with"]
 )
 _FIX = "install ca_seg again, or restore the file from its source"
@@ -36,18 +36,18 @@ _PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"))  #
 
 
 class WordTable:
-    """Words [W], lower case, and their vectors [W, D] (fp32, about unit variance; D is 384 in the shipped table)."""
+    """Words [W], lower case, and their vectors [W, D] (fp32, about unit variance; D is 384 in the table that ships)."""
 
     def __init__(self, words: Sequence[str], vectors: torch.Tensor) -> None:
         self.words, self.vectors = tuple(words), vectors.float()
-        self._place = {_key(word): i for i, word in enumerate(self.words)}
-        self._longest = max(key.count(" ") + 1 for key in self._place)
+        self._index = {_key(word): i for i, word in enumerate(self.words)}
+        self._longest = max(key.count(" ") + 1 for key in self._index)
 
     @classmethod
     def load(cls, folder: Path) -> WordTable:
-        """The table in `folder`, read once a process.
+        """The table in `folder`, read once per process.
 
-        Raises WeightsUnavailable for a missing file, CorruptWeights for files that are not what their card says.
+        Raises WeightsUnavailable for a missing file, CorruptWeights for files that differ from their card.
         """
         return _load(Path(folder).resolve())
 
@@ -56,19 +56,19 @@ class WordTable:
         return self._find(_key(phrase)) is not None
 
     def tokens(self, phrase: str) -> tuple[str, ...]:
-        """The table's words that stand for `phrase`, longest match first, little words passed over; none for "".
+        """The words of the table that make up `phrase`, longest match first, without stop words; none for "".
 
-        A last word in a regular plural (cats, boxes, cherries, wolves) falls back to its singular.
-        Raises UnknownName, with words of near spelling, for a word that the table lacks.
+        A regular plural (cats, boxes, cherries, wolves) falls back to its singular.
+        Raises UnknownName, with words of similar spelling, for a word that is not in the table.
         """
         return tuple(self.words[i] for i in self._split(phrase))
 
     def vector(self, word: str) -> torch.Tensor:
         """[D], of one entry. Raises UnknownName."""
-        place = self._find(_key(word))
-        if place is None:
+        index = self._find(_key(word))
+        if index is None:
             raise self._unknown(word, word)
-        return self.vectors[place]
+        return self.vectors[index]
 
     def embed(self, phrases: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors [P, T, D] padded with zeros, and mask [P, T], True for tokens.
@@ -85,34 +85,34 @@ class WordTable:
         return vectors, mask
 
     def nearest(self, word: str, among: Sequence[str], count: int = 3) -> list[str]:
-        """Those of `among` whose meaning is nearest to `word`: by cosine, of the tokens' mean for a longer phrase."""
-        asked, others = (self.embed(phrases)[0].sum(dim=1) for phrases in ([word], among))
-        order = torch.nn.functional.cosine_similarity(asked, others).argsort(descending=True, stable=True)
+        """The `count` words of `among` nearest in meaning to `word`: by the cosine of the mean of their tokens."""
+        query, candidates = (self.embed(phrases)[0].sum(dim=1) for phrases in ([word], among))
+        order = torch.nn.functional.cosine_similarity(query, candidates).argsort(descending=True, stable=True)
         return [among[i] for i in order[:count].tolist()]
 
     def _find(self, key: str) -> int | None:
-        """The place of a word, or of its singular."""
-        return next((self._place[form] for form in _forms(key) if form in self._place), None)
+        """The index of a word, or of its singular."""
+        return next((self._index[form] for form in _forms(key) if form in self._index), None)
 
     def _split(self, phrase: str) -> Iterator[int]:
         parts = _key(phrase).split()
-        if parts and LITTLE.issuperset(parts):
+        if parts and STOP_WORDS.issuperset(parts):
             raise self._unknown(parts[0], phrase)
         while parts:
             for length in range(min(self._longest, len(parts)), 0, -1):
-                place = self._find(" ".join(parts[:length]))
-                if place is not None:
-                    yield place
+                index = self._find(" ".join(parts[:length]))
+                if index is not None:
+                    yield index
                     parts = parts[length:]
                     break
             else:
-                if parts[0] not in LITTLE:
+                if parts[0] not in STOP_WORDS:
                     raise self._unknown(parts[0], phrase)
                 parts = parts[1:]
 
     def _unknown(self, word: str, phrase: str) -> UnknownName:
         where = "" if word == _key(phrase) else f"in {phrase!r} "
-        fix = f"{where}only nouns of the table can stand, checkpoints/words/{WORDS} lists them"
+        fix = f"use a noun of the table {where}(checkpoints/words/{WORDS} lists them)"
         return UnknownName("word", word, self.words, fix=fix)
 
 
@@ -122,7 +122,7 @@ def _key(phrase: str) -> str:
 
 
 def _forms(key: str) -> Iterator[str]:
-    """The word, then what its singular may be. Short words and those in -ss, -us, -is are no regular plurals."""
+    """The word, then its possible singulars. Short words and those in -ss, -us, -is are not regular plurals."""
     yield key
     if len(key) > 3 and not key.endswith(("ss", "us", "is")):
         for plural, singular in _PLURALS:
@@ -147,7 +147,7 @@ def _load(folder: Path) -> WordTable:
     try:
         vectors = load_file(folder / VECTORS)["vectors"]
     except (SafetensorError, KeyError) as problem:
-        raise CorruptWeights(f"{folder / VECTORS} holds no table of vectors ({problem})", fix=_FIX) from problem
+        raise CorruptWeights(f"{folder / VECTORS} is not a table of vectors ({problem})", fix=_FIX) from problem
     if vectors.ndim != 2 or len(vectors) != len(words):
         raise CorruptWeights(f"{folder}: {len(words)} words, but vectors of shape {tuple(vectors.shape)}", fix=_FIX)
     return WordTable(words, vectors)
