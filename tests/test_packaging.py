@@ -115,6 +115,7 @@ sys.exit(main(["segment", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_segment_needs_no_extra_and_the_others_name_theirs(tmp_path):
     image = ROOT / "datasets" / "scenes" / "images" / "scene_0000.png"
     command = [sys.executable, "-c", WITHOUT_EXTRAS, str(image), "--concepts", "cat", "grass", "--out", str(tmp_path)]

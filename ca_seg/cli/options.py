@@ -51,7 +51,7 @@ def options_of(settings: type, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(settings)
     for field in fields(settings):
         kind = hints[field.name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             found |= options_of(kind, f"{prefix}{field.name}.")
         else:
             found[prefix + field.name] = kind
