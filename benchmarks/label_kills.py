@@ -1,8 +1,8 @@
 """Is anything lost when labelling is killed, and does memory grow? python benchmarks/label_kills.py [--images 10000]
 
-    whole     all images labelled in one run, its resident memory (all processes) plotted over the images done
-    killed    the same with a SIGKILL to all its processes whenever about --every images more are done, started again
-              until it ends
+    whole     all images are labelled in one run; its resident memory (all processes) is plotted over the images done
+    killed    the same, with a SIGKILL to all its processes after about --every further images, and started again until
+              it ends
 
 Counted: images in the manifest, entries written over all starts (one each, or something was done twice), and whether
 every file and every manifest line but its `seconds` is the same in both folders.
@@ -30,21 +30,21 @@ SIZES = ((40, 56), (48, 48), (64, 40), (33, 47))  # height, width
 WORDS = "classes: [cat, grass, sky, water, house, car]\n"
 
 
-def images(count: int, place: Path) -> None:
+def images(count: int, folder: Path) -> None:
     """Blocks of colour, 1,000 images a folder."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        folder = place / f"{number // 1000:03d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        subfolder = folder / f"{number // 1000:03d}"
+        subfolder.mkdir(parents=True, exist_ok=True)
         height, width = SIZES[number % len(SIZES)]
         blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{number:06d}.png")
+        Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC).save(subfolder / f"{number:06d}.png")
 
 
-def start(place: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
+def start(folder: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
     command = [
-        *(sys.executable, "-m", "ca_seg", "label", "--data.root", str(place / "images")),
-        *("--vocabulary", str(place / "words.yaml"), "--formats", "[png, coco]", "--out", str(out)),
+        *(sys.executable, "-m", "ca_seg", "label", "--data.root", str(folder / "images")),
+        *("--vocabulary", str(folder / "words.yaml"), "--formats", "[png, coco]", "--out", str(out)),
         *("--model.resolution", "32", "--data.batch_size", "16", "--data.num_workers", str(workers)),
         *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
     ]
@@ -52,8 +52,8 @@ def start(place: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=sink, start_new_session=True)
 
 
-def atomic_write(out: Path, former: bytes = b"") -> tuple[int, bytes]:
-    """Entries that the running process has written, and its manifest; none while that is still the `former` one's."""
+def written(out: Path, former: bytes = b"") -> tuple[int, bytes]:
+    """How many entries the running process has written, and its manifest; 0 while that is still the `former` one."""
     try:
         content = (out / ".manifests" / "rank-0.jsonl").read_bytes()
     except FileNotFoundError:
@@ -76,43 +76,43 @@ def resident(session: int) -> float:
     return total / 1024
 
 
-def whole(place: Path, out: Path, workers: int) -> list[tuple[int, float]]:
+def whole(folder: Path, out: Path, workers: int) -> list[tuple[int, float]]:
     """One run to its end; images done and MiB, every second."""
-    run, seen = start(place, out, workers, place / "whole.log"), []
+    run, seen = start(folder, out, workers, folder / "whole.log"), []
     while run.poll() is None:
         time.sleep(1)
-        count, size = atomic_write(out)[0], resident(run.pid)
+        count, size = written(out)[0], resident(run.pid)
         if count and size and run.poll() is None:
             seen.append((count, size))
     if run.returncode:
-        raise SystemExit((place / "whole.log").read_text()[-2000:])
+        raise SystemExit((folder / "whole.log").read_text()[-2000:])
     return seen
 
 
-def killed(place: Path, out: Path, workers: int, every: int) -> tuple[int, int]:
+def killed(folder: Path, out: Path, workers: int, every: int) -> tuple[int, int]:
     """Starts, and entries written over all of them."""
     rng, starts, total, former = random.Random(0), 0, 0, b""
     while True:
-        run, target = start(place, out, workers, place / "killed.log"), rng.randint(every // 2, every * 3 // 2)
+        run, target = start(folder, out, workers, folder / "killed.log"), rng.randint(every // 2, every * 3 // 2)
         starts += 1
-        while run.poll() is None and atomic_write(out, former)[0] < target:
+        while run.poll() is None and written(out, former)[0] < target:
             time.sleep(0.02)
         ended = run.poll()
         if ended is None:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-        count, former = atomic_write(out, former)
+        count, former = written(out, former)
         total += count
         print(f"start {starts}: {total} written so far", flush=True)
         if ended == 0:
             return starts, total
         if ended not in (None, -signal.SIGKILL):
-            raise SystemExit((place / "killed.log").read_text()[-2000:])
+            raise SystemExit((folder / "killed.log").read_text()[-2000:])
 
 
 def tree(out: Path) -> dict[str, str]:
     """Files by name to their hashes; the manifest without seconds."""
-    found = {}
+    hashes = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
         if path.is_dir() or name.startswith(".manifests/") or name in ("run.json", "summary.json", ".lock"):
@@ -121,8 +121,8 @@ def tree(out: Path) -> dict[str, str]:
         if name == "manifest.jsonl":
             lines = [json.loads(line) for line in content.splitlines()]
             content = json.dumps([{k: v for k, v in line.items() if k != "seconds"} for line in lines]).encode()
-        found[name] = hashlib.sha256(content).hexdigest()
-    return found
+        hashes[name] = hashlib.sha256(content).hexdigest()
+    return hashes
 
 
 def plot(seen: list[tuple[int, float]], file: Path) -> None:
@@ -137,38 +137,38 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=300, help="images between kills")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--place", type=Path, default=Path("out/label_kills"))
+    parser.add_argument("--folder", type=Path, default=Path("out/label_kills"))
     args = parser.parse_args()
-    place: Path = args.place
-    place.mkdir(parents=True)
-    images(args.images, place / "images")
-    (place / "words.yaml").write_text(WORDS)
+    folder: Path = args.folder
+    folder.mkdir(parents=True)
+    images(args.images, folder / "images")
+    (folder / "words.yaml").write_text(WORDS)
     begin = time.monotonic()
-    seen = whole(place, place / "whole", args.workers)
+    seen = whole(folder, folder / "whole", args.workers)
     spent = time.monotonic() - begin
-    plot(seen, place / "memory.png")
+    plot(seen, folder / "memory.png")
     print(f"whole run: {args.images} images in {spent:.0f} s", flush=True)
-    starts, total = killed(place, place / "killed", args.workers, args.every)
-    one, two = tree(place / "whole"), tree(place / "killed")
-    differ = [name for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
+    starts, total = killed(folder, folder / "killed", args.workers, args.every)
+    first, second = tree(folder / "whole"), tree(folder / "killed")
+    differ = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
 
-    def around(share: float) -> int | None:
-        """MiB when about this share of the images was done; workers end before the last are written."""
-        near = [size for count, size in seen if abs(count / args.images - share) <= 0.05]
+    def around(fraction: float) -> int | None:
+        """MiB when about this fraction of the images was done; workers end before the last are written."""
+        near = [size for count, size in seen if abs(count / args.images - fraction) <= 0.05]
         return round(float(np.median(near))) if near else None
 
-    found = {
+    report = {
         "images": args.images,
         "kills": starts - 1,
         "entries_written": total,
-        "files": len(one),
+        "files": len(first),
         "files_that_differ": len(differ),
         "seconds_whole": round(spent, 1),
         "mib_at_a_tenth": around(0.1),
         "mib_at_nine_tenths": around(0.9),
     }
-    (place / "found.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
     if differ or total != args.images:
         raise SystemExit(f"not the same: {sorted(differ)[:10]}")
 

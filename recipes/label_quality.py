@@ -2,38 +2,105 @@
 
     python -m recipes.label_quality --data scenes --fit val --report train --out out/label_quality
 
-Temperature and thresholds come from the split `--fit` alone; every figure is of `--report`. Writes OUT.json, OUT.md (a
-table) and OUT.png (precision against coverage).
+Temperature and thresholds come from the split `--fit` only; every figure is of `--report`. Writes OUT.json, OUT.md (a
+table) and OUT_SPLIT.png (precision against coverage).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ca_seg.atomic import atomic_write
-from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.cli.guarded import guarded
 from ca_seg.confidence.fit import TargetPrecision, fit_confidence
 from ca_seg.confidence.label_quality import LabelQuality
-from ca_seg.confidence.numpy_measures import MEASURES
-from ca_seg.confidence.pixel_sample import PixelSample, SharesReader, pixels_of
-from ca_seg.data.catalogue import class_words
-from ca_seg.data.datamodule import SegmentationData
+from ca_seg.confidence.measures import MEASURES
+from ca_seg.confidence.pixel_sample import LabelledMapsReader, PixelSample, labelled_pixels
+from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError
 from ca_seg.json_file import write_json
-from ca_seg.predictors.registry import of_backbone
+from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.visual.plots import coverage_plot
-from ca_seg.vocabulary import Vocabulary
 
-HEAD = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of kept", "classes kept")
-BY_CLASS, SHOWN = "margin, T fitted, by class", "margin, T fitted"
+HEADER = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of kept", "classes kept")
+PER_CLASS, DETAILED = "margin, T fitted, by class", "margin, T fitted"
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What `label_quality` found: figures, a table in Markdown, and images that could not be read."""
+
+    content: dict[str, Any]
+    markdown: str
+    skipped: tuple[tuple[str, str], ...]
+
+
+def label_quality(
+    model: BackboneSettings,
+    data: DataSettings,
+    *,
+    fit: str,
+    report: Sequence[str],
+    out: Path,
+    precision: float = 0.95,
+    pixels: int = 100_000,
+    device: str = "cpu",
+) -> QualityReport:
+    """Fit confidence on the split `fit`, score labels on the splits `report`, and write `out`.json, .md and .png.
+
+    Raises UserError when an image is in both.
+    """
+    fitted_on = data.module(fit)
+    classes = fitted_on.class_list.names
+    _check_apart(data, fit, report)
+    reader = LabelledMapsReader(model.predictor(model.load(device)), data.vocabulary(classes))
+    sample = PixelSample(len(classes), len(fitted_on.dataset(fit)), pixels)
+    for labelled in reader.read(fitted_on.test_dataloader(), device):
+        sample.add(labelled)
+    variants = _variants(sample, classes, precision)
+    content: dict[str, Any] = {
+        "backbone": model.backbone,
+        "data": data.name,
+        "fit": {"split": fit, "images": sample.images, "pixels": len(sample.ground_truth)},
+        "precision_wished": precision,
+        "report": {},
+    }
+    tables = []
+    for split in report:
+        qualities = {name: LabelQuality(len(classes), **options) for name, options in variants.items()}
+        images = 0
+        for labelled in reader.read(data.module(split).test_dataloader(), device):
+            images += 1
+            for probabilities, ground_truth in labelled_pixels(labelled):
+                for quality in qualities.values():
+                    quality.update(probabilities, ground_truth)
+        content["report"][split] = {
+            "images": images,
+            "figures": {name: quality.figures() for name, quality in qualities.items()},
+            "curves": {name: [vars(point) for point in quality.points()] for name, quality in qualities.items()},
+        }
+        tables += [_table(split, images, variants, qualities), f"{DETAILED}:\n", _steps(qualities[DETAILED])]
+        plot = coverage_plot(
+            {name: quality.curve() for name, quality in qualities.items() if name != PER_CLASS},
+            target=precision,
+            title=f"{model.backbone} on {data.name}, {split}",
+        )
+        with atomic_write(out.with_name(f"{out.name}_{split}.png")) as part:
+            plot.save(part, format="PNG")
+    content["skipped"] = [list(pair) for pair in reader.skipped]
+    write_json(out.with_suffix(".json"), content)
+    markdown = "\n".join(tables)
+    with atomic_write(out.with_suffix(".md")) as part:
+        part.write_text(markdown, encoding="utf-8")
+    return QualityReport(content, markdown, tuple(reader.skipped))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """0, or 1 when an image was skipped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--data", default="scenes")
@@ -46,107 +113,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("out/label_quality"))
     args = parser.parse_args(arguments)
-    own = opened(args, args.fit)
-    classes = own.class_list.names
-    check_apart(args, own)
-    record = of_backbone(load_backbone(args.backbone, device=args.device), ReadoutConfig())
-    vocabulary = Vocabulary.from_names(classes, synonyms=class_words(args.data).synonyms)
-    reader = SharesReader(record, vocabulary)
-    sample = PixelSample(len(classes), len(own.dataset(args.fit)), args.pixels)
-    for labelled in reader.read(own.test_dataloader(), args.device):
-        sample.add(labelled)
-    made = candidates(sample, classes, args.precision)
-    results: dict[str, Any] = {
-        "backbone": args.backbone,
-        "data": args.data,
-        "fit": {"split": args.fit, "images": sample.images, "pixels": len(sample.ground_truth)},
-        "precision_wished": args.precision,
-        "report": {},
-    }
-    tables = []
-    for split in args.report:
-        scored = {name: LabelQuality(len(classes), **settings) for name, settings in made.items()}
-        images = 0
-        for labelled in reader.read(opened(args, split).test_dataloader(), args.device):
-            images += 1
-            for shares, ground_truth in pixels_of(labelled):
-                for quality in scored.values():
-                    quality.update(shares, ground_truth)
-        results["report"][split] = {
-            "images": images,
-            "figures": {name: quality.figures() for name, quality in scored.items()},
-            "curves": {name: [vars(point) for point in quality.points()] for name, quality in scored.items()},
-        }
-        tables += [table(split, images, made, scored), f"{SHOWN}:\n", steps(scored[SHOWN])]
-        plot = coverage_plot(
-            {name: scored[name].curve() for name in scored if name != BY_CLASS},
-            wished=args.precision,
-            title=f"{args.backbone} on {args.data}, {split}",
-        )
-        with atomic_write(args.out.with_name(f"{args.out.name}_{split}.png")) as part:
-            plot.save(part, format="PNG")
-    results["skipped"] = [list(pair) for pair in reader.skipped]
-    write_json(args.out.with_suffix(".json"), results)
-    with atomic_write(args.out.with_suffix(".md")) as part:
-        part.write_text("\n".join(tables), encoding="utf-8")
-    print("\n".join(tables))
-    for path, reason in reader.skipped:
+    report = label_quality(
+        BackboneSettings(backbone=args.backbone),
+        DataSettings(name=args.data, root=args.root, limit=args.limit),
+        fit=args.fit,
+        report=args.report,
+        out=args.out,
+        precision=args.precision,
+        pixels=args.pixels,
+        device=args.device,
+    )
+    print(report.markdown)
+    for path, reason in report.skipped:
         print(f"skipped {path}: {reason}")
-    return 1 if reader.skipped else 0
+    return 1 if report.skipped else 0
 
 
-def opened(args: argparse.Namespace, split: str) -> SegmentationData:
-    return SegmentationData(args.data, args.root, split, limit=args.limit)
-
-
-def check_apart(args: argparse.Namespace, own: SegmentationData) -> None:
+def _check_apart(data: DataSettings, fit: str, report: Sequence[str]) -> None:
     """Raises UserError when an image is both fitted on and reported."""
-    fitted = set(own.dataset(args.fit).image_ids)
-    for split in args.report:
-        both = fitted & set(opened(args, split).dataset(split).image_ids)
-        if both:
-            raise UserError(f"{len(both)} images are in {args.fit!r} and in {split!r}", fix="report on other images")
+    fitted_on = set(data.module(fit).dataset(fit).image_ids)
+    for split in report:
+        in_both = fitted_on & set(data.module(split).dataset(split).image_ids)
+        if in_both:
+            raise UserError(f"{len(in_both)} images are in {fit!r} and in {split!r}", fix="report on other images")
 
 
-def candidates(sample: PixelSample, classes: tuple[str, ...], precision: float) -> dict[str, dict[str, Any]]:
-    """Settings of LabelQuality by name: the shares as they come, each measure at the fitted temperature, by class."""
-    wishes = {
+def _variants(sample: PixelSample, classes: tuple[str, ...], precision: float) -> dict[str, dict[str, Any]]:
+    """Options of LabelQuality by name: unchanged probabilities, each measure at the fitted temperature, per class."""
+    targets: dict[str, tuple[TargetPrecision, float | None]] = {
         "margin, T = 1": (TargetPrecision(precision), 1.0),
         **{f"{measure}, T fitted": (TargetPrecision(precision, measure), None) for measure in MEASURES},
-        BY_CLASS: (TargetPrecision(precision, per_class=True), None),
+        PER_CLASS: (TargetPrecision(precision, per_class=True), None),
     }
-    made: dict[str, dict[str, Any]] = {}
-    for name, (target, temperature) in wishes.items():
-        fitted = fit_confidence(sample.shares, sample.ground_truth, classes, target, temperature=temperature)
-        one = fitted.thresholds
-        least = [one[name] for name in classes] if isinstance(one, dict) else [one] * len(classes)
-        made[name] = {"temperature": fitted.temperature, "measure": target.measure, "thresholds": least}
-    return made
+    variants: dict[str, dict[str, Any]] = {}
+    for name, (target, temperature) in targets.items():
+        fitted = fit_confidence(sample.probabilities, sample.ground_truth, classes, target, temperature=temperature)
+        fit = fitted.thresholds
+        thresholds = [fit[name] for name in classes] if isinstance(fit, dict) else [fit] * len(classes)
+        variants[name] = {"temperature": fitted.temperature, "measure": target.measure, "thresholds": thresholds}
+    return variants
 
 
-def table(split: str, images: int, made: Mapping[str, Any], scored: Mapping[str, LabelQuality]) -> str:
+def _table(split: str, images: int, variants: Mapping[str, Any], qualities: Mapping[str, LabelQuality]) -> str:
     """One split as a table in Markdown, in percent."""
-    lines = [f"`{split}`, {images} images", "", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
-    first = next(iter(scored.values())).figures()
+    lines = [f"`{split}`, {images} images", "", _row(HEADER), "|---" * len(HEADER) + "|"]
+    first = next(iter(qualities.values())).figures()
     cells = ["everything kept", "1", "0", _percent(first["ece"], 2)]
     cells += [_percent(first["accuracy"]), "100.0", _percent(first["miou"]), str(first["classes"])]
-    lines.append("| " + " | ".join(cells) + " |")
-    for name, quality in scored.items():
-        found, least = quality.figures(), made[name]["thresholds"]
-        cells = [name, f"{found['temperature']:.3f}", f"{least[0]:.3f}" if name != BY_CLASS else "one each"]
-        cells += [_percent(found["ece"], 2), _percent(found["kept_precision"]), _percent(found["kept_coverage"])]
-        lines.append("| " + " | ".join([*cells, _percent(found["kept_miou"]), str(found["kept_classes"])]) + " |")
+    lines.append(_row(cells))
+    for name, quality in qualities.items():
+        figures, thresholds = quality.figures(), variants[name]["thresholds"]
+        cells = [name, f"{figures['temperature']:.3f}", f"{thresholds[0]:.3f}" if name != PER_CLASS else "one each"]
+        cells += [_percent(figures["ece"], 2), _percent(figures["kept_precision"]), _percent(figures["kept_coverage"])]
+        lines.append(_row([*cells, _percent(figures["kept_miou"]), str(figures["kept_classes"])]))
     return "\n".join(lines) + "\n"
 
 
-def steps(quality: LabelQuality) -> str:
+def _steps(quality: LabelQuality) -> str:
     """What is kept at every second step of the threshold, as a table in Markdown."""
-    points = list(quality.points())
     lines = ["| threshold | coverage | precision | mIoU of kept | classes kept |", "|---|---|---|---|---|"]
-    for point in points[::2]:
+    for point in list(quality.points())[::2]:
         cells = [f"{point.threshold:.2f}", *(_percent(v) for v in (point.coverage, point.precision, point.miou))]
-        lines.append("| " + " | ".join([*cells, str(point.classes)]) + " |")
+        lines.append(_row([*cells, str(point.classes)]))
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -154,4 +187,8 @@ def _percent(value: float, digits: int = 1) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    try:
+        raise SystemExit(main())
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -3,62 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ca_seg.errors import UserError
-from ca_seg.evaluation.results import SCHEMA
-from ca_seg.metrics.paired import PairedDifference, paired_difference
+from ca_seg.jobs.compare import ComparisonRow, compare
+
+COLUMNS = ("split", "offered", "A", "B", "B - A", "95 %", "better : worse")
 
 
-def compare(args: argparse.Namespace) -> int:
-    """Prints, for each split and protocol that both have, B less A of the images' mIoU with its 95 % interval."""
-    first, second = _read(args.first), _read(args.second)
-    head = ("split", "offered", "A", "B", "B - A", "95 %", "better : worse")
-    table = Table(*head, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    shared = [split for split in first["images"] if split in second["images"]]
-    if not shared:
-        raise UserError(
-            f"{args.first} and {args.second} have no split in common",
-            allowed=f"{', '.join(first['images'])} in the first, {', '.join(second['images'])} in the second",
-        )
-    for split in shared:
-        if first["dataset"]["name"] != second["dataset"]["name"]:
-            raise UserError(
-                f"{args.first} is of {first['dataset']['name']}, {args.second} of {second['dataset']['name']}"
-            )
-        for protocol, images in first["images"][split].items():
-            found = paired_difference(images, second["images"][split][protocol], seed=args.seed)
-            ours, theirs = (100 * r["splits"][split][protocol]["miou"] for r in (first, second))
-            table.add_row(split, protocol.split("-")[0], f"{ours:.1f}", f"{theirs:.1f}", *_cells(found))
+def run(arguments: Sequence[str]) -> int:
+    """Prints B - A for each split and protocol that both have."""
+    parser = argparse.ArgumentParser("ca-seg compare", description="Two evaluations of the same images, side by side.")
+    parser.add_argument("first", type=Path, metavar="A.json", help="a results.json of `ca-seg eval`")
+    parser.add_argument("second", type=Path, metavar="B.json", help="another one, of the same images")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap intervals")
+    options = parser.parse_args(arguments)
+    comparison = compare(options.first, options.second, seed=options.seed)
+    table = Table(*COLUMNS, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for row in comparison.rows:
+        table.add_row(*_texts(row))
     console = Console()
-    console.print(f"A: {first['method']} ({args.first}), B: {second['method']} ({args.second})", soft_wrap=True)
+    methods = f"A: {comparison.first} ({options.first}), B: {comparison.second} ({options.second})"
+    console.print(methods, soft_wrap=True)
     console.print(table)
     console.print(
-        "A and B: mIoU of the split (%). B - A: mean over images of the difference of each one's own mIoU",
+        "A and B: mIoU of the split (%). B - A: the mean over images of the difference of their own mIoU",
         soft_wrap=True,
     )
     return 0
 
 
-def _cells(found: PairedDifference) -> tuple[str, ...]:
+def _texts(row: ComparisonRow) -> tuple[str, ...]:
+    """A row in percent; `offered` is the part of the protocol's name that says which classes are offered."""
     return (
-        f"{100 * found.mean:+.2f}",
-        f"{100 * found.low:+.2f} {100 * found.high:+.2f}",
-        f"{found.better} : {found.worse}",
+        row.split,
+        row.protocol.split("-")[0],
+        f"{100 * row.first:.1f}",
+        f"{100 * row.second:.1f}",
+        f"{100 * row.difference:+.2f}",
+        f"{100 * row.interval[0]:+.2f} {100 * row.interval[1]:+.2f}",
+        f"{row.better} : {row.worse}",
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise UserError(f"{path} cannot be read ({problem})", fix="give a results.json of eval.py") from problem
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "images" not in content:
-        raise UserError(f"{path} is no {SCHEMA}", fix="evaluate again with this version")
-    return content

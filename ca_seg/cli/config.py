@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import yaml
@@ -17,8 +17,11 @@ from ca_seg.resources import shipped_config
 CONFIG = "--config-file"
 
 
-def with_configs(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every config file replaced by its content, that of its bases before it."""
+def with_configs(arguments: Sequence[str], options: Container[str]) -> list[str]:
+    """The arguments with every config file replaced by its content, that of its bases before it.
+
+    `options` are the full names of the options of the command.
+    """
     result: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
@@ -27,7 +30,7 @@ def with_configs(arguments: Sequence[str]) -> list[str]:
             continue
         file = argument.partition("=")[2] or next(waiting, "")
         for part in chain(Path(file)):
-            content = present_keys(read_config(part))
+            content = present_keys(read_config(part), options)
             content.pop("base", None)
             if content:
                 result += [CONFIG, yaml.safe_dump(content, allow_unicode=True, sort_keys=False)]

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+from ca_seg.errors import UserError
 
 FORMER = {  # former names, of options and of the keys of config files
     "model.samples": "model.noise_samples",
@@ -40,6 +41,7 @@ FORMER_VALUES = {  # former values by option
     ("model.loss_at", "picture"): "image",
     ("data.augment", "pictures"): "images",
 }
+ONE_PART = ("data.splits", "data.split")  # `splits: [val]` given to a command that looks at one part
 PASSED_ON = ("config-file", "print-config", "help")
 
 
@@ -49,7 +51,7 @@ def options_of(settings: type, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(settings)
     for field in fields(settings):
         kind = hints[field.name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             found |= options_of(kind, f"{prefix}{field.name}.")
         else:
             found[prefix + field.name] = kind
@@ -141,6 +143,8 @@ class Dialect:
                 return candidate, negated
             if candidate in self.short:
                 return self.short[candidate], negated
+            if candidate in ("splits", ONE_PART[0]) and ONE_PART[1] in self.options:
+                return ONE_PART[1], negated
             last = candidate.partition(".")[2]
             if candidate.startswith(("model.", "data.")) and last in self.options:
                 return last, negated
@@ -159,22 +163,38 @@ def former_name(name: str, dialect: Dialect | None = None) -> str:
 
 def former_value(option: str, value: Any) -> Any:
     """The present value of an option; says so on stderr where it has changed."""
+    if option == ONE_PART[1]:
+        return _one_part(value)
     if not isinstance(value, str) or (option, value) not in FORMER_VALUES:
         return value
     _note(f"{option} {value} is now {FORMER_VALUES[option, value]}")
     return FORMER_VALUES[option, value]
 
 
-def present_keys(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The content of a config file with former keys and values replaced."""
+def present_keys(content: Mapping[str, Any], options: Container[str], above: str = "") -> dict[str, Any]:
+    """The content of a config file with former keys and values replaced by those of a command's `options`."""
     result: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{above}{key}"
         if name in FORMER:
             name = former_name(name)
+        if name == ONE_PART[0] and name not in options and ONE_PART[1] in options:
+            name = ONE_PART[1]
         key = name.removeprefix(above)
-        result[key] = present_keys(value, f"{name}.") if isinstance(value, Mapping) else former_value(name, value)
+        result[key] = (
+            present_keys(value, options, f"{name}.") if isinstance(value, Mapping) else former_value(name, value)
+        )
     return result
+
+
+def _one_part(value: Any) -> Any:
+    """The one part of `[val]` or ["val"]. Raises UserError for several."""
+    parts = value.strip("[]").split(",") if isinstance(value, str) and value.startswith("[") else value
+    if not isinstance(parts, list):
+        return value
+    if len(parts) != 1:
+        raise UserError(f"{len(parts)} parts of the dataset", allowed="one", fix="give data.split a name")
+    return parts[0].strip().strip("\"'")
 
 
 def _note(text: str) -> None:

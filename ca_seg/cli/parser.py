@@ -36,6 +36,7 @@ class JobParser:
 
             self.parser.add_class_arguments(Trainer, "trainer", skip=NOT_FOR_USERS, instantiate=False)
             self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()}
+            self.trainer_defaults |= {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("trainer.")}
         self.parser.set_defaults(defaults)
         self.dialect = Dialect(options_of(settings), trainer=self.has_trainer)
 
@@ -50,7 +51,7 @@ class JobParser:
         """The settings, and the arguments that belong to no option. Raises as `parse`."""
         options, positional = self.dialect.rewrite(arguments)
         try:
-            parsed = self.parser.parse_args(with_configs(options))
+            parsed = self.parser.parse_args(with_configs(options, self.dialect.options))
             trainer = parsed.pop("trainer").as_dict() if self.has_trainer else {}
             objects = self.parser.instantiate(parsed)
         except ArgumentError as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ca_seg.data.catalogue import DATASETS, class_words, open_dataset
 from ca_seg.data.datamodule import SegmentationData
@@ -90,7 +91,10 @@ class EvaluationData(DataSettings):
         return list(self.splits) if self.splits else [self.split]
 
 
-def data_named(data: str | Path | DataSettings, kind: type[DataSettings]) -> DataSettings:
+Settings = TypeVar("Settings", bound=DataSettings)
+
+
+def data_named(data: str | Path | Settings, kind: type[Settings]) -> Settings:
     """Settings for a dataset's name, or for a folder with images/, masks/ and classes.json.
 
     Args:

@@ -1,14 +1,13 @@
-"""The paper's ablations on any dataset: every cell of a table is read from recordings made once.
+"""The paper's ablations on any dataset: all entries of all tables, read from recordings that are made once per image.
 
-image, t = card's   ──► record (all layers, most samples) ──► ask ──► space x softmax, layers, samples, heads
-                                                         └──► ask with cross, self, none
-image, other t      ──► record ──► ask ──► timestep by timestep; and resolution by resolution
+image at the card's timestep ──► record (all layers, most noise samples) ──► ask ──► spaces, layers, noise samples, ...
+                                                                         └──► ask with cross, self, none
+image at another timestep    ──► record ──► ask ──► one entry; the same for another resolution
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,127 +20,153 @@ from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.predictors.multi_view import with_resolution
+from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
+
+Tables = dict[str, dict[str, dict[str, float]]]  # figures by table, entry and name
 
 
-@dataclass
+@dataclass(frozen=True)
 class AblationGrid:
-    """What is varied; each against the card's settings otherwise.
+    """What is varied. Each setting is varied on its own; the others are those of the card.
 
     Args:
-        timesteps: each recorded on its own
-        samples: noise samples averaged, up to the largest
-        resolutions: pixels of the short side; null means half, once and twice the card's
-        layers: whether each layer is read alone
-        spaces: whether each space is read, with and without softmax
-        concept_attention: whether concepts are asked with both, cross, self and none
-        normalise: whether vectors are normalised in each way, and heads kept apart
+        timesteps: noise levels, each on its own
+        noise_samples: how many noise samples are averaged
+        resolutions: pixels of the short side; None: half, once and twice that of the card
+        layers: read each layer alone
+        spaces: read each space, with and without softmax
+        concept_attention: let concepts attend to both (concepts and image), cross, self and none
+        normalise: normalise vectors in each way, with attention heads joined and apart
     """
 
     timesteps: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-    samples: list[int] = field(default_factory=lambda: [1, 2, 4])
+    noise_samples: list[int] = field(default_factory=lambda: [1, 2, 4])
     resolutions: list[int] | None = None
     layers: bool = True
     spaces: bool = True
     concept_attention: bool = True
     normalise: bool = True
 
-    def sides(self, own: int) -> list[int]:
-        return [own // 2, own, 2 * own] if self.resolutions is None else self.resolutions
+    def sides(self, resolution: int) -> list[int]:
+        """The resolutions, for a card of this resolution."""
+        return [resolution // 2, resolution, 2 * resolution] if self.resolutions is None else self.resolutions
 
 
-def at_side(backbone: Backbone, side: int) -> Backbone:
-    """The same backbone, its parts shared, at another resolution."""
-    other = copy.copy(backbone)
-    other.card = backbone.card.with_resolution(side)
-    return other
-
-
-class Tables:
-    """Confusion matrices by table and cell, for both protocols."""
+class AblationScores:
+    """Confusion matrices by table and entry, under both protocols."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.cells: dict[str, dict[str, tuple[ConfusionMatrix, ConfusionMatrix]]] = {}
+        self.all_words = Vocabulary.from_names(self.classes)
+        self.matrices: dict[str, dict[str, tuple[ConfusionMatrix, ConfusionMatrix]]] = {}
 
-    def add(
-        self, table: str, cell: str, mask: torch.Tensor, oracle: torch.Tensor, full: torch.Tensor, present: torch.Tensor
-    ) -> None:
-        """One image's maps under both protocols."""
-        pair = tuple(ConfusionMatrix(len(self.classes)) for _ in range(2))
-        cells = self.cells.setdefault(table, {}).setdefault(cell, pair)
-        cells[0].update(present[predict_mask(oracle, *mask.shape).mask[0]], mask)
-        cells[1].update(predict_mask(full, *mask.shape).mask[0], mask)
+    def add(self, table: str, entry: str, mask: torch.Tensor, oracle: torch.Tensor, full: torch.Tensor) -> None:
+        """Count one image.
 
-    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
-        """{table: {cell: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
+        Args:
+            table: the setting that is varied
+            entry: its value
+            mask: ground truth [H, W]
+            oracle: class maps [1, K', h, w] of the K' classes that the mask shows, in the order of their indices
+            full: class maps [1, K, h, w] of all classes
+        """
+        entries = self.matrices.setdefault(table, {})
+        if entry not in entries:
+            entries[entry] = (ConfusionMatrix(len(self.classes)), ConfusionMatrix(len(self.classes)))
+        oracle_matrix, full_matrix = entries[entry]
+        oracle_matrix.update(present_classes(mask)[predict_mask(oracle, *mask.shape).mask[0]], mask)
+        full_matrix.update(predict_mask(full, *mask.shape).mask[0], mask)
+
+    def figures(self) -> Tables:
+        """{table: {entry: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
         return {
             table: {
-                cell: {
-                    f"{protocol}_{name}": float(figure(metric.compute()))
-                    for protocol, metric in zip(("oracle", "full"), pair, strict=True)
+                entry: {
+                    f"{protocol}_{name}": float(figure(matrix.compute()))
+                    for protocol, matrix in zip(("oracle", "full"), matrices, strict=True)
                     for name, figure in (("miou", miou), ("accuracy", pixel_accuracy))
                 }
-                for cell, pair in cells.items()
+                for entry, matrices in entries.items()
             }
-            for table, cells in self.cells.items()
+            for table, entries in self.matrices.items()
         }
 
 
+def present_classes(mask: torch.Tensor) -> torch.Tensor:
+    """The indices of the classes that a mask shows, ascending."""
+    return mask[mask != IGNORE_INDEX].unique()
+
+
 @torch.no_grad()
-def ablate(backbone: Backbone, images: Iterator[dict[str, Any]], grid: AblationGrid, tables: Tables, seed: int) -> int:
-    """Add every image (samples of a dataset) to `tables`; how many there were."""
-    number, card = 0, backbone.card
-    everything = Vocabulary.from_names(tables.classes)
-    for sample in images:
-        mask = sample["mask"]
-        present = mask[mask != 255].unique()
-        if len(present) == 0:
-            continue
-        number += 1
-        own = Vocabulary.from_names([tables.classes[i] for i in present.tolist()])
-        noise = image_seed(seed, sample["image_id"])
+def ablate_image(
+    backbone: Backbone, sample: Mapping[str, Any], grid: AblationGrid, scores: AblationScores, seed: int
+) -> bool:
+    """Add every entry of one image (a sample of a dataset) to `scores`; False where its mask shows no class."""
+    if len(present_classes(sample["mask"])) == 0:
+        return False
+    _ImageAblation(backbone, sample, grid, scores, seed).run()
+    return True
 
-        def record(time: float, samples: int, image=sample["image"], noise=noise) -> Recording:
-            return backbone.record(
-                image, timesteps=time, noise_samples=samples, layers=range(backbone.layers), seed=noise
-            )
 
-        def add(table, cell, oracle, full, mask=mask, present=present, **readout):
-            tables.add(table, cell, mask, oracle.maps(**readout), full.maps(**readout), present)
+class _ImageAblation:
+    """One image: it is recorded at each timestep and resolution, and each recording is asked both vocabularies."""
 
-        most = max(grid.samples, default=1)
-        recording = record(card.timestep, most)
-        for count in grid.samples:
-            few = recording.first_noised_copies(count)
-            add("samples", str(count), few.ask(own), few.ask(everything), layers=card.layers)
-        one = recording.first_noised_copies(1)
-        _read(add, one.ask(own), one.ask(everything), backbone, grid)
+    def __init__(
+        self, backbone: Backbone, sample: Mapping[str, Any], grid: AblationGrid, scores: AblationScores, seed: int
+    ) -> None:
+        self.backbone, self.grid, self.scores = backbone, grid, scores
+        self.image, self.mask = sample["image"], sample["mask"]
+        self.seed = image_seed(seed, sample["image_id"])
+        present = [scores.classes[index] for index in present_classes(self.mask).tolist()]
+        self.vocabularies = (Vocabulary.from_names(present), scores.all_words)
+
+    def run(self) -> None:
+        card, grid = self.backbone.card, self.grid
+        recording = self.record(card.timestep, max(grid.noise_samples, default=1))
+        for count in grid.noise_samples:
+            self.add("samples", str(count), self.ask(recording.first_noised_copies(count)), layers=card.layers)
+        recording = recording.first_noised_copies(1)
+        self.add_readouts(self.ask(recording))
         for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
-            asked = (one.ask(words, concept_attention=attention) for words in (own, everything))
-            add("concept attention", attention, *asked, layers=card.layers)
-        for time in grid.timesteps:
-            timed = record(time, 1)
-            add("timestep", f"{time:g}", timed.ask(own), timed.ask(everything), layers=card.layers)
+            features = self.ask(recording, concept_attention=attention)
+            self.add("concept attention", attention, features, layers=card.layers)
+        for timestep in grid.timesteps:
+            self.add("timestep", f"{timestep:g}", self.ask(self.record(timestep, 1)), layers=card.layers)
         for side in grid.sides(card.resolution):
-            seen = at_side(backbone, side).record(sample["image"], layers=card.layers, noise_samples=1, seed=noise)
-            add("resolution", str(side), seen.ask(own), seen.ask(everything))
-    return number
+            resized = with_resolution(self.backbone, side)
+            recording = resized.record(self.image, layers=card.layers, noise_samples=1, seed=self.seed)
+            self.add("resolution", str(side), self.ask(recording))
 
+    def add_readouts(self, features: tuple[ConceptFeatures, ConceptFeatures]) -> None:
+        """The tables that need no further recording: spaces, layers and normalisation."""
+        card, grid = self.backbone.card, self.grid
+        all_layers = range(self.backbone.layers)
+        for space in SPACES if grid.spaces else ():
+            for softmax in (True, False):
+                entry = f"{space}, {'softmax' if softmax else 'raw'}"
+                self.add("space", entry, features, space=space, softmax=softmax, layers=card.layers)
+        for layer in all_layers if grid.layers else ():
+            for space in ("output", "cross-attention"):
+                self.add(f"layer, {space}", str(layer), features, space=space, layers=[layer])
+        if grid.layers:
+            self.add("layer, output", "all", features, layers=all_layers)
+        for normalise in NORMALISE if grid.normalise else ():
+            for per_head in (False, True):
+                entry = f"{normalise}, heads {'apart' if per_head else 'joined'}"
+                self.add("normalisation", entry, features, normalise=normalise, per_head=per_head, layers=card.layers)
 
-def _read(add: Any, oracle: ConceptFeatures, full: ConceptFeatures, backbone: Backbone, grid: AblationGrid) -> None:
-    """Everything that one asking of one recording can tell."""
-    card = backbone.card
-    for space in SPACES if grid.spaces else ():
-        for softmax in (True, False):
-            name = f"{space}, {'softmax' if softmax else 'raw'}"
-            add("space", name, oracle, full, space=space, softmax=softmax, layers=card.layers)
-    for layer in range(backbone.layers) if grid.layers else ():
-        for space in ("output", "cross-attention"):
-            add(f"layer, {space}", str(layer), oracle, full, space=space, layers=[layer])
-    if grid.layers:
-        add("layer, output", "all", oracle, full, layers=range(backbone.layers))
-    for normalise in NORMALISE if grid.normalise else ():
-        for heads in (False, True):
-            name = f"{normalise}, heads {'apart' if heads else 'joined'}"
-            add("normalisation", name, oracle, full, normalise=normalise, per_head=heads, layers=card.layers)
+    def record(self, timestep: float, noise_samples: int) -> Recording:
+        layers = range(self.backbone.layers)
+        return self.backbone.record(
+            self.image, timesteps=timestep, noise_samples=noise_samples, layers=layers, seed=self.seed
+        )
+
+    def ask(self, recording: Recording, **options: Any) -> tuple[ConceptFeatures, ConceptFeatures]:
+        """The features of the classes that are present, and of all classes."""
+        present, everything = self.vocabularies
+        return recording.ask(present, **options), recording.ask(everything, **options)
+
+    def add(self, table: str, entry: str, features: tuple[ConceptFeatures, ConceptFeatures], **readout: Any) -> None:
+        oracle, full = (part.maps(**readout) for part in features)
+        self.scores.add(table, entry, self.mask, oracle, full)

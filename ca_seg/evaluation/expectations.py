@@ -1,4 +1,4 @@
-"""What a config expects of its results: `expect: {metrics/full-vocabulary/miou: [0.63, 0.01]}` is [value, tolerance]."""
+"""Expected figures of a config: `expect: {metrics/full-vocabulary/miou: [0.63, 0.01]}` gives [value, tolerance]."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def check_expected(expected: Mapping[str, Any], results: Mapping[str, Any]) -> l
     Returns:
         One dict per expectation: figure, expected, tolerance, found, holds.
 
-    Raises UserError for an entry that names no number.
+    Raises:
+        UserError: for an entry that does not name a number
     """
     checks = []
     for path, pair in expected.items():

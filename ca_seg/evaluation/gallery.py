@@ -22,7 +22,7 @@ GALLERY = 4  # images of each kind
 
 
 def middle(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """Those around the median."""
+    """The `count` images around the median of a ranking."""
     start = max(0, (len(ranked) - count) // 2)
     return list(ranked[start : start + count])
 
@@ -34,8 +34,8 @@ def galleries(
     seed: int,
     device: str,
 ) -> tuple[tuple[str, tuple[GalleryItem, ...]], ...]:
-    """For each split its confusion matrices, and its best, middle and worst images, predicted once more."""
-    sections = []
+    """The confusion matrices of each split, and its best, middle and worst images, which are predicted again."""
+    sections: list[tuple[str, tuple[GalleryItem, ...]]] = []
     for split, scored in scores.items():
         task = scored.task
         plots = tuple(
@@ -64,7 +64,7 @@ def _item(
     guess = predict_mask(prediction.maps(task.everything), *mask.shape).mask[0].cpu().numpy()
     maps = prediction.maps(task.vocabulary(present))[0].float().cpu().numpy()
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # few classes: the colours that differ most
+    shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # the first colours differ most
     colours = [shown.index(i) if i in shown else 0 for i in range(len(names))]
     return GalleryItem(
         f"{image_id}: mIoU {100 * miou:.0f} with all classes offered",

@@ -24,9 +24,9 @@ FIGURES = {
 
 
 def write_report(
-    path: Path, results: Mapping[str, Any], shown: tuple[tuple[str, tuple[GalleryItem, ...]], ...]
+    path: Path, results: Mapping[str, Any], gallery: tuple[tuple[str, tuple[GalleryItem, ...]], ...]
 ) -> None:
-    """The page of `results` (as in results.json)."""
+    """Write the page of `results` (as in results.json), with the images of `gallery` below the tables."""
     data = results["dataset"]
     methods = [
         ReportTable(
@@ -52,8 +52,8 @@ def write_report(
         *((key, str(value)) for key, value in results["readout"].items()),
         *(
             (f"{name}, {protocol}, 95 %", f"{100 * low:.1f} to {100 * high:.1f}")
-            for protocol, found in results["intervals"][results["method"]][data["split"]].items()
-            for name, (low, high) in found.items()
+            for protocol, intervals in results["intervals"][results["method"]][data["split"]].items()
+            for name, (low, high) in intervals.items()
         ),
         ("images", ", ".join(f"{split} {count}" for split, count in data["images"].items())),
         ("classes", str(data["classes"])),
@@ -86,7 +86,7 @@ def write_report(
                 "IoU of each class", ("class", *PROTOCOLS), classes, f"{data['split']}. Click a heading to sort.", True
             ),
         ),
-        (*((("Calibration", (plots,)),) if plots.views else ()), *shown),
+        (*((("Calibration", (plots,)),) if plots.views else ()), *gallery),
     )
     write_page(path, report)
 

@@ -1,6 +1,6 @@
-"""Predicted masks as files, so that anyone can score them again with another tool.
+"""Predicted masks as files, so that they can be scored with another tool.
 
-OUT/predictions/<protocol>/<stem>.png      8-bit palette PNG of the dataset's own class ids, the image's own size
+OUT/predictions/<protocol>/<image id>.png      8-bit palette PNG with the dataset's class ids, in the image's size
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ca_seg.visual.mask_png import write_mask
 
 
 class PredictionWriter:
-    """Called with (protocol, stem, class indices [H, W])."""
+    """Writes one mask per call with (protocol, image id, class indices [H, W])."""
 
     def __init__(self, folder: Path, classes: ClassList) -> None:
         self.folder, self.classes = folder, classes

@@ -1,9 +1,9 @@
-"""An evaluation that was interrupted goes on where it was: what is counted so far, in one small file per cell.
+"""Continuing an interrupted evaluation: the counts so far are in one small file per method and split.
 
-    OUT/progress/METHOD-SPLIT-0.safetensors     counts (whole numbers) and the images they are of, every minute
-    the same command again                      counts are read back, those images are not run again
+    OUT/progress/METHOD-SPLIT-0.safetensors     written every minute: counts (integers) and the images they are of
+    the same command again                      reads the counts back and passes over those images
 
-The file of other settings is refused; after a whole cell it stays until the results are written.
+A file that was written with other settings is refused. The files are removed when the results are written.
 """
 
 from __future__ import annotations
@@ -17,38 +17,48 @@ from typing import Any
 import pytorch_lightning as pl
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torchmetrics import Metric
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
 from ca_seg.tasks.zero_shot import ZeroShot
 
-EVERY = 60.0  # seconds
+SECONDS = 60.0  # from save to save
 
 
 class Progress(pl.Callback):
-    """Saves a ZeroShot task's counts while it is tested; `settings` names what the counts depend on."""
+    """Saves the counts of a ZeroShot task while it runs.
 
-    def __init__(self, file: Path, settings: str, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic):
-        self.file, self.settings, self.every, self.clock = file, settings, every, clock
+    Args:
+        file: where they are saved
+        settings: a fingerprint of all that the counts depend on
+        seconds: from save to save
+        clock: gives the time in seconds
+    """
+
+    def __init__(
+        self, file: Path, settings: str, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+    ):
+        self.file, self.settings, self.seconds, self.clock = file, settings, seconds, clock
         self._last = clock()
 
     def load(self, task: ZeroShot) -> set[str]:
-        """The stems that are done, their counts put into `task`. Raises UserError for another run's file."""
+        """Read the counts back into `task`; the ids of their images. Raises UserError for another run's file."""
         if not self.file.exists():
             return set()
         try:
-            with safe_open(self.file, framework="pt") as held:
-                about = held.metadata() or {}
-                state = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+            with safe_open(self.file, framework="pt") as file:
+                about = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as problem:
-            raise UserError(f"{self.file} cannot be read ({problem})", fix="delete it, and start anew") from problem
+            raise UserError(f"{self.file} cannot be read ({problem})", fix="delete it, and start again") from problem
         if about.get("settings") != self.settings:
             raise UserError(
                 f"{self.file} is of an evaluation with other settings",
-                fix="give another --out, or delete the folder progress in it",
+                fix="give another folder, or delete the folder progress in it",
             )
-        _keep_states(task)
-        task.scores.load_state_dict(state)
+        _make_persistent(task)
+        task.counts().load_state_dict(state)
         task.images = json.loads(about["images"])
         task.skipped = [(path, reason) for path, reason in json.loads(about["skipped"])]
         return set(json.loads(about["done"]))
@@ -56,12 +66,12 @@ class Progress(pl.Callback):
     def on_test_batch_end(
         self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if self.clock() - self._last >= self.every:
+        if self.clock() - self._last >= self.seconds:
             self.save(task)
             self._last = self.clock()
 
     def save(self, task: ZeroShot) -> None:
-        _keep_states(task)
+        _make_persistent(task)
         done = list(task.images["full-vocabulary"])
         about = {
             "settings": self.settings,
@@ -70,9 +80,11 @@ class Progress(pl.Callback):
             "done": json.dumps(done),
         }
         with atomic_write(self.file) as part:
-            save_file({k: v.contiguous().cpu() for k, v in task.scores.state_dict().items()}, part, metadata=about)
+            save_file({k: v.contiguous().cpu() for k, v in task.counts().state_dict().items()}, part, metadata=about)
 
 
-def _keep_states(task: ZeroShot) -> None:
-    for metric in task.metrics():
-        metric.persistent(True)
+def _make_persistent(task: ZeroShot) -> None:
+    """Put the states of all metrics into the state dict."""
+    for module in task.counts().modules():
+        if isinstance(module, Metric):
+            module.persistent(True)

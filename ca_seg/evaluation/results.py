@@ -51,7 +51,7 @@ class EvaluationResults:
         return all(check["holds"] for check in self.content["expect"])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row per method, split and protocol, one column per figure. Raises MissingExtra where pandas is missing."""
+        """One row per method, split and protocol, one column per figure. Raises MissingExtra without pandas."""
         with optional_imports("to_pandas()"):
             import pandas
         rows = [
@@ -91,32 +91,36 @@ def results_content(
         settings: of the whole evaluation, as plain values
         seconds: of the whole evaluation
     """
-    own = scores[name]
-    first, task = next(iter(own)), next(iter(own.values())).task
-    scored, spent = sum(s.run for s in own.values()), sum(s.seconds for s in own.values())
+    splits = scores[name]  # of the evaluated method
+    first, task = next(iter(splits)), next(iter(splits.values())).task
+    scored, spent = sum(s.run for s in splits.values()), sum(s.seconds for s in splits.values())
     ranked = task.ranked()
     return {
         "schema": SCHEMA,
         "method": name,
         "readout": readouts.get(name, {}),
         "metrics": task.figures,
-        "splits": {split: s.task.figures for split, s in own.items()},
-        "methods": {method: {split: s.task.figures for split, s in by.items()} for method, by in scores.items()},
+        "splits": {split: s.task.figures for split, s in splits.items()},
+        "methods": {
+            method: {split: s.task.figures for split, s in by_split.items()} for method, by_split in scores.items()
+        },
         "readouts": dict(readouts),
         "per_class": {protocol: task.class_table(protocol) for protocol in task.figures},
         "confusions": task.confusions("full-vocabulary"),
-        "intervals": {method: {split: s.task.intervals for split, s in by.items()} for method, by in scores.items()},
+        "intervals": {
+            method: {split: s.task.intervals for split, s in by_split.items()} for method, by_split in scores.items()
+        },
         "reliability": task.reliability,
         "ranking": {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]},
-        "images": {split: s.task.images for split, s in own.items()},
+        "images": {split: s.task.images for split, s in splits.items()},
         "dataset": {
             "name": dataset_name,
             "split": first,
             "classes": len(dataset.class_list),
-            "images": {split: s.images for split, s in own.items()},
+            "images": {split: s.images for split, s in splits.items()},
             "fingerprint": dataset.fingerprint(),
         },
-        "skipped": [list(pair) for s in own.values() for pair in s.task.skipped],
+        "skipped": [list(pair) for s in splits.values() for pair in s.task.skipped],
         "speed": {"images": scored, "seconds": spent, "images_per_second": scored / max(spent, 1e-9)},
         "seconds": seconds,
         "seed": settings["seed"],

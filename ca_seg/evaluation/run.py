@@ -1,7 +1,7 @@
 """Score methods on the splits of a dataset.
 
              in_distribution     shifted
-mini         test run            test run          one Lightning test run per cell
+mini         test run            test run          each one is a Lightning test run
 mini-plain   test run            test run
 one-class    test run            test run
 """
@@ -22,11 +22,11 @@ from ca_seg.tasks.zero_shot import SaveMask, ZeroShot
 
 @dataclass
 class SplitScores:
-    """One method on one split, scored."""
+    """The scores of one method on one split."""
 
     task: ZeroShot
     images: int  # of the split
-    run: int  # of them, scored in this run and not in an earlier one
+    run: int  # how many of them were scored in this run, and not in an earlier one
     seconds: float
 
     @property
@@ -48,7 +48,20 @@ def score(
     progress: Progress | None = None,
     save_mask: SaveMask | None = None,
 ) -> SplitScores:
-    """One method on one split; with `progress`, from where an earlier run was."""
+    """Score one method on one split.
+
+    Args:
+        trainer: runs the test
+        predictor: the method
+        data: its `split` is scored
+        seed: seed of the noise
+        synonyms: further phrases for a class
+        template: a sentence to put each phrase into, with {} for the phrase
+        refine: changes the class maps of an image before the decision
+        calibrated: the maps are probabilities, so that calibration can be measured
+        progress: where an interrupted run continues; None: from the start
+        save_mask: called with each predicted mask
+    """
     dataset = data.dataset(data.split)
     task = ZeroShot(
         predictor,
@@ -62,13 +75,15 @@ def score(
     )
     start = time.monotonic()
     data.done = frozenset() if progress is None else frozenset(progress.load(task))
-    before, callbacks = len(data.done), trainer.callbacks
-    trainer.callbacks = callbacks if progress is None else [*callbacks, progress]
+    done_before = len(data.done)
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    trainer.callbacks = callbacks if progress is None else [*callbacks, progress]  # type: ignore[attr-defined]
     try:
         trainer.test(task, datamodule=data, verbose=False)
     finally:
-        trainer.callbacks, data.done = callbacks, frozenset()
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        data.done = frozenset()
     if progress is not None:
         progress.save(task)
     task.predictor = None  # it holds a whole backbone
-    return SplitScores(task, len(dataset), task.scored - before, time.monotonic() - start)
+    return SplitScores(task, len(dataset), task.scored - done_before, time.monotonic() - start)

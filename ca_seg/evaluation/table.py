@@ -25,12 +25,13 @@ def results_table(results: Mapping[str, Any]) -> Table:
             table.add_column(f"{protocol.split('-')[0]}\n{name}", justify="right")
     for method, splits in results["methods"].items():
         for split, figures in splits.items():
-            cells = [f"{100 * figures[p][f]:.1f}" for p in PROTOCOLS for f in FIGURES]
-            table.add_row(method, split, *cells)
+            values = [f"{100 * figures[p][f]:.1f}" for p in PROTOCOLS for f in FIGURES]
+            table.add_row(method, split, *values)
     return table
 
 
 def print_results(results: Mapping[str, Any], console: Console) -> None:
+    """Print the table, the speed, the first skipped images and the expectations. `results` is as in results.json."""
     console.print(results_table(results))
     console.print(
         "oracle: only the classes present in an image are offered; full: all "

@@ -52,7 +52,7 @@ class Decoder:
         build: from the channels of the maps and the width
         output_channels: in units of a quarter width
         output_stride: of the decoder's result
-        reads: the strides of the six maps that SMP passes to a decoder (the first is the image); None: not read
+        reads: the strides of the maps that SMP passes to a decoder after the image; None: not read
         min_pixels: of each side
     """
 

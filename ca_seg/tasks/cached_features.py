@@ -1,8 +1,8 @@
-"""Training from a cache: before the first step what is missing in it is computed, by all processes together."""
+"""Training from a cache: before the first step, all processes together compute the features that it lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -20,16 +20,30 @@ from ca_seg.tasks.probe import Probe
 
 
 class CachedFeatures(pl.Callback):
-    """Lets the loaders of a `SegmentationData` read features in the place of images.
+    """Makes the loaders of a `SegmentationData` read features instead of images.
 
-    `augment` shows the features of training images flipped, scaled and cropped (see `features/augment.py`). Images
-    without features are among the probe's skipped; damaged parts of the cache are computed again and told.
+    Images whose features cannot be computed are added to the probe's `skipped`.
+
+    Args:
+        source: computes the features that the cache lacks
+        folder: the cache
+        dtype: float16 (with a scale for each channel) or float32
+        augment: flip, scale and crop the features of training images (see `features/augment.py`)
+        seed: seed of the noise and of the augmentation
+        announce: called with a line for each damaged part of the cache, which is computed again
     """
 
     def __init__(
-        self, source: FeatureSource, folder: Path | str, *, dtype: str = "float16", augment: bool = False, seed: int = 0
+        self,
+        source: FeatureSource,
+        folder: Path | str,
+        *,
+        dtype: str = "float16",
+        augment: bool = False,
+        seed: int = 0,
+        announce: Callable[[str], None] = print,
     ) -> None:
-        self.source, self.seed = source, seed
+        self.source, self.seed, self.announce = source, seed, announce
         self.cache = FeatureCache(folder, source.identity(), dtype=dtype)
         self.augment = FeatureAugment(seed) if augment else None
         self._keys: dict[SegmentationDataset, Sequence[str | None]] = {}
@@ -39,7 +53,7 @@ class CachedFeatures(pl.Callback):
         for dataset in (data.training_set(), data.validation_set()):
             if dataset in self._keys:
                 continue
-            with torch.random.fork_rng(devices=[]):  # training is the same whether anything had to be computed or not
+            with torch.random.fork_rng(devices=[]):  # training must not depend on how much had to be computed
                 filled = fill(
                     self.cache,
                     dataset,
@@ -54,12 +68,13 @@ class CachedFeatures(pl.Callback):
                     progress=trainer.progress_bar_callback is not None,
                 )
             for line in filled.damaged:
-                print(line)
+                self.announce(line)
             module.skipped.update({skipped.path: skipped.reason for skipped in filled.skipped})
             self._keys[dataset] = filled.keys
         data.view = self.view
 
     def view(self, dataset: SegmentationDataset, order: EpochShuffle | None) -> Items:
+        """What the loaders read of `dataset`: its features; augmented where they are for training (`order` given)."""
         samples = CachedSamples(dataset, self.cache, seed=self.seed, keys=self._keys[dataset])
         if order is None or self.augment is None:
             return Items(samples, samples.size, collate_cached)

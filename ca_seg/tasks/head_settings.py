@@ -1,32 +1,45 @@
-"""The settings of `train.py`."""
+"""The options of training a head: the backbone and the head, the images, and what is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.load import load_backbone
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UnknownName, UserError
+from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.features.registry import BASELINES, RESOLUTION
+from ca_seg.features.source import FeatureSource
+from ca_seg.heads.registry import head_class
 from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.tasks.losses import SegmentationLoss
+from ca_seg.vocabulary import Vocabulary
 
 AUGMENT = ("none", "features", "images")
 KEEP = ("last", "best")
+FOR_EVALUATION = ("flip", "window", "scales", "stride")  # options of maps that features do not have
 
 
-@dataclass
+@dataclass(frozen=True)
 class HeadSettings(BackboneSettings):
-    """The backbone, the head and its training.
+    """The backbone, the head and how the head is trained.
 
     Args:
-        random_weights: the backbone's architecture with fresh weights, to compare with
-        parts: what the head reads: outputs, concepts, maps (see ca_seg/features/frozen.py)
-        kind: a head by its name
-        options: of the head, such as {dropout: 0.1}
-        losses: weights by name: cross-entropy, dice, lovasz, focal
-        loss_at: image (logits at the image's size), or tokens (cross entropy on the backbone's grid, quicker)
+        backbone: a name from `ca-seg zoo list`, or a baseline: rgb-patches, efficientnet-lite0
+        random_weights: give the backbone's architecture random weights, as a baseline
+        parts: the features that the head reads: pixels, outputs, concepts, maps
+        kind: the head: linear, zero-shot-linear, convex-upsampling or smp
+        options: options of the head, such as {dropout: 0.1}
+        losses: the weight of each loss: cross-entropy, dice, lovasz, focal
+        loss_at: image (logits at the size of the image), or tokens (cross-entropy on the backbone's grid, faster)
         lr: highest learning rate of AdamW
-        weight_decay: of AdamW
+        weight_decay: weight decay of AdamW
         warmup_steps: steps in which the learning rate rises; after them it falls to zero along a cosine
-        ema: decay of an average of the head's weights, such as 0.999; it is what is scored and kept
+        ema: decay of a moving average of the head's weights, such as 0.999; the average is scored and saved
     """
 
     random_weights: bool = False
@@ -41,30 +54,55 @@ class HeadSettings(BackboneSettings):
     ema: float | None = None
 
     def check(self) -> None:
-        """Raises UserError for what maps have and features do not."""
-        for name in ("flip", "window", "scales", "stride"):
+        """Raises UserError for options that only maps have, and for an unknown head or loss."""
+        for name in FOR_EVALUATION:
             if getattr(self, name):
-                raise UserError(f"--model.{name} is for evaluation", fix="leave it out in training")
+                raise UserError(f"model.{name} is for evaluation", fix="leave it out in training")
+        head_class(self.kind)
+        self.loss()
+
+    def loss(self) -> SegmentationLoss:
+        return SegmentationLoss(self.losses, self.loss_at)
+
+    def features(self, vocabulary: Vocabulary, device: str, backbone: Backbone | None = None) -> FeatureSource:
+        """The frozen features that the head is trained on.
+
+        Args:
+            vocabulary: the words that the backbone is asked
+            device: where the features are computed
+            backbone: a loaded backbone; None: the one that these settings name
+
+        Raises:
+            UnknownName: for a name that is neither a backbone nor a baseline, and what loading raises
+        """
+        if backbone is None and self.backbone in BASELINES:
+            return BASELINES[self.backbone](self.resolution or RESOLUTION)
+        if backbone is None and self.random_weights:
+            backbone = load_backbone(
+                self.backbone, weights=self.weights, device=device, resolution=self.resolution, random_weights=True
+            )
+        backbone = self.load(device) if backbone is None else backbone.to(device)
+        return FrozenFeatures(backbone, vocabulary, parts=self.parts, readout=self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingData:
-    """Which images.
+    """The images that a head is trained and scored on.
 
     Args:
         name: a name from `ca-seg data list`
         root: the folder, for datasets that do not ship
         train_split: the part to train on
         val_split: the part to score on
-        val_name: the dataset to score on, where it is another one (with labels that were made: their ground truth)
-        val_root: its folder
+        val_name: the dataset to score on, if it is another one (for generated labels: the one with the ground truth)
+        val_root: the folder of that dataset
         batch_size: images per batch and process
-        num_workers: processes that read images
-        cache: a folder to keep features in; null computes them every time
+        num_workers: processes that read images; 0: this one
+        cache: a folder to keep features in; None computes them in every epoch
         cache_dtype: float16 (with a scale for each channel) or float32
-        augment: none, features (of the frozen features: an approximation), or images (turns the cache off)
-        shots: train on so few images that every class is in at least this many
-        limit: only the first images of each split
+        augment: none, features (augments the frozen features: an approximation), or images (turns the cache off)
+        shots: train on few images, so few that every class is in at least this many
+        limit: only the first images of each part
     """
 
     name: str = "scenes"
@@ -82,23 +120,45 @@ class TrainingData:
     limit: int | None = None
 
     def check(self) -> None:
+        """Raises UserError for parts that are not given and for options that contradict each other."""
         if self.augment not in AUGMENT:
             raise UnknownName("augmentation", self.augment, AUGMENT)
         if self.augment == "features" and self.cache is None:
-            raise UserError("--data.augment features works on kept features", fix="give --data.cache FOLDER")
+            raise UserError("data.augment=features works on cached features", fix="give data.cache a folder")
         if self.val_name is None and (self.train_split is None or self.val_split is None):
-            fix = "--data.train_split NAME --data.val_split NAME"
-            raise UserError("train_split and val_split must both be given", fix=fix)
+            raise UserError("train_split and val_split must both be given", fix="give data.train_split, data.val_split")
+
+    def module(self, seed: int) -> SegmentationData:
+        """The images for Lightning, in an order that follows from `seed`."""
+        return SegmentationData(
+            self.name,
+            self.root,
+            self.train_split if self.val_name else self.val_split,
+            self.train_split,
+            self.val_split,
+            self.batch_size,
+            self.num_workers,
+            self.augment == "images",
+            limit=self.limit,
+            shots=self.shots,
+            val_name=self.val_name,
+            val_root=self.val_root,
+            seed=seed,
+        )
+
+    def vocabulary(self, classes: Sequence[str], model: HeadSettings) -> Vocabulary:
+        """The words for `classes`, with the synonyms of the dataset and of `model`."""
+        return DataSettings(self.name).vocabulary(classes, synonyms=model.synonyms, template=model.template)
 
 
-@dataclass
+@dataclass(frozen=True)
 class CheckpointConfig:
-    """What is written, and when training ends.
+    """What is written, and when training stops.
 
     Args:
-        keep: the head that is given away: last (of the last epoch) or best (highest val/miou, so chosen on val)
-        patience: stop after so many validations without a better val/miou
-        tensorboard: write TensorBoard logs beside the CSV
+        keep: the head that is saved: last (of the last epoch) or best (highest val/miou, so it is chosen on val)
+        patience: stop after this many validations without a better val/miou
+        tensorboard: write TensorBoard logs beside the CSV file
     """
 
     keep: str = "last"
@@ -106,5 +166,6 @@ class CheckpointConfig:
     tensorboard: bool = True
 
     def check(self) -> None:
+        """Raises UnknownName."""
         if self.keep not in KEEP:
             raise UnknownName("head to keep", self.keep, KEEP)

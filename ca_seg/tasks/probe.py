@@ -1,4 +1,4 @@
-"""Train a head on the features of a frozen source.
+"""Training of a head on the features of a frozen source.
 
 image   ──► source (frozen, eval, not in the checkpoint) ─┐
 or its features from the cache ───────────────────────────┴─► features ──► head ──► logits ──► loss
@@ -7,10 +7,11 @@ or its features from the cache ────────────────�
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ca_seg.data.seeds import image_seed
@@ -22,13 +23,25 @@ from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.vocabulary import IGNORE_INDEX
 
+RESUME = "continue from the last complete epoch with resume=true and a smaller model.lr"
+
 
 class Probe(Frozen[FeatureSource], pl.LightningModule):
-    """Only the head has parameters, and only the head (and its average) is in `state_dict()`.
+    """Trains a head on the features of `source`, which stays frozen and is not in `state_dict()`.
 
-    AdamW; the learning rate rises over `warmup_steps`, then falls to zero along a cosine (DINOv2's protocol). With
-    `ema`, an average of the weights is kept beside them, and validated and given away in their place. A batch whose
-    every pixel is void is left out. Raises UserError, naming the images, when the loss is not a number.
+    The optimiser is AdamW. The learning rate rises over `warmup_steps` and then falls to zero along a cosine (the
+    protocol of DINOv2, Oquab et al. 2023). Batches in which every pixel is void are passed over. When the loss becomes
+    infinite or NaN, a UserError names the images. `skipped` has the images that could not be used.
+
+    Args:
+        source: gives the features
+        trained: the head that is trained; its parameters are the only ones
+        loss: what is minimised
+        lr: highest learning rate
+        weight_decay: of AdamW
+        warmup_steps: 0 or more, below the number of steps
+        ema: decay of a moving average of the weights, between 0 and 1; the average is what is scored and saved
+        seed: of the noise
     """
 
     def __init__(
@@ -54,24 +67,24 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         self.confusion = ConfusionMatrix(len(trained.vocabulary.classes))
         self.loss, self.lr, self.weight_decay, self.warmup_steps = loss, lr, weight_decay, warmup_steps
         self.seed = seed
-        self.skipped: dict[str, str] = {}  # why, by path
+        self.skipped: dict[str, str] = {}  # the reason by path
 
     @property
     def result(self) -> TrainedHead:
-        """What training gives: the average of the weights where one is kept."""
-        return self.trained if self.averaged is None else self.averaged.module
+        """The head that training gives: the average of the weights if there is one."""
+        return self.trained if self.averaged is None else cast(TrainedHead, self.averaged.module)
 
     def features(self, batch: dict[str, Any]) -> torch.Tensor:
-        """[B, channels, h, w]: from the batch where it carries them, else computed."""
+        """[B, channels, h, w]: those in the batch, or else computed from its images."""
         if "features" in batch:
             return batch["features"]
         return self.source(batch["image"], [image_seed(self.seed, image_id) for image_id in batch["image_id"]])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
-        self._note(batch)
+        self._note_skipped(batch)
         mask = batch["mask"]
         if not batch["image_id"] or bool((mask == IGNORE_INDEX).all()):
-            return self._nothing()
+            return self._empty_step()
         features, mask = self.trained.head.for_training(self.features(batch), mask)
         if self.loss.at == "tokens":
             logits = self.trained.head.tokens(features)
@@ -80,8 +93,8 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         loss = self.loss(logits, mask, batch.get("weight"))
         if not bool(loss.isfinite()):
             raise UserError(
-                f"the loss became {float(loss.detach())} at step {self.global_step}, {self._culprits(batch, features)}",
-                fix="go on from the last whole epoch with --resume true and a smaller --model.lr",
+                f"the loss became {float(loss.detach())} at step {self.global_step}, {self._cause(batch, features)}",
+                fix=RESUME,
             )
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["image_id"]))
         return loss
@@ -91,7 +104,7 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
             self.averaged.update_parameters(self.trained)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        self._note(batch)
+        self._note_skipped(batch)
         if batch["image_id"]:
             height, width = batch["mask"].shape[1:]
             logits = self.result(self.features(batch), (height, width))
@@ -100,44 +113,45 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
         if not bool(matrix.sum()):
-            why = next(iter(self.skipped.values()), "every pixel of the masks is void")
-            raise UserError(f"no image could be scored: {why}", fix="mend the images, their masks, or the cache")
+            reason = next(iter(self.skipped.values()), "every pixel of the masks is void")
+            raise UserError(f"no image could be scored: {reason}", fix="check the images, their masks and the cache")
         self.log_dict({"val/miou": miou(matrix), "val/pixel_accuracy": pixel_accuracy(matrix)}, prog_bar=True)
         self.confusion.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A head that has broken in the very last step must not replace a good one."""
+        """Refuse to replace a good checkpoint by one with weights that are not finite."""
         broken = [name for name, value in self.state_dict().items() if not bool(value.isfinite().all())]
         if broken:
             raise UserError(
                 f"{broken[0]} of the head is not finite at step {self.global_step}",
-                fix="go on from the last whole epoch with --resume true and a smaller --model.lr",
+                fix=RESUME,
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.trained.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         if self.warmup_steps >= steps:
             raise OutOfRange(f"{self.warmup_steps} warm-up steps of {steps}", allowed=f"0 to {steps - 1}")
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._share(step, steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._lr_factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _share(self, step: int, steps: int) -> float:
-        """Of the learning rate: linear up, then half a cosine down."""
+    def _lr_factor(self, step: int, steps: int) -> float:
+        """The learning rate of a step as a fraction of the highest: a line up, then half a cosine down."""
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1)
-        gone = (step - self.warmup_steps) / (steps - self.warmup_steps)
-        return (1 + math.cos(math.pi * min(1.0, gone))) / 2
+        progress = (step - self.warmup_steps) / (steps - self.warmup_steps)
+        return (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
-    def _nothing(self) -> torch.Tensor | None:
-        """Nothing to learn from. Alone a step is left out; among several processes all must take part in it."""
+    def _empty_step(self) -> torch.Tensor | None:
+        """A step without a pixel to learn from: none in a single process; among several, all must take part."""
         if self.trainer.world_size == 1:
             return None
         return sum((p.sum() for p in self.trained.parameters()), torch.zeros((), device=self.device)) * 0.0
 
-    def _culprits(self, batch: dict[str, Any], features: torch.Tensor) -> str:
-        bad = [path for path, own in zip(batch["path"], features, strict=True) if not bool(own.isfinite().all())]
+    def _cause(self, batch: dict[str, Any], features: torch.Tensor) -> str:
+        """Which images are behind a loss that is not finite."""
+        bad = [path for path, tokens in zip(batch["path"], features, strict=True) if not bool(tokens.isfinite().all())]
         return f"features of {bad[0]} are not finite" if bad else f"in the batch of {', '.join(batch['path'][:3])}"
 
-    def _note(self, batch: dict[str, Any]) -> None:
+    def _note_skipped(self, batch: dict[str, Any]) -> None:
         self.skipped.update({skipped.path: skipped.reason for skipped in batch["skipped"]})

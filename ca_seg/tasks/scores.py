@@ -1,4 +1,4 @@
-"""Everything that is counted of one protocol, over a stream of images, in memory that does not grow."""
+"""All scores of one protocol, over a stream of images, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from ca_seg.metrics.confusion import (
     miou,
     pixel_accuracy,
 )
+from ca_seg.vocabulary import IGNORE_INDEX
 
 
 class ProtocolScores(nn.Module):
     """One confusion matrix, average precision, Boundary IoU, calibration and bootstrap intervals of K classes.
 
-    Calibration asks that maps are shares of 1; without (raw products), `calibrated` is False and it is left out.
+    Args:
+        num_classes: K
+        calibrated: the maps are probabilities; where they are raw products, calibration cannot be measured
     """
 
     def __init__(self, num_classes: int, *, calibrated: bool = True) -> None:
@@ -35,25 +38,37 @@ class ProtocolScores(nn.Module):
         self.calibration = CalibrationError()
         self.intervals = BootstrapIntervals(num_classes)
 
-    def update(self, image_id: str, decided: MaskPrediction, offered: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Add one image: its decision over the `offered` classes, its ground truth [H, W]. Gives the classes [H, W]."""
-        guess = offered[decided.mask[0]]
-        present = mask[mask != 255].unique()
-        place = torch.full((256,), 255, device=mask.device)
-        place[present] = torch.arange(len(present), device=mask.device)
-        among = torch.searchsorted(offered, present)
+    def update(
+        self, image_id: str, prediction: MaskPrediction, offered: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Count one image.
+
+        Args:
+            image_id: of the image
+            prediction: the mask, whose values are indices into `offered`
+            offered: int64 [K'], the indices of the offered classes, ascending
+            mask: ground truth int64 [H, W]
+
+        Returns:
+            The predicted class indices [H, W].
+        """
+        guess = offered[prediction.mask[0]]
+        present = mask[mask != IGNORE_INDEX].unique()
+        rank = torch.full((256,), IGNORE_INDEX, device=mask.device)  # of a class among those that are present
+        rank[present] = torch.arange(len(present), device=mask.device)
+        offered_indices = torch.searchsorted(offered, present)
         self.confusion.update(guess, mask)
-        self.precision.update(decided.scores_of(among), place[mask][None])
+        self.precision.update(prediction.scores_of(offered_indices), rank[mask][None])
         self.boundary.update(guess, mask)
         self.intervals.update([image_id], guess[None], mask[None])
         if self.calibrated:
-            self.calibration.update(decided.confidence[0], guess, mask)
+            self.calibration.update(prediction.confidence[0], guess, mask)
         return guess
 
     def figures(self) -> dict[str, float]:
         """All 0..1."""
         matrix = self.confusion.compute()
-        found = {
+        figures = {
             "miou": float(miou(matrix)),
             "pixel_accuracy": float(pixel_accuracy(matrix)),
             "mean_accuracy": float(mean_accuracy(matrix)),
@@ -61,11 +76,11 @@ class ProtocolScores(nn.Module):
             "map": float(self.precision.compute()),
             "boundary_iou": float(mean_boundary_iou(self.boundary.compute())),
         }
-        return found | ({"ece": float(self.calibration.compute())} if self.calibrated else {})
+        return figures | ({"ece": float(self.calibration.compute())} if self.calibrated else {})
 
     def interval_table(self) -> dict[str, list[float]]:
         """95 % bootstrap intervals over images, [low, high]."""
-        return {name: [found.low, found.high] for name, found in self.intervals.compute().items()}
+        return {name: [interval.low, interval.high] for name, interval in self.intervals.compute().items()}
 
     def reliability(self) -> list[dict[str, float]]:
         """The bins of the reliability plot that hold pixels."""
@@ -86,14 +101,15 @@ class ProtocolScores(nn.Module):
         ]
 
     def per_class(self) -> torch.Tensor:
+        """IoU of each class [K]; nan for a class with neither ground truth nor prediction."""
         return class_iou(self.confusion.compute())
 
 
 def image_miou(guess: torch.Tensor, mask: torch.Tensor) -> float:
-    """Mean IoU over the classes that are in the image's ground truth: what a single image is ranked by."""
-    counted = mask != 255
-    ground_truth, found = mask[counted], guess[counted]
-    hits = torch.bincount(ground_truth[ground_truth == found], minlength=256)
-    in_ground_truth, in_guess = torch.bincount(ground_truth, minlength=256), torch.bincount(found, minlength=256)
-    there = in_ground_truth > 0
-    return float((hits[there] / (in_ground_truth + in_guess - hits)[there]).mean())
+    """Mean IoU over the classes of the image's ground truth, by which single images are ranked."""
+    counted = mask != IGNORE_INDEX
+    ground_truth, predicted = mask[counted], guess[counted]
+    hits = torch.bincount(ground_truth[ground_truth == predicted], minlength=256)
+    true_pixels, predicted_pixels = (torch.bincount(classes, minlength=256) for classes in (ground_truth, predicted))
+    present = true_pixels > 0
+    return float((hits[present] / (true_pixels + predicted_pixels - hits)[present]).mean())

@@ -1,11 +1,12 @@
-"""The paper's own protocol: one object against its background, with background words; its figures and the true ones.
+"""The protocol of the ConceptAttention paper: one object against background words.
 
-words   [ the image's class | background words ]
-        threshold    foreground where the class's map is above its mean       (the paper on ImageNet-Segmentation)
-        argmax       foreground where no background word is the largest        (the paper on VOC, single-class)
-size    the map nearest to `size` x `size` pixels, the mask nearest to the same; 224 in the paper
+The backbone is asked the class of the image and the background words. There are two ways to decide what is foreground:
 
-`paper` figures count as the reference code counts (see metrics/paper.py), `true` ones as everyone else does.
+    threshold    where the map of the class is above its mean               (in the paper on ImageNet-Segmentation)
+    argmax       where no background word has a larger map                  (in the paper on VOC, single-class)
+
+Maps and masks are brought to `size` x `size` pixels by nearest neighbour (224 in the paper). Figures are counted twice:
+`paper` as the paper's reference code counts (see metrics/paper.py), `true` as is usual.
 """
 
 from __future__ import annotations
@@ -23,19 +24,27 @@ from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.confusion import ConfusionMatrix
 from ca_seg.metrics.paper import two_class_scores
 from ca_seg.predictors.predictor import Prediction, Predictor
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
 
 DECISIONS = ("threshold", "argmax")
 SIZE = 224  # pixels (paper, appendix on settings; reference code)
 
 
 class TwoClass(pl.LightningModule):
-    """Scores `predictor` on images that show one class of `classes` beside the background.
+    """Scores `predictor` on images that show one class beside the background.
 
-    `background` is the name of the background class (or None: every class but the image's counts as background when
-    `stuff` names it). `words` gives single images a word of their own (ImageNet-Segmentation's classes). An image
-    with several classes, or none, is listed in `skipped`. After `trainer.test`, `figures[decision]` has accuracy,
-    paper_miou, true_miou and map.
+    After `trainer.test`, `figures[decision]` has accuracy, paper_miou, true_miou and map. Images that show several
+    classes or none are in `skipped`, and `unsuitable` is how many they are.
+
+    Args:
+        predictor: gives the class maps
+        classes: the dataset's classes
+        background_words: words for everything but the object
+        background: the class that is the background; None if there is none
+        stuff: further classes that count as background
+        words: by image id, a word to ask in place of the class (as in ImageNet-Segmentation)
+        size: pixels; maps and masks are compared at size x size
+        seed: seed of the noise
     """
 
     def __init__(
@@ -55,12 +64,15 @@ class TwoClass(pl.LightningModule):
             raise UserError("no background word was given", fix="name some: floor grass sky")
         self.predictor: Predictor | None = predictor
         self.classes, self.background_words = tuple(classes), tuple(background_words)
-        self.behind = {background, *stuff}
+        self.background_classes = {background, *stuff}
         self.words, self.size, self.seed = dict(words or {}), size, seed
-        self.confusion = torch.nn.ModuleDict({d: ConfusionMatrix(2) for d in DECISIONS})
+        self.confusion: Mapping[str, ConfusionMatrix] = torch.nn.ModuleDict(  # type: ignore[assignment]
+            {decision: ConfusionMatrix(2) for decision in DECISIONS}
+        )
         self.precision = MeanAveragePrecision("paper")
         self.scored = 0
         self.skipped: list[tuple[str, str]] = []
+        self.unsuitable = 0
         self.figures: dict[str, dict[str, float]] = {}
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
@@ -73,17 +85,19 @@ class TwoClass(pl.LightningModule):
         )
         for i, image_id in enumerate(batch["image_id"]):
             mask = batch["mask"][i]
-            there = [c for c in mask[mask != 255].unique().tolist() if self.classes[c] not in self.behind]
-            if len(there) != 1:
-                self.skipped.append((batch["path"][i], f"it shows {len(there)} classes, not one"))
+            present = mask[mask != IGNORE_INDEX].unique().tolist()
+            objects = [index for index in present if self.classes[index] not in self.background_classes]
+            if len(objects) != 1:
+                self.skipped.append((batch["path"][i], f"it shows {len(objects)} classes, not one"))
+                self.unsuitable += 1
                 continue
-            self._score(prediction.select(i), self.words.get(image_id, self.classes[there[0]]), mask, there[0])
+            self._score(prediction.select(i), self.words.get(image_id, self.classes[objects[0]]), mask, objects[0])
             self.scored += 1
 
-    def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, own: int) -> None:
-        others = tuple(other for other in self.background_words if other != word)
-        maps = prediction.maps(Vocabulary((word, *others), tuple((w,) for w in (word, *others)))).to(mask.device)
-        ground_truth = torch.where(mask == 255, mask, (mask == own).long())
+    def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, object_class: int) -> None:
+        words = (word, *(other for other in self.background_words if other != word))
+        maps = prediction.maps(Vocabulary(words, tuple((word,) for word in words))).to(mask.device)
+        ground_truth = torch.where(mask == IGNORE_INDEX, mask, (mask == object_class).long())
         target = interpolate(ground_truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()
         score = maps[0, 0]
         guesses = {"threshold": score > score.mean(), "argmax": maps[0].argmax(dim=0) == 0}
@@ -95,10 +109,10 @@ class TwoClass(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         for decision in DECISIONS:
-            found = two_class_scores(self.confusion[decision].compute())
+            scores = two_class_scores(self.confusion[decision].compute())
             self.figures[decision] = {
-                "accuracy": found.accuracy,
-                "paper_miou": found.paper_miou,
-                "true_miou": found.true_miou,
+                "accuracy": scores.accuracy,
+                "paper_miou": scores.paper_miou,
+                "true_miou": scores.true_miou,
                 "map": float(self.precision.compute()),
             }

@@ -1,20 +1,21 @@
 """Zero-shot segmentation of a dataset, scored under both protocols in one run.
 
-    oracle-presence    only the classes that are in the image are offered (as every published DiT figure)
+    oracle-presence    only the classes that the image shows are offered (as in every published figure of a
+                       diffusion transformer)
     full-vocabulary    every class of the dataset is offered
 
-Each image is recorded once and asked once per protocol.
+The method looks at each image once and gives class maps once per protocol.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torchmetrics import Metric
+from torch import nn
 
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
@@ -28,12 +29,25 @@ SaveMask = Callable[[str, str, torch.Tensor], None]  # (protocol, image_id, clas
 
 
 class ZeroShot(pl.LightningModule):
-    """Scores `predictor` on a dataset of `classes`. Nothing is trained, nothing enters a checkpoint.
+    """Scores a method on a dataset. It has no parameters, and nothing of it is in a checkpoint.
 
-    `refine` changes the class maps of an image before the decision. After `trainer.test`, `figures` holds the figures
-    of each protocol (all 0..1), `intervals` their 95 % intervals, `reliability` the bins of its plot, `images` the
-    mIoU of every image by protocol and image id, `skipped` those that could not be scored, with the reason. In several
-    processes all of these are of the whole dataset, in each.
+    After `trainer.test`, also in each of several processes, for the whole dataset and by protocol:
+
+        figures        all 0..1
+        intervals      their 95 % bootstrap intervals
+        reliability    the bins of the reliability plot
+        images         mIoU of each image, by image id
+        skipped        (not by protocol) path and reason of each image that could not be scored
+
+    Args:
+        predictor: the method
+        classes: the dataset's classes
+        synonyms: further phrases for a class
+        template: a sentence to put each phrase into, with {} for the phrase
+        refine: changes the class maps of an image before the decision
+        calibrated: the maps are probabilities, so that calibration can be measured
+        seed: seed of the noise
+        save_mask: called with each predicted mask
     """
 
     def __init__(
@@ -52,9 +66,8 @@ class ZeroShot(pl.LightningModule):
         self.predictor: Predictor | None = predictor
         self.refine, self.seed, self.save_mask = refine, seed, save_mask
         self.classes, self.synonyms, self.template = tuple(classes), synonyms or {}, template
-        self.scores = torch.nn.ModuleDict(
-            {p: ProtocolScores(len(self.classes), calibrated=calibrated) for p in PROTOCOLS}
-        )
+        by_protocol = {protocol: ProtocolScores(len(self.classes), calibrated=calibrated) for protocol in PROTOCOLS}
+        self.scores: Mapping[str, ProtocolScores] = nn.ModuleDict(by_protocol)  # type: ignore[assignment]
         self.everything = self.vocabulary(range(len(self.classes)))
         self.images: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
         self.skipped: list[tuple[str, str]] = []
@@ -98,8 +111,8 @@ class ZeroShot(pl.LightningModule):
                 self._score(protocol, image_id, maps, mask, offered)
 
     def _score(self, protocol: str, image_id: str, maps: torch.Tensor, mask: torch.Tensor, offered: list[int]) -> None:
-        decided = predict_mask(maps, *mask.shape)
-        guess = self.scores[protocol].update(image_id, decided, torch.tensor(offered, device=mask.device), mask)
+        prediction = predict_mask(maps, *mask.shape)
+        guess = self.scores[protocol].update(image_id, prediction, torch.tensor(offered, device=mask.device), mask)
         self.images[protocol][image_id] = image_miou(guess, mask)
         if self.save_mask is not None:
             self.save_mask(protocol, image_id, guess)
@@ -113,11 +126,13 @@ class ZeroShot(pl.LightningModule):
             self.images[protocol] = dict(sorted(item for part in every for item in part.items()))
         self.skipped = sorted({pair for part in gather_objects(self.skipped) for pair in part})
 
-    def metrics(self) -> list[Metric]:
-        return [module for module in self.scores.modules() if isinstance(module, Metric)]
+    def counts(self) -> nn.Module:
+        """Everything that is counted, as one module: its state is what an interrupted evaluation continues from."""
+        assert isinstance(self.scores, nn.Module)
+        return self.scores
 
     def ranked(self) -> list[tuple[str, float]]:
-        """Stems and per-image mIoU with all classes offered, best first."""
+        """Image ids and their mIoU with all classes offered, best first."""
         return sorted(self.images[PROTOCOLS[1]].items(), key=lambda pair: (-pair[1], pair[0]))
 
     def class_table(self, protocol: str) -> dict[str, float]:
@@ -128,12 +143,12 @@ class ZeroShot(pl.LightningModule):
         """Confusion matrices [K, K] by protocol, rows ground truth."""
         return {protocol: self.scores[protocol].confusion.compute().cpu().numpy() for protocol in PROTOCOLS}
 
-    def confusions(self, protocol: str, most: int = 15) -> list[dict[str, Any]]:
+    def confusions(self, protocol: str, max_pairs: int = 15) -> list[dict[str, Any]]:
         """The largest confusions: true class, predicted class, pixels, and fraction of the true class's pixels."""
         matrix = self.scores[protocol].confusion.compute().cpu().double()
         fraction = matrix / matrix.sum(dim=1, keepdim=True).clamp_min(1)
         off = matrix - matrix.diagonal().diag()
-        worst = off.flatten().argsort(descending=True)[:most].tolist()
+        worst = off.flatten().argsort(descending=True)[:max_pairs].tolist()
         pairs = [divmod(i, len(self.classes)) for i in worst if off.flatten()[i] > 0]
         return [
             {

@@ -88,7 +88,7 @@ def test_swapped_channels_would_be_seen(mini, tmp_path):
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_a_images_features_do_not_depend_on_its_batch(mini, sizes, order):
+def test_an_images_features_do_not_depend_on_its_batch(mini, sizes, order):
     cfg = config_of_sizes(order, IMAGENET)
     model = build_model(cfg).eval()
     together = seen_by(model, cfg, sizes)["tokens"]
@@ -194,7 +194,7 @@ def test_a_stride_of_16_gives_the_same_levels():
     assert {name: map.shape[-1] for name, map in features.items()} == {"p2": 32, "p3": 16, "p4": 8, "p5": 4}
 
 
-def test_a_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
+def test_an_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
     cfg = config_of_sizes("BGR", IMAGENET)
     for pyramid in (False, True):
         if pyramid:

@@ -65,7 +65,7 @@ def test_concepts_are_the_projected_features_of_the_words(mini):
         encoder_features(mini, ["xyzzy"])
 
 
-def test_draws_are_averaged_and_features_do_not_depend_on_autocast(mini):
+def test_noise_samples_are_averaged_and_features_do_not_depend_on_autocast(mini):
     several = copy.copy(mini)
     several.card = replace(mini.card, noise_samples=3)
     x = images(128, 128)

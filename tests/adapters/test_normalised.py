@@ -35,7 +35,7 @@ def test_images_come_back_with_their_own_sizes_and_black_borders(order, mean, st
         torch.testing.assert_close(back, image / 255, atol=1e-6, rtol=0)
 
 
-def test_a_image_of_the_mean_alone_is_a_whole_image():
+def test_an_image_of_the_mean_alone_is_a_whole_image():
     assert Normalised("RGB", MEAN, STD).images(torch.zeros(1, 3, 4, 6))[0].shape == (3, 4, 6)
 
 

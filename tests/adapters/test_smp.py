@@ -138,7 +138,7 @@ def test_sizes_are_refused_as_smp_refuses_them(arch):
         model(x)
 
 
-def test_a_image_has_the_same_features_alone_in_a_batch_and_again():
+def test_an_image_has_the_same_features_alone_in_a_batch_and_again():
     own, x = encoder().eval(), images(batch=3)
     with torch.no_grad():
         whole, alone = own(x), own(x[1:2])
@@ -162,7 +162,7 @@ def test_every_card_is_there_and_only_building_loads(monkeypatch):
     assert asked == ["sd3.5-medium"] * 2
 
 
-def test_smp_is_told_that_images_go_in_as_they_are():
+def test_smp_knows_that_images_are_not_normalised():
     for name in ("ca-mini", "tu-ca-mini"):
         told = smp.encoders.get_preprocessing_params(name)
         assert told == {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0] * 3, "std": [1.0] * 3}

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ca_seg.cli.evaluate import evaluate
-from ca_seg.cli.train import train
+from ca_seg.cli import ablate, evaluate, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = {
-    "zero_shot": ("eval.py", evaluate),
-    "trained": ("eval.py", evaluate),
-    "linear_probe": ("train.py", train),
-    "heads": ("train.py", train),
+    "zero_shot": ("python eval.py", evaluate.run),
+    "trained": ("python eval.py", evaluate.run),
+    "linear_probe": ("python train.py", train.run),
+    "heads": ("python train.py", train.run),
+    "ablation": ("ca-seg ablate", ablate.run),
 }
 FILES = [file for folder in COMMANDS for file in sorted((CONFIGS / folder).glob("*.yaml"))]
 
@@ -26,4 +26,4 @@ def test_a_config_is_understood(file, capsys):
         command(["--config-file", str(file), "--print_config"])
     assert ended.value.code == 0
     assert "backbone:" in capsys.readouterr().out
-    assert f"python {script} --config-file configs/{file.parent.name}/{file.name}" in file.read_text()
+    assert f"{script} --config-file configs/{file.parent.name}/{file.name}" in file.read_text()

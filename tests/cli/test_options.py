@@ -106,10 +106,41 @@ def test_a_former_name_is_read_and_said_in_one_line(capsys):
 
 def test_former_keys_of_a_config_file(capsys):
     content: dict[str, Any] = {"model": {"samples": 2}, "data": {"name": "pictures"}, "keeping": {"keep": "best"}}
-    assert present_keys(content) == {
+    assert present_keys(content, ()) == {
         "model": {"noise_samples": 2}, "data": {"name": "images"}, "checkpoint": {"keep": "best"}
     }  # fmt: skip
     assert capsys.readouterr().err.count("\n") == 3
+
+
+@dataclass(frozen=True)
+class OnePart:
+    """Images of one part.
+
+    Args:
+        split: the part
+    """
+
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class OnePartJob:
+    """A job on one part.
+
+    Args:
+        data: which images
+    """
+
+    data: OnePart = field(default_factory=OnePart)
+
+
+def test_a_list_of_one_part_where_a_job_takes_one(tmp_path):
+    (tmp_path / "job.yaml").write_text("data: {splits: [val]}\n")
+    config = ["--config-file", str(tmp_path / "job.yaml")]
+    for arguments in (["--data.splits", "[val]"], ["--splits=['val']"], ["--split", "val"], config):
+        assert JobParser("job", "A job.", OnePartJob).parse(arguments).data.split == "val"
+    with pytest.raises(UserError, match=r"data\.split"):
+        JobParser("job", "A job.", OnePartJob).parse(["--data.splits", "[train, val]"])
 
 
 def test_a_config_file_and_its_base(tmp_path):

@@ -106,7 +106,7 @@ def test_a_head_learns_from_labels_and_is_scored_on_the_ground_truth(labels, tmp
     given = [
         *("--data.name", "labelled", "--data.root", str(labels), "--data.train_split", "weighted"),
         *("--data.val_name", "scenes", "--data.val_split", "val", "--data.limit", "6", "--data.batch_size", "3"),
-        *("--data.cache", str(tmp_path / "cache"), "--model.loss_at", "tokens", "--keeping.tensorboard", "false"),
+        *("--data.cache", str(tmp_path / "cache"), "--model.loss_at", "tokens", "--checkpoint.tensorboard", "false"),
         *("--trainer.max_epochs", "1", *QUIET, "--out", str(tmp_path / "out")),
     ]
     assert main(["train", *given]) == 0

@@ -1,12 +1,15 @@
 """Every command and every Python block of README.md and docs/ runs as it stands, on few images.
 
-The pages use these names for what a user has: PHOTO.jpg, scene.png, IMAGES (a folder of images), DIR and SAMPLE
-(images, masks, classes.json), VIDEO.mp4, words.yaml and WORDS.yaml (a vocabulary), `images` (a batch, in Python).
+The pages use these names for what a user has:
+
+    PHOTO.jpg, scene.png      images                    VIDEO.mp4     a video
+    IMAGES                    a folder of images        words.yaml    a vocabulary
+    DIR, SAMPLE               images, masks, classes    WORDS.yaml    the classes of SAMPLE
+    images                    in Python, a batch
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import shutil
@@ -46,9 +49,12 @@ def templates(tmp_path_factory):
     frames = [np.asarray(picture)] * 2
     masks = [np.zeros(frames[0].shape[:2], np.uint8)] * 2
     write_overlay_video(folder / "VIDEO.mp4", iter(frames), iter(masks), range(1), 24.0)
+    for name in ("DIR", "SAMPLE"):
+        (folder / name / "splits.json").write_text(json.dumps({"train": names[:3], "val": names[3:]}), encoding="utf-8")
     words = "classes:\n  - cat\n  - name: grass\n    synonyms: [lawn, meadow]\n  - sky\nbackground: sky\n"
-    for name in ("words.yaml", "WORDS.yaml"):
-        (folder / name).write_text(words, encoding="utf-8")
+    (folder / "words.yaml").write_text(words, encoding="utf-8")
+    classes = json.loads((scenes / "classes.json").read_text(encoding="utf-8"))["classes"]
+    (folder / "WORDS.yaml").write_text(json.dumps({"classes": list(classes.values())}), encoding="utf-8")
     return folder
 
 
@@ -126,10 +132,12 @@ def _check_smp(workplace, names) -> None:
 
 
 def test_contributing_lists_the_layers_in_their_order():
-    listed = re.search(r"```\nerrors.*?```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    places = [[listed.index(part) for part in layer] for layer in LAYERS]
-    for above, below in itertools.pairwise(places):
-        assert max(above) < min(below)
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = re.search(r"```\n(errors .*?)```", page, re.DOTALL)[1].splitlines()
+    listed = [name for line in lines if line[0] != " " for name in re.split(r" {2,}", line)[0].split(", ")]
+    rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    assert sorted(listed) == sorted(rank)
+    assert [rank[name] for name in listed] == sorted(rank[name] for name in listed)
 
 
 def test_the_citation_and_the_changelog_are_of_this_version():

@@ -1,4 +1,4 @@
-"""The ablation grid, read from shared recordings, against each cell computed on its own."""
+"""The entries of an ablation, read from shared recordings, against each entry computed on its own."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
-from ca_seg.cli.ablate import run_ablation
+from ca_seg.cli.ablate import run
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
-from ca_seg.evaluation.ablation import AblationGrid, Tables, ablate
+from ca_seg.evaluation.ablation import AblationGrid, AblationScores, ablate_image
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 
 COUNT = 3
 
 
 @pytest.fixture(scope="module")
-def found():
+def ablation():
     dataset, backbone = open_dataset("scenes", None, "shifted").first(COUNT), load_backbone("mini")
-    tables = Tables(dataset.class_list.names)
-    grid = AblationGrid(timesteps=[0.3], samples=[1, 2], resolutions=[64])
-    assert ablate(backbone, (dataset[i] for i in range(COUNT)), grid, tables, seed=4) == COUNT
-    return dataset, backbone, tables.figures()
+    scores = AblationScores(dataset.class_list.names)
+    grid = AblationGrid(timesteps=[0.3], noise_samples=[1, 2], resolutions=[64])
+    assert all(ablate_image(backbone, dataset[i], grid, scores, seed=4) for i in range(COUNT))
+    return dataset, backbone, scores.figures()
 
 
-CELLS = [
+ENTRIES = [
     ("space", "value, raw", {}, {}, {"space": "value", "softmax": False}),
     ("layer, output", "1", {}, {}, {"layers": [1]}),
     ("timestep", "0.3", {"timesteps": 0.3}, {}, {}),
@@ -38,25 +38,25 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("table", "cell", "recorded", "asked", "read"), CELLS, ids=[c[0] for c in CELLS])
-def test_a_cell_equals_its_own_run(found, table, cell, recorded, asked, read):
-    dataset, backbone, figures = found
+@pytest.mark.parametrize(("table", "entry", "recorded", "asked", "read"), ENTRIES, ids=[c[0] for c in ENTRIES])
+def test_an_entry_equals_a_run_of_its_own(ablation, table, entry, recorded, asked, read):
+    dataset, backbone, figures = ablation
     words, matrix = Vocabulary.from_names(dataset.class_list.names), ConfusionMatrix(len(dataset.class_list))
     with torch.no_grad():
         for sample in (dataset[i] for i in range(COUNT)):
-            own = load_backbone("mini", resolution=64) if table == "resolution" else backbone
-            recording = own.record(sample["image"], seed=image_seed(4, sample["image_id"]), **recorded)
+            resized = load_backbone("mini", resolution=64) if table == "resolution" else backbone
+            recording = resized.record(sample["image"], seed=image_seed(4, sample["image_id"]), **recorded)
             if table == "layer, output":
                 recording = backbone.record(sample["image"], seed=image_seed(4, sample["image_id"]), layers=range(6))
             maps = recording.ask(words, **asked).maps(**{"layers": backbone.card.layers} | read)
             matrix.update(predict_mask(maps, *sample["mask"].shape).mask[0], sample["mask"])
-    assert figures[table][cell]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
+    assert figures[table][entry]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
 
 
 def test_the_command_writes_tables_plots_and_a_page(tmp_path):
     out = tmp_path / "out"
     config = ["--config-file", "configs/ablation/mini_scenes.yaml", "--data.limit", "1", "--out", str(out)]
-    assert run_ablation([*config, "--grid.timesteps", "[0.1, 0.5]", "--grid.samples", "[1, 2]"]) == 0
+    assert run([*config, "--grid.timesteps", "[0.1, 0.5]", "--grid.noise_samples", "[1, 2]"]) == 0
     tables = json.loads((out / "ablation.json").read_text())["tables"]
     assert set(tables["timestep"]) == {"0.1", "0.5"}
     assert set(tables["layer, output"]) == {*map(str, range(6)), "all"}

@@ -44,7 +44,7 @@ def _trainer(*callbacks):
 def _score(file, *callbacks, settings="a"):
     data = SegmentationData("scenes", split="shifted", batch_size=4, limit=20)
     record = ZeroShotPredictor(load_backbone("mini"))
-    progress = None if file is None else Progress(file, settings, every=0.0)
+    progress = None if file is None else Progress(file, settings, seconds=0.0)
     return score(_trainer(*callbacks), record, data, seed=0, progress=progress)
 
 
@@ -76,10 +76,10 @@ def test_the_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
     file = tmp_path / "progress.safetensors"
     with pytest.raises(Killed):
         _score(file, KilledAfter(1))
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="progress"):
         _score(file, settings="b")
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="progress"):
         _score(file)
 
 

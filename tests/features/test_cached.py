@@ -42,7 +42,7 @@ def same(one, two):
     )
 
 
-def test_samples_are_those_of_the_dataset_without_reading_a_image(given, monkeypatch) -> None:
+def test_samples_are_those_of_the_dataset_without_reading_an_image(given, monkeypatch) -> None:
     dataset, cache, filled = given
     expected = []
     for index in range(len(dataset)):
@@ -87,7 +87,7 @@ def test_flipped_samples(given) -> None:
     assert isinstance(CachedSamples(dataset, cache, flipped=True, seed=5)[1], Skipped)
 
 
-def test_what_cannot_be_used_is_skipped_and_told(given) -> None:
+def test_what_cannot_be_used_is_skipped_and_reported(given) -> None:
     dataset, cache, _ = given
     Image.new("L", (3, 3)).save(dataset.mask_path(0))
     dataset.mask_path(1).unlink()

@@ -21,7 +21,7 @@ def dataset(tmp_path):
     return FolderDataset(folder_of(tmp_path / "set", SIZES), None)
 
 
-def test_a_damaged_shard_is_told_in_one_line_removed_and_made_again(tmp_path, dataset) -> None:
+def test_a_damaged_shard_is_reported_removed_and_computed_again(tmp_path, dataset) -> None:
     cache, first = run(tmp_path, dataset, shard_images=3)
     ground_truth = {key: cache.read(key) for key in first.keys}
     shards = sorted(cache.folder.glob("*.safetensors"))
@@ -105,7 +105,7 @@ def test_a_read_only_cache_leaves_damage_out_and_where_it_is(tmp_path, dataset) 
         run(tmp_path, dataset, cache=looking)
 
 
-def test_two_copies_of_a_image_and_one_is_damaged(tmp_path, dataset) -> None:
+def test_two_copies_of_an_image_and_one_is_damaged(tmp_path, dataset) -> None:
     """Two processes may have stored the same image; the good copy stays in use."""
     cache, _ = run(tmp_path, dataset)
     (shard,) = cache.folder.glob("*.safetensors")

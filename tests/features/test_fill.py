@@ -82,7 +82,7 @@ def test_shards_are_bounded_in_bytes_and_images(tmp_path, dataset) -> None:
     assert len(cache) == 21
 
 
-def test_broken_images_are_told_and_the_rest_is_computed(tmp_path, dataset) -> None:
+def test_broken_images_are_reported_and_the_rest_is_computed(tmp_path, dataset) -> None:
     cut, gone = dataset.image_path(1), dataset.image_path(4)
     cut.write_bytes(cut.read_bytes()[:-40])
     gone.unlink()
@@ -92,7 +92,7 @@ def test_broken_images_are_told_and_the_rest_is_computed(tmp_path, dataset) -> N
     assert all(skipped.path in skipped.reason for skipped in filled.skipped)
 
 
-def test_refused_and_infinite_features_are_told_and_not_kept(tmp_path, dataset) -> None:
+def test_refused_and_infinite_features_are_reported_and_not_stored(tmp_path, dataset) -> None:
     class Picky(ConvSource):
         def __call__(self, images, seeds):
             if images.shape[-2] == 10:
@@ -137,7 +137,7 @@ def test_a_fault_of_the_source_ends_the_run_and_keeps_what_is_computed(tmp_path,
         run(tmp_path, dataset.first(2), Wide(), seed=9)
 
 
-def test_a_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
+def test_an_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
     read = dataset.read_image
 
     def changing(index):
@@ -149,7 +149,8 @@ def test_a_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_pat
     monkeypatch.setattr(dataset, "read_image", changing)
     _, filled = run(tmp_path, dataset)
     assert filled.computed == 6
-    assert [skipped.reason for skipped in filled.skipped] == ["the file was changed while this ran; run it again"]
+    assert len(filled.skipped) == 1
+    assert "changed" in filled.skipped[0].reason
 
 
 def test_ranks_share_the_images(tmp_path, dataset) -> None:

@@ -50,7 +50,7 @@ def test_logits_are_of_the_images_size_whatever_its_shape(kind, size):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_a_image_does_not_depend_on_its_batch(kind):
+def test_an_image_does_not_depend_on_its_batch(kind):
     head, both = trained(kind).eval(), features()
     alone = torch.cat([head(both[:1], (20, 28)), head(both[1:], (20, 28))])
     torch.testing.assert_close(head(both, (20, 28)), alone, atol=1e-5, rtol=1e-4)
@@ -171,7 +171,7 @@ def test_the_zero_shot_start_needs_maps():
         head_class("zero-shot-linear")(HeadInput(11, 3, 0))
 
 
-def test_at_step_0_the_shares_are_the_maps():
+def test_at_step_0_the_probabilities_are_the_maps():
     head, given = trained("zero-shot-linear").train(), features()
     torch.testing.assert_close(head.head.tokens(given).softmax(dim=1), given[:, -3:], atol=1e-6, rtol=0)
     upsampled = torch.nn.functional.interpolate(given[:, -3:], (40, 56), mode="bilinear", align_corners=False)
@@ -182,9 +182,9 @@ def test_upsampling_begins_bilinear_and_trains_on_the_classes_that_are_there():
     torch.manual_seed(0)
     head, given = head_class("convex-upsampling")(HeadInput(11, 3, 3, stride=8)).eval(), features()
     bilinear = torch.nn.functional.interpolate(given[:, -3:], scale_factor=8, mode="bilinear", align_corners=False)
-    shares = head(given, (40, 56)).exp()
-    torch.testing.assert_close(shares.sum(dim=1), torch.ones(2, 40, 56), atol=1e-5, rtol=0)
-    assert (shares - bilinear).abs().max() < 0.09  # 9 neighbours, each opened by 0.01
+    probabilities = head(given, (40, 56)).exp()
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(2, 40, 56), atol=1e-5, rtol=0)
+    assert (probabilities - bilinear).abs().max() < 0.09  # 9 neighbours, each opened by 0.01
     torch.nn.init.normal_(head.net[-1].weight)
     mask = torch.full((2, 40, 56), 2)
     mask[0, :9], mask[1, 3:] = 255, 0

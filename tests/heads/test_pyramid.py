@@ -51,7 +51,7 @@ def test_any_grid_gives_every_stride(stride, grid):
         assert map_.shape == (1, 3, *(-(-side * stride // own) for side in grid))
 
 
-def test_a_image_is_the_same_alone_and_in_a_batch_and_beside_other_places():
+def test_an_image_is_the_same_alone_and_in_a_batch_and_beside_other_places():
     pyramid = SimpleFeaturePyramid(4, 8, width=16).train()
     tokens = torch.randn(3, 4, 6, 8)
     both, alone = pyramid(tokens), pyramid(tokens[1:2, :, :4, :4])

@@ -74,8 +74,8 @@ def example_run(folder: Path, count: int, *, names: Mapping[int, str], threshold
             shutil.copy(sample["path"], images / name)
             decided = predict_mask(mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape)
             mask, scores = decided.mask[0].numpy().astype(np.uint8), decided.scores[0].numpy()
-            sure = margin(scores)
-            kept = ignore_below(mask, sure, threshold)
-            label = Label(name.rpartition(".")[0], name, *mask.shape, kept, confidence=sure)
+            confidence = margin(scores)
+            labelled = ignore_below(mask, confidence, threshold)
+            label = Label(name.rpartition(".")[0], name, *mask.shape, labelled, confidence=confidence)
             add_label(out, images, label, manifest, classes)
     return out

@@ -34,22 +34,22 @@ def coco(folder: Path, label: Label) -> np.ndarray:
     (image,) = (image for image in dataset.imgs.values() if image["file_name"] == label.file_name)
     mask = np.full((image["height"], image["width"]), 255, np.uint8)
     for annotation in dataset.imgToAnns[image["id"]]:
-        own = dataset.annToMask(annotation).astype(bool)
-        rows, columns = np.nonzero(own)
+        pixels = dataset.annToMask(annotation).astype(bool)
+        rows, columns = np.nonzero(pixels)
         left, top, width, height = annotation["bbox"]
         assert (left, top) == (columns.min(), rows.min())
         assert (left + width, top + height) == (columns.max() + 1, rows.max() + 1)
-        assert annotation["area"] == own.sum()
-        assert annotation["score"] == round(float(label.confidence[own].mean(dtype=np.float64)), 6)
-        assert (mask[own] == 255).all()
-        mask[own] = annotation["category_id"] - 1
+        assert annotation["area"] == pixels.sum()
+        assert annotation["score"] == round(float(label.confidence[pixels].mean(dtype=np.float64)), 6)
+        assert (mask[pixels] == 255).all()
+        mask[pixels] = annotation["category_id"] - 1
     return mask
 
 
 def coco_panoptic(folder: Path, label: Label) -> np.ndarray:
     content = json.loads((folder / "panoptic.json").read_text(encoding="utf-8"))
     (image,) = (image for image in content["images"] if image["file_name"] == label.file_name)
-    (annotation,) = (one for one in content["annotations"] if one["image_id"] == image["id"])
+    (annotation,) = (item for item in content["annotations"] if item["image_id"] == image["id"])
     with Image.open(folder / "panoptic" / annotation["file_name"]) as image:
         assert image.mode == "RGB"
         red, green, blue = np.array(image).astype(int).transpose(2, 0, 1)
@@ -76,18 +76,18 @@ def yolo(folder: Path, label: Label) -> np.ndarray:
         assert (values[1:] > 0).all()
         assert (values[1:] < 1).all()
         points = values[1:].reshape(-1, 2) * np.array([label.width, label.height], np.float32)
-        own = np.zeros(mask.shape, np.uint8)
-        cv2.fillPoly(own, [points.astype(np.int32)], 1)
-        assert (mask[own == 1] == 255).all()
-        mask[own == 1] = int(values[0])
+        pixels = np.zeros(mask.shape, np.uint8)
+        cv2.fillPoly(pixels, [points.astype(np.int32)], 1)
+        assert (mask[pixels == 1] == 255).all()
+        mask[pixels == 1] = int(values[0])
     return mask
 
 
 def detectron2(folder: Path, label: Label) -> np.ndarray:
     dicts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    (own,) = (one for one in dicts if one["file_name"] == label.file_name)
-    assert (own["height"], own["width"], own["image_id"]) == (label.height, label.width, label.key)
-    with Image.open(folder / own["sem_seg_file_name"]) as image:
+    (entry,) = (item for item in dicts if item["file_name"] == label.file_name)
+    assert (entry["height"], entry["width"], entry["image_id"]) == (label.height, label.width, label.key)
+    with Image.open(folder / entry["sem_seg_file_name"]) as image:
         return np.array(image.convert("L"))  # as detectron2 reads it
 
 
@@ -105,15 +105,15 @@ def labelme(folder: Path, label: Label) -> np.ndarray:
     names = (folder / "labels.txt").read_text(encoding="utf-8").split("\n")
     mask = np.full((label.height, label.width), 255, np.uint8)
     for shape in content["shapes"]:
-        own = Image.new("L", (label.width, label.height))
+        pixels = Image.new("L", (label.width, label.height))
         if shape["shape_type"] == "polygon":
-            ImageDraw.Draw(own).polygon([tuple(point) for point in shape["points"]], outline=1, fill=1)
+            ImageDraw.Draw(pixels).polygon([tuple(point) for point in shape["points"]], outline=1, fill=1)
         else:
             (left, top), (right, bottom) = np.array(shape["points"]).astype(int)
             part = Image.open(io.BytesIO(base64.b64decode(shape["mask"])))
             assert part.size == (right - left + 1, bottom - top + 1)
-            own.paste(part, (left, top))
-        drawn = np.array(own) == 1
+            pixels.paste(part, (left, top))
+        drawn = np.array(pixels) == 1
         assert (mask[drawn] == 255).all()
         mask[drawn] = names.index(shape["label"])
     return mask
@@ -126,8 +126,8 @@ def label_studio(folder: Path, label: Label) -> np.ndarray:
     names = [element.attrib["value"] for element in config.iter("Label")]
     mask = np.full((label.height, label.width), 255, np.uint8)
     for stroke in task["predictions"][0]["result"]:
-        own = brush_mask(stroke["value"]["rle"], stroke["original_height"], stroke["original_width"])
-        mask[own] = names.index(stroke["value"]["brushlabels"][0])
+        pixels = brush_mask(stroke["value"]["rle"], stroke["original_height"], stroke["original_width"])
+        mask[pixels] = names.index(stroke["value"]["brushlabels"][0])
     return mask
 
 
@@ -138,35 +138,35 @@ def cvat(folder: Path, label: Label) -> np.ndarray:
     mask = np.full((int(image.attrib["height"]), int(image.attrib["width"])), 255, np.uint8)
     for element in image.findall("mask"):
         left, top, width, height = (int(element.attrib[name]) for name in ("left", "top", "width", "height"))
-        place, inside = 0, False
+        position, inside = 0, False
         for count in map(int, element.attrib["rle"].split(",")):
-            for pixel in range(place, place + count):
+            for pixel in range(position, position + count):
                 if inside:
                     assert mask[top + pixel // width, left + pixel % width] == 255
                     mask[top + pixel // width, left + pixel % width] = names.index(element.attrib["label"])
-            place, inside = place + count, not inside
-        assert place == width * height
+            position, inside = position + count, not inside
+        assert position == width * height
     return mask
 
 
 def scores(folder: Path, label: Label) -> np.ndarray:
     """Soft scores hold no ignored pixels: these are taken from the label, the rest from the file."""
     with np.load(folder / "scores" / f"{label.key}.npz", allow_pickle=False) as content:
-        kept = content["scores"]
-    assert kept.dtype == np.float16
-    assert (abs(kept.astype(np.float64) - label.scores) <= np.maximum(2.0**-11 * label.scores, 2.0**-25)).all()
+        stored = content["scores"]
+    assert stored.dtype == np.float16
+    assert (abs(stored.astype(np.float64) - label.scores) <= np.maximum(2.0**-11 * label.scores, 2.0**-25)).all()
     return label.mask
 
 
 def brush_mask(code: list[int], height: int, width: int) -> np.ndarray:
     """A brush stroke, read bit by bit as thi.ng's rle-pack describes it; its alpha channel as bool [H, W]."""
     text = "".join(f"{byte:08b}" for byte in code)
-    place = 0
+    position = 0
 
     def read(bits: int) -> int:
-        nonlocal place
-        place += bits
-        return int(text[place - bits : place], 2)
+        nonlocal position
+        position += bits
+        return int(text[position - bits : position], 2)
 
     total, word, sizes = read(32), read(5) + 1, []
     for _ in range(4):

@@ -51,10 +51,10 @@ def test_what_is_added_is_read_back(tmp_path: Path) -> None:
 
 def test_an_entry_says_what_a_label_holds() -> None:
     mask = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
-    sure = np.array([[0.5, 1, 0.25], [0.125, 0.25, 1]], np.float32)
-    label = Label("a/1", "a/1.png", 2, 3, mask, confidence=sure)
-    made = Entry.of(label, ("sky", "cat", "dog"), sha256="00", outputs=["x", "y"], seconds=1.23456789)
-    assert made == Entry(
+    confidence = np.array([[0.5, 1, 0.25], [0.125, 0.25, 1]], np.float32)
+    label = Label("a/1", "a/1.png", 2, 3, mask, confidence=confidence)
+    result = Entry.of(label, ("sky", "cat", "dog"), sha256="00", outputs=["x", "y"], seconds=1.23456789)
+    assert result == Entry(
         "a/1", "a/1.png", 2, 3, "00", ("x", "y"), {"sky": 2, "cat": 3}, {"sky": 0.75, "cat": 0.5}, 1.2346
     )
     bare = Label("a/1", "a/1.png", 2, 3, mask)

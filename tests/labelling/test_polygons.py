@@ -52,43 +52,43 @@ def test_every_ring_gives_its_part_again(fill, mask: np.ndarray) -> None:
 @settings(max_examples=100, deadline=None)
 @given(mask=masks(classes=2))
 def test_a_reader_without_the_outline_loses_rim_pixels_only(mask: np.ndarray) -> None:
-    own = mask == 0
-    drawn = np.zeros(own.shape, bool)
-    for ring in polygons(own):
-        drawn |= filled_by_crossings(ring, own.shape)
-    assert not (drawn & ~own).any()
-    rim = own & ~ndimage.binary_erosion(own, np.ones((3, 3)))
-    assert not (own & ~drawn & ~rim).any()
+    part = mask == 0
+    drawn = np.zeros(part.shape, bool)
+    for ring in polygons(part):
+        drawn |= filled_by_crossings(ring, part.shape)
+    assert not (drawn & ~part).any()
+    rim = part & ~ndimage.binary_erosion(part, np.ones((3, 3)))
+    assert not (part & ~drawn & ~rim).any()
 
 
 @settings(max_examples=100, deadline=None)
 @given(mask=masks(classes=2))
 def test_a_thousand_points_move_no_pixel_past_the_rim(mask: np.ndarray) -> None:
     """Ultralytics spreads points over a ring by its corners; rounding then may miss by one pixel beside the rim."""
-    own = mask == 0
-    drawn = np.zeros(own.shape, np.uint8)
-    for ring in polygons(own):
+    part = mask == 0
+    drawn = np.zeros(part.shape, np.uint8)
+    for ring in polygons(part):
         corners = np.array([*ring, ring[0]], np.float32) + np.float32(0.5)
         assert len(corners) <= 1000
         places = np.sort(np.append(np.linspace(0, len(corners) - 1, 1000 - len(corners)), np.arange(len(corners))))
         spread = np.stack([np.interp(places, np.arange(len(corners)), side) for side in corners.T], axis=1)
         cv2.fillPoly(drawn, [spread.astype(np.float32).astype(np.int32)], 1)
-    rim = own & ~ndimage.binary_erosion(own, np.ones((3, 3)), border_value=1)
+    rim = part & ~ndimage.binary_erosion(part, np.ones((3, 3)), border_value=1)
     near_rim = ndimage.binary_dilation(rim, np.ones((3, 3)))
-    assert not (((drawn == 1) != own) & ~near_rim).any()
+    assert not (((drawn == 1) != part) & ~near_rim).any()
 
 
 def test_a_ring_is_as_promised() -> None:
     for seed in range(30):
-        own = random_mask(seed, 15, 17, 2, "rings") == 0
-        for ring in polygons(own):
+        part = random_mask(seed, 15, 17, 2, "rings") == 0
+        for ring in polygons(part):
             assert len(ring) >= 3
-            assert all(own[y, x] for x, y in ring)
+            assert all(part[y, x] for x, y in ring)
             for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True):
                 assert x1 == x2 or y1 == y2 or abs(x1 - x2) == abs(y1 - y2)
                 steps = max(abs(x1 - x2), abs(y1 - y2), 1)
                 line = [(x1 + (x2 - x1) * t // steps, y1 + (y2 - y1) * t // steps) for t in range(steps + 1)]
-                assert all(own[y, x] for x, y in line), "an edge, or a bridge, leaves the part"
+                assert all(part[y, x] for x, y in line), "an edge, or a bridge, leaves the part"
 
 
 def test_straight_runs_have_no_points_between() -> None:
@@ -99,16 +99,16 @@ def test_straight_runs_have_no_points_between() -> None:
 
 def test_many_holes_take_no_long_time() -> None:
     """250,000 pixels with 62,500 holes, in seconds and not in hours; and exact."""
-    own = np.ones((501, 501), bool)
-    own[1::2, 1::2] = False
-    (ring,) = polygons(own)
-    np.testing.assert_array_equal(filled_by_opencv(ring, own.shape), own)
+    part = np.ones((501, 501), bool)
+    part[1::2, 1::2] = False
+    (ring,) = polygons(part)
+    np.testing.assert_array_equal(filled_by_opencv(ring, part.shape), part)
 
 
 def test_matplotlib_agrees_on_a_ring_with_a_hole() -> None:
     """A reader of areas that none of us wrote: the middle of the hole is outside, the middle of the body inside."""
-    own = np.ones((21, 21), bool)
-    own[8:13, 8:13] = False
-    outline = Outline(polygons(own)[0])
+    part = np.ones((21, 21), bool)
+    part[8:13, 8:13] = False
+    outline = Outline(polygons(part)[0])
     assert not outline.contains_point((10, 10))
     assert outline.contains_point((4.5, 4.5))

@@ -15,35 +15,35 @@ from tests.labelling.format_readers import brush_mask
 from tests.labelling.random_labels import NAMES, label_of, masks
 
 
-def parts_by_flooding(own: np.ndarray) -> list[set[tuple[int, int]]]:
+def parts_by_flooding(pixels: np.ndarray) -> list[set[tuple[int, int]]]:
     """Sets of pixels that touch, in the reading order of their first."""
-    left = list(zip(*np.nonzero(own), strict=True))
-    found = []
+    left = list(zip(*np.nonzero(pixels), strict=True))
+    result = []
     while left:
         part, edge = set(), [left[0]]
         while edge:
             y, x = edge.pop()
-            if 0 <= y < own.shape[0] and 0 <= x < own.shape[1] and own[y, x] and (y, x) not in part:
+            if 0 <= y < pixels.shape[0] and 0 <= x < pixels.shape[1] and pixels[y, x] and (y, x) not in part:
                 part.add((y, x))
                 edge += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        found.append(part)
+        result.append(part)
         left = [pixel for pixel in left if pixel not in part]
-    return found
+    return result
 
 
 @settings(max_examples=80, deadline=None)
 @given(mask=masks())
 def test_regions_against_flooding(mask: np.ndarray) -> None:
     label = label_of(mask)
-    numbers, found = regions(label, parts_of=(1, 2), exclude=(3,))
+    numbers, result = regions(label, parts_of=(1, 2), exclude=(3,))
     expected = []
     for index in (0, 1, 2, 4, 5):
         parts = parts_by_flooding(mask == index)
         expected += [(index, part) for part in (parts if index in (1, 2) else [set().union(*parts)]) if part]
-    assert [(region.class_index, region.number) for region in found] == [
+    assert [(region.class_index, region.number) for region in result] == [
         (index, number) for number, (index, _) in enumerate(expected, start=1)
     ]
-    for region, (_, part) in zip(found, expected, strict=True):
+    for region, (_, part) in zip(result, expected, strict=True):
         assert set(zip(*np.nonzero(numbers == region.number), strict=True)) == part
         rows, columns = zip(*part, strict=True)
         assert (region.top, region.left) == (min(rows), min(columns))
@@ -72,8 +72,8 @@ def test_brush_strokes_read_bit_by_bit(mask: np.ndarray) -> None:
 def test_brush_strokes_of_every_length_of_run() -> None:
     """Two pixels are a run of 8 values, 4 of 16, 64 of 256, 16,384 of 65,536: each kind at its end and one beyond."""
     lengths = [1, 2, 3, 4, 5, 63, 64, 65, 16383, 16384, 16385, 40000]
-    own = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)[None]
-    np.testing.assert_array_equal(brush_mask(brush_rle(own), *own.shape), own)
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)[None]
+    np.testing.assert_array_equal(brush_mask(brush_rle(pixels), *pixels.shape), pixels)
 
 
 def test_the_bytes_of_label_studio_sdk() -> None:
@@ -81,10 +81,10 @@ def test_the_bytes_of_label_studio_sdk() -> None:
 
     Its single values, of kind 0, need masks other than 0 and 255 in four channels, so they do not come up.
     """
-    own = np.array([[0, 1, 1], [1, 0, 1]], bool)
+    pixels = np.array([[0, 1, 1], [1, 0, 1]], bool)
     theirs = [0, 0, 0, 24, 57, 27, 252, 96, 22, 255, 227, 0, 143, 252]
-    np.testing.assert_array_equal(brush_mask(theirs, 2, 3), own)
-    assert brush_rle(own) == theirs
+    np.testing.assert_array_equal(brush_mask(theirs, 2, 3), pixels)
+    assert brush_rle(pixels) == theirs
 
 
 def test_colours_are_those_of_voc_and_all_differ() -> None:

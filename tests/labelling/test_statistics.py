@@ -54,19 +54,19 @@ def test_statistics_against_loops(labelled_run) -> None:
     rows = {row["class"]: row for row in statistics.table()}
     every = sum(int((mask != 255).sum()) for mask in masks)
     for index, name in enumerate(NAMES):
-        own = [mask == index for mask in masks]
-        assert rows[name]["images"] == sum(one.any() for one in own)
-        assert rows[name]["pixels"] == sum(one.sum() for one in own)
-        assert rows[name]["fraction"] == pytest.approx(sum(one.sum() for one in own) / every, abs=1e-6)
-        sure = np.concatenate([label.confidence[one] for label, one in zip(labels, own, strict=True)])
-        assert rows[name]["mean_confidence"] == pytest.approx(sure.mean(), abs=1e-5)
-        shares = [one.mean() for one in own if one.any()]
+        class_masks = [mask == index for mask in masks]
+        assert rows[name]["images"] == sum(m.any() for m in class_masks)
+        assert rows[name]["pixels"] == sum(m.sum() for m in class_masks)
+        assert rows[name]["fraction"] == pytest.approx(sum(m.sum() for m in class_masks) / every, abs=1e-6)
+        confidence = np.concatenate([label.confidence[one] for label, one in zip(labels, class_masks, strict=True)])
+        assert rows[name]["mean_confidence"] == pytest.approx(confidence.mean(), abs=1e-5)
+        fractions = [m.mean() for m in class_masks if m.any()]
         edges = [*AREAS[:-1], 1.1]
         assert statistics.areas[index].tolist() == [
-            sum(low <= share < high for share in shares) for low, high in pairwise(edges)
+            sum(low <= fraction < high for fraction in fractions) for low, high in pairwise(edges)
         ]
         for level in (0, 20, 37, 100):  # what a threshold ignores, in the rounded map
-            below = np.rint(sure.astype(np.float64) * 255) / 255 < level / 100
+            below = np.rint(confidence.astype(np.float64) * 255) / 255 < level / 100
             assert statistics.levels[index, :level].sum() == below.sum()
     assert list(rows) == sorted(NAMES, key=lambda name: -rows[name]["pixels"])
     assert statistics.without_label == sum((mask == 255).all() for mask in masks)

@@ -15,21 +15,23 @@ from torch.utils.data import DataLoader
 
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.tasks.probe import Probe
+from ca_seg.vocabulary import IGNORE_INDEX
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
 LOSS = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
 
 
-class Still:
-    """A source whose features are the images themselves, scaled."""
+class ImageFeatures:
+    """A source whose features are the images themselves."""
 
-    name, channels, maps, stride = "still", 3, 0, 1
+    name, channels, maps, stride = "images", 3, 0, 1
     device = torch.device("cpu")
 
     def __call__(self, images, seeds):
@@ -103,22 +105,20 @@ def test_before_the_first_step_it_is_the_zero_shot_segmentation():
     probe = Probe(source, head(source, data.class_list.names, kind="zero-shot-linear"), loss=LOSS).eval()
     one = next(iter(data.val_dataloader()))
     seen = probe.trained(probe.features(one), one["mask"].shape[1:]).argmax(dim=1)
-    from ca_seg.data.seeds import image_seed
-
     seeds = [image_seed(0, image_id) for image_id in one["image_id"]]
     maps = source.backbone.maps(one["image"], source.vocabulary, seed=seeds)
     assert torch.equal(seen, maps.argmax(dim=1))
 
 
 def test_features_of_the_batch_are_taken_as_they_are():
-    source = Still()
+    source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS)
-    kept = torch.rand(4, 3, 6, 6)
-    assert probe.features(batch(0) | {"features": kept}) is kept
+    features = torch.rand(4, 3, 6, 6)
+    assert probe.features(batch(0) | {"features": features}) is features
 
 
 def test_an_all_void_batch_is_passed_over(trained):
-    void = batch(0) | {"mask": torch.full((4, 6, 6), 255)}
+    void = batch(0) | {"mask": torch.full((4, 6, 6), IGNORE_INDEX)}
     assert trained[0].training_step(void, 0) is None
 
 
@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_names_the_image(trained):
 
 
 def test_a_broken_head_is_not_saved_over_a_good_one(tmp_path):
-    source = Still()
+    source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS, lr=0.1)
     trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, **QUIET)
     trainer.fit(probe, loader())
@@ -149,7 +149,7 @@ def test_a_broken_head_is_not_saved_over_a_good_one(tmp_path):
 
 
 def test_the_average_of_the_weights_is_what_is_kept():
-    source = Still()
+    source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS, lr=0.1, ema=0.9)
     seen = []
 
@@ -168,14 +168,14 @@ def test_the_average_of_the_weights_is_what_is_kept():
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine():
-    source = Still()
+    source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS, lr=1.0, warmup_steps=3)
-    shares = [probe._share(step, 11) for step in range(12)]
-    assert shares[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert shares[7] == pytest.approx(0.5)
-    assert shares[11] == pytest.approx(0.0)
+    factors = [probe._lr_factor(step, 11) for step in range(12)]
+    assert factors[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert factors[7] == pytest.approx(0.5)
+    assert factors[11] == pytest.approx(0.0)
     trainer = pl.Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)
-    with pytest.raises(OutOfRange, match="warm-up"):
+    with pytest.raises(OutOfRange, match="99"):
         trainer.fit(Probe(source, head(source), loss=LOSS, warmup_steps=99), loader())
 
 
@@ -188,23 +188,23 @@ def test_two_processes_learn_what_one_learns(tmp_path):
             *(sys.executable, "train.py", "--config-file", "configs/linear_probe/mini_scenes.yaml"),
             *("--data.limit", "16", "--data.batch_size", str(size), "--trainer.max_epochs", "2"),
             *("--trainer.accelerator", "cpu", "--trainer.devices", str(world), "--out", str(out)),
-            *("--trainer.enable_progress_bar", "false", "--keeping.tensorboard", "false"),
+            *("--trainer.enable_progress_bar", "false", "--checkpoint.tensorboard", "false"),
             *("--model.options", "{dropout: 0.0}", "--model.loss_at", "tokens"),
         ]
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        kept = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
-        weights[world] = {k: v for k, v in kept.items() if v.is_floating_point()}
-        assert all(k.startswith("trained.") for k in kept)
+        state = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
+        weights[world] = {k: v for k, v in state.items() if v.is_floating_point()}
+        assert all(k.startswith("trained.") for k in state)
         with (out / "log-1" / "metrics.csv").open() as file:
             weights[world]["val"] = torch.tensor([float(r["val/miou"]) for r in csv.DictReader(file) if r["val/miou"]])
     torch.testing.assert_close(weights[2], weights[1], atol=2e-4, rtol=1e-3)
 
 
-def test_a_validation_without_a_image_is_an_error():
-    source = Still()
+def test_a_validation_without_an_image_is_an_error():
+    source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS)
     probe.skipped["a.png"] = "a.png cannot be read"
     with pytest.raises(UserError, match=r"no image could be scored: a\.png cannot be read"):

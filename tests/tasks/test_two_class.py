@@ -11,10 +11,13 @@ import torch
 from sklearn.metrics import average_precision_score, jaccard_score
 
 from ca_seg import Vocabulary
-from ca_seg.cli.two_class import run_two_class
+from ca_seg.cli.two_class import run
 from ca_seg.data.collate import Batch
+from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError
+from ca_seg.jobs.two_class import read_words, two_class
 from ca_seg.tasks.two_class import TwoClass
+from ca_seg.vocabulary import IGNORE_INDEX
 from tests.function_predictor import FunctionPredictor
 
 CLASSES = ("background", "cat", "dog")
@@ -67,7 +70,7 @@ def test_figures_equal_a_plain_loop():
     masks = torch.zeros(3, 6, 9, dtype=torch.int64)
     masks[0, :3] = 1
     masks[1, :, :4] = 2
-    masks[1, 5] = 255
+    masks[1, 5] = IGNORE_INDEX
     masks[2, 0, 0], masks[2, 1, 1] = 1, 2  # two classes: no place in this protocol
     values = torch.rand(3, 3, 4, 4).softmax(dim=1)
     task, asked = _run(masks, values, words={"p1": "poodle"})
@@ -75,40 +78,51 @@ def test_figures_equal_a_plain_loop():
     assert task.scored == 2
     assert [reason for _, reason in task.skipped] == ["it shows 2 classes, not one"]
     rows, columns = (np.arange(SIZE) * n // SIZE for n in (6, 9))
-    cells = np.arange(SIZE) * 4 // SIZE
+    tokens = np.arange(SIZE) * 4 // SIZE
     ground_truths, guesses, precision = [], {"threshold": [], "argmax": []}, []
-    for i, own in ((0, 1), (1, 2)):
+    for i, index in ((0, 1), (1, 2)):
         target = masks[i].numpy()[rows][:, columns]
-        kept = target != 255
-        ground_truth = (target == own)[kept]
+        counted = target != IGNORE_INDEX
+        ground_truth = (target == index)[counted]
         map_ = values[i, 0].numpy()
-        score = map_[cells][:, cells][kept]
+        score = map_[tokens][:, tokens][counted]
         ground_truths.append(ground_truth)
-        guesses["threshold"].append((map_ > map_.mean())[cells][:, cells][kept])
-        guesses["argmax"].append((values[i].argmax(0) == 0).numpy()[cells][:, cells][kept])
+        guesses["threshold"].append((map_ > map_.mean())[tokens][:, tokens][counted])
+        guesses["argmax"].append((values[i].argmax(0) == 0).numpy()[tokens][:, tokens][counted])
         precision.append(
             average_precision_score(np.concatenate([~ground_truth, ground_truth]), np.concatenate([1 - score, score]))
         )
     ground_truth = np.concatenate(ground_truths)
     for decision, parts in guesses.items():
-        guess, found = np.concatenate(parts), task.figures[decision]
+        guess, figures = np.concatenate(parts), task.figures[decision]
         accuracy = (guess == ground_truth).mean()
-        assert found["accuracy"] == pytest.approx(accuracy)
-        assert found["paper_miou"] == pytest.approx(accuracy / (2 - accuracy))
-        assert found["true_miou"] == pytest.approx(jaccard_score(ground_truth, guess, average=None).mean())
-        assert found["map"] == pytest.approx(np.mean(precision), abs=1e-6)
+        assert figures["accuracy"] == pytest.approx(accuracy)
+        assert figures["paper_miou"] == pytest.approx(accuracy / (2 - accuracy))
+        assert figures["true_miou"] == pytest.approx(jaccard_score(ground_truth, guess, average=None).mean())
+        assert figures["map"] == pytest.approx(np.mean(precision), abs=1e-6)
 
 
 def test_no_background_word_is_refused():
-    with pytest.raises(UserError, match="background word"):
+    with pytest.raises(UserError, match="word"):
         TwoClass(FunctionPredictor(lambda images, seeds: None), CLASSES, ())
 
 
 def test_the_command_scores_scenes_with_one_object(tmp_path):
     words = ["grass", "sand", "sky", "water", "brick"]
     common = ["--data.name", "scenes", "--data.splits", "[shifted]", "--data.limit", "12", "--out", str(tmp_path)]
-    assert run_two_class([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
+    assert run([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
     assert results["images"] + len(results["skipped"]) == 12
     assert results["figures"]["argmax"]["true_miou"] > 0.4
+    again = two_class("mini", DataSettings("scenes", split="shifted", limit=12), background_words=words, device="cpu")
+    assert again.figures["argmax"]["map"] == pytest.approx(results["figures"]["argmax"]["map"], abs=1e-6)
+    assert again.complete
+    assert again.unsuitable == len(again.skipped) == len(results["skipped"])
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 5}', '{"a": " "}', "{"])
+def test_a_table_of_words_is_checked(tmp_path, content):
+    (tmp_path / "words.json").write_text(content)
+    with pytest.raises(UserError, match=r"words\.json"):
+        read_words(tmp_path / "words.json")

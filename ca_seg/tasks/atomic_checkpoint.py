@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: a full disk or a kill leaves the one before."""
+"""Checkpoints that are written atomically: after a kill or on a full disk, the previous one is still there."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
 
 
-class WholeCheckpoint(TorchCheckpointIO):
-    """Writes beside the file, then renames. Raises UserError naming the file when it cannot be written."""
+class AtomicCheckpoint(TorchCheckpointIO):
+    """Writes to a file beside the checkpoint, then renames it. Raises UserError, naming the file, when it cannot."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
             with atomic_write(Path(path)) as part:
                 super().save_checkpoint(checkpoint, part, storage_options)
         except RuntimeError as problem:  # torch's own writer on a full disk
-            raise UserError(
-                f"{path} cannot be written ({problem})", fix="free room, or give another --out"
-            ) from problem
+            fix = "free some space, or give another folder"
+            raise UserError(f"{path} cannot be written ({problem})", fix=fix) from problem

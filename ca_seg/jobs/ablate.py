@@ -1,0 +1,130 @@
+"""The paper's ablations on a dataset: spaces, layers, timesteps, noise samples, resolutions, concept attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.data.collate import Skipped, SkipUnreadable
+from ca_seg.data.settings import DataSettings, data_named
+from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
+from ca_seg.evaluation.ablation_page import write_ablation_page
+from ca_seg.json_file import write_json
+from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.versions import versions
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """Options of an ablation.
+
+    Args:
+        model: the backbone
+        data: the images
+        grid: what is varied
+        last_layer: load blocks only up to this joint attention; None: all
+        device: cpu, cuda, cuda:1 or mps
+        seed: of the noise
+        out: the folder of tables, plots and page; None: nothing is written
+    """
+
+    model: BackboneSettings = field(default_factory=BackboneSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    grid: AblationGrid = field(default_factory=AblationGrid)
+    last_layer: int | None = None
+    device: str = "cpu"
+    seed: int = 0
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class AblationResults:
+    """What `ca_seg.ablate` returns. `content` is what ablation.json holds."""
+
+    content: dict[str, Any]
+
+    @property
+    def tables(self) -> Tables:
+        """{table: {entry: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
+        return self.content["tables"]
+
+    @property
+    def skipped(self) -> list[list[str]]:
+        """[path, reason] of each image that could not be read."""
+        return self.content["skipped"]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write FOLDER/ablation.json, the plots and FOLDER/index.html; the path of the page."""
+        write_json(Path(folder) / "ablation.json", self.content)
+        write_ablation_page(Path(folder), self.content)
+        return Path(folder) / "index.html"
+
+
+def ablate(
+    backbone: str | Backbone | BackboneSettings | None = None,
+    data: str | Path | DataSettings | None = None,
+    settings: AblationSettings | None = None,
+    *,
+    device: str | None = None,
+    out: str | Path | None = None,
+    progress: Callable[[range], Iterable[int]] = lambda indices: indices,
+) -> AblationResults:
+    """Vary one setting of a backbone at a time, and score each under both protocols.
+
+    Args:
+        backbone: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
+        settings: all other options
+        device: in place of `settings.device`
+        out: a folder to write to, in place of `settings.out`
+        progress: wraps the indices of the images, to show how far the run is
+
+    Returns:
+        The figures by table and entry, and the images that could not be read.
+
+    Raises:
+        UserError: for settings, data or weights that cannot be used
+
+    Example:
+        >>> ca_seg.ablate("mini", "scenes").tables["timestep"]["0.3"]["oracle_miou"]
+    """
+    settings = settings or AblationSettings()
+    model, loaded, place = settings.model, None, device or settings.device
+    if isinstance(backbone, BackboneSettings):
+        model = backbone
+    elif isinstance(backbone, Backbone):
+        model, loaded = replace(model, backbone=backbone.card.name), backbone
+    elif backbone is not None:
+        model = replace(model, backbone=backbone)
+    if model.layers is None and settings.last_layer is not None:
+        model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
+    loaded = model.load(place) if loaded is None else loaded.to(place)
+    images = settings.data if data is None else data_named(data, DataSettings)
+    dataset = images.open()
+    scores, skipped, count = AblationScores(dataset.class_list.names), [], 0
+    readable = SkipUnreadable(dataset)
+    for index in progress(range(len(dataset))):
+        sample = readable[index]
+        if isinstance(sample, Skipped):
+            skipped.append(list(sample))
+        else:
+            count += ablate_image(loaded, sample, settings.grid, scores, settings.seed)
+    content = {
+        "schema": "ca_seg.ablation/2",
+        "backbone": model.backbone,
+        "dataset": {"name": images.name, "images": count, "fingerprint": dataset.fingerprint()},
+        "tables": scores.figures(),
+        "skipped": skipped,
+        "seed": settings.seed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    results = AblationResults(content)
+    folder = settings.out if out is None else out
+    if folder is not None:
+        results.save(folder)
+    return results

@@ -1,0 +1,102 @@
+"""Two evaluations of the same images side by side: is the second better, and by how much?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ca_seg.errors import UserError
+from ca_seg.evaluation.results import SCHEMA, EvaluationResults
+from ca_seg.metrics.paired import paired_difference
+
+FORMER_SCHEMA = "ca_seg.results/2"  # the same with "pictures" in place of "images"
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One split under one protocol; all figures are fractions, 0..1."""
+
+    split: str
+    protocol: str
+    first: float  # mIoU of the split
+    second: float
+    difference: float  # second - first: the mean over images of the difference of their own mIoU
+    interval: tuple[float, float]  # its 95 % bootstrap interval
+    better: int  # images on which the second is better
+    worse: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `ca_seg.compare` returns: the names of both methods, and a row for each split and protocol."""
+
+    first: str
+    second: str
+    rows: tuple[ComparisonRow, ...]
+
+
+def compare(
+    first: str | Path | EvaluationResults, second: str | Path | EvaluationResults, *, seed: int = 0
+) -> Comparison:
+    """Compare two evaluations of the same images, image by image.
+
+    Args:
+        first: the path of a results.json, or what `ca_seg.evaluate` returned
+        second: the same
+        seed: of the bootstrap intervals
+
+    Returns:
+        For each split and protocol that both have: the mean difference (second - first) with its 95 % interval.
+
+    Raises:
+        UserError: for a file that cannot be read, and for results of different datasets, splits or images
+
+    Example:
+        >>> for row in ca_seg.compare("a/results.json", "b/results.json").rows:
+        ...     print(row.split, row.protocol, row.difference, row.interval)
+    """
+    (one, one_name), (two, two_name) = _content(first, "the first"), _content(second, "the second")
+    names = [content["dataset"]["name"] for content in (one, two)]
+    if names[0] != names[1]:
+        raise UserError(f"{one_name} is of {names[0]}, {two_name} of {names[1]}", fix="compare results of one dataset")
+    shared = [split for split in one["images"] if split in two["images"]]
+    if not shared:
+        raise UserError(
+            f"{one_name} and {two_name} have no split in common",
+            allowed=f"{', '.join(one['images'])} in the first, {', '.join(two['images'])} in the second",
+        )
+    rows = []
+    for split in shared:
+        for protocol, images in one["images"][split].items():
+            difference = paired_difference(images, two["images"][split][protocol], seed=seed)
+            rows.append(
+                ComparisonRow(
+                    split,
+                    protocol,
+                    first=one["splits"][split][protocol]["miou"],
+                    second=two["splits"][split][protocol]["miou"],
+                    difference=difference.mean,
+                    interval=(difference.low, difference.high),
+                    better=difference.better,
+                    worse=difference.worse,
+                )
+            )
+    return Comparison(one["method"], two["method"], tuple(rows))
+
+
+def _content(results: str | Path | EvaluationResults, name: str) -> tuple[dict[str, Any], str]:
+    """What results.json holds, in the present schema, and what to call it in a message."""
+    if isinstance(results, EvaluationResults):
+        return results.content, name
+    path = Path(results)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{path} cannot be read ({problem})", fix="give a results.json of an evaluation") from problem
+    if isinstance(content, dict) and content.get("schema") == FORMER_SCHEMA and "pictures" in content:
+        return content | {"images": content["pictures"]}, str(path)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "images" not in content:
+        raise UserError(f"{path} is not a {SCHEMA}", fix="evaluate again with this version")
+    return content, str(path)

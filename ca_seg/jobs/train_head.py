@@ -1,0 +1,261 @@
+"""Training of a head on the features of a frozen backbone.
+
+images ──► frozen backbone ──► features (cached) ──► head ──► loss
+                                                      └──► OUT/head, scored on the validation images after each epoch
+
+OUT/head            the trained head, as `load_head` reads it
+OUT/last.ckpt       the last complete epoch, from which `resume` continues; OUT/best.ckpt the one with the best val/miou
+OUT/results.json    figures, settings, versions
+OUT/log-N           losses and figures as CSV, one folder per start; OUT/curve.png their plot; OUT/tensorboard
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.loading.card import find_card
+from ca_seg.data.settings import DataSettings, data_named
+from ca_seg.errors import UserError
+from ca_seg.evaluation.expectations import check_expected, check_pairs
+from ca_seg.evaluation.learning_curve import training_logs, write_learning_curve
+from ca_seg.features.source import FeatureSource
+from ca_seg.heads.trained import TrainedHead
+from ca_seg.jobs.plain import plain
+from ca_seg.jobs.trainer import new_trainer, trainer_options
+from ca_seg.jobs.training_result import TrainingResult
+from ca_seg.tasks.atomic_checkpoint import AtomicCheckpoint
+from ca_seg.tasks.cached_features import CachedFeatures
+from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
+from ca_seg.tasks.probe import Probe
+from ca_seg.versions import versions
+from ca_seg.vocabulary import Vocabulary
+
+TRAINER = {"max_epochs": 20, "log_every_n_steps": 5}  # where the settings do not say otherwise
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Options of the training of a head.
+
+    Args:
+        model: the backbone, the head and how the head is trained
+        data: the images
+        checkpoint: what is written, and when training stops
+        expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
+        seed: seed of the head's first weights, of the order of the images and of the noise
+        resume: continue from OUT/last.ckpt
+        out: the folder of the head, checkpoints, logs and results; None: nothing is written
+        trainer: arguments of Lightning's Trainer; by default 20 epochs
+    """
+
+    model: HeadSettings = field(default_factory=HeadSettings)
+    data: TrainingData = field(default_factory=TrainingData)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    expect: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    resume: bool = False
+    out: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def train_head(
+    backbone: str | Backbone | HeadSettings | None = None,
+    data: str | Path | TrainingData | None = None,
+    settings: TrainingSettings | None = None,
+    *,
+    head: str | None = None,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    announce: Callable[[str], None] = lambda text: None,
+) -> TrainingResult:
+    """Train a segmentation head on the frozen features of a backbone, and score it.
+
+    Args:
+        backbone: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
+        settings: all other options
+        head: linear, zero-shot-linear, convex-upsampling or smp; in place of `settings.model.kind`
+        train_split: the part of the dataset to train on, in place of `settings.data.train_split`
+        val_split: the part to score on, in place of `settings.data.val_split`
+        device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
+        out: a folder to write to, in place of `settings.out`
+        announce: called with a line when there is something to report
+
+    Returns:
+        The trained head, its figures, and the images that could not be used.
+
+    Raises:
+        UserError: for settings, data or weights that cannot be used, and when the loss becomes infinite or NaN
+
+    Example:
+        >>> result = ca_seg.train_head("mini", "scenes", train_split="train", val_split="val", head="linear")
+        >>> result.metrics["miou"]
+        >>> mask = result.head.segment(backbone, image)
+    """
+    settings = settings or TrainingSettings()
+    loaded = backbone if isinstance(backbone, Backbone) else None
+    model, images = settings.model, settings.data
+    if isinstance(backbone, HeadSettings):
+        model = backbone
+    elif isinstance(backbone, Backbone):
+        model = replace(model, backbone=backbone.card.name, resolution=_resolution(backbone))
+    elif backbone is not None:
+        model = replace(model, backbone=backbone)
+    if isinstance(data, TrainingData):
+        images = data
+    elif data is not None:
+        dataset = data_named(data, DataSettings)
+        images = replace(images, name=dataset.name, root=dataset.root)
+    images = replace(images, train_split=train_split or images.train_split, val_split=val_split or images.val_split)
+    settings = replace(
+        settings,
+        model=model if head is None else replace(model, kind=head),
+        data=images,
+        trainer=TRAINER | settings.trainer | trainer_options(device),
+        out=settings.out if out is None else str(out),
+    )
+    return _train(settings, loaded, announce)
+
+
+def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callable[[str], None]) -> TrainingResult:
+    start, model, checkpoint = time.monotonic(), settings.model, settings.checkpoint
+    folder = None if settings.out is None else Path(settings.out)
+    _check(settings, folder)
+    if folder is not None and not settings.resume:
+        for log in training_logs(folder):
+            shutil.rmtree(log.parent)
+
+    pl.seed_everything(settings.seed, verbose=False)
+    data = settings.data.module(settings.seed)
+    vocabulary = settings.data.vocabulary(data.class_list.names, model)
+    trainer = _trainer(settings, folder)
+    source = model.features(vocabulary, str(trainer.strategy.root_device), loaded)
+    pl.seed_everything(settings.seed, verbose=False)  # the head's first weights do not depend on how the backbone came
+    probe = Probe(
+        source,
+        _new_head(model, source, vocabulary),
+        loss=model.loss(),
+        lr=model.lr,
+        weight_decay=model.weight_decay,
+        warmup_steps=model.warmup_steps,
+        ema=model.ema,
+        seed=settings.seed,
+    )
+    if settings.data.cache is not None and settings.data.augment == "images":
+        announce("data.augment=images makes new images in every epoch: the cache is not used")
+    elif settings.data.cache is not None:
+        trainer.callbacks.append(_cached(settings, source, announce))  # type: ignore[attr-defined]
+    last = str(folder / "last.ckpt") if folder is not None and settings.resume else None
+    trainer.fit(probe, data, ckpt_path=last, weights_only=True)
+    if checkpoint.keep == "best":
+        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+        trainer.validate(probe, data, ckpt_path=best, verbose=False, weights_only=True)
+    if not trainer.is_global_zero:
+        return TrainingResult(probe.result, {}, folder)
+    figures = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("miou", "pixel_accuracy")}
+    result = TrainingResult(probe.result, _content(settings, probe, figures, time.monotonic() - start), folder)
+    if folder is not None:
+        write_learning_curve(training_logs(folder), folder / "curve.png")
+        result.save(folder)
+    return result
+
+
+def _check(settings: TrainingSettings, folder: Path | None) -> None:
+    """Raises UserError for settings that cannot be used, before anything is written."""
+    for part in (settings.model, settings.data, settings.checkpoint):
+        part.check()
+    if settings.data.augment == "features" and "pixels" in settings.model.parts:
+        raise UserError(
+            "the part 'pixels' of features cannot be flipped or scaled", fix="leave data.augment=features out"
+        )
+    check_pairs(settings.expect)
+    if folder is None and (settings.resume or settings.checkpoint.keep == "best"):
+        raise UserError("resume and checkpoint.keep=best need checkpoints, and there is no folder", fix="give out")
+    if folder is not None and settings.resume and not (folder / "last.ckpt").exists():
+        raise UserError(f"there is no {folder / 'last.ckpt'} to resume from", fix="train without resume first")
+
+
+def _trainer(settings: TrainingSettings, folder: Path | None) -> pl.Trainer:
+    stop = settings.checkpoint.patience
+    callbacks: list[Callback] = [] if stop is None else [EarlyStopping("val/miou", mode="max", patience=stop)]
+    loggers: list[Logger] = []
+    if folder is not None:
+        best = ModelCheckpoint(
+            folder, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
+        )
+        callbacks = [best, LearningRateMonitor("step"), *callbacks]
+        # a resumed run writes a log of its own: Lightning would delete the one that is there
+        number = 1 + len(training_logs(folder) if settings.resume else [])
+        loggers = [CSVLogger(folder, name="", version=f"log-{number}")]
+        if settings.checkpoint.tensorboard:
+            loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+    return new_trainer(
+        settings.trainer,
+        use_distributed_sampler=False,  # the data module shares the images among the processes
+        enable_checkpointing=folder is not None,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[AtomicCheckpoint()],
+    )
+
+
+def _cached(settings: TrainingSettings, source: FeatureSource, announce: Callable[[str], None]) -> CachedFeatures:
+    data = settings.data
+    assert data.cache is not None
+    return CachedFeatures(
+        source,
+        data.cache,
+        dtype=data.cache_dtype,
+        augment=data.augment == "features",
+        seed=settings.seed,
+        announce=announce,
+    )
+
+
+def _new_head(model: HeadSettings, source: FeatureSource, vocabulary: Vocabulary) -> TrainedHead:
+    return TrainedHead(
+        kind=model.kind,
+        backbone=source.name,
+        classes=list(vocabulary.classes),
+        phrases=[list(phrases) for phrases in vocabulary.phrases],
+        channels=source.channels,
+        maps=source.maps,
+        stride=source.stride,
+        parts=model.parts,
+        readout=model.plain(),
+        resolution=model.resolution,
+        options=model.options,
+    )
+
+
+def _resolution(backbone: Backbone) -> int | None:
+    """The resolution of a loaded backbone; None where it is the one of its card."""
+    resolution = backbone.card.resolution
+    return None if resolution == find_card(backbone.card.name).resolution else resolution
+
+
+def _content(settings: TrainingSettings, probe: Probe, figures: dict[str, float], seconds: float) -> dict[str, Any]:
+    """What results.json holds."""
+    content: dict[str, Any] = {"metrics": figures}
+    return content | {
+        "head": {"kind": settings.model.kind, "parameters": sum(p.numel() for p in probe.trained.parameters())},
+        "features": probe.source.identity(),
+        "steps": probe.global_step,
+        "seconds": seconds,
+        "config": plain(settings),
+        "versions": versions(),
+        "expect": check_expected(settings.expect, content) if settings.data.limit is None else [],
+        "skipped": [list(pair) for pair in probe.skipped.items()],
+    }

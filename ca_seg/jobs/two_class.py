@@ -1,0 +1,157 @@
+"""The paper's two-class protocol on a dataset: one object against background words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.data.catalogue import class_words
+from ca_seg.data.settings import DataSettings, data_named
+from ca_seg.errors import UserError
+from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.json_file import write_json
+from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.tasks.two_class import SIZE, TwoClass
+from ca_seg.versions import versions
+
+
+@dataclass(frozen=True)
+class TwoClassSettings:
+    """Options of the two-class protocol.
+
+    Args:
+        model: the backbone and how its maps are read out
+        data: the images
+        background_words: what stands for the background; None: the dataset's own background words
+        words: a JSON file with a word for each image, {"00000": "goldfish"}; None: the dataset's own
+        size: pixels; masks are compared at size x size
+        seed: of the noise
+        out: the folder of results.json; None: nothing is written
+        trainer: arguments of Lightning's Trainer
+    """
+
+    model: BackboneSettings = field(default_factory=BackboneSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    background_words: list[str] | None = None
+    words: str | None = None
+    size: int = SIZE
+    seed: int = 0
+    out: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TwoClassResults:
+    """What `ca_seg.two_class` returns. `content` is what results.json holds."""
+
+    content: dict[str, Any]
+    unsuitable: int  # images that show several classes or none, which this protocol cannot score
+
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """By decision (threshold, argmax): accuracy, paper_miou, true_miou and map, all 0..1."""
+        return self.content["figures"]
+
+    @property
+    def skipped(self) -> list[list[str]]:
+        """[path, reason] of each image that was not scored."""
+        return self.content["skipped"]
+
+    @property
+    def complete(self) -> bool:
+        """Every image that the protocol can score could be read."""
+        return self.unsuitable == len(self.skipped)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write FOLDER/results.json; its path."""
+        path = Path(folder) / "results.json"
+        write_json(path, self.content)
+        return path
+
+
+def two_class(
+    backbone: str | Backbone | BackboneSettings | None = None,
+    data: str | Path | DataSettings | None = None,
+    settings: TwoClassSettings | None = None,
+    *,
+    background_words: list[str] | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+) -> TwoClassResults:
+    """Score a backbone as the ConceptAttention paper does on ImageNet-Segmentation: one object against the rest.
+
+    Args:
+        backbone: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
+        settings: all other options
+        background_words: such as ["floor", "grass", "sky"], in place of `settings.background_words`
+        device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
+        out: a folder to write to, in place of `settings.out`
+
+    Returns:
+        The figures as the paper counts them and as they are usually counted, and the images that were not scored.
+
+    Raises:
+        UserError: for settings, data or weights that cannot be used, and where there is no background word
+
+    Example:
+        >>> ca_seg.two_class("mini", "scenes", background_words=["grass", "sky"]).figures["argmax"]["true_miou"]
+    """
+    settings = settings or TwoClassSettings()
+    model, loaded = settings.model, None
+    if isinstance(backbone, BackboneSettings):
+        model = backbone
+    elif isinstance(backbone, Backbone):
+        model, loaded = replace(model, backbone=backbone.card.name), backbone
+    elif backbone is not None:
+        model = replace(model, backbone=backbone)
+    images = settings.data if data is None else data_named(data, DataSettings)
+    dataset, own_words = images.open(), class_words(images.name)
+    words = background_words or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
+    classes = dataset.class_list
+    trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
+    device = str(trainer.strategy.root_device)
+    loaded = model.load(device) if loaded is None else loaded.to(device)
+    predictor = model.predictor(loaded)
+    task = TwoClass(
+        predictor,
+        classes.names,
+        words,
+        background=own_words.background or "background",
+        stuff=[name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"],
+        words=read_words(Path(settings.words)) if settings.words else dataset.image_words(),
+        size=settings.size,
+        seed=settings.seed,
+    )
+    trainer.test(task, datamodule=images.module(), verbose=False)
+    content = {
+        "schema": "ca_seg.two_class/2",
+        "protocol": {"name": "paper", "size": settings.size, "background_words": list(words)},
+        "method": model.backbone,
+        "readout": predictor.settings(),
+        "figures": task.figures,
+        "dataset": {"name": images.name, "fingerprint": dataset.fingerprint()},
+        "images": task.scored,
+        "skipped": [list(pair) for pair in task.skipped],
+        "seed": settings.seed,
+        "versions": versions(),
+    }
+    results = TwoClassResults(content, task.unsuitable)
+    folder = settings.out if out is None else out
+    if folder is not None:
+        results.save(folder)
+    return results
+
+
+def read_words(file: Path) -> dict[str, str]:
+    """A word for each image, by image id. Raises UserError for a file that cannot be read or holds anything else."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{file} cannot be read ({problem})") from problem
+    if not isinstance(content, dict) or not all(isinstance(word, str) and word.strip() for word in content.values()):
+        raise UserError(f"{file} is not a table of words", fix='an example: {"00000": "goldfish"}')
+    return content

@@ -1,0 +1,67 @@
+"""Two evaluations of the same images side by side, from files of this schema and the former one, and from results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ca_seg.cli.compare import run
+from ca_seg.errors import UserError
+from ca_seg.evaluation.results import SCHEMA, EvaluationResults
+from ca_seg.jobs.compare import FORMER_SCHEMA, compare
+
+
+def content(shift: float, split: str = "val", dataset: str = "scenes") -> dict[str, Any]:
+    """Ten images, each `shift` better than 0.3, 0.31 ..."""
+    images = {f"{i}": 0.3 + i / 100 + shift for i in range(10)}
+    return {
+        "schema": SCHEMA,
+        "method": f"shifted by {shift}",
+        "dataset": {"name": dataset},
+        "splits": {split: {"full-vocabulary": {"miou": 0.5 + shift}}},
+        "images": {split: {"full-vocabulary": images}},
+    }
+
+
+def write(file: Path, values: dict[str, Any]) -> Path:
+    file.write_text(json.dumps(values))
+    return file
+
+
+def test_the_difference_of_every_image_counts(tmp_path, capsys):
+    first, second = write(tmp_path / "a.json", content(0.0)), write(tmp_path / "b.json", content(0.1))
+    comparison = compare(first, second)
+    (row,) = comparison.rows
+    assert (row.split, row.protocol, row.better, row.worse) == ("val", "full-vocabulary", 10, 0)
+    assert [row.first, row.second, row.difference, *row.interval] == pytest.approx([0.5, 0.6, 0.1, 0.1, 0.1])
+    assert compare(EvaluationResults(content(0.0), True), second).rows == comparison.rows
+    assert run([str(first), str(second)]) == 0
+    assert "+10.00" in capsys.readouterr().out
+
+
+def test_results_of_the_former_schema_are_read(tmp_path):
+    former = content(0.0) | {"schema": FORMER_SCHEMA}
+    former["pictures"] = former.pop("images")
+    second = write(tmp_path / "b.json", content(0.1))
+    assert compare(write(tmp_path / "a.json", former), second) == compare(
+        write(tmp_path / "c.json", content(0.0)), second
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        (content(0, split="train"), "train"),
+        (content(0, dataset="voc"), "voc"),
+        ({"schema": SCHEMA}, r"b\.json"),
+        ({"schema": "other"}, r"b\.json"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(tmp_path, other, name):
+    with pytest.raises(UserError, match=name):
+        compare(write(tmp_path / "a.json", content(0)), write(tmp_path / "b.json", other))
+    with pytest.raises(UserError, match="nowhere"):
+        compare(tmp_path / "nowhere.json", tmp_path / "a.json")
