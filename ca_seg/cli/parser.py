@@ -34,9 +34,12 @@ class JobParser:
         if self.has_trainer:
             from pytorch_lightning import Trainer  # only here: it takes seconds to import
 
+            from ca_seg.jobs.trainer import DEFAULTS
+
             self.parser.add_class_arguments(Trainer, "trainer", skip=NOT_FOR_USERS, instantiate=False)
-            self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()}
+            self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()} | DEFAULTS
             self.trainer_defaults |= {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("trainer.")}
+            defaults = {f"trainer.{name}": value for name, value in DEFAULTS.items()} | defaults
         self.parser.set_defaults(defaults)
         self.dialect = Dialect(options_of(settings), trainer=self.has_trainer)
 
