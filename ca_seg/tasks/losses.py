@@ -1,12 +1,11 @@
-"""What a head is trained by: losses at the image's size, or cross entropy at the tokens.
+"""Losses of a head: at the size of the image, or cross-entropy at the tokens.
 
-image     logits brought to the image, [B, K, H, W], against the mask [B, H, W]: cross-entropy, dice, lovasz, focal
-tokens    logits [B, K, h, w] against the share of each class in the token's pixels: cross-entropy alone. The same
-          as at the image with logits brought there by nearest neighbour, and far quicker: K numbers for a token
-          and not for each of its pixels
+image     logits [B, K, H, W] at the size of the image against the mask [B, H, W]: cross-entropy, dice, lovasz, focal
+tokens    logits [B, K, h, w] against the pixel counts of each class in each token: cross-entropy only. The result is
+          that of logits enlarged to the image by nearest neighbour, but far faster: K numbers per token, not per pixel
 
 pixels  cat cat grass grass
-        cat cat grass void      one token ──►  cat 4, grass 3; void counts for nothing
+        cat cat grass void      one token ──►  cat 4, grass 3; void is not counted
 """
 
 from __future__ import annotations
@@ -22,15 +21,25 @@ from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
 
 LOSSES = ("cross-entropy", "dice", "lovasz", "focal")
-PLACES = ("image", "tokens")
+LOSS_AT = ("image", "tokens")
 
 
 class SegmentationLoss:
-    """A weighted sum of losses. Raises UnknownName, OutOfRange for a weight, UserError for a loss not for tokens."""
+    """A weighted sum of losses.
+
+    Args:
+        weights: by name, each above 0: cross-entropy, dice, lovasz, focal
+        at: image or tokens
+
+    Raises:
+        UnknownName: for a loss or size that there is not
+        OutOfRange: for a weight that is not positive
+        UserError: for no loss, and for a loss other than cross-entropy at the tokens
+    """
 
     def __init__(self, weights: Mapping[str, float], at: str = "image") -> None:
-        if at not in PLACES:
-            raise UnknownName("place of the loss", at, PLACES)
+        if at not in LOSS_AT:
+            raise UnknownName("size for the loss", at, LOSS_AT)
         for name, weight in weights.items():
             if name not in LOSSES:
                 raise UnknownName("loss", name, LOSSES)
@@ -39,38 +48,43 @@ class SegmentationLoss:
         if not weights:
             raise UserError("no loss was named", allowed=", ".join(LOSSES))
         if at == "tokens" and set(weights) != {"cross-entropy"}:
-            raise UserError("at the tokens there is cross-entropy alone", fix="take --model.loss_at image")
+            raise UserError("only cross-entropy can be computed at the tokens", fix="give model.loss_at=image")
         self.at = at
         self.terms = {name: (weight, _of_smp(name)) for name, weight in weights.items()}
 
     def __call__(self, logits: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits [B, K, H, W] (or of tokens, [B, K, h, w]) and int64 mask [B, H, W], 255 ignored, to a number.
+        """The loss, a scalar.
 
-        `weight` float [B, H, W], 0 or more: how much each pixel counts, for cross-entropy only (UserError otherwise).
-        The mask must have a pixel that counts.
+        Args:
+            logits: [B, K, H, W] at the size of the image, or [B, K, h, w] at the tokens
+            mask: int64 [B, H, W]; it must have a pixel that is not void
+            weight: [B, H, W], 0 or more: how much each pixel counts; None: all alike
+
+        Raises:
+            UserError: for weights of pixels with a loss other than cross-entropy
         """
         if self.at == "tokens":
             return token_cross_entropy(logits, mask, weight)
         if weight is not None and set(self.terms) != {"cross-entropy"}:
-            raise UserError("weights of pixels are for cross-entropy alone", fix="leave the other losses out")
+            raise UserError("only cross-entropy takes weights of pixels", fix="leave the other losses out")
         total = logits.new_zeros(())
-        for name, (share, own) in self.terms.items():
-            value = cross_entropy(logits, mask, weight) if name == "cross-entropy" else own(logits, mask)
-            total = total + share * value
+        for name, (factor, loss) in self.terms.items():
+            value = cross_entropy(logits, mask, weight) if name == "cross-entropy" else loss(logits, mask)
+            total = total + factor * value
         return total
 
 
 def cross_entropy(logits: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean over the pixels that count, each by its weight."""
+    """The mean over the pixels that are not void, weighted by `weight`."""
     if weight is None:
         return functional.cross_entropy(logits, mask, ignore_index=IGNORE_INDEX)
-    each = functional.cross_entropy(logits, mask, ignore_index=IGNORE_INDEX, reduction="none")
+    losses = functional.cross_entropy(logits, mask, ignore_index=IGNORE_INDEX, reduction="none")
     counts = weight * (mask != IGNORE_INDEX)
-    return (each * counts).sum() / counts.sum()
+    return (losses * counts).sum() / counts.sum()
 
 
 def token_cross_entropy(logits: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits [B, K, h, w] against the classes of every token's pixels; the mean over the pixels that count."""
+    """Logits [B, K, h, w] against the classes of each token's pixels: the mean over the pixels that are not void."""
     counts = token_counts(mask, logits.shape[1], logits.shape[2], logits.shape[3], weight)
     return -(logits.float().log_softmax(dim=1) * counts).sum() / counts.sum()
 
@@ -78,18 +92,18 @@ def token_cross_entropy(logits: torch.Tensor, mask: torch.Tensor, weight: torch.
 def token_counts(
     mask: torch.Tensor, classes: int, height: int, width: int, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Pixels (or their weights) of each class in each token's cell: mask [B, H, W] to float32 [B, K, h, w].
+    """Pixels (or their weights) of each class in each token: mask [B, H, W] to float32 [B, K, h, w].
 
-    A pixel belongs to the cell that nearest-neighbour scaling gives it: row * h // H. Void counts nowhere.
+    A pixel in row y belongs to the token in row y * h // H, as in scaling by nearest neighbour. Void is not counted.
     """
     batch, rows, columns = mask.shape
-    across = torch.arange(rows, device=mask.device) * height // rows
-    along = torch.arange(columns, device=mask.device) * width // columns
+    token_rows = torch.arange(rows, device=mask.device) * height // rows
+    token_columns = torch.arange(columns, device=mask.device) * width // columns
     image = torch.arange(batch, device=mask.device)[:, None, None]
-    kind = mask.clamp(max=classes)  # void is a class of its own, and left out at the end
-    place = ((image * (classes + 1) + kind) * height + across[:, None]) * width + along
-    each = None if weight is None else weight.flatten().float()
-    counts = torch.bincount(place.flatten(), weights=each, minlength=batch * (classes + 1) * height * width)
+    index = mask.clamp(max=classes)  # void is class K, which is cut off at the end
+    bins = ((image * (classes + 1) + index) * height + token_rows[:, None]) * width + token_columns
+    weights = None if weight is None else weight.flatten().float()
+    counts = torch.bincount(bins.flatten(), weights=weights, minlength=batch * (classes + 1) * height * width)
     return counts.float().view(batch, classes + 1, height, width)[:, :-1]
 
 
