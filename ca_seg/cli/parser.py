@@ -61,7 +61,8 @@ class JobParser:
             raise self._explained(str(problem)) from problem
         values = {f.name: objects[f.name] for f in fields(self.settings) if f.name != "trainer"}
         if self.has_trainer:
-            values["trainer"] = {k: v for k, v in trainer.items() if v != self.trainer_defaults.get(k, MISSING)}
+            defaults = self.trainer_defaults  # compared as text, for --trainer.devices 1 may come as "1"
+            values["trainer"] = {k: v for k, v in trainer.items() if str(v) != str(defaults.get(k, MISSING))}
         return self.settings(**values), positional
 
     def _explained(self, message: str) -> UserError:
