@@ -1,17 +1,17 @@
-"""What an evaluation costs beside the backbone, and whether memory grows: python benchmarks/evaluation.py [--json FILE]
+"""The cost of an evaluation beside the backbone, and its memory: python benchmarks/evaluation.py [--json FILE]
 
-    share     seconds of reading, deciding, counting and writing / seconds in the backbone (the shipped one, a very
-              small model: with a larger one the share is smaller by as much)
-    memory    peak of a run on 2,000 images / peak on 200;     time    seconds per image, the same
+    beside_backbone/backbone      seconds of reading, argmax, counting and writing / seconds in the backbone (the
+                                  shipped one, which is very small: with a larger one this ratio is smaller)
+    peak_many/peak_few            peak memory of a run on 2,000 images / on 200
+    seconds_per_image_many/few    the same for the time per image
 
-Images are the shipped scenes under new names. Each size is one process of its own.
+The images are the shipped scenes under new names. Each size runs in its own process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -19,54 +19,54 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-ROOT = Path(__file__).parents[1]
+from ca_seg.resources import resource_path
 
 
-def folder_of(count: int, place: Path) -> Path:
-    """A dataset folder of `count` images, hard links to the shipped scenes."""
-    scenes = ROOT / "datasets" / "scenes"
+def folder_of(count: int, folder: Path) -> Path:
+    """A dataset folder of `count` images, copies of the shipped scenes."""
+    scenes = resource_path("datasets", "scenes")
     for part in ("images", "masks"):
-        (place / part).mkdir(parents=True)
+        (folder / part).mkdir(parents=True)
     files = sorted((scenes / "images").iterdir())
     for number in range(count):
         image = files[number % len(files)]
         for part, file in (("images", image), ("masks", scenes / "masks" / f"{image.stem}.png")):
-            target = place / part / f"{number:06d}{file.suffix}"
+            target = folder / part / f"{number:06d}{file.suffix}"
             target.write_bytes(file.read_bytes())
-    (place / "classes.json").write_text((scenes / "classes.json").read_text(encoding="utf-8"), encoding="utf-8")
-    return place
+    (folder / "classes.json").write_text((scenes / "classes.json").read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
 
 
 def run(folder: Path) -> dict[str, float]:
-    """In this process: one evaluation, with the time inside the backbone apart."""
+    """One evaluation in this process; the time inside the backbone is counted separately."""
     import pytorch_lightning as pl
 
     from ca_seg.backbones.load import load_backbone
-    from ca_seg.backbones.readout import ReadoutConfig
     from ca_seg.data.datamodule import SegmentationData
     from ca_seg.evaluation.run import score
+    from ca_seg.predictors.zero_shot import ZeroShotPredictor
 
-    backbone, readout, spent = load_backbone("mini"), ReadoutConfig(), [0.0]
+    backbone_seconds = [0.0]
 
-    class Timed:
-        def __init__(self, inner):
-            self.inner = inner
+    class TimedPrediction:
+        def __init__(self, prediction):
+            self.prediction = prediction
 
         def select(self, image):
-            return Timed(self.inner.select(image))
+            return TimedPrediction(self.prediction.select(image))
 
         def maps(self, vocabulary):
             start = time.perf_counter()
-            found = self.inner.maps(vocabulary)
-            spent[0] += time.perf_counter() - start
-            return found
+            maps = self.prediction.maps(vocabulary)
+            backbone_seconds[0] += time.perf_counter() - start
+            return maps
 
-    def record(images, seeds):
-        start = time.perf_counter()
-        made = Timed(readout.record(backbone, images, seeds))
-        spent[0] += time.perf_counter() - start
-        return made
+    class TimedPredictor(ZeroShotPredictor):
+        def predict(self, images, seeds, ground_truth=None):
+            start = time.perf_counter()
+            prediction = TimedPrediction(super().predict(images, seeds))
+            backbone_seconds[0] += time.perf_counter() - start
+            return prediction
 
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -77,14 +77,14 @@ def run(folder: Path) -> dict[str, float]:
     )
     data = SegmentationData("folder", str(folder), batch_size=8)
     start = time.perf_counter()
-    cell = score(trainer, record, data, seed=0)
+    scores = score(trainer, TimedPredictor(load_backbone("mini")), data, seed=0)
     total = time.perf_counter() - start
     return {
-        "images": cell.task.scored,
+        "images": scores.task.scored,
         "seconds": total,
-        "backbone": spent[0],
+        "backbone": backbone_seconds[0],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "miou": cell.task.figures["full-vocabulary"]["miou"],
+        "miou": scores.task.figures["full-vocabulary"]["miou"],
     }
 
 
@@ -97,25 +97,25 @@ def main() -> None:
     if args.folder:
         print(json.dumps(run(args.folder)))
         return
-    found = []
-    with tempfile.TemporaryDirectory() as place:
+    runs = []
+    with tempfile.TemporaryDirectory() as parent:
         for size in args.sizes:
-            folder = folder_of(size, Path(place) / str(size))
+            folder = folder_of(size, Path(parent) / str(size))
             command = [sys.executable, __file__, "--folder", str(folder)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-            print({k: round(v, 3) for k, v in found[-1].items()}, flush=True)
-    few, many = found
-    each = [f["seconds"] / f["images"] for f in found]
+            process = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs.append(json.loads(process.stdout.splitlines()[-1]))
+            print({k: round(v, 3) for k, v in runs[-1].items()}, flush=True)
+    few, many = runs
+    per_image = [run["seconds"] / run["images"] for run in runs]
     ratios = {
         "beside_backbone/backbone": (many["seconds"] - many["backbone"]) / many["backbone"],
         "peak_many/peak_few": many["peak_mb"] / few["peak_mb"],
-        "seconds_per_image_many/few": each[1] / each[0],
+        "seconds_per_image_many/few": per_image[1] / per_image[0],
     }
     for name, value in ratios.items():
         print(f"{name:32} {value:.3f}")
     if args.json:
-        args.json.write_text(json.dumps({"runs": found, "ratios": ratios}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps({"runs": runs, "ratios": ratios}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

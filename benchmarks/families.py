@@ -1,7 +1,7 @@
-"""What a map costs in every family, against the stock forward pass: python benchmarks/families.py [--json FILE]
+"""The cost of a map in every family, against the stock forward pass: python benchmarks/families.py [--json FILE]
 
-Each card's real depth, at a width of 256 that fits a laptop, 1,024 image tokens, 128 prompt tokens, 21 concepts, random
-weights; recorded up to the card's last layer. All in one run, in turn, medians of the rounds' ratios.
+Each model has the depth of its card, a width of 256 (to fit a laptop) and random weights; 1,024 image tokens, 128
+prompt tokens, 21 concepts; recorded up to the card's last layer. The runs take turns; medians of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import torch
+from in_turn import in_turn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.in_turn import in_turn
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.registry import diffusers_class, find_family
 from ca_seg.backbones.loading.card import find_card
@@ -89,11 +87,11 @@ def measure(name: str, rounds: int) -> dict[str, float]:
         with family.asking(model, grid):
             return ask_streams(model, attentions, call, streams, layout)
 
-    kept = record()
+    streams = record()
     runs = {
         "stock_forward": lambda: model(**inputs),
         "record": record,
-        "ask": lambda: ask(kept),
+        "ask": lambda: ask(streams),
         "map_run": lambda: ask(record()),
     }
     times = in_turn(rounds, runs)
@@ -110,10 +108,10 @@ def main() -> None:
     report = {}
     print(f"{'card':20} blocks needed  map_run/stock_forward  map_run/record  ask/record")
     for name in NARROW:
-        report[name] = found = measure(name, args.rounds)
+        report[name] = figures = measure(name, args.rounds)
         print(
-            f"{name:20} {found['blocks']:6} {found['needed']:6}  {found['map_run/stock_forward']:21.3f}"
-            f"  {found['map_run/record']:14.3f}  {found['ask/record']:10.3f}",
+            f"{name:20} {figures['blocks']:6} {figures['needed']:6}  {figures['map_run/stock_forward']:21.3f}"
+            f"  {figures['map_run/record']:14.3f}  {figures['ask/record']:10.3f}",
             flush=True,
         )
     if args.json:

@@ -1,12 +1,12 @@
-"""What an epoch from the feature cache costs, against computing: python benchmarks/feature_cache.py [--json FILE]
+"""The cost of an epoch from the feature cache, against computing: python benchmarks/feature_cache.py [--json FILE]
 
     computing        the shipped mini, 4 layers x 166 words = 664 channels of 16 x 16 tokens, batches of 8
     reading          one epoch from the cache with the masks, float16, 0 workers; 1 worker; with FeatureAugment
     verifying        every byte of the cache, once
     opening          headers of 20,000 images (small ones), and memory for each
 
-Milliseconds an image, one thread, medians of rounds in which they take turns: by the clock, and of the processor's
-time in this process (not a worker's), which other work on the machine disturbs less.
+Milliseconds per image, one thread, medians of rounds in which the runs take turns: by the clock, and processor time of
+this process (without workers), which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -23,10 +22,9 @@ from operator import truediv
 from pathlib import Path
 
 import torch
+from in_turn import in_turn
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.in_turn import in_turn
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.catalogue import open_dataset
@@ -59,29 +57,29 @@ class Mini:
         self.backbone.to(device)
 
 
-def opening(place: Path) -> dict[str, float]:
-    """Seconds and bytes an image of opening a cache of many small images, in shards of 500."""
+def opening(folder: Path) -> dict[str, float]:
+    """Microseconds and bytes per image to open a cache of many small images, in shards of 500."""
     identity = {"backbone": "none"}
-    cache, small = FeatureCache(place, identity), torch.zeros(2, 2, 2)
+    cache, small = FeatureCache(folder, identity), torch.zeros(2, 2, 2)
     for start in range(0, MANY, 500):
         cache.store({f"{i:064x}": to_stored(small, "float16", (16, 16)) for i in range(start, start + 500)})
     start = time.perf_counter()
-    FeatureCache(place, identity)
+    FeatureCache(folder, identity)
     seconds = time.perf_counter() - start
     tracemalloc.start()
-    kept = FeatureCache(place, identity)
+    opened = FeatureCache(folder, identity)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    return {"opening_us": 1e6 * seconds / len(kept), "held_bytes": size / len(kept)}
+    return {"opening_us": 1e6 * seconds / len(opened), "memory_bytes": size / len(opened)}
 
 
-def both_clocks(run: Callable[[], object], kept: list[float]) -> Callable[[], None]:
-    """`run`, which also notes its seconds of the processor."""
+def both_clocks(run: Callable[[], object], seconds: list[float]) -> Callable[[], None]:
+    """`run`, which also appends its processor time to `seconds`."""
 
     def timed() -> None:
         start = time.process_time()
         run()
-        kept.append(time.process_time() - start)
+        seconds.append(time.process_time() - start)
 
     return timed
 
@@ -95,8 +93,8 @@ def main() -> None:
     dataset = open_dataset("scenes", None, None)
     source, count = Mini(dataset.class_list.names), len(dataset)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        cache = FeatureCache(place / "cache", source.identity())
+        root = Path(folder)
+        cache = FeatureCache(root / "cache", source.identity())
         filled = fill(cache, dataset, source, progress=False)
         samples, order = CachedSamples(dataset, cache, keys=filled.keys), EpochShuffle(count, 0)
         augmented = AugmentedFeatures(samples, FeatureAugment(), order)
@@ -123,27 +121,27 @@ def main() -> None:
             "reading": epoch(samples, 0),
             "reading, 1 worker": epoch(samples, 1),
             "reading, augmented": epoch(augmented, 0),
-            "verifying": lambda: FeatureCache(place / "cache", source.identity()).verify(),
+            "verifying": lambda: FeatureCache(root / "cache", source.identity()).verify(),
         }
         cpu: dict[str, list[float]] = {name: [] for name in runs}
         times = in_turn(args.rounds, {name: both_clocks(run, cpu[name]) for name, run in runs.items()})
         size = sum(file.stat().st_size for file in cache.folder.glob("*.safetensors"))
-        found = {name: 1000 * statistics.median(each) / count for name, each in times.items()}
+        wall = {name: 1000 * statistics.median(each) / count for name, each in times.items()}
         ratios = {
             f"computing / {name}": statistics.median(map(truediv, times["computing"], times[name]))
             for name in runs
             if name.startswith("reading")
         }
-        many = opening(place / "many")
-    own = {name: 1000 * statistics.median(each[1:]) / count for name, each in cpu.items()}
-    for name, value in found.items():
-        print(f"{name:32} {value:8.3f} ms an image, {own[name]:8.3f} of the processor")
+        many = opening(root / "many")
+    processor = {name: 1000 * statistics.median(each[1:]) / count for name, each in cpu.items()}
+    for name, value in wall.items():
+        print(f"{name:32} {value:8.3f} ms per image, {processor[name]:8.3f} processor time")
     for name, value in ratios.items():
         print(f"{name:32} {value:8.1f}")
     print(f"{'an image on disk':32} {size / count / 2**10:8.0f} KiB")
-    print(f"{'opening, headers alone':32} {many['opening_us']:8.1f} us an image, held {many['held_bytes']:.0f} bytes")
+    print(f"{'opening, headers alone':32} {many['opening_us']:8.1f} us per image, {many['memory_bytes']:.0f} bytes")
     if args.json:
-        content = {"ms": found, "cpu_ms": own, "ratios": ratios, "bytes": size / count} | many
+        content = {"ms": wall, "cpu_ms": processor, "ratios": ratios, "bytes": size / count} | many
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Timing for comparisons: everything that is compared runs side by side."""
+"""Timing for comparisons: the runs that are compared take turns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def in_turn(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each run in each round; the runs take turns, so that a slow moment of the machine hits all."""
+    """Seconds of each run in each round, after a warm-up round; they take turns, so slow moments affect all alike."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():

@@ -1,15 +1,15 @@
-"""What a map costs, against the stock forward pass of the same model: python benchmarks/overhead.py [--json FILE]
+"""The cost of a map, against the stock forward pass of the same model: python benchmarks/overhead.py [--json FILE]
 
     stock_forward   the whole transformer, as a pipeline step runs it
-    record          the pass that keeps the image stream, cut after the last wanted double block
+    record          the pass that keeps the image stream, stopped after the last double block that is read
     ask             21 concepts on a recorded image
     map_run         record + ask
     naive           image, prompt and concepts side by side; in each block a second, full attention whose image rows are
                     thrown away (how the method's reference implementation works), through all blocks
-    naive_stopped   the same, cut after the last wanted block
+    naive_stopped   the same, stopped after the last block that is read
 
-All in one run, in turn, several rounds; medians of the rounds' ratios. A Flux shape (19 double, 38 single blocks) at a
-width that fits a laptop; 1,024 image tokens.
+The runs take turns in several rounds; medians of the rounds' ratios. The shape is that of FLUX.1 (19 double, 38 single
+blocks) at a width that fits a laptop; 1,024 image tokens.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import torch
 from diffusers import FluxTransformer2DModel
+from in_turn import in_turn
+from naive_flux import naive_flux
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.in_turn import in_turn
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import Flux
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
-from tests.naive_flux import naive_flux
 
 FLUX, TEXT = Flux(), 256
 
@@ -91,18 +89,18 @@ def main() -> None:
             stop=layers,
         )
 
-    kept = record()
+    streams = record()
     times = in_turn(
         args.rounds,
         {
             "stock_forward": lambda: transformer(**inputs),
             "record": record,
-            "ask": lambda: ask(kept, args.concepts),
+            "ask": lambda: ask(streams, args.concepts),
             "map_run": lambda: ask(record(), args.concepts),
             "naive": lambda: naive(None),
             "naive_stopped": lambda: naive(args.double),
-            "ask_10": lambda: ask(kept, 10),
-            "ask_1000": lambda: ask(kept, 1000),
+            "ask_10": lambda: ask(streams, 10),
+            "ask_1000": lambda: ask(streams, 1000),
         },
     )
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ca_seg.jobs.segmentation import Segmentation
     from ca_seg.jobs.train_head import TrainingSettings, train_head
     from ca_seg.jobs.two_class import two_class
-    from ca_seg.jobs.video import VideoSettings, evaluate_video, video
+    from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
     from ca_seg.labelling.registry import list_formats
     from ca_seg.predictors.settings import BackboneSettings, MethodSettings
     from ca_seg.refine.steps import Refinement, list_refinements
@@ -69,7 +69,7 @@ _MODULES = {
     "ca_seg.jobs.segmentation": ["Segmentation"],
     "ca_seg.jobs.train_head": ["TrainingSettings", "train_head"],
     "ca_seg.jobs.two_class": ["two_class"],
-    "ca_seg.jobs.video": ["VideoSettings", "evaluate_video", "video"],
+    "ca_seg.jobs.video": ["VideoEvaluationSettings", "VideoSettings", "evaluate_video", "video"],
     "ca_seg.labelling.registry": ["list_formats"],
     "ca_seg.predictors.settings": ["BackboneSettings", "MethodSettings"],
     "ca_seg.refine.steps": ["Refinement", "list_refinements"],
@@ -84,6 +84,7 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, settings and resul
     "Vocabulary", "Segmentation", "EvaluationResults", "TrainedHead",
     "BackboneSettings", "MethodSettings", "ReadoutConfig", "DataSettings", "EvaluationData", "Refinement",
     "SegmentSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
+    "VideoEvaluationSettings",
     "UserError", "__version__",
 ]  # fmt: skip
 

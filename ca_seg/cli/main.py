@@ -30,15 +30,15 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 done in part (an image was skipped, a figure is off), 2 could not start."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help"):
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
         print(_help())
-        return 0 if given else 2
-    if given[0] in ("-V", "--version"):
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
         print(f"ca-seg {__version__}")
         return 0
     try:
-        return _run(given[0], given[1:])
+        return _run(words[0], words[1:])
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

@@ -34,9 +34,12 @@ class JobParser:
         if self.has_trainer:
             from pytorch_lightning import Trainer  # only here: it takes seconds to import
 
+            from ca_seg.jobs.trainer import DEFAULTS
+
             self.parser.add_class_arguments(Trainer, "trainer", skip=NOT_FOR_USERS, instantiate=False)
-            self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()}
+            self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()} | DEFAULTS
             self.trainer_defaults |= {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("trainer.")}
+            defaults = {f"trainer.{name}": value for name, value in DEFAULTS.items()} | defaults
         self.parser.set_defaults(defaults)
         self.dialect = Dialect(options_of(settings), trainer=self.has_trainer)
 
@@ -58,7 +61,8 @@ class JobParser:
             raise self._explained(str(problem)) from problem
         values = {f.name: objects[f.name] for f in fields(self.settings) if f.name != "trainer"}
         if self.has_trainer:
-            values["trainer"] = {k: v for k, v in trainer.items() if v != self.trainer_defaults.get(k, MISSING)}
+            defaults = self.trainer_defaults  # compared as text, for --trainer.devices 1 may come as "1"
+            values["trainer"] = {k: v for k, v in trainer.items() if str(v) != str(defaults.get(k, MISSING))}
         return self.settings(**values), positional
 
     def _explained(self, message: str) -> UserError:

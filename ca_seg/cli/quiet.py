@@ -1,7 +1,7 @@
 """Messages of other libraries that a user of a command can do nothing about.
 
-Each is named by its logger and its words, so that every other message of these libraries is still seen. They appear where
-the libraries for quantised weights are installed, whether or not a command uses them.
+Each is named by its logger and its words, so that every other message of these libraries is still seen. They appear
+where the libraries for quantised weights are installed, whether or not a command uses them.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ def run(arguments: Sequence[str]) -> int:
     """0 when every image was segmented, 1 when some were skipped."""
     parser = JobParser("ca-seg segment", DESCRIPTION, SegmentCommand)
     command, positional = parser.parse_with_positional(arguments)
-    given = (*positional, *command.concepts)
-    paths = [text for text in given if looks_like_image(text)]
-    words = [text for text in given if not looks_like_image(text)]
+    tokens = (*positional, *command.concepts)
+    paths = [text for text in tokens if looks_like_image(text)]
+    words = [text for text in tokens if not looks_like_image(text)]
     if not paths:
         example = "an example: ca-seg segment photo.jpg --concepts cat grass"
         raise UserError("no image was given", allowed="a file, a folder, a glob in quotes, or -", fix=example)

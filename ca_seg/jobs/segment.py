@@ -8,7 +8,7 @@ a threshold       a pixel becomes background where no word reaches this probabil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,12 +117,7 @@ class Segmenter:
         self.settings = settings
         if settings.threshold is not None and not 0 <= settings.threshold <= 1:
             raise OutOfRange(f"a threshold of {settings.threshold}", allowed="0 to 1")
-        vocabulary = as_vocabulary(classes, template=settings.template)
-        for name in settings.synonyms or {}:
-            if name not in vocabulary.classes:
-                raise UnknownName("class with synonyms", name, vocabulary.classes)
-        if settings.synonyms:
-            vocabulary = _with_synonyms(vocabulary, settings.synonyms, settings.template)
+        vocabulary = as_vocabulary(classes, template=settings.template, synonyms=settings.synonyms)
         self.words = vocabulary.classes
         self.rest: tuple[str, ...] = ()  # the words that stand for everything else
         if settings.background is not None:
@@ -203,14 +198,6 @@ class Segmenter:
             )
         classes, phrases = (*vocabulary.classes, BACKGROUND), (*vocabulary.phrases, rest)
         return Vocabulary(classes, phrases, background=len(classes) - 1)
-
-
-def _with_synonyms(vocabulary: Vocabulary, synonyms: Mapping[str, Sequence[str]], template: str) -> Vocabulary:
-    phrases = [
-        (*own, *(template.replace("{}", word) for word in synonyms.get(name, ())))
-        for name, own in zip(vocabulary.classes, vocabulary.phrases, strict=True)
-    ]
-    return Vocabulary(vocabulary.classes, tuple(phrases), vocabulary.background)
 
 
 def _knows(backbone: Backbone, phrase: str) -> bool:

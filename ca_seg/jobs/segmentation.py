@@ -19,6 +19,7 @@ from ca_seg.optional import optional_imports
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
+from ca_seg.vocabulary import IGNORE_INDEX
 
 if TYPE_CHECKING:
     import torch
@@ -101,9 +102,13 @@ class Segmentation:
         return {name: float(count / self.mask.size) for name, count in zip(self.classes, counts, strict=True)}
 
     def overlay(self, *, alpha: float = 0.55, legend: bool = True) -> Image:
-        """The image with its classes laid over it in colour, and a legend with the fraction of each class."""
-        names = range(len(self.classes))
-        return overlay(self.pixels, self.mask, self.classes, alpha=alpha, legend=legend, asked=names, rgb=self._rgb())
+        """The image with its classes laid over it in colour, and a legend with the fraction of each class.
+
+        The background is not coloured. A class without a pixel stays in the legend with "0 %".
+        """
+        mask = self.mask if self.background is None else np.where(self.mask == self.background, IGNORE_INDEX, self.mask)
+        asked = [index for index in range(len(self.classes)) if index != self.background]
+        return overlay(self.pixels, mask, self.classes, alpha=alpha, legend=legend, asked=asked, rgb=self._rgb())
 
     def heatmaps(self) -> Image:
         """The image and one heat map per class, side by side."""
@@ -202,7 +207,8 @@ class Segmentation:
 
         writer = FORMATS[name].open(folder / name, self.classes)
         scores = self.probabilities if FORMATS[name].needs_scores else None
-        label = Label(self.image_id, f"{self.image_id}.png", *self.mask.shape, self.mask, scores, self.confidence)
+        height, width = self.mask.shape
+        label = Label(self.image_id, f"{self.image_id}.png", height, width, self.mask, scores, self.confidence)
         return [folder / name / file for file in (*writer.write(label), *writer.close())]
 
     def _rgb(self) -> list[Colour] | None:

@@ -1,4 +1,4 @@
-"""A few scenes beside what the shipped upsampling head makes of them: python -m recipes.probe.image --out FILE."""
+"""Scenes, their ground truth, zero-shot masks and masks of the upsampling head: python -m recipes.probe.image."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def main() -> None:
             backbone.maps(image, head.vocabulary, seed=seed).argmax(dim=1)[0],
             head.segment(backbone, image, seed=seed)[0],
         )
-        shown = [(image[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy(), *(colours[m.numpy()] for m in masks)]
-        tiles = [np.asarray(Image.fromarray(t).resize((SIDE, SIDE), Image.Resampling.NEAREST)) for t in shown]
+        columns = [(image[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy(), *(colours[m.numpy()] for m in masks)]
+        tiles = [np.asarray(Image.fromarray(t).resize((SIDE, SIDE), Image.Resampling.NEAREST)) for t in columns]
         rows.append(np.concatenate(tiles, axis=1))
     Image.fromarray(np.concatenate(rows)).save(args.out, optimize=True)
 

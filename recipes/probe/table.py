@@ -1,40 +1,46 @@
-"""What a probe reaches on frozen features, beside what it reaches without them: one budget, several seeds.
+"""Scores of heads on frozen features, and of the same heads without a backbone: one budget, several seeds.
 
 python -m recipes.probe.table --dataset scenes --out out/probe
 python -m recipes.probe.table --dataset msrc --root DIR --out out/probe
 
-Linear heads train 20 epochs in batches of 16 at a learning rate of 0.01 (0.0003 for those that begin zero-shot),
-cross entropy at the tokens. The settings were chosen on parts that are not reported here.
+Linear heads train 20 epochs in batches of 16 at a learning rate of 0.01 (0.0003 for those that begin zero-shot), with
+cross-entropy at the tokens. The settings were chosen on parts of the datasets that are not reported here.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from recipes.probe.cells import Cells
+from ca_seg.tasks.head_settings import HeadSettings
+from recipes.probe.runs import Runs, over_seeds
 
-LINEAR = ["--model.lr", "0.01", "--model.loss_at", "tokens"]
-START = ["--model.lr", "0.0003", "--model.loss_at", "tokens", "--model.kind", "zero-shot-linear"]
-FINE = ["--model.lr", "0.003", "--model.kind", "convex-upsampling", "--model.parts", "[pixels, outputs, maps]"]
-OUTPUTS = ["--model.parts", "[outputs]"]
-FRESH = ["--model.random_weights", "true"]
-ROWS = {
-    "zero-shot": ("mini, zero-shot (nothing learnt)", [*START, "--model.parts", "[maps]", "--model.lr", "1e-12"]),
-    "upsampled": ("mini, zero-shot maps upsampled by a learnt head", FINE),
-    "start": ("mini, probe that begins as the zero-shot map", [*START, "--model.parts", "[concepts, maps]"]),
+LINEAR = HeadSettings(lr=0.01, loss_at="tokens")
+OUTPUTS = replace(LINEAR, parts=["outputs"])
+FROM_ZERO_SHOT = HeadSettings(lr=0.0003, loss_at="tokens", kind="zero-shot-linear", parts=["concepts", "maps"])
+UPSAMPLING = HeadSettings(lr=0.003, kind="convex-upsampling", parts=["pixels", "outputs", "maps"])
+DECODER = replace(OUTPUTS, kind="smp", options={"decoder": "segformer", "width": 32}, lr=0.001)
+ROWS: dict[str, tuple[str, HeadSettings | None]] = {  # None: the zero-shot maps themselves
+    "zero-shot": ("mini, zero-shot (nothing learnt)", None),
+    "upsampled": ("mini, zero-shot maps upsampled by a learnt head", UPSAMPLING),
+    "start": ("mini, probe that begins as the zero-shot map", FROM_ZERO_SHOT),
     "concepts": ("mini, linear probe on concept-projected features", LINEAR),
-    "outputs": ("mini, linear probe on attention outputs", [*LINEAR, *OUTPUTS]),
-    "decoder": (
-        "mini, SMP's Segformer decoder on attention outputs",
-        [*OUTPUTS, "--model.kind", "smp", "--model.options", "{decoder: segformer, width: 32}", "--model.lr", "0.001",
-         "--model.loss_at", "tokens"],
-    ),
-    "fresh-concepts": ("the same with random weights, concept-projected", [*LINEAR, *FRESH]),
-    "fresh-outputs": ("the same with random weights, attention outputs", [*LINEAR, *OUTPUTS, *FRESH]),
-    "rgb": ("raw RGB patches", [*LINEAR, "--model.backbone", "rgb-patches"]),
-    "cnn": ("EfficientNet-Lite0 of ImageNet", [*LINEAR, "--model.backbone", "efficientnet-lite0"]),
-}  # fmt: skip
+    "outputs": ("mini, linear probe on attention outputs", OUTPUTS),
+    "decoder": ("mini, SMP's Segformer decoder on attention outputs", DECODER),
+    "fresh-concepts": ("the same with random weights, concept-projected", replace(LINEAR, random_weights=True)),
+    "fresh-outputs": ("the same with random weights, attention outputs", replace(OUTPUTS, random_weights=True)),
+    "rgb": ("raw RGB patches", replace(LINEAR, backbone="rgb-patches")),
+    "cnn": ("EfficientNet-Lite0 of ImageNet", replace(LINEAR, backbone="efficientnet-lite0")),
+}
+
+
+def row(runs: Runs, name: str, seeds: list[int]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each figure of a row; the zero-shot row is scored with the first seed only."""
+    model = ROWS[name][1]
+    if model is None:
+        return over_seeds(lambda seed: runs.zero_shot(name, "mini", seed), seeds[:1])
+    return over_seeds(lambda seed: runs.train(name, model, seed), seeds)
 
 
 def main() -> None:
@@ -46,13 +52,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     args = parser.parse_args()
-    cells = Cells(args.out, args.dataset, args.root, args.epochs)
+    runs = Runs(args.out, args.dataset, args.root, args.epochs)
     lines = ["| features | mIoU | pixel accuracy |", "|---|---|---|"]
-    for row in args.rows:
-        label, given = ROWS[row]
-        found = cells.over_seeds(row, given, args.seeds if row != "zero-shot" else args.seeds[:1])
-        shown = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (found["miou"], found["pixel_accuracy"])]
-        lines.append(f"| {label} | {' | '.join(shown)} |")
+    for name in args.rows:
+        figures = row(runs, name, args.seeds)
+        texts = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in (figures["miou"], figures["pixel_accuracy"])]
+        lines.append(f"| {ROWS[name][0]} | {' | '.join(texts)} |")
         print(lines[-1], flush=True)
     (args.out / f"{args.dataset}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""A small network of its own, trained on images and masks alone: what labels are made for."""
+"""A small network without any backbone of ca_seg, trained on images and masks: what labels are generated for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MULTIPLE = 32  # what SMP's encoders need of a side
 class Student(pl.LightningModule):
     """SMP's U-Net on a MobileNetV3 from scratch, cross entropy, AdamW and a cosine.
 
-    It sees images at half their size, and its logits are brought back bilinear: a quarter of the work.
+    Images are halved in size before the network, and its logits are enlarged bilinearly: a quarter of the work.
     """
 
     def __init__(self, classes: int, *, lr: float = 2e-3) -> None:
@@ -33,7 +33,7 @@ class Student(pl.LightningModule):
         self.network.segmentation_head = SegmentationHead(CHANNELS[-1], classes, kernel_size=1)  # 3 x 3 costs 9 times
         self.confusion = ConfusionMatrix(classes)
         self.lr = lr
-        self.skipped: dict[str, str] = {}  # why, by path
+        self.skipped: dict[str, str] = {}  # the reason by path
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images [B, 3, H, W] in 0..1, of any size, to logits [B, K, H, W]."""
@@ -48,14 +48,14 @@ class Student(pl.LightningModule):
         return self.network(torch.nn.functional.pad(small, edge, mode="replicate"))[..., :height, :width]
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
-        self._note(batch)
+        self._note_skipped(batch)
         mask = batch["mask"]
         weight = batch.get("weight")
         counts = mask != IGNORE_INDEX if weight is None else (mask != IGNORE_INDEX) & (weight > 0)
         return token_cross_entropy(self.halved(batch["image"]), mask, weight) if bool(counts.any()) else None
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        self._note(batch)
+        self._note_skipped(batch)
         if batch["image_id"]:
             self.confusion.update(self(batch["image"]).argmax(dim=1), batch["mask"])
 
@@ -64,7 +64,7 @@ class Student(pl.LightningModule):
         self.log_dict({"miou": miou(matrix), "pixel_accuracy": pixel_accuracy(matrix)})
         self.confusion.reset()
 
-    def _note(self, batch: dict[str, Any]) -> None:
+    def _note_skipped(self, batch: dict[str, Any]) -> None:
         self.skipped.update({skipped.path: skipped.reason for skipped in batch["skipped"]})
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+from benchmarks.naive_flux import naive_flux
 from ca_seg import Vocabulary
 from ca_seg.backbones.generate import generate
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.partial import skip_later_blocks
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
-from tests.naive_flux import naive_flux
 from tests.small_flux import small_backbone
 
 WORDS = Vocabulary.from_names(["cat", "grass", "sky"])

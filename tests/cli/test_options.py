@@ -61,6 +61,17 @@ class Job:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class TrainerJob:
+    """A job with Lightning's Trainer.
+
+    Args:
+        trainer: its arguments
+    """
+
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
 def parse(*arguments: str) -> Job:
     return JobParser("job", "A job.", Job).parse(arguments)
 
@@ -172,6 +183,19 @@ def test_an_unknown_option_names_those_that_are_like_it():
 def test_values_that_do_not_fit(arguments: list[str]):
     with pytest.raises(UserError):
         parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {}),
+        (["--trainer.devices", "1", "--device", "auto"], {}),
+        (["--trainer.devices", "auto"], {"devices": "auto"}),
+        (["--device", "cpu", "--trainer.max_epochs", "3"], {"accelerator": "cpu", "max_epochs": 3}),
+    ],
+)
+def test_trainer_options_that_differ_from_the_defaults_of_jobs(arguments: list[str], expected: dict[str, Any]):
+    assert JobParser("job", "A job.", TrainerJob).parse(arguments).trainer == expected
 
 
 def test_positional_arguments_are_apart():

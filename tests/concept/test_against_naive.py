@@ -1,4 +1,4 @@
-"""Record and ask against the concept stream written out by hand (tests/naive_flux.py), on a grid that is not square."""
+"""Record and ask, against the concept stream written out by hand (benchmarks/naive_flux.py), on a non-square grid."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from benchmarks.naive_flux import naive_flux, plain_attention
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import Flux, pack, unpack
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import record_streams
-from tests.naive_flux import naive_flux, plain_attention
 from tests.small_flux import POOLED, TEXT, small_flux
 
 FLUX = Flux()

@@ -1,4 +1,4 @@
-"""A student learns from labels; a table that was stopped goes on."""
+"""A student learns from labels; an interrupted table continues."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from ca_seg.errors import UserError
+from ca_seg.jobs.label import label
+from ca_seg.vocabulary import IGNORE_INDEX
 from recipes.student import table as table_module
 from recipes.student.student import Student, train_student
 from recipes.student.table import Table
@@ -22,7 +24,7 @@ def test_a_student_gives_logits_of_any_size():
 
 def test_void_batches_teach_nothing():
     student = Student(5)
-    batch = {"image": torch.rand(2, 3, 64, 64), "mask": torch.full((2, 64, 64), 255), "skipped": []}
+    batch = {"image": torch.rand(2, 3, 64, 64), "mask": torch.full((2, 64, 64), IGNORE_INDEX), "skipped": []}
     assert student.training_step(batch, 0) is None
     batch["mask"][0, :32] = 1
     assert student.training_step(batch, 0).isfinite()
@@ -34,9 +36,9 @@ def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
     small = {"labels": 4}
 
     def few(name, root, split, out, threshold=None):
-        return MADE[row](name, root, split, out, threshold, small["labels"])
+        return SOURCES[row](name, root, split, out, threshold, small["labels"])
 
-    monkeypatch.setattr(table_module, "by_command", few)
+    monkeypatch.setattr(table_module, "zero_shot_labels", few)
     monkeypatch.setattr(table_module, "with_tags", few)
     data = Table("scenes", None, tmp_path, 1).data(row, 0)
     data.limit = 4
@@ -44,8 +46,8 @@ def test_every_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
     assert 0 <= figures["miou"] <= 1
 
 
-def _command(name, root, split, out, threshold, limit):
-    from ca_seg.jobs.label import LabelSettings, label
+def _labels(name, root, split, out, threshold, limit):
+    from ca_seg.jobs.label import LabelSettings
     from ca_seg.labelling.settings import LabelData
 
     settings = LabelSettings(trainer={"enable_progress_bar": False})
@@ -64,28 +66,28 @@ def _tags(name, root, split, out, threshold, limit):
         labels.open_dataset = before
 
 
-MADE = {"weighted": _command, "tags": _tags, "ground_truth": None}
+SOURCES = {"weighted": _labels, "tags": _tags, "ground_truth": None}
 
 
 def test_a_table_keeps_what_it_has(tmp_path):
     table, calls = Table("scenes", None, tmp_path, 1), []
 
-    def made():
+    def compute():
         calls.append(1)
         return {"miou": 0.5, "pixel_accuracy": 0.7}
 
     assert (
-        table._kept("ground truth-0", made)
-        == table._kept("ground truth-0", made)
+        table._once("ground truth-0", compute)
+        == table._once("ground truth-0", compute)
         == {"miou": 0.5, "pixel_accuracy": 0.7}
     )
     assert len(calls) == 1
     both = {"full-vocabulary": {"miou": 0.1}, "oracle-presence": {"miou": 0.4}}
     (tmp_path / "scenes" / "teacher-tags.json").write_text(json.dumps(both))
-    assert table._kept("teacher-tags", made) == {"miou": 0.4}
+    assert table._once("teacher-tags", compute) == {"miou": 0.4}
 
 
-def test_a_image_that_cannot_be_used_is_not_passed_over(tmp_path):
+def test_an_image_that_cannot_be_used_is_not_passed_over(tmp_path):
     data = Table("scenes", None, tmp_path, 1).data("ground_truth", 0)
     data.limit, data.batch_size = 2, 1
     pair = data.training_set()._pairs[1]
