@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import (
+    Distribution,
+    DistributionFinder,
+    PackageNotFoundError,
+    packages_distributions,
+    requires,
+)
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
-def hide(names: Iterable[str]) -> None:
-    """From here on `import NAME` fails and `importlib.util.find_spec(NAME)` is None, for this process."""
-    hidden = frozenset(names)
+def hide(modules: Iterable[str], distributions: Iterable[str] = ()) -> None:
+    """From here on these modules and the metadata of these distributions cannot be found, in this process."""
+    hidden, without_metadata = frozenset(modules), frozenset(distributions)
 
     class WithoutHidden(PathFinder):
         @classmethod
         def find_spec(cls, fullname: str, path=None, target=None) -> ModuleSpec | None:
             return None if fullname.partition(".")[0] in hidden else PathFinder.find_spec(fullname, path, target)
 
+        @classmethod
+        def find_distributions(cls, context=None) -> Iterator[Distribution]:
+            found = PathFinder.find_distributions(DistributionFinder.Context() if context is None else context)
+            return (each for each in found if canonicalize_name(each.metadata["Name"]) not in without_metadata)
+
     sys.meta_path[:] = [WithoutHidden if finder is PathFinder else finder for finder in sys.meta_path]
 
 
 def hide_all_but(requirement: str) -> None:
     """Hide every package but those that `pip install REQUIREMENT` would install."""
-    kept = closure(requirement)
+    wanted = closure(requirement)
+    installed = {
+        module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()
+    }
     hide(
-        module
-        for module, distributions in packages_distributions().items()
-        if not kept & {canonicalize_name(name) for name in distributions}
+        [module for module, names in installed.items() if not wanted & names],
+        set().union(*installed.values()) - wanted,
     )
 
 

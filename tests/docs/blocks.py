@@ -26,12 +26,11 @@ SCRIPTS = {"eval.py": "eval", "train.py": "train"}
 # What keeps a command short. Everything else runs as the page has it.
 FEW = {
     "eval": ["--data.limit", "2", "--compare", "[]", "--expect", "{}"],
-    "train": ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1"],
+    "train": ["--data.limit", "8", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"],
     "label": ["--data.limit", "4", "--data.num_workers", "0"],
     "calibrate": ["--data.limit", "4"],
-    "ablate": ["--data.limit", "1", "--compare", "[]"],
+    "ablate": ["--data.limit", "1", "--grid.timesteps", "[0.2]", "--grid.noise_samples", "[1]"],
 }
-QUICK = {"ablate": ["--timesteps", "0.15", "--noise_samples", "1"]}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def run(words: list[str]) -> int:
     """The exit status of one command of this project, on few images."""
     name, arguments = (words[1], words[2:]) if words[0] == "ca-seg" else (SCRIPTS[words[1]], words[2:])
     given = {argument.partition("=")[0] for argument in arguments}
-    extra = [*FEW.get(name, []), *QUICK.get(name, [])]
+    extra = FEW.get(name, [])
     for option, value in zip(extra[::2], extra[1::2], strict=True):
         if option not in given:
             arguments = [*arguments, option, value]
