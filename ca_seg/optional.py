@@ -1,7 +1,7 @@
 """Libraries that only some jobs need: which extra installs them, and one clear line where they are missing.
 
-`pip install ca-seg` brings what segmenting images needs. The rest comes in extras (`pip install 'ca-seg[eval]'`), so that
-a small installation stays small.
+`pip install ca-seg` brings what segmenting images needs. The rest comes in extras (`pip install 'ca-seg[eval]'`), so
+that a small installation stays small.
 """
 
 from __future__ import annotations

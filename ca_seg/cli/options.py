@@ -18,6 +18,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
 from ca_seg.errors import UserError
 
 FORMER = {  # former names, of options and of the keys of config files

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -15,7 +15,6 @@ from ca_seg.cli.options import Dialect, options_of
 from ca_seg.errors import UserError, close_matches
 
 NOT_FOR_USERS = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
-Settings = TypeVar("Settings")
 
 
 class JobParser:
@@ -24,11 +23,11 @@ class JobParser:
     A field `trainer` becomes the flags of Lightning's Trainer; `defaults` are other defaults than the settings' own.
     """
 
-    def __init__(self, command: str, description: str, settings: type[Settings], **defaults: Any) -> None:
+    def __init__(self, command: str, description: str, settings: type[Any], **defaults: Any) -> None:
         self.settings = settings
         self.parser = ArgumentParser(prog=command, description=description, exit_on_error=False)
         self.parser.add_argument(CONFIG, action="config", help="a YAML file; later arguments override it")
-        names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
+        names = {field.name for field in fields(settings)}
         self.parser.add_class_arguments(settings, skip={"trainer"} & names)
         self.has_trainer = "trainer" in names
         if self.has_trainer:

@@ -14,7 +14,7 @@ from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
 from ca_seg.evaluation.ablation_page import write_ablation_page
 from ca_seg.json_file import write_json
-from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.versions import versions
 
 
@@ -93,16 +93,11 @@ def ablate(
         >>> ca_seg.ablate("mini", "scenes").tables["timestep"]["0.3"]["oracle_miou"]
     """
     settings = settings or AblationSettings()
-    model, loaded, place = settings.model, None, device or settings.device
-    if isinstance(backbone, BackboneSettings):
-        model = backbone
-    elif isinstance(backbone, Backbone):
-        model, loaded = replace(model, backbone=backbone.card.name), backbone
-    elif backbone is not None:
-        model = replace(model, backbone=backbone)
+    model, loaded = choose_backbone(settings.model, backbone)
     if model.layers is None and settings.last_layer is not None:
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
-    loaded = model.load(place) if loaded is None else loaded.to(place)
+    device = device or settings.device
+    loaded = model.load(device) if loaded is None else loaded.to(device)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset = images.open()
     scores, skipped, count = AblationScores(dataset.class_list.names), [], 0

@@ -19,7 +19,7 @@ from ca_seg.confidence.pixel_sample import LabelledMapsReader, PixelSample
 from ca_seg.data.settings import EvaluationData, data_named
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.trainer import quiet_lightning
-from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.versions import versions
 from ca_seg.visual.plots import coverage_plot
@@ -108,7 +108,7 @@ class CalibrationResult:
 
 
 def calibrate(
-    model: str | Backbone | BackboneSettings | None = None,
+    backbone: str | Backbone | BackboneSettings | None = None,
     data: str | Path | EvaluationData | None = None,
     settings: CalibrationSettings | None = None,
     *,
@@ -120,7 +120,7 @@ def calibrate(
     """Fit the confidence of labels on images with masks.
 
     Args:
-        model: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
+        backbone: a name of the zoo, a loaded backbone, or settings; in place of `settings.model`
         data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
         settings: all other options
         precision: in place of `settings.precision`
@@ -140,16 +140,12 @@ def calibrate(
         >>> result.fitted.temperature
     """
     settings = settings or CalibrationSettings()
-    loaded = model if isinstance(model, Backbone) else None
-    if isinstance(model, BackboneSettings):
-        settings = replace(settings, model=model)
-    elif model is not None:
-        name = model.card.name if isinstance(model, Backbone) else model
-        settings = replace(settings, model=replace(settings.model, backbone=name))
+    model, loaded = choose_backbone(settings.model, backbone)
     if data is not None:
         settings = replace(settings, data=data_named(data, EvaluationData))
     settings = replace(
         settings,
+        model=model,
         precision=settings.precision if precision is None else precision,
         device=settings.device if device is None else device,
         out=settings.out if out is None else str(out),

@@ -35,7 +35,7 @@ from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.json_file import write_json
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
-from ca_seg.predictors.settings import MethodSettings
+from ca_seg.predictors.settings import MethodSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 
 ALL = "all"  # the name of the split where the dataset is scored as a whole
@@ -120,19 +120,14 @@ def evaluate(
         >>> results.metrics["full-vocabulary"]["miou"]
     """
     settings = settings or EvaluationSettings(report=False)
-    loaded = backbone if isinstance(backbone, Backbone) else None
-    if isinstance(backbone, MethodSettings):
-        settings = replace(settings, model=backbone)
-    elif backbone is not None:
-        name = backbone.card.name if isinstance(backbone, Backbone) else backbone
-        settings = replace(settings, model=replace(settings.model, backbone=name))
+    model, loaded = choose_backbone(settings.model, backbone)
     trained = head if isinstance(head, TrainedHead) else None
     if head is not None and trained is None:
-        settings = replace(settings, model=replace(settings.model, head=str(head)))
+        model = replace(model, head=str(head))
     if data is not None:
         settings = replace(settings, data=data_named(data, EvaluationData))
-    trainer_arguments = settings.trainer | trainer_options(device)
-    settings = replace(settings, trainer=trainer_arguments, out=settings.out if out is None else str(out))
+    folder = settings.out if out is None else str(out)
+    settings = replace(settings, model=model, trainer=settings.trainer | trainer_options(device), out=folder)
     return _evaluate(settings, loaded, trained, announce)
 
 
@@ -228,7 +223,7 @@ def _methods(
 ) -> Iterator[Method]:
     """The rows of the results, the evaluated method first."""
     model, refine = settings.model, refinement(settings.refine, classes)
-    queries = "attention" in settings.refine.steps
+    queries = settings.refine.needs_queries
 
     def evaluated(dataset: SegmentationDataset) -> Predictor:
         backbone = model.load(device) if loaded is None else loaded.to(device)

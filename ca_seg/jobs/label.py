@@ -14,6 +14,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.catalogue import DATASETS
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError, close_matches
@@ -29,7 +30,7 @@ from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.settings import LabelData, LabelSettings
 from ca_seg.labelling.summary import summarise
 from ca_seg.labelling.thread_pool import threads_beside
-from ca_seg.predictors.settings import MethodSettings
+from ca_seg.predictors.settings import MethodSettings, choose_backbone
 from ca_seg.vocabulary import Words
 
 __all__ = ["LabelResults", "LabelSettings", "label"]
@@ -61,7 +62,7 @@ def label(
     classes: Words | Path | None = None,
     settings: LabelSettings | None = None,
     *,
-    model: str | MethodSettings | None = None,
+    backbone: str | MethodSettings | None = None,
     out: str | Path | None = None,
     formats: Sequence[str] | None = None,
     device: str | None = None,
@@ -76,7 +77,8 @@ def label(
         classes: a word, a list of words, a dict of class to phrases, a vocabulary, or a YAML file of a vocabulary; in
             place of `settings.vocabulary`. By default the dataset's own classes
         settings: all other options
-        model: a name of the zoo or settings; in place of `settings.model`
+        backbone: a name of the zoo or settings; in place of `settings.model`. A loaded backbone cannot be given, for
+            other processes load their own
         out: the folder of the labels, in place of `settings.out`
         formats: names from `list_formats`, in place of `settings.formats`
         device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
@@ -101,10 +103,11 @@ def label(
         settings = replace(settings, vocabulary=str(classes))
     else:
         words = classes
-    if isinstance(model, str):
-        model = replace(settings.model, backbone=model)
-    if model is not None:
-        settings = replace(settings, model=model)
+    if isinstance(backbone, Backbone):
+        raise UserError(
+            "label was given a loaded backbone", allowed="a name of the zoo, or MethodSettings", fix="give its name"
+        )
+    settings = replace(settings, model=choose_backbone(settings.model, backbone)[0])
     if out is not None:
         settings = replace(settings, out=str(out))
     if formats is not None:

@@ -89,7 +89,7 @@ def segment(
     chosen = settings or SegmentSettings()
     words = (background,) if isinstance(background, str) else background
     steps = (refine,) if isinstance(refine, str) else refine
-    named = {
+    named: dict[str, Any] = {
         "backbone": backbone.card.name if isinstance(backbone, Backbone) else backbone,
         "background": None if words is None else tuple(words),
         "threshold": threshold,

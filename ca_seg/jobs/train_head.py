@@ -33,6 +33,7 @@ from ca_seg.heads.trained import TrainedHead
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import new_trainer, trainer_options
 from ca_seg.jobs.training_result import TrainingResult
+from ca_seg.predictors.settings import choose_backbone
 from ca_seg.tasks.atomic_checkpoint import AtomicCheckpoint
 from ca_seg.tasks.cached_features import CachedFeatures
 from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
@@ -105,14 +106,10 @@ def train_head(
         >>> mask = result.head.segment(backbone, image)
     """
     settings = settings or TrainingSettings()
-    loaded = backbone if isinstance(backbone, Backbone) else None
-    model, images = settings.model, settings.data
-    if isinstance(backbone, HeadSettings):
-        model = backbone
-    elif isinstance(backbone, Backbone):
-        model = replace(model, backbone=backbone.card.name, resolution=_resolution(backbone))
-    elif backbone is not None:
-        model = replace(model, backbone=backbone)
+    model, loaded = choose_backbone(settings.model, backbone)
+    if loaded is not None:
+        model = replace(model, resolution=_resolution(loaded))
+    images = settings.data
     if isinstance(data, TrainingData):
         images = data
     elif data is not None:

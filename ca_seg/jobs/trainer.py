@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ca_seg.errors import UserError
 
-DEFAULTS = {"accelerator": "auto", "devices": 1}
+DEFAULTS: dict[str, Any] = {"accelerator": "auto", "devices": 1}
 INFERENCE = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # we share images
 
 

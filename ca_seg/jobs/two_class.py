@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.errors import UserError
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.json_file import write_json
-from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.tasks.two_class import SIZE, TwoClass
 from ca_seg.versions import versions
 
@@ -101,13 +101,7 @@ def two_class(
         >>> ca_seg.two_class("mini", "scenes", background_words=["grass", "sky"]).figures["argmax"]["true_miou"]
     """
     settings = settings or TwoClassSettings()
-    model, loaded = settings.model, None
-    if isinstance(backbone, BackboneSettings):
-        model = backbone
-    elif isinstance(backbone, Backbone):
-        model, loaded = replace(model, backbone=backbone.card.name), backbone
-    elif backbone is not None:
-        model = replace(model, backbone=backbone)
+    model, loaded = choose_backbone(settings.model, backbone)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset, own_words = images.open(), class_words(images.name)
     words = background_words or settings.background_words or own_words.synonyms.get(own_words.background or "", [])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
@@ -74,6 +75,28 @@ class BackboneSettings(ReadoutConfig):
         if views is not None:
             return MultiViewPredictor(backbone, self, views)
         return ZeroShotPredictor(backbone, self, queries=queries)
+
+
+Model = TypeVar("Model", bound=BackboneSettings)
+
+
+def choose_backbone(model: Model, backbone: str | Backbone | Model | None) -> tuple[Model, Backbone | None]:
+    """What users give as a backbone, beside the settings that it replaces.
+
+    Args:
+        model: the settings of a job
+        backbone: a name of the zoo, a loaded backbone, other settings, or None
+
+    Returns:
+        The settings to use, and the loaded backbone where one was given.
+    """
+    if backbone is None:
+        return model, None
+    if isinstance(backbone, Backbone):
+        return replace(model, backbone=backbone.card.name), backbone
+    if isinstance(backbone, str):
+        return replace(model, backbone=backbone), None
+    return backbone, None
 
 
 @dataclass(frozen=True)
