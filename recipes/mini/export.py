@@ -28,8 +28,8 @@ CARDS = ROOT / "ca_seg" / "backbones" / "cards"
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
     f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
-    "The maps are taught, not found: a study of the method itself stands on mini-plain",
-    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); nothing taught it maps",
+    "The loss trains the maps directly: use mini-plain to study the method itself",
+    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); no loss on the maps",
 }
 
 

@@ -78,8 +78,8 @@ def parse(*arguments: str) -> Job:
 
 def test_options_of_nested_settings():
     assert list(options_of(Job)) == [
-        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "limits", "words",
-        "seed",
+        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "limits",
+        "words", "seed",
     ]  # fmt: skip
 
 
