@@ -1,4 +1,4 @@
-"""Imports go one way: each layer may use those before it, and nobody else's."""
+"""Imports go one way: each layer may import only those above it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYERS = (
     ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
-    ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
+    ("backbones", "data", "metrics", "visual"),  # side by side: none of these imports another
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
@@ -35,7 +35,7 @@ def _modules() -> list[tuple[Path, str]]:
     return [(file, file.relative_to(ROOT / "ca_seg").parts[0].removesuffix(".py")) for file in files]
 
 
-def _imported(file: Path) -> set[str]:
+def _imported_parts(file: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ca_seg."):
@@ -51,10 +51,10 @@ def test_every_part_has_its_layer():
 
 def test_imports_go_one_way():
     wrong = [
-        f"{file.relative_to(ROOT)} imports {other}"
+        f"{file.relative_to(ROOT)} imports {imported}"
         for file, part in _modules()
-        for other in _imported(file)
-        if other != part and RANK[other] >= RANK[part]
+        for imported in _imported_parts(file)
+        if imported != part and RANK[imported] >= RANK[part]
     ]
     assert not wrong
 

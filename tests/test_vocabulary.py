@@ -1,4 +1,4 @@
-"""Vocabularies: from any form of words, and what is refused because it would give two nearly identical concepts."""
+"""Vocabularies from any form of words, and words that are rejected because two concepts would be nearly identical."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_template_and_synonyms():
 
 @pytest.mark.parametrize("template", ["a photo", "", "{} on {}", "{0}"])
 @pytest.mark.parametrize("make", [as_vocabulary, Vocabulary.from_names])
-def test_a_template_has_one_place_for_the_phrase(make, template):
+def test_a_template_has_one_gap_for_the_phrase(make, template):
     with pytest.raises(UserError) as caught:
         make(["cat"], template=template)
     assert repr(template) in caught.value.what
@@ -73,7 +73,7 @@ def test_letters_that_fold_to_the_same_are_near_duplicates():
 @pytest.mark.parametrize(
     ("word", "fix"), [("cat,grass", "cat grass"), ("cat, grass , sky", "cat grass sky"), ("cat,", "cat")]
 )
-def test_a_comma_in_a_word_is_refused_with_the_words_apart(word, fix):
+def test_a_comma_in_a_word_raises_and_the_fix_lists_the_words(word, fix):
     for words in (word, [word], {"cat": [word]}, {"cat": word}):
         with pytest.raises(UserError) as caught:
             as_vocabulary(words)
@@ -85,12 +85,12 @@ def test_a_comma_in_a_word_is_refused_with_the_words_apart(word, fix):
 
 
 @pytest.mark.parametrize("words", [[], (), {}, "", " ", ["cat", ""], {"cat": []}, [None], ["cat", 3], {3: ["cat"]}])
-def test_what_is_no_word_is_refused(words):
+def test_invalid_words_raise(words):
     with pytest.raises(UserError):
         as_vocabulary(words)
 
 
-def test_one_text_in_place_of_a_list_of_names():
+def test_a_string_in_place_of_a_list_of_names_raises():
     with pytest.raises(UserError) as caught:
         Vocabulary.from_names("cat")
     assert "['cat']" in caught.value.fix

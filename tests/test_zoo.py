@@ -1,4 +1,4 @@
-"""The zoo as text: every card is in it, MODEL_ZOO.md is what the cards make, and a plan adds up."""
+"""The zoo as text: every card is in it, MODEL_ZOO.md is generated from the cards, and a plan adds up."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
 ROOT = Path(__file__).parents[1]
 
 
-def _printed(function, *arguments):
+def _text_of(function, *arguments):
     console = Console(record=True, width=200, file=open("/dev/null", "w"))  # noqa: SIM115
     function(*arguments, console)
     return console.export_text()
 
 
-def test_the_page_is_what_the_cards_make():
+def test_the_page_is_generated_from_the_cards():
     assert (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8") == model_zoo(), "run `ca-seg zoo page`"
 
 
 def test_every_card_is_listed_and_shown():
-    listed, page = _printed(print_zoo), model_zoo()
+    listed, page = _text_of(print_zoo), model_zoo()
     for name in list_backbones():
         assert name in listed
         assert f"`{name}`" in page
-        assert find_card(name).licence in _printed(print_card, name)
+        assert find_card(name).licence in _text_of(print_card, name)
 
 
-def test_quantising_saves_what_it_should():
+def test_quantising_saves_memory_as_computed():
     """FLUX.1's blocks are linear layers almost throughout: NF4 takes 0.5625 bytes of bfloat16's 2."""
     full, small = plan("flux1-dev"), plan("flux1-dev", precision="bnb-nf4")
     assert small.transformer_bytes / full.transformer_bytes == pytest.approx(0.5625 / 2, rel=0.01)
@@ -44,7 +44,7 @@ def test_quantising_saves_what_it_should():
     assert full.transformer_bytes == 2 * full.transformer
     assert full.recording_bytes == 3 * 18 * 64 * 64 * 3072 * 2
     assert full.peak_bytes == full.transformer_bytes + full.autoencoder_bytes + full.recording_bytes
-    printed = _printed(print_plan, full)
+    printed = _text_of(print_plan, full)
     assert f"{full.peak_bytes / GIB:.1f}" in printed
     assert "not measured" in printed
 
@@ -54,14 +54,14 @@ def test_a_plan_follows_layer_and_resolution():
     assert plan("sd3.5-large", resolution=512).recording_bytes * 4 == plan("sd3.5-large").recording_bytes
 
 
-def test_what_cannot_be_planned_is_said():
+def test_invalid_plans_raise():
     with pytest.raises(UnknownName, match="flux1-dev"):
         plan("flux1-de")
     with pytest.raises(UnknownName, match="bnb-nf4"):
         plan("flux1-dev", precision="bnb-nf")
-    with pytest.raises(OutOfRange, match="0 to 56"):
+    with pytest.raises(OutOfRange, match=r"57.*0 to 56"):
         plan("flux1-dev", last_layer=57)
-    with pytest.raises(OutOfRange, match="16 pixels"):
+    with pytest.raises(OutOfRange, match=r"\b8\b.*16"):
         plan("flux1-dev", resolution=8)
     with pytest.raises(UserError, match="mini"):
         plan("mini")

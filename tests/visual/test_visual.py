@@ -28,8 +28,8 @@ def test_colours_differ_and_the_first_are_far_apart():
     colours = np.array([colour(i) for i in range(200)])
     assert len({tuple(c) for c in colours.tolist()}) == 200
     first = colours[:12].astype(float)
-    apart = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(12)
-    assert apart.min() > 80
+    distances = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(12)
+    assert distances.min() > 80
 
 
 @pytest.mark.parametrize(("count", "min_distance"), [(50, 15), (166, 12), (254, 8)])
