@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors",),
+    ("errors", "quiet"),
     ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ca_seg.cli.quiet import NOISE, silence_import_noise
+from ca_seg.quiet import NOISE, silence_import_noise
 from ca_seg.optional import BUILDS_ON, EXTRAS, JOBS, MissingExtra, optional_imports
 
 if sys.version_info >= (3, 11):

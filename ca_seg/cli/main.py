@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ca_seg import __version__
-from ca_seg.cli.quiet import silence_import_noise
+from ca_seg.quiet import silence_import_noise
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.optional import optional_imports
 

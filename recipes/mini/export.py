@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "ca_seg" / "backbones" / "loading" / "cards"
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
-    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that uses captions (the words of each image) and no masks. "
-    "Its maps were trained, so use mini-plain to study the method itself",
-    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); its maps were not trained",
+    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
+    "The loss trains the maps directly: use mini-plain to study the method itself",
+    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); no loss on the maps",
 }
 
 
