@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ca_seg.quiet import NOISE, silence_import_noise
 from ca_seg.optional import BUILDS_ON, EXTRAS, JOBS, MissingExtra, optional_imports
+from ca_seg.quiet import NOISE, silence_import_noise
 
 if sys.version_info >= (3, 11):
     import tomllib
