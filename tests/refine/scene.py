@@ -17,7 +17,7 @@ class TwoRegions:
     ground_truth: torch.Tensor  # int64 [1, 48, 48]: a disk of class 1 on class 0; class 2 is nowhere
 
     def noisy_scores(self, cell: int, *, noise: float = 1.0, seed: int = 1) -> torch.Tensor:
-        """Probabilities of 3 classes [1, 3, 48 / cell, 48 / cell]: the ground truth, coarse, with noise before the softmax."""
+        """Probabilities of 3 classes [1, 3, 48 / cell, 48 / cell]: the coarse ground truth with noise, softmaxed."""
         one_hot = torch.nn.functional.one_hot(self.ground_truth, 3).movedim(-1, 1).float()
         coarse = torch.nn.functional.avg_pool2d(one_hot, cell)
         generator = torch.Generator().manual_seed(seed)
