@@ -1,4 +1,4 @@
-"""Imports go one way: each layer may import only those above it."""
+"""Imports go one way: each layer may use only the layers before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYERS = (
     ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
-    ("backbones", "data", "metrics", "visual"),  # side by side: none of these imports another
+    ("backbones", "data", "metrics", "visual"),  # these do not import each other
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
@@ -35,7 +35,7 @@ def _modules() -> list[tuple[Path, str]]:
     return [(file, file.relative_to(ROOT / "ca_seg").parts[0].removesuffix(".py")) for file in files]
 
 
-def _imported_parts(file: Path) -> set[str]:
+def _imported(file: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ca_seg."):
@@ -45,7 +45,7 @@ def _imported_parts(file: Path) -> set[str]:
     return names
 
 
-def test_every_part_has_its_layer():
+def test_each_part_has_a_layer():
     assert {part for _, part in _modules()} <= set(RANK)
 
 
@@ -53,7 +53,7 @@ def test_imports_go_one_way():
     wrong = [
         f"{file.relative_to(ROOT)} imports {imported}"
         for file, part in _modules()
-        for imported in _imported_parts(file)
+        for imported in _imported(file)
         if imported != part and RANK[imported] >= RANK[part]
     ]
     assert not wrong
@@ -69,7 +69,7 @@ def test_the_commands_help_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_files_are_short_and_names_say_something():
+def test_files_are_short_and_names_are_specific():
     long = [str(f) for f, _ in _modules() if len(f.read_text(encoding="utf-8").splitlines()) > 300]
     vague = [str(f) for f, _ in _modules() if re.search(r"utils|helper|misc|common|manager|factory", f.stem)]
     assert not long + vague
