@@ -1,11 +1,11 @@
-"""The cost of an evaluation beside the backbone, and its memory: python benchmarks/evaluation.py [--json FILE]
+"""Time and memory of an evaluation, apart from the backbone: python benchmarks/evaluation.py [--json FILE]
 
     beside_backbone/backbone      seconds of reading, argmax, counting and writing / seconds in the backbone (the
                                   shipped one, which is very small: with a larger one this ratio is smaller)
-    peak_many/peak_few            peak memory of a run on 2,000 images / on 200
-    seconds_per_image_many/few    the same for the time per image
+    peak_many/peak_few            peak memory of a run on 2,000 images / on 200 images
+    seconds_per_image_many/few    seconds per image of a run on 2,000 images / on 200 images
 
-The images are the shipped scenes under new names. Each size runs in its own process.
+The images are the shipped scenes under new names. Each size runs in a separate process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ca_seg.resources import resource_path
 
 
 def folder_of(count: int, folder: Path) -> Path:
-    """A dataset folder of `count` images, copies of the shipped scenes."""
+    """Write a dataset folder of `count` images, copies of the shipped scenes, into `folder`."""
     scenes = resource_path("datasets", "scenes")
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
@@ -38,7 +38,7 @@ def folder_of(count: int, folder: Path) -> Path:
 
 
 def run(folder: Path) -> dict[str, float]:
-    """One evaluation in this process; the time inside the backbone is counted separately."""
+    """Evaluate the dataset `folder` in this process; the time inside the backbone is counted separately."""
     import pytorch_lightning as pl
 
     from ca_seg.backbones.load import load_backbone
@@ -90,8 +90,8 @@ def run(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--sizes", type=int, nargs=2, default=[200, 2000])
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--sizes", type=int, nargs=2, default=[200, 2000], help="numbers of images of the two runs")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.folder:

@@ -1,7 +1,8 @@
-"""The cost of a map in every family, against the stock forward pass: python benchmarks/families.py [--json FILE]
+"""Time of a map relative to the stock forward pass, per family: python benchmarks/families.py [--json FILE]
 
-Each model has the depth of its card, a width of 256 (to fit a laptop) and random weights; 1,024 image tokens, 128
-prompt tokens, 21 concepts; recorded up to the card's last layer. The runs take turns; medians of the rounds' ratios.
+Each model has the depth of its card, a width of 256 (to fit a laptop) and random weights, with 1,024 image tokens, 128
+prompt tokens and 21 concepts. It is recorded up to the card's last layer. The runs take turns in several rounds; the
+results are medians of the rounds' ratios. A file written with --json has these ratios per card.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 
 TEXT, POOLED, PROMPT, CONCEPTS = 512, 128, 128, 21
-NARROW = {  # card: what makes it 256 wide, and the latents of 32 x 32 tokens
+NARROW = {  # card: the settings that make it 256 wide, and the shape of the latents of 32 x 32 tokens
     "flux1-dev": (
         {"num_attention_heads": 2, "joint_attention_dim": TEXT, "pooled_projection_dim": POOLED},
         (16, 64, 64),
@@ -60,7 +61,7 @@ NARROW = {  # card: what makes it 256 wide, and the latents of 32 x 32 tokens
 
 @torch.no_grad()
 def measure(name: str, rounds: int) -> dict[str, float]:
-    """Median ratios of one card."""
+    """The median ratios of one card, its number of blocks, and how many of them are needed."""
     card, (narrow, shape) = find_card(name), NARROW[name]
     family = find_family(card.family)
     torch.manual_seed(0)
@@ -102,12 +103,13 @@ def measure(name: str, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="after one warm-up round")
+    parser.add_argument("--cards", nargs="+", choices=list(NARROW), default=list(NARROW), help="default: all")
     args = parser.parse_args()
     report = {}
     print(f"{'card':20} blocks needed  map_run/stock_forward  map_run/record  ask/record")
-    for name in NARROW:
+    for name in args.cards:
         report[name] = figures = measure(name, args.rounds)
         print(
             f"{name:20} {figures['blocks']:6} {figures['needed']:6}  {figures['map_run/stock_forward']:21.3f}"

@@ -1,12 +1,12 @@
-"""The cost of an epoch from the feature cache, against computing: python benchmarks/feature_cache.py [--json FILE]
+"""Time of an epoch from the feature cache or without it: python benchmarks/feature_cache.py [--json FILE]
 
-    computing        the shipped mini, 4 layers x 166 words = 664 channels of 16 x 16 tokens, batches of 8
-    reading          one epoch from the cache with the masks, float16, 0 workers; 1 worker; with FeatureAugment
-    verifying        every byte of the cache, once
-    opening          headers of 20,000 images (small ones), and memory for each
+    computing        features of mini: 4 layers x 166 words = 664 channels of 16 x 16 tokens, batches of 8
+    reading          an epoch of features (float16) and masks from the cache: 0 workers, 1 worker, with FeatureAugment
+    verifying        reading each byte of the cache once
+    opening          reading the headers of a cache of 20,000 small images: time and memory per image
 
-Milliseconds per image, one thread, medians of rounds in which the runs take turns: by the clock, and processor time of
-this process (without workers), which other work on the machine disturbs less.
+The results are milliseconds per image, with one thread, as medians of rounds in which the runs take turns. Both wall
+clock time and processor time of this process (without workers) are printed; the second depends less on other load.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def opening(folder: Path) -> dict[str, float]:
     return {"opening_us": 1e6 * seconds / len(opened), "memory_bytes": size / len(opened)}
 
 
-def both_clocks(run: Callable[[], object], seconds: list[float]) -> Callable[[], None]:
+def with_processor_time(run: Callable[[], object], seconds: list[float]) -> Callable[[], None]:
     """`run`, which also appends its processor time to `seconds`."""
 
     def timed() -> None:
@@ -86,8 +86,8 @@ def both_clocks(run: Callable[[], object], seconds: list[float]) -> Callable[[],
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="after one warm-up round")
     args = parser.parse_args()
     torch.set_num_threads(1)
     dataset = open_dataset("scenes", None, None)
@@ -124,16 +124,16 @@ def main() -> None:
             "verifying": lambda: FeatureCache(root / "cache", source.identity()).verify(),
         }
         cpu: dict[str, list[float]] = {name: [] for name in runs}
-        times = in_turn(args.rounds, {name: both_clocks(run, cpu[name]) for name, run in runs.items()})
+        times = in_turn(args.rounds, {name: with_processor_time(run, cpu[name]) for name, run in runs.items()})
         size = sum(file.stat().st_size for file in cache.folder.glob("*.safetensors"))
-        wall = {name: 1000 * statistics.median(each) / count for name, each in times.items()}
+        wall = {name: 1000 * statistics.median(seconds) / count for name, seconds in times.items()}
         ratios = {
             f"computing / {name}": statistics.median(map(truediv, times["computing"], times[name]))
             for name in runs
             if name.startswith("reading")
         }
         many = opening(root / "many")
-    processor = {name: 1000 * statistics.median(each[1:]) / count for name, each in cpu.items()}
+    processor = {name: 1000 * statistics.median(seconds[1:]) / count for name, seconds in cpu.items()}
     for name, value in wall.items():
         print(f"{name:32} {value:8.3f} ms per image, {processor[name]:8.3f} processor time")
     for name, value in ratios.items():

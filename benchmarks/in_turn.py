@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 
 def in_turn(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after a warm-up round; they take turns, so slow moments affect all alike."""
+    """The seconds of each run in each round, after one warm-up round.
+
+    In a round each run is called once, so that slow moments of the machine affect all runs alike.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():

@@ -1,14 +1,15 @@
-"""What labelling costs beside the backbone: python benchmarks/label.py [--json FILE]
+"""Speed of labelling relative to the backbone alone: python benchmarks/label.py [--json FILE]
 
-    bare     record + ask + maps on batches that are in memory already
-    label    the same images from their files to masks, confidence and manifest on the disk, as `ca-seg label` does
+    bare     record + ask + maps on batches that are already in memory
+    label    the same images from files to masks, confidence maps and a manifest on disk, as `ca-seg label` does
+
+    label/bare     images per second of `label` / of `bare`
+    main_thread    the same with the processor time of the main thread in place of wall clock time. It is the more
+                   reliable one on a machine with other load.
 
 Both run in this process, in turn, on the shipped scenes (or on scenes enlarged to --side pixels). The time of `label`
 starts with its first batch, when the workers have started, and ends with the last file. Set OMP_NUM_THREADS=1 on a
-small machine: reading and writing then have a core beside the backbone's.
-
-On a machine with other load, `main_thread` is the better figure: the ratio of the processor times of the main thread,
-and so the ratio of speeds where that thread has a core of its own.
+small machine, so that reading and writing do not compete with the backbone for a core.
 """
 
 from __future__ import annotations
@@ -16,18 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import pytorch_lightning as pl
 import torch
+from in_turn import in_turn
 from PIL import Image
 
-from benchmarks.in_turn import in_turn
 from ca_seg.backbones.images import WorkingSize
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.readout import ReadoutConfig
@@ -44,7 +42,9 @@ from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
 
-class FromFirstBatch(pl.Callback):
+class FirstBatchTimer(pl.Callback):
+    """Notes wall clock time and processor time when the first batch starts."""
+
     start = thread_start = 0.0
 
     def on_predict_batch_start(self, *_: object) -> None:
@@ -53,7 +53,7 @@ class FromFirstBatch(pl.Callback):
 
 
 def images(count: int, side: int, folder: Path) -> Path:
-    """Scenes under new names, as JPEG; 0 pixels: in their own size."""
+    """Write `count` scenes of `side` x `side` pixels (0: in the size of the scenes) as JPEG into `folder`."""
     files = sorted(resource_path("datasets", "scenes", "images").iterdir())
     folder.mkdir()
     for number in range(count):
@@ -76,7 +76,7 @@ def main() -> None:
     backbone, readout = load_backbone("mini", resolution=args.resolution), ReadoutConfig()
     words = Vocabulary.from_names(open_dataset("scenes").class_list.names[: args.classes])
     working = WorkingSize(backbone.card.resolution, backbone.card.multiple)
-    spent: list[float] = []
+    label_seconds: list[float] = []
     main_thread: dict[str, list[float]] = {"bare": [], "label": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -93,23 +93,30 @@ def main() -> None:
             main_thread["bare"].append(time.thread_time() - begin)
 
         def label() -> None:
-            out = folder / f"out{len(spent)}"
+            out = folder / f"out{len(label_seconds)}"
             writer = BackgroundWriter(LabelFiles(out, words.classes, {"png": FORMATS["png"]}))
             writer.open(out / "manifest.jsonl", "0" * 32)
             task = PseudoLabel(ZeroShotPredictor(backbone), words, writer.save)
-            first = FromFirstBatch()
-            trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[first],
-                                 enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+            timer = FirstBatchTimer()
+            trainer = pl.Trainer(
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                callbacks=[timer],
+            )
             data = UnlabelledData(lambda: unlabelled, batch_size=8, num_workers=args.workers)
             trainer.predict(task, datamodule=data, return_predictions=False)
             writer.close()
-            assert writer.written == args.images
-            main_thread["label"].append(time.thread_time() - first.thread_start)
-            spent.append(time.perf_counter() - first.start)
+            if writer.written != args.images:
+                raise SystemExit(f"{writer.written} of {args.images} images were labelled")
+            main_thread["label"].append(time.thread_time() - timer.thread_start)
+            label_seconds.append(time.perf_counter() - timer.start)
 
         times = in_turn(args.rounds, {"bare": bare, "label": label})
-    labels = spent[-args.rounds :]
-    ratios = [one / two for one, two in zip(times["bare"], labels, strict=True)]
+    labels = label_seconds[-args.rounds :]
+    ratios = [a / b for a, b in zip(times["bare"], labels, strict=True)]
     thread_ratios = [a / b for a, b in zip(main_thread["bare"][1:], main_thread["label"][1:], strict=True)]
     report = {
         "images": args.images,

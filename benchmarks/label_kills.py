@@ -1,11 +1,15 @@
-"""Is anything lost when labelling is killed, and does memory grow? python benchmarks/label_kills.py [--images 10000]
+"""Labelling with repeated kills, and its memory: python benchmarks/label_kills.py [--images 10000] [--json FILE]
 
-    whole     all images are labelled in one run; its resident memory (all processes) is plotted over the images done
-    killed    the same, with a SIGKILL to all its processes after about --every further images, and started again until
-              it ends
+whole     all images are labelled in one run; its resident memory (all processes) is plotted over the images done
+killed    the same command gets a SIGKILL (all its processes) after about --every further images, and is started
+          again until it ends
 
-Counted: images in the manifest, entries written over all starts (one each, or something was done twice), and whether
-every file and every manifest line but its `seconds` is the same in both folders.
+entries_written/images    manifest entries that all starts together have written / images. It must be 1: more means
+                          that images were labelled twice.
+files_that_differ/files   files whose content differs between both folders. It must be 0. Manifest lines are
+                          compared without their `seconds`.
+mib_late/mib_early        resident memory when nine tenths / one tenth of the images were done (null: too few images
+                          to measure it)
 """
 
 from __future__ import annotations
@@ -24,14 +28,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ca_seg.visual.plots import lines_plot
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 SIZES = ((40, 56), (48, 48), (64, 40), (33, 47))  # height, width
 WORDS = "classes: [cat, grass, sky, water, house, car]\n"
 
 
 def images(count: int, folder: Path) -> None:
-    """Blocks of colour, 1,000 images a folder."""
+    """Write `count` images of coloured blocks into `folder`, 1,000 in each subfolder."""
     rng = np.random.default_rng(0)
     for number in range(count):
         subfolder = folder / f"{number // 1000:03d}"
@@ -42,6 +47,7 @@ def images(count: int, folder: Path) -> None:
 
 
 def start(folder: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
+    """Start `ca-seg label` on the images of `folder`, in a session of processes that can be killed together."""
     command = [
         *(sys.executable, "-m", "ca_seg", "label", "--data.root", str(folder / "images")),
         *("--vocabulary", str(folder / "words.yaml"), "--formats", "[png, coco]", "--out", str(out)),
@@ -53,17 +59,17 @@ def start(folder: Path, out: Path, workers: int, log: Path) -> subprocess.Popen:
 
 
 def written(out: Path, former: bytes = b"") -> tuple[int, bytes]:
-    """How many entries the running process has written, and its manifest; 0 while that is still the `former` one."""
+    """The number of entries that the running process has written, and the manifest; 0 while that is `former`."""
     try:
         content = (out / ".manifests" / "rank-0.jsonl").read_bytes()
     except FileNotFoundError:
         return 0, b""
-    whole = content[: content.rfind(b"\n") + 1]
-    return (0 if whole == former else max(0, whole.count(b"\n") - 1)), whole
+    lines = content[: content.rfind(b"\n") + 1]
+    return (0 if lines == former else max(0, lines.count(b"\n") - 1)), lines
 
 
 def resident(session: int) -> float:
-    """MiB of all processes of a session; what several share counts once (PSS)."""
+    """Memory of all processes of a session, in MiB; pages that processes share count once (PSS)."""
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -76,42 +82,42 @@ def resident(session: int) -> float:
     return total / 1024
 
 
-def whole(folder: Path, out: Path, workers: int) -> list[tuple[int, float]]:
-    """One run to its end; images done and MiB, every second."""
-    run, seen = start(folder, out, workers, folder / "whole.log"), []
+def run_whole(folder: Path, out: Path, workers: int) -> list[tuple[int, float]]:
+    """Label all images in one run. Returns the number of images done and the memory in MiB, every second."""
+    run, samples = start(folder, out, workers, folder / "whole.log"), []
     while run.poll() is None:
         time.sleep(1)
         count, size = written(out)[0], resident(run.pid)
         if count and size and run.poll() is None:
-            seen.append((count, size))
+            samples.append((count, size))
     if run.returncode:
         raise SystemExit((folder / "whole.log").read_text()[-2000:])
-    return seen
+    return samples
 
 
-def killed(folder: Path, out: Path, workers: int, every: int) -> tuple[int, int]:
-    """Starts, and entries written over all of them."""
+def run_with_kills(folder: Path, out: Path, workers: int, every: int) -> tuple[int, int]:
+    """Label all images with a kill after about `every` images. Returns the numbers of starts and written entries."""
     rng, starts, total, former = random.Random(0), 0, 0, b""
     while True:
         run, target = start(folder, out, workers, folder / "killed.log"), rng.randint(every // 2, every * 3 // 2)
         starts += 1
         while run.poll() is None and written(out, former)[0] < target:
             time.sleep(0.02)
-        ended = run.poll()
-        if ended is None:
+        status = run.poll()
+        if status is None:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
         count, former = written(out, former)
         total += count
         print(f"start {starts}: {total} written so far", flush=True)
-        if ended == 0:
+        if status == 0:
             return starts, total
-        if ended not in (None, -signal.SIGKILL):
+        if status not in (None, -signal.SIGKILL):
             raise SystemExit((folder / "killed.log").read_text()[-2000:])
 
 
-def tree(out: Path) -> dict[str, str]:
-    """Files by name to their hashes; the manifest without seconds."""
+def file_hashes(out: Path) -> dict[str, str]:
+    """The hash of each file by its path; the manifest without `seconds`."""
     hashes = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
@@ -125,10 +131,9 @@ def tree(out: Path) -> dict[str, str]:
     return hashes
 
 
-def plot(seen: list[tuple[int, float]], file: Path) -> None:
-    from ca_seg.visual.plots import lines_plot
-
-    points = {"all processes": [(float(count), size) for count, size in seen]}
+def plot(samples: list[tuple[int, float]], file: Path) -> None:
+    """Memory over images done."""
+    points = {"all processes": [(float(count), size) for count, size in samples]}
     lines_plot("Resident memory of ca-seg label", "images done", "MiB", points).save(file)
 
 
@@ -137,37 +142,45 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=300, help="images between kills")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("out/label_kills"))
+    parser.add_argument("--folder", type=Path, default=Path("out/label_kills"), help="a new folder for both runs")
+    parser.add_argument("--json", type=Path, help="write the results to this file as well")
     args = parser.parse_args()
     folder: Path = args.folder
     folder.mkdir(parents=True)
     images(args.images, folder / "images")
     (folder / "words.yaml").write_text(WORDS)
     begin = time.monotonic()
-    seen = whole(folder, folder / "whole", args.workers)
-    spent = time.monotonic() - begin
-    plot(seen, folder / "memory.png")
-    print(f"whole run: {args.images} images in {spent:.0f} s", flush=True)
-    starts, total = killed(folder, folder / "killed", args.workers, args.every)
-    first, second = tree(folder / "whole"), tree(folder / "killed")
+    samples = run_whole(folder, folder / "whole", args.workers)
+    seconds = time.monotonic() - begin
+    plot(samples, folder / "memory.png")
+    print(f"whole run: {args.images} images in {seconds:.0f} s", flush=True)
+    starts, total = run_with_kills(folder, folder / "killed", args.workers, args.every)
+    first, second = file_hashes(folder / "whole"), file_hashes(folder / "killed")
     differ = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
 
     def around(fraction: float) -> int | None:
-        """MiB when about this fraction of the images was done; workers end before the last are written."""
-        near = [size for count, size in seen if abs(count / args.images - fraction) <= 0.05]
-        return round(float(np.median(near))) if near else None
+        """MiB when about this fraction of the images was done."""
+        sizes = [size for count, size in samples if abs(count / args.images - fraction) <= 0.05]
+        return round(float(np.median(sizes))) if sizes else None
 
+    early, late = around(0.1), around(0.9)
     report = {
         "images": args.images,
         "kills": starts - 1,
         "entries_written": total,
         "files": len(first),
         "files_that_differ": len(differ),
-        "seconds_whole": round(spent, 1),
-        "mib_at_a_tenth": around(0.1),
-        "mib_at_nine_tenths": around(0.9),
+        "seconds_whole": round(seconds, 1),
+        "mib_at_a_tenth": early,
+        "mib_at_nine_tenths": late,
+        "ratios": {
+            "entries_written/images": total / args.images,
+            "files_that_differ/files": len(differ) / len(first),
+            "mib_late/mib_early": late / early if late and early else None,
+        },
     }
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    for file in filter(None, (folder / "report.json", args.json)):
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
     if differ or total != args.images:
         raise SystemExit(f"not the same: {sorted(differ)[:10]}")

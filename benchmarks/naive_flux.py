@@ -1,7 +1,7 @@
-"""The concept stream of FLUX.1 written out by hand, token by token of the paper, sharing no code with `ca_seg`.
+"""The concept stream of FLUX.1, written out by hand as in the ConceptAttention paper. It shares no code with `ca_seg`.
 
-One pass with the image, the prompt and the concepts side by side, as the method is described: a second, full attention
-for the concepts in every block. Slow, and meant to be read against the paper.
+One pass has the image, the prompt and the concepts side by side, with a second attention for the concepts in each
+block. It is slow. It is the reference of the tests and of benchmarks/overhead.py, and can be compared with the paper.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from diffusers import FluxTransformer2DModel
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding on [B, heads, T, d]: pairs (even, odd) turn by the angle of their place."""
+    """Rotary embedding on [B, heads, T, d]: pairs (even, odd) are rotated by the angle of their position."""
     even, odd = x[..., 0::2].float(), x[..., 1::2].float()
     turned = torch.stack([-odd, even], dim=-1).flatten(-2)
     return (x.float() * cos + turned * sin).to(x.dtype)
@@ -48,8 +48,10 @@ def naive_flux(
 ) -> list[dict[str, torch.Tensor]]:
     """Per layer (double blocks, then single blocks): image and concept `output`, `value`, `query`, `key`, [B, T, D].
 
-    `full` attends with all queries [concept, image] in the second attention and throws the image's rows away, as the
-    method's reference implementation does; `stop` is how many layers are run.
+    Args:
+        full: compute the second attention with all queries [concept, image] and drop the rows of the image, as the
+            reference implementation of the method does
+        stop: run this many layers only
     """
     heads = model.config.num_attention_heads
 

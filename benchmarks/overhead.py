@@ -1,15 +1,15 @@
-"""The cost of a map, against the stock forward pass of the same model: python benchmarks/overhead.py [--json FILE]
+"""Time of a map relative to the stock forward pass of the same model: python benchmarks/overhead.py [--json FILE]
 
-    stock_forward   the whole transformer, as a pipeline step runs it
-    record          the pass that keeps the image stream, stopped after the last double block that is read
+    stock_forward   the whole transformer, as in a step of a pipeline
+    record          the pass that records the image stream, stopped after the last double block that is read
     ask             21 concepts on a recorded image
     map_run         record + ask
-    naive           image, prompt and concepts side by side; in each block a second, full attention whose image rows are
-                    thrown away (how the method's reference implementation works), through all blocks
+    naive           image, prompt and concepts side by side through all blocks; each block has a second, full attention
+                    whose image rows are dropped, as in the reference implementation of the method
     naive_stopped   the same, stopped after the last block that is read
 
-The runs take turns in several rounds; medians of the rounds' ratios. The shape is that of FLUX.1 (19 double, 38 single
-blocks) at a width that fits a laptop; 1,024 image tokens.
+The runs take turns in several rounds; the results are medians of the rounds' ratios. The model has the shape of FLUX.1
+(19 double, 38 single blocks) at a width that fits a laptop, with 1,024 image tokens.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ FLUX, TEXT = Flux(), 256
 
 
 def model(double: int, single: int, width: int) -> FluxTransformer2DModel:
+    """A FLUX.1 transformer with random weights."""
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         patch_size=1,
@@ -50,18 +51,18 @@ def model(double: int, single: int, width: int) -> FluxTransformer2DModel:
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--double", type=int, default=19)
-    parser.add_argument("--single", type=int, default=38)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--rounds", type=int, default=5, help="after one warm-up round")
+    parser.add_argument("--double", type=int, default=19, help="number of double blocks")
+    parser.add_argument("--single", type=int, default=38, help="number of single blocks")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--side", type=int, default=32, help="image tokens of one side")
     parser.add_argument("--concepts", type=int, default=21)
     args = parser.parse_args()
     transformer = model(args.double, args.single, args.width)
-    latents, when = torch.randn(1, 16, 2 * args.side, 2 * args.side), torch.tensor([0.5])
+    latents, timestep = torch.randn(1, 16, 2 * args.side, 2 * args.side), torch.tensor([0.5])
     prompt = TextTokens(torch.randn(1, TEXT, 512), torch.randn(1, 128))
-    inputs = FLUX.inputs(transformer, latents, prompt, when, 0.0)
+    inputs = FLUX.inputs(transformer, latents, prompt, timestep, 0.0)
     attentions, last = FLUX.attentions(transformer), args.double - 1
 
     def record():
@@ -70,8 +71,8 @@ def main() -> None:
 
     def ask(streams, count):
         concepts = TextTokens(torch.randn(1, count, 512), torch.zeros(1, 128))
-        asked = FLUX.concept_inputs(transformer, inputs) | FLUX.text_inputs(transformer, concepts, concepts=True)
-        return ask_streams(transformer, attentions, asked, streams, Layout(count, text_first=True))
+        call = FLUX.concept_inputs(transformer, inputs) | FLUX.text_inputs(transformer, concepts, concepts=True)
+        return ask_streams(transformer, attentions, call, streams, Layout(count, text_first=True))
 
     def naive(layers):
         concepts = TextTokens(torch.randn(1, args.concepts, 512), torch.zeros(1, 128))
@@ -82,7 +83,7 @@ def main() -> None:
             prompt.pooled,
             concepts.hidden,
             concepts.pooled,
-            when,
+            timestep,
             inputs["img_ids"],
             attention=torch.nn.functional.scaled_dot_product_attention,
             full=True,

@@ -1,13 +1,13 @@
-"""The speed-up of training by the feature cache: python benchmarks/probe.py [--json FILE] [--rounds 3] [--classes 21]
+"""Speed-up of training by the feature cache: python benchmarks/probe.py [--json FILE] [--rounds 3] [--classes 21]
 
-Epochs of the shipped linear probe (the loaders, head, loss and optimiser of train.py) with the frozen backbone in every
-step, and from the cache, take turns:
+Two kinds of epochs of the shipped linear probe (with the loaders, head, loss and optimiser of train.py) take turns: the
+frozen backbone runs in each step, or the features come from the cache.
 
-    uncached/cached     seconds of an epoch without the cache / of one from it
+    uncached/cached     seconds of an epoch without the cache / with the cache
     data_wait/epoch     the fraction of a cached epoch in which the head waits for its loader
 
-With fewer --classes than the scenes have, words are left out and labels are taken modulo the number of classes: only
-the time matters.
+With fewer --classes than the scenes have, the other words are dropped and labels are taken modulo the number of
+classes. The accuracy is then meaningless, the time is not.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class Epochs:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--classes", type=int, help="words that are asked (all 166)")
-    parser.add_argument("--limit", type=int, help="scenes of the training part (all 160)")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--rounds", type=int, default=3, help="after one warm-up round")
+    parser.add_argument("--classes", type=int, help="number of words (default: all 166)")
+    parser.add_argument("--limit", type=int, help="number of training scenes (default: all 160)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         uncached, cached = Epochs(None, args.limit, args.classes), Epochs(folder, args.limit, args.classes)
@@ -93,8 +93,8 @@ def main() -> None:
     report = seconds | {"ratios": {"uncached/cached": ratio, "data_wait/epoch": waiting}}
     for name, value in (seconds | report["ratios"]).items():
         print(f"{name:18} {value:.3f}")
-    print(f"uncached/cached, {TARGET:.0f} or more wanted: {'reached' if ratio >= TARGET else 'NOT reached'}")
-    print(f"data wait, {MAX_WAIT} or less wanted: {'reached' if waiting <= MAX_WAIT else 'NOT reached'}")
+    print(f"uncached/cached >= {TARGET:.0f}: {'reached' if ratio >= TARGET else 'NOT reached'}")
+    print(f"data_wait/epoch <= {MAX_WAIT}: {'reached' if waiting <= MAX_WAIT else 'NOT reached'}")
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

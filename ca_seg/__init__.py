@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.optional import optional_imports
+from ca_seg.quiet import silence_import_noise
 
 __version__ = "0.2.0"
 
@@ -123,6 +124,7 @@ def __getattr__(name: str) -> Any:
     """Torch and diffusers take seconds to import, so a name is imported when it is first used."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    silence_import_noise()
     with optional_imports(f"ca_seg.{name}", job=name):
         value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value

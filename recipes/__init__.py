@@ -1,1 +1,1 @@
-"""Recipes: how shipped things were made. Not part of the installed package."""
+"""Scripts that produced the shipped weights, data and tables. Not part of the installed package."""

@@ -1,4 +1,4 @@
-"""Imports go one way: each layer may use those before it, and nobody else's."""
+"""Imports go one way: each layer may use only the layers before it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors",),
+    ("errors", "quiet"),
     ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
-    ("backbones", "data", "metrics", "visual"),  # side by side: none of these sees another
+    ("backbones", "data", "metrics", "visual"),  # these do not import each other
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
@@ -45,16 +45,16 @@ def _imported(file: Path) -> set[str]:
     return names
 
 
-def test_every_part_has_its_layer():
+def test_each_part_has_a_layer():
     assert {part for _, part in _modules()} <= set(RANK)
 
 
 def test_imports_go_one_way():
     wrong = [
-        f"{file.relative_to(ROOT)} imports {other}"
+        f"{file.relative_to(ROOT)} imports {imported}"
         for file, part in _modules()
-        for other in _imported(file)
-        if other != part and RANK[other] >= RANK[part]
+        for imported in _imported(file)
+        if imported != part and RANK[imported] >= RANK[part]
     ]
     assert not wrong
 
@@ -69,7 +69,7 @@ def test_the_commands_help_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_files_are_short_and_names_say_something():
+def test_files_are_short_and_names_are_specific():
     long = [str(f) for f, _ in _modules() if len(f.read_text(encoding="utf-8").splitlines()) > 300]
     vague = [str(f) for f, _ in _modules() if re.search(r"utils|helper|misc|common|manager|factory", f.stem)]
     assert not long + vague

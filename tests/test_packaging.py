@@ -1,4 +1,4 @@
-"""What is imported is declared, and a missing extra is one clear line. The wheel itself is checked by .ci/wheel."""
+"""Imports are declared as dependencies, and a missing extra is one clear error. .ci/wheel checks the wheel."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ca_seg.cli.quiet import NOISE, silence_import_noise
 from ca_seg.optional import BUILDS_ON, EXTRAS, JOBS, MissingExtra, optional_imports
+from ca_seg.quiet import NOISE, silence_import_noise
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    tomllib = pytest.importorskip("tomli", reason="Python 3.10 has no TOML reader of its own")
+    tomllib = pytest.importorskip("tomli", reason="Python 3.10 has no TOML reader")
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -42,7 +42,7 @@ def _names(requirements: list[str]) -> set[str]:
 
 
 def _extra(name: str) -> set[str]:
-    """The distributions that an extra installs, those of the extras it builds on included."""
+    """The distributions that an extra installs, with those of the extras that it builds on."""
     result: set[str] = set()
     for requirement in PROJECT["optional-dependencies"][name]:
         inner = re.fullmatch(r"ca-seg\[(.*)\]", requirement)
@@ -64,24 +64,24 @@ def _imports() -> set[str]:
 CORE = _names(PROJECT["dependencies"])
 
 
-def test_what_is_imported_is_declared():
+def test_imports_are_declared():
     undeclared = {name for name in _imports() - ON_NO_INDEX if name not in EXTRAS and _distribution(name) not in CORE}
     assert not undeclared
 
 
 @pytest.mark.parametrize("module", EXTRAS)
-def test_the_extra_that_a_message_names_installs_the_library(module):
+def test_the_extra_of_a_library_installs_it(module):
     assert _distribution(module) in _extra(EXTRAS[module])
     assert _distribution(module) not in CORE
 
 
-def test_the_extra_of_a_job_installs_those_that_it_builds_on():
+def test_the_extra_of_a_job_installs_the_extras_it_builds_on():
     assert set(BUILDS_ON) >= set(JOBS.values())
     for name, parts in BUILDS_ON.items():
         assert all(_extra(part) <= _extra(name) for part in parts)
 
 
-def test_all_and_dev_hold_every_extra_that_users_need():
+def test_all_and_dev_include_each_extra_for_users():
     for name in set(PROJECT["optional-dependencies"]) - {"docs", "dev", "recipes"}:
         assert _extra(name) <= _extra("all") <= _extra("dev")
 
@@ -119,10 +119,10 @@ sys.exit(main(["segment", *sys.argv[1:]]))
 def test_segment_needs_no_extra_and_the_others_name_theirs(tmp_path):
     image = ROOT / "datasets" / "scenes" / "images" / "scene_0000.png"
     command = [sys.executable, "-c", WITHOUT_EXTRAS, str(image), "--concepts", "cat", "grass", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     assert len(list(tmp_path.glob("*mask*.png"))) == 1
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    errors = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert [re.search(r"pip install 'ca-seg\[(\w+)\]'", line)[1] for line in errors] == [
         "eval",
         "train",

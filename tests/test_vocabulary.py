@@ -1,4 +1,4 @@
-"""Vocabularies: from any form of words, and what is refused because it would give two nearly identical concepts."""
+"""Vocabularies: each form of words, and the errors for words that would give two nearly identical concepts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
         (Vocabulary.from_names(["cat"]), {"cat": ("cat",)}),
     ],
 )
-def test_words_in_any_form(words, phrases):
+def test_words_in_each_form(words, phrases):
     vocabulary = as_vocabulary(words)
     assert dict(zip(vocabulary.classes, vocabulary.phrases, strict=True)) == phrases
 
@@ -36,23 +36,23 @@ def test_a_template_and_synonyms():
     words = as_vocabulary(["cat", "grass"], template="a {curly} {}, here", synonyms={"cat": ["kitten"]})
     assert words.concepts == ("a {curly} cat, here", "a {curly} kitten, here", "a {curly} grass, here")
     assert as_vocabulary(words, synonyms={"grass": ["lawn"]}).phrases[1] == (words.phrases[1][0], "lawn")
-    same = Vocabulary.from_names(["cat", "grass"], template="a {curly} {}, here", synonyms={"cat": ["kitten"]})
-    assert words == same
+    expected = Vocabulary.from_names(["cat", "grass"], template="a {curly} {}, here", synonyms={"cat": ["kitten"]})
+    assert words == expected
     with pytest.raises(UnknownName, match="'dog'"):
         as_vocabulary(["cat"], synonyms={"dog": ["hound"]})
 
 
 @pytest.mark.parametrize("template", ["a photo", "", "{} on {}", "{0}"])
-@pytest.mark.parametrize("make", [as_vocabulary, Vocabulary.from_names])
-def test_a_template_has_one_place_for_the_phrase(make, template):
+@pytest.mark.parametrize("create", [as_vocabulary, Vocabulary.from_names])
+def test_a_template_has_one_placeholder(create, template):
     with pytest.raises(UserError) as caught:
-        make(["cat"], template=template)
+        create(["cat"], template=template)
     assert repr(template) in caught.value.what
 
 
 @pytest.mark.parametrize("near", ["Cat", "cat ", " CAT", "\tcat"])
 def test_near_duplicates_are_both_named(near):
-    for make in (
+    for create in (
         lambda: as_vocabulary(["grass", "cat", near]),
         lambda: as_vocabulary({"grass": ["lawn", "cat"], "animal": [near]}),
         lambda: as_vocabulary({"grass": ["cat", near]}),
@@ -60,7 +60,7 @@ def test_near_duplicates_are_both_named(near):
         lambda: Vocabulary.from_names(["cat"], synonyms={"cat": [near]}),
     ):
         with pytest.raises(UserError) as caught:
-            make()
+            create()
         assert repr("cat") in caught.value.what
         assert repr(near) in caught.value.what
 
@@ -73,7 +73,7 @@ def test_letters_that_fold_to_the_same_are_near_duplicates():
 @pytest.mark.parametrize(
     ("word", "fix"), [("cat,grass", "cat grass"), ("cat, grass , sky", "cat grass sky"), ("cat,", "cat")]
 )
-def test_a_comma_in_a_word_is_refused_with_the_words_apart(word, fix):
+def test_a_comma_in_a_word_is_refused_and_the_fix_has_the_separate_words(word, fix):
     for words in (word, [word], {"cat": [word]}, {"cat": word}):
         with pytest.raises(UserError) as caught:
             as_vocabulary(words)
@@ -85,19 +85,19 @@ def test_a_comma_in_a_word_is_refused_with_the_words_apart(word, fix):
 
 
 @pytest.mark.parametrize("words", [[], (), {}, "", " ", ["cat", ""], {"cat": []}, [None], ["cat", 3], {3: ["cat"]}])
-def test_what_is_no_word_is_refused(words):
+def test_values_that_are_not_words_are_refused(words):
     with pytest.raises(UserError):
         as_vocabulary(words)
 
 
-def test_one_text_in_place_of_a_list_of_names():
+def test_a_string_in_place_of_a_list_of_names_is_refused():
     with pytest.raises(UserError) as caught:
         Vocabulary.from_names("cat")
     assert "['cat']" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.class_list])
-def test_every_shipped_class_list_is_a_vocabulary(name):
+def test_each_shipped_class_list_is_a_vocabulary(name):
     names, words = class_list(DATASETS[name].class_list).names, class_words(name)
     vocabulary = Vocabulary.from_names(names, synonyms=words.synonyms, background=words.background)
     assert vocabulary.classes == names

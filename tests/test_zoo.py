@@ -1,7 +1,8 @@
-"""The zoo as text: every card is in it, MODEL_ZOO.md is what the cards make, and a plan adds up."""
+"""The zoo as text: each card is in it, MODEL_ZOO.md agrees with the cards, and the sums of a plan are right."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +25,11 @@ def _printed(function, *arguments):
     return console.export_text()
 
 
-def test_the_page_is_what_the_cards_make():
+def test_the_page_agrees_with_the_cards():
     assert (ROOT / "MODEL_ZOO.md").read_text(encoding="utf-8") == model_zoo(), "run `ca-seg zoo page`"
 
 
-def test_every_card_is_listed_and_shown():
+def test_each_card_is_listed_and_shown():
     listed, page = _printed(print_zoo), model_zoo()
     for name in list_backbones():
         assert name in listed
@@ -36,8 +37,8 @@ def test_every_card_is_listed_and_shown():
         assert find_card(name).licence in _printed(print_card, name)
 
 
-def test_quantising_saves_what_it_should():
-    """FLUX.1's blocks are linear layers almost throughout: NF4 takes 0.5625 bytes of bfloat16's 2."""
+def test_memory_saved_by_quantisation():
+    """FLUX.1's blocks are almost entirely linear layers: NF4 needs 0.5625 bytes per parameter, bfloat16 needs 2."""
     full, small = plan("flux1-dev"), plan("flux1-dev", precision="bnb-nf4")
     assert small.transformer_bytes / full.transformer_bytes == pytest.approx(0.5625 / 2, rel=0.01)
     assert small.transformer == full.transformer
@@ -49,19 +50,19 @@ def test_quantising_saves_what_it_should():
     assert "not measured" in printed
 
 
-def test_a_plan_follows_layer_and_resolution():
+def test_a_plan_depends_on_layer_and_resolution():
     assert plan("sd3.5-large", last_layer=5).transformer < plan("sd3.5-large").transformer
     assert plan("sd3.5-large", resolution=512).recording_bytes * 4 == plan("sd3.5-large").recording_bytes
 
 
-def test_what_cannot_be_planned_is_said():
+def test_plans_that_cannot_be_computed_are_refused():
     with pytest.raises(UnknownName, match="flux1-dev"):
         plan("flux1-de")
     with pytest.raises(UnknownName, match="bnb-nf4"):
         plan("flux1-dev", precision="bnb-nf")
-    with pytest.raises(OutOfRange, match="0 to 56"):
+    with pytest.raises(OutOfRange, match=r"57.*0 to 56"):
         plan("flux1-dev", last_layer=57)
-    with pytest.raises(OutOfRange, match="16 pixels"):
+    with pytest.raises(OutOfRange, match=r"\b8\b.*\b16\b"):
         plan("flux1-dev", resolution=8)
     with pytest.raises(UserError, match="mini"):
         plan("mini")
@@ -87,6 +88,6 @@ def test_the_command_shows_plans_and_writes_the_page(capsys, tmp_path):
     assert run(["plan", "flux1-dev", "--precision", "bnb-nf4", "--last-layer", "3", "--resolution", "512"]) == 0
     printed = capsys.readouterr().out
     assert "bnb-nf4" in printed
-    assert "blocks 0 to 3" in printed
+    assert re.search(r"\b0 to 3\b", printed)
     assert run(["page", "--out", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == model_zoo()

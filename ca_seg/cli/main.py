@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ca_seg import __version__
-from ca_seg.cli.quiet import silence_import_noise
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.optional import optional_imports
+from ca_seg.quiet import silence_import_noise
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
     "segment": ("ca_seg.cli.segment:run", "segment images by words"),

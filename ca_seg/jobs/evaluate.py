@@ -248,12 +248,12 @@ def _methods(
     yield Method(name, evaluated, refine=refine, calibrated=probabilities and refine is None, evaluated=True)
     if refine is not None and settings.unrefined:
         yield Method(UNREFINED, evaluated, calibrated=probabilities)
-    for other in settings.compare:
-        per_split = other in METHODS and METHODS[other].uses_dataset
-        yield Method(other, compared(other), per_split, calibrated=model.softmax or other != model.backbone)
+    for name in settings.compare:
+        per_split = name in METHODS and METHODS[name].uses_dataset
+        yield Method(name, compared(name), per_split, calibrated=model.softmax or name != model.backbone)
 
 
 def _settings_name(settings: EvaluationSettings) -> str:
     """A short name for the settings that figures depend on: all but where results go and what is reported."""
-    kept = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
-    return fingerprint(kept, digits=16)
+    relevant = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
+    return fingerprint(relevant, digits=16)

@@ -110,8 +110,8 @@ def two_class(
     model, loaded = choose_backbone(settings.model, backbone)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset, own_words = images.open(), class_words(images.name)
-    given = [background_words] if isinstance(background_words, str) else background_words
-    words = given or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
+    wanted = [background_words] if isinstance(background_words, str) else background_words
+    words = wanted or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
     classes = dataset.class_list
     trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
     device = str(trainer.strategy.root_device)

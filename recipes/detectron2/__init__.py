@@ -1,1 +1,1 @@
-"""Training a segmentation head on frozen features with detectron2's own trainer, head and evaluator."""
+"""Training a segmentation head on frozen features with the trainer, head and evaluator of detectron2."""

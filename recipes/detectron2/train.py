@@ -1,7 +1,7 @@
 """Train and score with detectron2: `python -m recipes.detectron2.train --config-file FILE [KEY VALUE ...]`.
 
-The flags are those of detectron2's own tools/train_net.py, and five for a dataset of ca_seg's catalogue. Only two calls
-are specific to ca_seg: `add_ca_seg_config` adds the keys, and `register` registers the dataset.
+The flags are those of detectron2's tools/train_net.py and five more, which choose a dataset of ca_seg's catalogue. Only
+two calls are specific to ca_seg: `add_ca_seg_config` adds the config keys, and `register` registers the dataset.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ca_seg.errors import UserError
 
 
 class Trainer(DefaultTrainer):
-    """detectron2's trainer with its own evaluator, and without TensorBoard, which need not be installed."""
+    """detectron2's default trainer with its evaluator, without TensorBoard, which then need not be installed."""
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> SemSegEvaluator:
@@ -45,7 +45,7 @@ def arguments() -> ArgumentParser:
 
 
 def setup(options: Namespace) -> tuple[CfgNode, list[Skipped]]:
-    """The complete config, after registering both splits, and the images that were skipped."""
+    """Register both splits. Returns the complete config and the images that were skipped."""
     cfg = get_cfg()
     add_ca_seg_config(cfg)
     cfg.merge_from_file(options.config_file)
@@ -66,7 +66,7 @@ def setup(options: Namespace) -> tuple[CfgNode, list[Skipped]]:
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """The work of one process: train unless `--eval-only`, score, and check TEST.EXPECTED_RESULTS."""
+    """The work of one process: train (unless `--eval-only`), evaluate, and check TEST.EXPECTED_RESULTS."""
     cfg, skipped = setup(options)
     if options.eval_only:
         model = Trainer.build_model(cfg)

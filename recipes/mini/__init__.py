@@ -1,1 +1,1 @@
-"""How the shipped mini backbone and the shipped scenes were made: data, words, training, export."""
+"""Produces the shipped backbones (mini, mini-plain), the word table and the shipped scenes."""

@@ -1,13 +1,14 @@
-"""Which space, layer and timestep: `python -m recipes.mini.ablation --backbone mini [--shipped] --json FILE`.
+"""Compare spaces, layers and timesteps: `python -m recipes.mini.ablation --backbone mini [--shipped] --json FILE`.
 
-Settings are chosen on fresh scenes (the default: a seed of their own, never the shipped set), and the same tables are
-made once on the shipped scenes for the record (`--shipped`). Every image is recorded once per timestep and noise, and
-all cells of a table are read from that recording.
+By default the tables are computed on freshly composed scenes, whose seed is used nowhere else. Settings are chosen on
+those. With `--shipped` the same tables are computed on the shipped scenes, for the documentation. Each image is
+recorded once per timestep and noise sample, and all entries of a table are read from that recording.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,11 +31,12 @@ from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
 
 SEED = 777
-TIMES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+TIMESTEPS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Pair = tuple[torch.Tensor, torch.Tensor]  # image [3, H, W] in 0..1, mask [H, W]
 
 
-def fresh(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
+def fresh_scenes(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
+    """The classes and `count` newly composed scenes (needs the emoji: `python -m recipes.mini.fetch`)."""
     composer = SceneComposer(ObjectLibrary.load(CACHE))
 
     def pairs() -> Iterator[Pair]:
@@ -45,75 +47,88 @@ def fresh(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
     return composer.words, pairs()
 
 
-def resource_path(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
+def shipped_scenes(count: int) -> tuple[tuple[str, ...], Iterator[Pair]]:
+    """The classes and the first `count` scenes of the shipped part `in_distribution`."""
     dataset = open_dataset("scenes", split="in_distribution")
     items = (dataset[i] for i in range(min(count, len(dataset))))
     return dataset.class_list.names, ((item["image"], item["mask"]) for item in items)
 
 
-class Cells:
-    """Confusion matrices by name, for both protocols."""
+class ScoreTable:
+    """Confusion matrices by the name of the entry, for both protocols (classes present given; all classes)."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self.all = Vocabulary.from_names(self.classes)
+        self.all_classes = Vocabulary.from_names(self.classes)
         self.matrices: dict[str, tuple[ConfusionMatrix, ConfusionMatrix]] = {}
 
     def add(self, name: str, oracle: ConceptFeatures, full: ConceptFeatures, mask: torch.Tensor, **reading) -> None:
         present = torch.tensor([self.classes.index(c) for c in oracle.vocabulary.classes])
-        both = self.matrices.setdefault(name, tuple(ConfusionMatrix(len(self.classes)) for _ in range(2)))
-        for matrix, features in zip(both, (oracle, full), strict=True):
-            guess = predict_mask(features.maps(**reading), *mask.shape).mask[0]
-            matrix.update(present[guess] if features is oracle else guess, mask)
+        matrices = self.matrices.setdefault(name, tuple(ConfusionMatrix(len(self.classes)) for _ in range(2)))
+        for matrix, features in zip(matrices, (oracle, full), strict=True):
+            predicted = predict_mask(features.maps(**reading), *mask.shape).mask[0]
+            matrix.update(present[predicted] if features is oracle else predicted, mask)
 
     def figures(self) -> dict[str, dict[str, float]]:
         table = {}
         for name, (oracle, full) in self.matrices.items():
-            o, f = oracle.compute(), full.compute()
+            oracle_counts, full_counts = oracle.compute(), full.compute()
             table[name] = {
-                "oracle_miou": float(miou(o)), "oracle_accuracy": float(pixel_accuracy(o)),
-                "full_miou": float(miou(f)), "full_accuracy": float(pixel_accuracy(f)),
-            }  # fmt: skip
+                "oracle_miou": float(miou(oracle_counts)),
+                "oracle_accuracy": float(pixel_accuracy(oracle_counts)),
+                "full_miou": float(miou(full_counts)),
+                "full_accuracy": float(pixel_accuracy(full_counts)),
+            }
         return table
 
 
 @torch.no_grad()
 def run(backbone: Backbone, classes: tuple[str, ...], pairs: Iterator[Pair]) -> dict[str, dict[str, dict[str, float]]]:
     """Three tables: space by layer, timesteps, noise samples and combinations of layers."""
-    tables = {name: Cells(classes) for name in ("space and layer", "timestep", "layers and samples")}
-    double = len(backbone.transformer.transformer_blocks)
+    tables = {name: ScoreTable(classes) for name in ("space and layer", "timestep", "layers and samples")}
+    double_blocks = len(backbone.transformer.transformer_blocks)
     card = backbone.card
     for number, (image, mask) in enumerate(pairs):
         present = Vocabulary.from_names([classes[i] for i in mask.unique().tolist()])
-        everything = tables["timestep"].all
-
-        def asked(times, noise_samples=1, layers=(backbone.layers - 1,), case=(image, number, present, everything)):
-            recording = backbone.record(
-                case[0], timesteps=times, noise_samples=noise_samples, layers=layers, seed=case[1]
-            )
-            return recording.ask(case[2]), recording.ask(case[3])
-
-        oracle, full = asked(card.timestep)
+        vocabularies = present, tables["timestep"].all_classes
+        record_and_ask = functools.partial(_record_and_ask, backbone, image, vocabularies, seed=number)
+        oracle, full = record_and_ask(card.timestep, layers=(backbone.layers - 1,))
         for layer in range(backbone.layers):
-            kind = "double" if layer < double else "single"
+            kind = "double" if layer < double_blocks else "single"
             for space in SPACES:
-                cell = f"{space}, layer {layer} ({kind})"
-                tables["space and layer"].add(cell, oracle, full, mask, space=space, layers=[layer])
+                entry = f"{space}, layer {layer} ({kind})"
+                tables["space and layer"].add(entry, oracle, full, mask, space=space, layers=[layer])
         for space in SPACES:
             for softmax in (True, False):
-                cell = f"{space}, card's layers, {'softmax' if softmax else 'raw'}"
+                entry = f"{space}, card's layers, {'softmax' if softmax else 'raw'}"
                 reading = {"space": space, "softmax": softmax, "layers": card.layers}
-                tables["space and layer"].add(cell, oracle, full, mask, **reading)
+                tables["space and layer"].add(entry, oracle, full, mask, **reading)
         for layers in ((1, 2), (2, 3), (1, 2, 3), (0, 1, 2, 3)):
             tables["layers and samples"].add(f"layers {layers}", oracle, full, mask, layers=layers)
-        for samples in (2, 4):
-            pair = asked(card.timestep, samples, card.layers)
-            tables["layers and samples"].add(f"card's layers, {samples} samples", *pair, mask, layers=card.layers)
-        pair = asked((0.05, 0.15, 0.3), 1, card.layers)
+        for count in (2, 4):
+            pair = record_and_ask(card.timestep, layers=card.layers, noise_samples=count)
+            tables["layers and samples"].add(f"card's layers, {count} samples", *pair, mask, layers=card.layers)
+        pair = record_and_ask((0.05, 0.15, 0.3), layers=card.layers)
         tables["layers and samples"].add("card's layers, t = 0.05, 0.15, 0.3", *pair, mask, layers=card.layers)
-        for time in TIMES:
-            tables["timestep"].add(f"t = {time}", *asked(time, 1, card.layers), mask, layers=card.layers)
-    return {name: cells.figures() for name, cells in tables.items()}
+        for timestep in TIMESTEPS:
+            pair = record_and_ask(timestep, layers=card.layers)
+            tables["timestep"].add(f"t = {timestep}", *pair, mask, layers=card.layers)
+    return {name: table.figures() for name, table in tables.items()}
+
+
+def _record_and_ask(
+    backbone: Backbone,
+    image: torch.Tensor,
+    vocabularies: tuple[Vocabulary, Vocabulary],
+    timesteps: float | tuple[float, ...],
+    *,
+    layers: Sequence[int],
+    noise_samples: int = 1,
+    seed: int,
+) -> tuple[ConceptFeatures, ConceptFeatures]:
+    """The features of one recording for the classes that are present, and for all classes."""
+    recording = backbone.record(image, timesteps=timesteps, noise_samples=noise_samples, layers=layers, seed=seed)
+    return recording.ask(vocabularies[0]), recording.ask(vocabularies[1])
 
 
 def show(tables: dict[str, dict[str, dict[str, float]]], console: Console) -> None:
@@ -131,7 +146,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    classes, pairs = (resource_path if args.shipped else fresh)(args.count)
+    classes, pairs = (shipped_scenes if args.shipped else fresh_scenes)(args.count)
     tables = run(load_backbone(args.backbone), classes, pairs)
     show(tables, Console())
     if args.json:

@@ -1,10 +1,12 @@
-"""Captioned images for one training step, composed on the fly; the step number is the seed, so a run can resume.
+"""Captioned images for one training step, composed on the fly.
+
+The step number is part of the seed, so that a resumed run sees the same images as an uninterrupted one.
 
 Three kinds of image, chosen by the step:
 
     small    64 x 64,   0 to 2 objects        cheap, and the caption is nearly a label
     full     128 x 128, 1 to 4 objects        as in the evaluation scenes
-    quilt    128 x 128, four small images     each quarter has a caption of its own
+    quilt    128 x 128, four small images     each quarter has a separate caption
 """
 
 from __future__ import annotations
@@ -21,24 +23,26 @@ TOKEN = 8  # pixels
 
 @dataclass(frozen=True)
 class Batch:
+    """The images of one training step, with their captions."""
+
     step: int
     kind: str
     images: np.ndarray  # uint8 [B, H, W, 3]
     captions: list[tuple[str, ...]]  # the true words of each image
-    words: list[str]  # the words that are asked, true of some image or of none: objects, then stuffs
+    words: list[str]  # the C concepts of this step, in some captions or in none: objects, then stuffs
     objects: int  # how many of the words are objects
-    true: np.ndarray  # bool [B, C, h, w]: the word is in the caption of the image (or quarter) that this token lies in
+    true: np.ndarray  # bool [B, C, h, w]: the word is in the caption of this token's image (or quarter of an image)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many images of a kind make a step, and how many words are asked."""
+    """How many images of a kind make a step, and how many words are its concepts."""
 
     kind: str
     images: int
     objects: int
     stuffs: int
-    share: float  # of the steps
+    fraction: float  # of the steps
 
 
 EARLY = (
@@ -47,8 +51,8 @@ EARLY = (
     Plan("full", 14, 30, 12, 0.30),
     Plan("full", 10, 150, 16, 0.15),
 )
-# Once objects stand out from stuff, what is left is to tell look-alikes apart: every word is asked.
-WIDEN_AT = 4_500  # step
+# After this step objects are separated from stuff. What remains is to separate similar objects, which takes more words.
+WIDEN_AT = 4_500
 LATE = (
     Plan("small", 36, 60, 16, 0.30),
     Plan("quilt", 10, 150, 16, 0.25),
@@ -57,7 +61,7 @@ LATE = (
 
 
 class StepBatches:
-    """Batch number `step` is the same in every run with this seed."""
+    """Batches by step number; a batch depends on the seed and its number alone."""
 
     def __init__(self, composer: SceneComposer, seed: int, object_words: list[str], stuff_words: list[str]) -> None:
         self.composer, self.seed = composer, seed
@@ -66,17 +70,17 @@ class StepBatches:
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
         plans = EARLY if step < WIDEN_AT else LATE
-        plan = plans[rng.choice(len(plans), p=[p.share for p in plans])]
-        objects = self._some(rng, self.object_words, plan.objects)
-        stuffs = self._some(rng, self.stuff_words, plan.stuffs)
+        plan = plans[rng.choice(len(plans), p=[p.fraction for p in plans])]
+        objects = self._choose(rng, self.object_words, plan.objects)
+        stuffs = self._choose(rng, self.stuff_words, plan.stuffs)
         words = [*objects, *stuffs]
-        make = {"small": self._small, "full": self._full, "quilt": self._quilt}[plan.kind]
-        made = [make(rng, objects, stuffs, words) for _ in range(plan.images)]
-        images, true, captions = zip(*made, strict=True)
+        compose = {"small": self._small, "full": self._full, "quilt": self._quilt}[plan.kind]
+        examples = [compose(rng, objects, stuffs, words) for _ in range(plan.images)]
+        images, true, captions = zip(*examples, strict=True)
         return Batch(step, plan.kind, np.stack(images), list(captions), words, len(objects), np.stack(true))
 
     @staticmethod
-    def _some(rng: np.random.Generator, words: list[str], count: int) -> list[str]:
+    def _choose(rng: np.random.Generator, words: list[str], count: int) -> list[str]:
         return [words[i] for i in rng.permutation(len(words))[:count]]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The training curve as an image."""
+"""Plot the curve of a training run."""
 
 from __future__ import annotations
 

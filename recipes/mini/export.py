@@ -3,7 +3,7 @@
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
 checkpoints/NAME/vae/           the linear autoencoder
 checkpoints/NAME/curve.csv, curve.png
-ca_seg/backbones/loading/cards/NAME.yaml
+ca_seg/backbones/loading/cards/NAME.yaml    checksums, parameters and training data are filled in
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from recipes.mini.losses import LAYER_WEIGHTS
 from recipes.mini.model import ARCHITECTURE
 
 ROOT = Path(__file__).parents[2]
-CARDS = ROOT / "ca_seg" / "backbones" / "cards"
+CARDS = ROOT / "ca_seg" / "backbones" / "loading" / "cards"
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
     f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
-    "The maps are taught, not found: a study of the method itself stands on mini-plain",
-    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); nothing taught it maps",
+    "The loss trains the maps directly: use mini-plain to study the method itself",
+    "mini-plain": "flow matching alone (velocity, logit-normal timesteps); no loss on the maps",
 }
 
 
 def export(name: str, run: Path) -> None:
+    """Write the weights, the curve and the card of backbone `name` from the folder of its training run."""
     state = torch.load(run / "last.pt", weights_only=True)
     target = ROOT / "checkpoints" / name
     transformer = FluxTransformer2DModel(**ARCHITECTURE)

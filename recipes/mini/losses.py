@@ -1,11 +1,12 @@
-"""What the shipped backbones are trained on: flow matching, and (for `mini`) a loss on maps that knows captions only.
+"""The losses of the shipped backbones: flow matching and, for `mini`, a loss on its maps that uses captions only.
 
-The map loss asks a recorded image a list of words of which the caption says which are true. Masks are never seen.
+The map loss asks the recording of an image for a list of words. The caption says which of the words are in the image.
+Masks are not used.
 
     p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
-    candidate   -log of the p of all true words together, mean over tokens    nothing absent may be seen anywhere
-    presence    -log of the mean of a true word's k best p                    everything present must be seen somewhere
+    candidate   -log of the summed p of the caption's words, mean over tokens     suppresses absent words everywhere
+    presence    -log of the mean of a caption word's k highest p                  each present word wins some tokens
 """
 
 from __future__ import annotations
@@ -42,41 +43,51 @@ def flow_loss(transformer: nn.Module, latents: torch.Tensor, text: TextTokens) -
 def layer_scores(
     transformer: nn.Module, latents: torch.Tensor, concepts: torch.Tensor, timesteps: torch.Tensor
 ) -> dict[int, torch.Tensor]:
-    """Raw output-space scores [B, C, N] of LAYER_WEIGHTS' layers, for concepts [B, C, 384] and an empty prompt."""
+    """Scores [B, C, N] before the softmax, per layer of LAYER_WEIGHTS, in output space, with an empty prompt.
+
+    Args:
+        transformer: a FLUX.1 transformer
+        latents: [B, C, h, w]
+        concepts: vectors of the words [B, C, 384]
+        timesteps: [B], 0 (clean) to 1 (noise)
+    """
     x, _ = noised(latents, timesteps)
     batch, width = len(latents), concepts.shape[-1]
     attentions, last = FLUX.attentions(transformer), max(LAYER_WEIGHTS)
-    none = latents.new_zeros(batch, width)
-    empty = TextTokens(latents.new_zeros(batch, 1, width), none)
-    inputs = FLUX.inputs(transformer, x, empty, timesteps, 0.0)
+    no_pooled = latents.new_zeros(batch, width)
+    empty_prompt = TextTokens(latents.new_zeros(batch, 1, width), no_pooled)
+    inputs = FLUX.inputs(transformer, x, empty_prompt, timesteps, 0.0)
     tokens = inputs["hidden_states"].shape[1]
     image, _ = record_streams(transformer, attentions, inputs, image_tokens=tokens, text_first=True, last_layer=last)
-    asked = FLUX.text_inputs(transformer, TextTokens(concepts, none), concepts=True)
+    text = FLUX.text_inputs(transformer, TextTokens(concepts, no_pooled), concepts=True)
     layout = Layout(concepts.shape[1], text_first=True)
-    concept = ask_streams(transformer, attentions, FLUX.concept_inputs(transformer, inputs) | asked, image, layout)
-    joined = {
+    concept = ask_streams(transformer, attentions, FLUX.concept_inputs(transformer, inputs) | text, image, layout)
+    outputs = {
         i: (concept[i].output.transpose(1, 2).flatten(2), image[i].output.transpose(1, 2).flatten(2))
         for i in LAYER_WEIGHTS
     }
-    return {i: (c @ x.transpose(1, 2)).float() for i, (c, x) in joined.items()}
+    return {i: (c @ x.transpose(1, 2)).float() for i, (c, x) in outputs.items()}
 
 
 def map_loss(scores: torch.Tensor, true: torch.Tensor, best: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Candidate and presence loss of one layer.
 
-    scores [B, C, N]; true [B, C, N] bool: the words that the caption of this token's image holds; best [C] int:
-    over how many tokens a present word must be seen (objects are smaller than stuff).
+    Args:
+        scores: [B, C, N], before the softmax
+        true: [B, C, N] bool; the word is in the caption of this token's image
+        best: [C] int; the k of the presence loss, in tokens (smaller for objects than for stuff)
     """
     logp = scores.log_softmax(dim=1)
     candidate = -logp.masked_fill(~true, -torch.inf).logsumexp(dim=1).mean()
     present = true.any(dim=2)
-    shares = (logp.exp() * true).sort(dim=2, descending=True).values
-    ranks = torch.arange(shares.shape[2])
+    probabilities = (logp.exp() * true).sort(dim=2, descending=True).values
+    ranks = torch.arange(probabilities.shape[2])
     inside = (ranks[None] < best[:, None]).float()
-    mean = (shares * inside).sum(dim=2) / best
+    mean = (probabilities * inside).sum(dim=2) / best
     presence = -mean.clamp_min(1e-6).log()[present].mean()
     return candidate, presence
 
 
 def weighted(losses: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    """The weighted mean of (weight, loss) pairs."""
     return sum(weight * loss for weight, loss in losses) / sum(weight for weight, _ in losses)

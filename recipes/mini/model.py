@@ -1,4 +1,4 @@
-"""The architecture of the shipped backbones, and how a fresh one starts.
+"""The architecture of the shipped backbones, and their initialisation.
 
 A small FLUX.1: 128 x 128 pixels, 4 x 4 pixel latents packed 2 x 2, so 16 x 16 tokens of 8 x 8 pixels.
 """
@@ -24,9 +24,10 @@ ARCHITECTURE = {
 
 
 def fresh_transformer(seed: int) -> FluxTransformer2DModel:
-    """A transformer whose blocks start as plain pre-norm blocks: no shift, no scale, every gate at 1.
+    """A transformer whose blocks are initialised as plain pre-norm blocks: no shift, no scale, every gate at 1.
 
-    The stock start draws the gates near zero with random signs, which costs a small model its first thousands of steps.
+    The initialisation of diffusers sets the gates near zero with random signs. A small model then loses its first
+    thousands of steps.
     """
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(**ARCHITECTURE)

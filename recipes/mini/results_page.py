@@ -55,13 +55,13 @@ def plot(tables: dict[str, dict], target: Path) -> None:
     for name, style in zip(tables, ("-", "--"), strict=True):
         rows = tables[name]["space and layer"]
         for space, colour in (("output", "C0"), ("cross-attention", "C1"), ("value", "C2")):
-            found = [f["oracle_miou"] for row, f in rows.items() if row.startswith(f"{space}, layer")]
-            left.plot(range(len(found)), found, style, color=colour, marker=".", label=f"{name}, {space}")
+            scores = [f["oracle_miou"] for row, f in rows.items() if row.startswith(f"{space}, layer")]
+            left.plot(range(len(scores)), scores, style, color=colour, marker=".", label=f"{name}, {space}")
         times = tables[name]["timestep"]
         for key, colour in (("oracle_miou", "C0"), ("full_miou", "C3")):
             label = f"{name}, {'classes present given' if key == 'oracle_miou' else 'all classes'}"
-            places = [float(row.removeprefix("t = ")) for row in times]
-            right.plot(places, [f[key] for f in times.values()], style, color=colour, marker=".", label=label)
+            timesteps = [float(row.removeprefix("t = ")) for row in times]
+            right.plot(timesteps, [f[key] for f in times.values()], style, color=colour, marker=".", label=label)
     left.set(xlabel="layer (0 to 3 double blocks, 4 and 5 single)", ylabel="mIoU, classes present given", ylim=(0, 1))
     right.set(xlabel="timestep (0 = clean, 1 = noise)", ylabel="mIoU", ylim=(0, 1))
     for axes in (left, right):

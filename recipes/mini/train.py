@@ -1,8 +1,9 @@
-"""Train the shipped backbone: `python -m recipes.mini.train --name mini` (or `mini-plain`: flow matching alone).
+"""Train a shipped backbone: `python -m recipes.mini.train --name mini` (or `mini-plain`: flow matching alone).
 
-Images are composed on the fly, nothing is read but the emoji and the word table. The run may be stopped at any time
-and goes on from its last checkpoint; `RUN/curve.csv` holds the curve. `python -m recipes.mini.export` then writes the
-shipped files. Where the processor has fast bfloat16 (AVX512-BF16, AMX), `--bf16` trains about twice as fast.
+Images are composed on the fly from the emoji. The captions are embedded with the word table. To resume a run that was
+stopped, give the same command again: it continues from the last checkpoint. `RUN/curve.csv` has the losses and scores.
+`python -m recipes.mini.export` then writes the shipped files. Where the processor has fast bfloat16 (AVX512-BF16, AMX),
+`--bf16` trains about twice as fast.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ def pixels(images: np.ndarray) -> torch.Tensor:
 
 
 def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
-    """Warm up, hold, then fall linearly to nothing over the last `cooldown` share of the steps."""
+    """Linear warm-up, a constant part, then a linear fall to zero over the last fraction `cooldown` of the steps."""
     rising = min(1.0, (step + 1) / warmup)
     falling = min(1.0, max(0.0, (steps - step) / max(1.0, cooldown * steps)))
     return peak * min(rising, falling)
 
 
 def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tensor, generator: np.random.Generator):
-    """The summed map losses of one batch, and their parts for the log."""
+    """The candidate and the presence loss of one batch, weighted over the layers."""
     low = generator.random(len(latents)) < 0.85
-    draw = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
-    timesteps = torch.from_numpy(draw).float()
+    times = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
+    timesteps = torch.from_numpy(times).float()
     scores = layer_scores(transformer, latents, table.expand(len(latents), -1, -1), timesteps)
     true = torch.from_numpy(np.ascontiguousarray(batch.true)).flatten(2)
     tokens = {"small": 64, "full": 256, "quilt": 64}[batch.kind]
@@ -60,7 +61,7 @@ def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tens
 
 
 def mean_of(rows: list[list[float]]) -> list[float]:
-    """Column means that pass over what a step did not have (nan where no step had it)."""
+    """The mean of each column without its nan values (nan where a column has no other)."""
     columns = [[value for value in column if not np.isnan(value)] for column in zip(*rows, strict=True)]
     return [round(float(np.mean(column)), 4) if column else float("nan") for column in columns]
 
@@ -70,9 +71,11 @@ def main() -> None:
     parser.add_argument("--name", choices=("mini", "mini-plain"), required=True)
     parser.add_argument("--run", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
     parser.add_argument("--steps", type=int, default=60_000)
-    parser.add_argument("--cooldown", type=float, default=0.25, help="last share of the steps, falling to 0")
+    parser.add_argument(
+        "--cooldown", type=float, default=0.25, help="fraction of the steps, at the end, in which the rate falls to 0"
+    )
     parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--flow-share", type=float, default=0.2, help="of mini's steps that are flow matching")
+    parser.add_argument("--flow-fraction", type=float, default=0.2, help="of mini's steps that are flow matching")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bf16", action="store_true")
@@ -138,7 +141,7 @@ def main() -> None:
         latents = codec.encode(pixels(batch.images)).latent_dist.mean
         flow = candidate = presence = torch.tensor(float("nan"))
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            if args.name == "mini-plain" or generator.random() < args.flow_share:
+            if args.name == "mini-plain" or generator.random() < args.flow_fraction:
                 loss = flow = flow_loss(transformer, latents, captions(batch, vectors, generator))
             else:
                 table = torch.stack([vectors[word] for word in batch.words])[None]
@@ -171,14 +174,14 @@ def main() -> None:
 
 
 def captions(batch: Batch, vectors: dict[str, torch.Tensor], generator: np.random.Generator) -> TextTokens:
-    """Each image's true words in any order, padded with zeros; one image in ten goes without."""
+    """The words of each image's caption in random order, padded with zeros; one image in ten has an empty caption."""
     longest = max(len(caption) for caption in batch.captions)
     hidden = torch.zeros(len(batch.captions), longest, 384)
     pooled = torch.zeros(len(batch.captions), 384)
     for row, caption in enumerate(batch.captions):
         if caption and generator.random() >= 0.1:
-            told = torch.stack([vectors[word] for word in generator.permutation(caption)])
-            hidden[row, : len(told)], pooled[row] = told, told.mean(dim=0)
+            embedded = torch.stack([vectors[word] for word in generator.permutation(caption)])
+            hidden[row, : len(embedded)], pooled[row] = embedded, embedded.mean(dim=0)
     return TextTokens(hidden, pooled)
 
 

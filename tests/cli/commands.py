@@ -1,4 +1,4 @@
-"""What the tests of the commands share: quick settings, and a folder of a few scenes."""
+"""Shared by the tests of the commands: quick settings, and a folder of a few scenes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUICK = [*CPU, "--data.limit", "3"]
 
 
 def few_scenes(folder: Path, count: int) -> Path:
-    """The first scenes as a folder of the user's own."""
+    """Copy the first `count` scenes into a dataset folder."""
     source = resource_path("datasets", "scenes")
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A folder of images to be labelled."""
+"""A folder of images to label."""
 
 from __future__ import annotations
 

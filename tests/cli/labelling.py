@@ -50,7 +50,7 @@ def manifest(workdir, out="out"):
 
 
 def tree(out):
-    """All files of a run by name, without those that depend on the time."""
+    """The content of each file of a run by path, without the files and values that depend on the time."""
     files = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()

@@ -1,4 +1,4 @@
-"""Every shipped config is understood by its command, and says how it is run."""
+"""Each shipped config is accepted by its command, and its comment says how to run it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FILES = [file for folder in COMMANDS for file in sorted((CONFIGS / folder).glob(
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_a_config_is_understood(file, capsys):
+def test_a_config_is_accepted_and_says_how_to_run_it(file, capsys):
     script, command = COMMANDS[file.parent.name]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as stop:
         command(["--config-file", str(file), "--print_config"])
-    assert ended.value.code == 0
+    assert stop.value.code == 0
     assert "backbone:" in capsys.readouterr().out
     assert f"{script} --config-file configs/{file.parent.name}/{file.name}" in file.read_text()

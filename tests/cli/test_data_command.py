@@ -15,10 +15,10 @@ def test_the_path_of_a_shipped_dataset(capsys):
     assert (Path(capsys.readouterr().out.strip()) / "classes.json").is_file()
 
 
-@pytest.mark.parametrize(("name", "word"), [("voc20", HOW_TO_GET), ("scene", "scenes")])
-def test_a_dataset_that_is_not_there_is_one_line(name, word, capsys):
+@pytest.mark.parametrize(("name", "value"), [("voc20", HOW_TO_GET), ("scene", "scenes")])
+def test_a_dataset_without_a_path_is_one_line(name, value, capsys):
     assert main(["data", "path", name]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
-    assert word in printed.err
+    assert value in printed.err

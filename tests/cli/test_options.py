@@ -116,7 +116,7 @@ def test_ways_of_writing_an_option(arguments: list[str], expected: Job):
     assert parse(*arguments) == expected
 
 
-def test_a_former_name_is_read_and_said_in_one_line(capsys):
+def test_a_former_name_is_accepted_with_a_note_of_one_line(capsys):
     assert parse("--model.samples", "4").model.noise_samples == 4
     note = capsys.readouterr().err
     assert note.count("\n") == 1
@@ -133,34 +133,34 @@ def test_former_keys_of_a_config_file(capsys):
 
 
 @dataclass(frozen=True)
-class OnePart:
-    """Images of one part.
+class SingleSplit:
+    """Images of one split.
 
     Args:
-        split: the part
+        split: its name
     """
 
     split: str | None = None
 
 
 @dataclass(frozen=True)
-class OnePartJob:
-    """A job on one part.
+class SingleSplitJob:
+    """A job on one split.
 
     Args:
         data: which images
     """
 
-    data: OnePart = field(default_factory=OnePart)
+    data: SingleSplit = field(default_factory=SingleSplit)
 
 
-def test_a_list_of_one_part_where_a_job_takes_one(tmp_path):
+def test_a_list_of_one_split_where_a_job_takes_one_split(tmp_path):
     (tmp_path / "job.yaml").write_text("data: {splits: [val]}\n")
     config = ["--config-file", str(tmp_path / "job.yaml")]
     for arguments in (["--data.splits", "[val]"], ["--splits=['val']"], ["--split", "val"], config):
-        assert JobParser("job", "A job.", OnePartJob).parse(arguments).data.split == "val"
+        assert JobParser("job", "A job.", SingleSplitJob).parse(arguments).data.split == "val"
     with pytest.raises(UserError, match=r"data\.split"):
-        JobParser("job", "A job.", OnePartJob).parse(["--data.splits", "[train, val]"])
+        JobParser("job", "A job.", SingleSplitJob).parse(["--data.splits", "[train, val]"])
 
 
 def test_a_config_file_and_its_base(tmp_path):
@@ -173,12 +173,12 @@ def test_a_config_file_and_its_base(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "name"),
+    ("content", "value"),
     [("- 1\n", "job.yaml"), ("base: 5\n", "5"), ("base: job.yaml\n", "job.yaml"), ("a: [\n", "job.yaml")],
 )
-def test_a_config_that_cannot_be_read(tmp_path, content: str, name: str):
+def test_a_config_that_cannot_be_read(tmp_path, content: str, value: str):
     (tmp_path / "job.yaml").write_text(content)
-    with pytest.raises(UserError, match=name):
+    with pytest.raises(UserError, match=value):
         parse("--config-file", str(tmp_path / "job.yaml"))
 
 
@@ -234,7 +234,7 @@ def test_what_one_option_stands_for(tmp_path, written: str, value: str, expected
     assert dict(dialect.assigned(dialect.full_name(written)[0], value)) == expected
 
 
-def test_an_unknown_option_names_those_that_are_like_it():
+def test_an_unknown_option_names_close_matches():
     with pytest.raises(UserError) as caught:
         parse("--bakcbone", "mini")
     assert "--backbone" in caught.value.allowed
@@ -244,7 +244,7 @@ def test_an_unknown_option_names_those_that_are_like_it():
     [["--seed", "x"], ["stray"], ["--model.layers", "[a]"], ["--seed"], ["--layers", "a"], ["--words"], ["--see", "3"],
      ["--seed", "--report"], ["--config-file"], ["--synonyms", "{cat: kitten}"]],
 )  # fmt: skip
-def test_values_that_do_not_fit(arguments: list[str]):
+def test_values_of_the_wrong_type(arguments: list[str]):
     with pytest.raises(UserError) as caught:
         parse(*arguments)
     assert "class '" not in str(caught.value)  # no names of Python types
@@ -271,7 +271,7 @@ def test_trainer_options_that_differ_from_the_defaults_of_jobs(arguments: list[s
     assert JobParser("job", "A job.", TrainerJob).parse(arguments).trainer == expected
 
 
-def test_positional_arguments_are_apart():
+def test_positional_arguments_are_separated():
     dialect = Dialect(options_of(Job))
     options, positional = dialect.rewrite(["a.jpg", "--layers", "2", "3", "b.jpg", "--no-report", "cat", "-"])
     assert positional == ["a.jpg", "b.jpg", "cat", "-"]

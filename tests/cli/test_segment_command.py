@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 from types import SimpleNamespace
@@ -44,7 +45,7 @@ def ids(path) -> np.ndarray:
         ["a.png", "--concepts", "dog", "grass", "--model.backbone", "mini", "--samples", "1", "--timestep", "0.15"],
     ],
 )
-def test_ways_to_ask_the_same(folder, arguments, capsys):
+def test_equivalent_command_lines(folder, arguments, capsys):
     assert main(["segment", "--out", "out", *arguments]) == 0
     expected = ca_seg.segment("a.png", ["dog", "grass"]).mask + 1
     assert (ids(folder / "out" / "a_mask.png") == expected).all()
@@ -69,21 +70,21 @@ def test_standard_input(folder, monkeypatch, capsys):
 def test_background_threshold_refine_colors_and_cutout(folder, capsys):
     options = ["--background", "sky", "grass", "--threshold", "0.6", "--refine", "pamr", "--cutout", "dog"]
     assert main(["segment", "a.png", "dog", *options, "--colors", "dog=#ff0000", "--out", "out"]) == 0
-    said = capsys.readouterr().err
-    assert "sky, grass" in said
-    assert "0.6" in said
+    notes = capsys.readouterr().err
+    assert "sky, grass" in notes
+    assert "0.6" in notes
     cutout = np.asarray(Image.open(folder / "out" / "a_cutout_dog.png"))
     assert ((cutout[..., 3] > 0) == (ids(folder / "out" / "a_mask.png") == 1)).all()
     overlay = np.asarray(Image.open(folder / "out" / "a_overlay.png")).reshape(-1, 3)
     assert (overlay == (255, 0, 0)).all(axis=1).any()  # the legend's box
 
 
-def test_a_word_that_wins_nothing_stays_in_the_result(folder, capsys):
+def test_a_word_without_pixels_is_in_the_result(folder, capsys):
     assert main(["segment", "a.png", "--concepts", "dog", "grass", "giraffe", "sky", "--out", "out"]) == 0
-    assert "giraffe 0 %" in capsys.readouterr().out
+    assert re.search(r"\bgiraffe\D+\b0\b", capsys.readouterr().out)
 
 
-def test_what_the_backbone_does_not_know_is_said(folder, capsys):
+def test_the_limits_of_the_shipped_backbone_are_a_note(folder, capsys):
     assert main(["segment", "a.png", "--concepts", "dog", "grass", "--out", "out"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith("mini:")]) == 1
@@ -97,7 +98,7 @@ def test_a_broken_image_among_others_is_skipped(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "value"),
     [
         (["broken.png", "--concepts", "dog", "grass"], "broken.png"),
         (["missing.png", "--concepts", "dog", "grass"], "missing.png"),
@@ -114,10 +115,10 @@ def test_a_broken_image_among_others_is_skipped(folder, capsys):
         (["a.png", "a.png", "dog"], "'a'"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder, arguments, named, capsys):
+def test_a_bad_argument_is_one_line(folder, arguments, value, capsys):
     (folder / "broken.png").write_bytes(b"no image")
     assert main(["segment", *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
-    assert named in error
+    assert value in error
     assert not (folder / "out").exists()

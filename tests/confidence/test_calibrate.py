@@ -86,23 +86,23 @@ def test_a_broken_image_and_one_threshold_per_class(tmp_path: Path, capsys) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "value"),
     [
         (["--precision", "2"], "2"),
         (["--measure", "size"], "'size'"),
         (["--model.softmax", "false"], "model.softmax"),
         (["--data.splits", "[train,val]"], "train, val"),
-        (["--pixels", "0"], "0 pixels"),
+        (["--pixels", "0"], "0"),
         (["--model.backbone", "nini"], "mini"),
     ],
 )
-def test_errors_name_what_is_wrong(arguments: list[str], named: str, tmp_path: Path, capsys) -> None:
+def test_errors_name_the_wrong_value(arguments: list[str], value: str, tmp_path: Path, capsys) -> None:
     assert main(["calibrate", *arguments, "--out", str(tmp_path / "c.json")]) == 2
-    assert named in capsys.readouterr().err
+    assert value in capsys.readouterr().err
     assert not (tmp_path / "c.json").exists()
 
 
-def test_former_names_are_still_read(tmp_path: Path) -> None:
+def test_former_option_names_are_still_read(tmp_path: Path) -> None:
     out = tmp_path / "c.json"
     arguments = ["--data.splits", "[val]", "--data.limit", "2", "--least_pixels", "10", "--measure", "max_share"]
     assert run([*arguments, "--precision", "0.5", "--pixels", "1000", "--out", str(out)]) == 0

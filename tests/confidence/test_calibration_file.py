@@ -34,13 +34,13 @@ def write(folder: Path, **changed: object) -> Path:
 def test_tempering_against_scipy(temperature: float) -> None:
     rng = np.random.default_rng(0)
     scores = (rng.random((5, 150, 3)) ** 4 * 7).astype(np.float32)
-    found = apply_temperature(torch.from_numpy(scores)[None], temperature)[0].numpy()
-    wide = apply_temperature_to_pixels(scores.reshape(5, -1), temperature).reshape(scores.shape)
+    tempered = apply_temperature(torch.from_numpy(scores)[None], temperature)[0].numpy()
+    tempered_pixels = apply_temperature_to_pixels(scores.reshape(5, -1), temperature).reshape(scores.shape)
     expected = softmax(np.log(scores.astype(np.float64)) / temperature, axis=0)
-    np.testing.assert_allclose(found, expected, atol=5e-6)
-    np.testing.assert_allclose(wide, expected, atol=1e-7)
+    np.testing.assert_allclose(tempered, expected, atol=5e-6)
+    np.testing.assert_allclose(tempered_pixels, expected, atol=1e-7)
     np.testing.assert_allclose(temper(scores, temperature), expected, atol=1e-7)
-    np.testing.assert_array_equal(found.argmax(0), scores.argmax(0))
+    np.testing.assert_array_equal(tempered.argmax(0), scores.argmax(0))
 
 
 def test_tempering_at_its_ends() -> None:
@@ -51,49 +51,54 @@ def test_tempering_at_its_ends() -> None:
     assert apply_temperature(torch.zeros(1, 3, 1, 1), 0.5).flatten().tolist() == [0.0] * 3
 
 
-def test_a_calibration_says_what_the_labels_need(tmp_path: Path) -> None:
-    one = read_calibration(write(tmp_path))
-    assert (one.temperature, one.measure, one.threshold(["cat"]), one.backbone) == (0.5, "margin", 0.25, "mini")
+def test_a_calibration_gives_confidence_and_thresholds(tmp_path: Path) -> None:
+    single = read_calibration(write(tmp_path))
+    assert (single.temperature, single.measure, single.threshold(["cat"]), single.backbone) == (
+        0.5,
+        "margin",
+        0.25,
+        "mini",
+    )
     scores = np.random.default_rng(0).random((3, 4, 5))
-    np.testing.assert_allclose(one.confidence(scores), margin(temper(scores, 0.5)), atol=1e-7)
-    each = read_calibration(write(tmp_path, threshold=None, thresholds={"cow": NEVER, "cat": 0.5}))
-    assert each.threshold(["cat", "cow"]).tolist() == [0.5, NEVER]
+    np.testing.assert_allclose(single.confidence(scores), margin(temper(scores, 0.5)), atol=1e-7)
+    per_class = read_calibration(write(tmp_path, threshold=None, thresholds={"cow": NEVER, "cat": 0.5}))
+    assert per_class.threshold(["cat", "cow"]).tolist() == [0.5, NEVER]
     mask = np.array([[0, 0, 1]], np.uint8)
-    sure = np.array([[0.6, 0.4, 1.0]], np.float32)
-    assert ignore_below(mask, sure, each.threshold(["cat", "cow"])).tolist() == [[0, 255, 255]]
+    confidence = np.array([[0.6, 0.4, 1.0]], np.float32)
+    assert ignore_below(mask, confidence, per_class.threshold(["cat", "cow"])).tolist() == [[0, 255, 255]]
     with pytest.raises(UserError, match="'dog'"):
-        each.threshold(["cat", "dog"])
+        per_class.threshold(["cat", "dog"])
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "values"),
     [
-        ({"schema": "ca_seg.calibration/2"}, "of schema 'ca_seg.calibration/2'. Allowed: ca_seg.calibration/1"),
-        ({"schema": None}, "of schema None"),
-        ({"temperature": 0}, "the temperature is 0"),
-        ({"temperature": float("inf")}, "the temperature is inf"),
-        ({"temperature": "warm"}, "the temperature is 'warm'"),
-        ({"threshold": -0.1}, "threshold of 'all classes' is -0.1. Allowed: a number of 0 to 1.01"),
-        ({"threshold": True}, "is True"),
-        ({"threshold": float("nan")}, "is nan"),
-        ({"thresholds": {"cat": 0.5}}, "both a threshold and thresholds"),
-        ({"threshold": None}, "or neither"),
-        ({"threshold": None, "thresholds": {"cat": 2}}, "threshold of 'cat' is 2"),
-        ({"threshold": None, "thresholds": []}, "thresholds are []"),
-        ({"measure": "agreement"}, "the measure is 'agreement'. Allowed: margin, entropy, max_probability"),
-        ({"vocabulary": None}, "has no 'vocabulary'"),
-        ({"figures": []}, "has no 'figures'"),
+        ({"schema": "ca_seg.calibration/2"}, ["ca_seg.calibration/2", SCHEMA]),
+        ({"schema": None}, ["None", SCHEMA]),
+        ({"temperature": 0}, ["temperature", "0"]),
+        ({"temperature": float("inf")}, ["temperature", "inf"]),
+        ({"temperature": "warm"}, ["temperature", "'warm'"]),
+        ({"threshold": -0.1}, ["threshold", "-0.1", str(NEVER)]),
+        ({"threshold": True}, ["threshold", "True"]),
+        ({"threshold": float("nan")}, ["threshold", "nan"]),
+        ({"thresholds": {"cat": 0.5}}, ["threshold", "thresholds"]),
+        ({"threshold": None}, ["threshold", "thresholds"]),
+        ({"threshold": None, "thresholds": {"cat": 2}}, ["threshold", "'cat'", "2"]),
+        ({"threshold": None, "thresholds": []}, ["thresholds", "[]"]),
+        ({"measure": "agreement"}, ["'agreement'", "margin, entropy, max_probability"]),
+        ({"vocabulary": None}, ["'vocabulary'"]),
+        ({"figures": []}, ["'figures'"]),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, changed: dict, said: str) -> None:
+def test_a_wrong_entry_is_named_with_its_file(tmp_path: Path, changed: dict, values: list[str]) -> None:
     path = write(tmp_path, **changed)
     with pytest.raises(UserError) as problem:
         read_calibration(path)
-    assert said in str(problem.value)
+    assert all(value in str(problem.value) for value in values)
     assert str(path) in str(problem.value)
 
 
-def test_no_file_and_no_json(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_json_is_named(tmp_path: Path) -> None:
     for content in (None, b"{", b"\xff", b"[]"):
         if content is not None:
             (tmp_path / "c.json").write_bytes(content)

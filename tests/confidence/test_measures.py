@@ -26,10 +26,10 @@ def scores(draw) -> np.ndarray:
 
 @settings(max_examples=80, deadline=None)
 @given(scores())
-def test_measures_against_a_loop(given_scores: np.ndarray) -> None:
-    count = len(given_scores)
-    found = {name: pixel_confidence(given_scores.reshape(count, -1), name) for name in MEASURES}
-    for number, pixel in enumerate(given_scores.reshape(count, -1).T.astype(np.float64)):
+def test_measures_against_a_loop(case: np.ndarray) -> None:
+    count = len(case)
+    results = {name: pixel_confidence(case.reshape(count, -1), name) for name in MEASURES}
+    for number, pixel in enumerate(case.reshape(count, -1).T.astype(np.float64)):
         if pixel.sum() == 0:
             expected = dict.fromkeys(MEASURES, 0.0)
         else:
@@ -40,10 +40,10 @@ def test_measures_against_a_loop(given_scores: np.ndarray) -> None:
                 "max_probability": (probabilities[0] - 1 / count) / (1 - 1 / count),
             }
         for name in MEASURES:
-            assert found[name].dtype == np.float32
-            assert found[name][number] == pytest.approx(expected[name], abs=1e-6)
-    for name, values in found.items():  # the reference that other tests use
-        reference = numpy_measures.MEASURES[name](given_scores)
+            assert results[name].dtype == np.float32
+            assert results[name][number] == pytest.approx(expected[name], abs=1e-6)
+    for name, values in results.items():  # the reference that other tests use
+        reference = numpy_measures.MEASURES[name](case)
         np.testing.assert_allclose(values.reshape(reference.shape), reference, atol=1e-7)
 
 
@@ -55,10 +55,10 @@ def test_measures_at_their_ends(measure: str, monkeypatch) -> None:
     assert pixel_confidence(even, measure)[0] == pytest.approx(0, abs=1e-7)
     assert pixel_confidence(single, measure)[0] == 1
     assert pixel_confidence(certain * 0, measure)[0] == pixel_confidence(single * 0, measure)[0] == 0
-    many = np.random.default_rng(0).random((3, 400))
-    whole = pixel_confidence(many, measure)
+    random_scores = np.random.default_rng(0).random((3, 400))
+    whole = pixel_confidence(random_scores, measure)
     monkeypatch.setattr("ca_seg.confidence.pixels.CHUNK_ELEMENTS", 30)
-    np.testing.assert_array_equal(pixel_confidence(many, measure), whole)
+    np.testing.assert_array_equal(pixel_confidence(random_scores, measure), whole)
     for wrong in (-1.0, np.nan, np.inf):
         with pytest.raises(BadMask) as problem:
             pixel_confidence(np.array([[1.0], [wrong]]), measure)
@@ -66,11 +66,11 @@ def test_measures_at_their_ends(measure: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_the_two_ways_to_the_two_best_agree(measure: str, monkeypatch) -> None:
+def test_both_ways_to_find_the_two_best_agree(measure: str, monkeypatch) -> None:
     values = torch.rand(6, 50, 40, generator=torch.Generator().manual_seed(0))
-    found = confidence_of(values, measure, temperature=0.5)
+    confidence = confidence_of(values, measure, temperature=0.5)
     monkeypatch.setattr("ca_seg.confidence.measures.MIN_PLANE_PIXELS", 1)
-    torch.testing.assert_close(confidence_of(values, measure, temperature=0.5), found)
+    torch.testing.assert_close(confidence_of(values, measure, temperature=0.5), confidence)
 
 
 def test_measures_differ_where_they_should() -> None:

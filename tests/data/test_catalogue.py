@@ -1,4 +1,4 @@
-"""What every dataset of the catalogue must have: a test is made for each by its being listed."""
+"""What each dataset of the catalogue must have. A dataset that is registered is tested here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIPPED = [name for name, entry in DATASETS.items() if entry.shipped]
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_an_entry_has_a_reader_and_a_line_on_what_it_is(name):
+def test_an_entry_has_a_reader_and_a_summary(name):
     entry = DATASETS[name]
     reader = entry.module()
     assert list(signature(reader.open_dataset).parameters) == ["name", "root", "split"]
@@ -30,7 +30,7 @@ def test_an_entry_has_a_reader_and_a_line_on_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in SHIPPED])
-def test_without_a_folder_it_says_how_to_get_it(name):
+def test_without_a_folder_the_error_says_how_to_get_the_dataset(name):
     with pytest.raises(BadDataset) as caught:
         open_dataset(name)
     assert name in caught.value.what
@@ -38,11 +38,11 @@ def test_without_a_folder_it_says_how_to_get_it(name):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_ships_is_opened_without_a_folder(name):
+def test_a_shipped_dataset_needs_no_folder(name):
     assert len(open_dataset(name)) > 0
 
 
-def test_names_are_listed_and_an_unknown_one_is_near_a_known_one():
+def test_datasets_are_listed_and_a_misspelt_name_gives_close_matches():
     assert list_datasets() == list(DATASETS)
     with pytest.raises(UnknownName) as caught:
         open_dataset("scene")
@@ -63,7 +63,7 @@ def test_listing_imports_nothing_heavy():
         "import sys; from ca_seg.cli.main import main; assert main(['data', 'list']) == 0;"
         "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules); assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    lines = done.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = process.stdout.splitlines()
     for name, entry in DATASETS.items():
         assert any(line.startswith(name) and entry.summary in line for line in lines)

@@ -1,4 +1,4 @@
-"""classes.json: what is read, what is refused; ids to indices and back."""
+"""classes.json: class lists that are read, class lists that are refused, ids to indices and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_classes
 from ca_seg.errors import BadDataset, BadMask
 
-GOOD = {"ignore": [0, 255], "classes": {"151": "grass", "7": "cat"}, "source": "made here", "licence": "CC0"}
+GOOD = {"ignore": [0, 255], "classes": {"151": "grass", "7": "cat"}, "source": "this test", "licence": "CC0"}
 
 
 def parse(tmp_path, content) -> ClassList:
@@ -24,58 +24,59 @@ def parse(tmp_path, content) -> ClassList:
 
 def test_indices_follow_the_ids(tmp_path) -> None:
     classes = parse(tmp_path, GOOD)
-    assert classes == ClassList(("cat", "grass"), (7, 151), (0, 255), (), "made here", "CC0")
+    assert classes == ClassList(("cat", "grass"), (7, 151), (0, 255), (), "this test", "CC0")
     assert len(classes) == 2
     kinds = {"7": "object", "151": "stuff"}
     assert parse(tmp_path, GOOD | {"kinds": kinds}).kinds == ("object", "stuff")
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "value"),
     [
-        ({"classes": {}}, "class list is empty"),
-        ({}, 'no "classes"'),
-        ([], 'no "classes"'),
-        ({"classes": ["cat"]}, 'no "classes"'),
-        ("{not json", "not readable JSON"),
-        ("[" * 100_000, "not readable JSON"),
+        ({"classes": {}}, "1 to 254"),
+        ({}, '"classes"'),
+        ([], '"classes"'),
+        ({"classes": ["cat"]}, '"classes"'),
+        ("{not json", "JSON"),
+        ("[" * 100_000, "JSON"),
         ('{"classes": {"1": "cat", "1": "dog"}}', "'1'"),
-        ({"classes": {"1": "cat", "01": "dog"}}, "same id"),
+        ({"classes": {"1": "cat", "01": "dog"}}, "'classes'"),
         ({"classes": {"1": "cat", "2": "cat"}}, "'cat'"),
         ({"classes": {"1": "cat", "2": " cat "}}, "'cat'"),
-        ({"classes": {"1": "cat"}, "ignore": [1]}, "id 1 "),
-        ({"classes": {"1": " "}}, "no name"),
+        ({"classes": {"1": "cat"}, "ignore": [1]}, r"\b1\b"),
+        ({"classes": {"1": " "}}, r"classes\.json"),
         ({"classes": {"1": 5}}, "'classes'"),
-        ({"classes": {"cat": "1"}}, "'cat' is not a number"),
-        ({"classes": {"-1": "cat"}}, "'-1' is not a number"),
-        ({"classes": {"99999": "cat"}}, "has id 99999. Allowed: 0 to 65535"),
-        ({"classes": {"1": "cat"}, "ignore": 0}, '"ignore" is 0'),
-        ({"classes": {"1": "cat"}, "ignore": [True]}, '"ignore" is .True.'),
-        ({"classes": {"1": "cat"}, "void": 0}, "unknown key 'void'. Allowed: classes, ignore"),
-        ({"classes": {"1": "cat"}, "kinds": {"1": "thing"}}, "kind 'thing'. Allowed: object, stuff"),
-        ({"classes": {"1": "cat", "2": "dog"}, "kinds": {"1": "object"}}, "id 2 is not in both"),
+        ({"classes": {"cat": "1"}}, "'cat'.* 65535"),
+        ({"classes": {"-1": "cat"}}, "'-1'.* 65535"),
+        ({"classes": {"99999": "cat"}}, "99999.* 0 to 65535"),
+        ({"classes": {"1": "cat"}, "ignore": 0}, '"ignore".* 0'),
+        ({"classes": {"1": "cat"}, "ignore": [True]}, '"ignore".*True'),
+        ({"classes": {"1": "cat"}, "void": 0}, "'void'.*classes, ignore"),
+        ({"classes": {"1": "cat"}, "kinds": {"1": "thing"}}, "'thing'.*object, stuff"),
+        ({"classes": {"1": "cat", "2": "dog"}, "kinds": {"1": "object"}}, r"\b2\b.*\"classes\".*\"kinds\""),
         ({"classes": {"1": "cat"}, "kinds": ["object"]}, "'kinds'"),
         ({"classes": {"1": "cat"}, "kinds": {"1": 1}}, "'kinds'"),
-        ({"classes": {"1": "cat"}, "kinds": {"1": "object", "01": "stuff"}}, "same id"),
-        ({"classes": {"1": "cat"}, "source": 3}, "must be text"),
-        ({"classes": {str(i): f"c{i}" for i in range(255)}}, "255 classes. Allowed: 1 to 254"),
+        ({"classes": {"1": "cat"}, "kinds": {"1": "object", "01": "stuff"}}, "'kinds'"),
+        ({"classes": {"1": "cat"}, "source": 3}, '"source"'),
+        ({"classes": {str(i): f"c{i}" for i in range(255)}}, "255.* 1 to 254"),
     ],
 )
-def test_bad_class_lists_name_the_file(tmp_path, content, words) -> None:
-    with pytest.raises(BadDataset, match=words) as caught:
+def test_bad_class_lists_are_refused(tmp_path, content, value) -> None:
+    with pytest.raises(BadDataset, match=value) as caught:
         parse(tmp_path, content)
     assert str(caught.value).startswith(str(tmp_path / "classes.json"))
 
 
 def test_missing_file(tmp_path) -> None:
-    with pytest.raises(BadDataset, match=r"classes.json is missing. An example: \{"):
+    with pytest.raises(BadDataset, match=r"classes\.json") as caught:
         read_classes(tmp_path / "classes.json")
+    assert '"classes"' in caught.value.fix  # an example
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_there_and_back(data) -> None:
-    """Against a dictionary, pixel by pixel; ids and indices overlap at will, which is where renaming in place fails."""
+def test_ids_to_indices_and_back(data) -> None:
+    """Against a dictionary, pixel by pixel. Ids and indices overlap, so that a conversion in place would fail."""
     top = data.draw(st.sampled_from([255, 65535]))
     ids = tuple(data.draw(st.lists(st.integers(0, top), min_size=2, max_size=40, unique=True)))
     ignored = data.draw(st.integers(0, len(ids) - 1))
@@ -90,16 +91,16 @@ def test_there_and_back(data) -> None:
     assert back.tolist() == [classes.ignore[0] if number in classes.ignore else number for number in mask.tolist()]
 
 
-def test_strange_labels_are_named() -> None:
+def test_labels_outside_the_list_are_refused() -> None:
     classes = ClassList(("cat", "grass", "sky"), (7, 8, 151), (0,))
-    with pytest.raises(BadMask, match=r"label 9 \(2 pixels\). Allowed: the ids in classes.json \(7-8, 151\)"):
+    with pytest.raises(BadMask, match=r"\b9\b.*\b2 pixels.*7-8, 151"):
         classes.to_index(np.array([[7, 9], [9, 0]]))
     for outside in (-1, 65536, 2**40):
-        with pytest.raises(BadMask, match=f"label {outside} "):
+        with pytest.raises(BadMask, match=rf"(?<!\d){outside}\b"):
             classes.to_index(np.array([7, outside]))
     with pytest.raises(BadMask, match="float64"):
         classes.to_index(np.array([7.0]))
-    with pytest.raises(BadMask, match=r"class index 3 .*Allowed: 0 to 2, 255"):
+    with pytest.raises(BadMask, match=r"\b3\b.*0 to 2, 255"):
         classes.to_ids(np.array([3]))
-    with pytest.raises(BadMask, match=r'class index 255 .*id to "ignore"'):
+    with pytest.raises(BadMask, match=r'\b255\b.*"ignore"'):
         ClassList(("cat",), (7,)).to_ids(np.array([255]))

@@ -1,4 +1,4 @@
-"""COCO files: what was drawn comes back, and what pycocotools would stumble over is named."""
+"""COCO files: masks are read as drawn, and annotations that pycocotools would accept or crash on are refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CAT, GRASS, DOG, VOID = 0, 1, 2, 255
 
 
 def box(top, bottom, left, right):
-    drawn = np.zeros(SIZE, bool)
-    drawn[top:bottom, left:right] = True
-    return drawn
+    mask = np.zeros(SIZE, bool)
+    mask[top:bottom, left:right] = True
+    return mask
 
 
 def compressed(mask):
@@ -68,13 +68,13 @@ def write(tmp_path):
     return write
 
 
-def changed(part, place, **fields):
+def changed(part, index, **fields):
     content = copy.deepcopy(CONTENT)
-    content[part][place] |= fields
+    content[part][index] |= fields
     return content
 
 
-def test_the_masks_that_were_drawn(write, capsys):
+def test_masks_are_read_as_drawn(write, capsys):
     dataset = open_dataset("coco-json", write())
     assert dataset.class_list.names == ("cat", "grass", "dog")
     assert dataset.image_ids == ("a/1", "b/1")
@@ -92,7 +92,7 @@ def test_a_category_called_background_takes_the_rest(write):
     assert (dataset[0]["mask"].numpy() == DOG).all()
 
 
-def test_of_two_equally_large_ones_the_later_is_on_top(write):
+def test_of_two_equally_large_objects_the_later_is_on_top(write):
     content = copy.deepcopy(CONTENT)
     content["annotations"].append({"image_id": 7, "category_id": 12, "segmentation": plain(SMALL)})
     assert (open_dataset("coco-json", write(content))[1]["mask"].numpy()[SMALL] == DOG).all()
@@ -101,12 +101,12 @@ def test_of_two_equally_large_ones_the_later_is_on_top(write):
 def test_compressed_run_lengths_as_pycocotools_writes_them():
     rng = np.random.default_rng(0)
     for height, width in ((1, 1), (3, 70), (400, 300)):
-        for share in (0.0, 0.01, 0.5, 1.0):
-            mask = rng.random((height, width)) < share
-            mask[: height // 2] = share > 0.4  # long runs too
+        for fraction in (0.0, 0.01, 0.5, 1.0):
+            mask = rng.random((height, width)) < fraction
+            mask[: height // 2] = fraction > 0.4  # long runs too
             runs = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
-            again = {"size": [height, width], "counts": _lengths(runs["counts"].decode())}
-            assert (coco_masks.decode(coco_masks.frPyObjects(again, height, width)) == mask).all()
+            decoded = {"size": [height, width], "counts": _lengths(runs["counts"].decode())}
+            assert (coco_masks.decode(coco_masks.frPyObjects(decoded, height, width)) == mask).all()
 
 
 BAD_SHAPES = {
@@ -119,38 +119,38 @@ BAD_SHAPES = {
     "too few pixels": {"size": [6, 9], "counts": [50]},
     "negative run": {"size": [6, 9], "counts": [55, -1]},
     "no counts": {"size": [6, 9]},
-    "cut text": {"size": [6, 9], "counts": compressed(SMALL)["counts"][:-2]},
-    "no text of it": {"size": [6, 9], "counts": "é"},
+    "truncated text": {"size": [6, 9], "counts": compressed(SMALL)["counts"][:-2]},
+    "not a run length text": {"size": [6, 9], "counts": "é"},
 }
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES.values(), ids=BAD_SHAPES)
-def test_a_shape_that_is_none_costs_its_image(write, shape):
+def test_an_unreadable_annotation_affects_its_image_alone(write, shape):
     dataset = open_dataset("coco-json", write(changed("annotations", 0, segmentation=shape)))
     assert dataset[0]["image_id"] == "a/1"
-    with pytest.raises(BadMask, match=r"an annotation of b/1 cannot be read"):
+    with pytest.raises(BadMask, match="b/1"):
         dataset[1]
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "value"),
     [
-        ([], "is not a COCO file"),
-        ({"images": [], "categories": []}, "is not a COCO file"),
-        (changed("images", 0, file_name="../a.png"), "Allowed: images inside"),
-        (changed("images", 0, file_name="a/../../x.png"), "Allowed: images inside"),
-        (changed("images", 0, file_name="/etc/x.png"), "Allowed: images inside"),
-        (changed("images", 0, file_name="c.png"), "c.png is missing"),
-        (changed("images", 0, file_name="a/1.png"), "two images of one name"),
-        (changed("images", 0, height="6"), "no int 'height'"),
-        (changed("images", 0, id=3), "two images of one id"),
-        (changed("categories", 0, id=3), "two categories of one id"),
+        ([], r"annotations\.json.*categories"),
+        ({"images": [], "categories": []}, r"annotations\.json.*categories"),
+        (changed("images", 0, file_name="../a.png"), r"'\.\./a\.png'"),
+        (changed("images", 0, file_name="a/../../x.png"), r"'a/\.\./\.\./x\.png'"),
+        (changed("images", 0, file_name="/etc/x.png"), r"'/etc/x\.png'"),
+        (changed("images", 0, file_name="c.png"), r"c\.png"),
+        (changed("images", 0, file_name="a/1.png"), r"annotations\.json"),
+        (changed("images", 0, height="6"), "'height'"),
+        (changed("images", 0, id=3), "images"),
+        (changed("categories", 0, id=3), "categories"),
         (changed("categories", 0, name="cat"), "'cat'"),
-        (changed("annotations", 0, category_id=99), "category_id 99, which is not listed"),
-        (changed("annotations", 0, image_id=99), "image_id 99, which is not listed"),
-        (changed("images", 1, height=7), "is 9 x 7 pixels, its image is 9 x 6"),
+        (changed("annotations", 0, category_id=99), "category_id 99"),
+        (changed("annotations", 0, image_id=99), "image_id 99"),
+        (changed("images", 1, height=7), "9 x 7.*9 x 6"),
     ],
 )
-def test_a_file_that_does_not_hold_together_is_refused_at_once(write, content, words):
-    with pytest.raises(BadDataset, match=words):
+def test_an_inconsistent_file_is_refused_on_opening(write, content, value):
+    with pytest.raises(BadDataset, match=value):
         open_dataset("coco-json", write(content))

@@ -1,4 +1,4 @@
-"""Clips in the DAVIS layout: what is read, against PIL, and what is said of a bad folder."""
+"""Clips in the DAVIS layout: frames and masks against PIL, and the errors of bad folders."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def mask_file(root: Path, name: str, number: int) -> Path:
     return root / "Annotations" / "480p" / name / f"{number:05}.png"
 
 
-def test_a_clip_is_its_files(root):
+def test_a_clip_has_its_files_objects_and_words(root):
     videos = DavisVideo(root, 2017, words=PEOPLE)
     assert len(videos) == 2
     assert videos.names == ("bike-packing", "bear")
@@ -57,7 +57,7 @@ def test_a_clip_is_its_files(root):
     assert clip.object_ids == (1, 2, 4)
     assert clip.words == ("bicycle", "person", "person")
     assert clip.classes == ("bicycle", "person")
-    assert [one.name for one in videos] == ["bike-packing", "bear"]
+    assert [video.name for video in videos] == ["bike-packing", "bear"]
     with pytest.raises(IndexError):
         videos[2]
 
@@ -84,7 +84,7 @@ def test_by_word_two_people_are_one_class(root):
     objects, words = (torch.cat(list(videos.masks(videos[0], by=by))) for by in ("object", "word"))
     table = {0: 0, 1: 1, 2: 2, 4: 2, 255: 255}
     assert words.tolist() == [[[table[n] for n in row] for row in mask] for mask in objects.tolist()]
-    with pytest.raises(UserError, match=r"by 'name'. Allowed: 'object' or 'word'"):
+    with pytest.raises(UserError, match=r"'name'.*'object' or 'word'"):
         videos.masks(videos[0], by="name")
 
 
@@ -100,8 +100,8 @@ def test_2016_has_one_object(root):
     assert DavisVideo(root, 2016)[0].object_ids == (1,)
 
 
-def test_only_a_piece_is_read(root):
-    """A broken frame is found when its turn comes, and not before."""
+def test_frames_are_read_piece_by_piece(root):
+    """A broken frame raises when its piece is read, not before."""
     videos = DavisVideo(root, 2017)
     clip = videos[1]
     path = clip.frame_paths[10]
@@ -133,7 +133,7 @@ def test_unlabelled_frames_are_void(root):
     masks = torch.cat(list(videos.masks(clip)))
     assert (masks[1:4] == 255).all()
     assert (masks[0] != 255).any()
-    with pytest.raises(BadDataset, match=r"00001\.jpg has no mask\. Add .*00001\.png"):
+    with pytest.raises(BadDataset, match=r"00001\.jpg.*00001\.png"):
         DavisVideo(root, require_masks=True)[0]
     shutil.rmtree(root / "Annotations" / "480p" / "bike-packing")
     clip = DavisVideo(root, words=PEOPLE)[0]
@@ -150,96 +150,96 @@ def test_words_from_the_name_from_files_and_from_the_caller(root, tmp_path):
     assert DavisVideo(root)[0].words == ("bicycle", "rider", "bag")
     assert DavisVideo(root, words=PEOPLE)[0].words == ("bicycle", "person", "person")
     (root / "words.json").write_text("{}")
-    with pytest.raises(BadDataset, match=r"both words\.json and words\.yaml"):
+    with pytest.raises(BadDataset, match=r"words\.json.*words\.yaml"):
         DavisVideo(root)
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "words"),
+    ("text", "error", "value"),
     [
-        ("[]", BadDataset, r"words\.json is not a table"),
-        ("{", BadDataset, r"words\.json is not readable JSON"),
-        ('{"baer": {"1": "bear"}}', UnknownName, r"'baer'. Allowed: did you mean 'bear'"),
-        ('{"bear": "bear"}', BadDataset, "'bear' has no table of object ids"),
-        ('{"bear": {"1": " "}}', BadDataset, "'bear' has no table of object ids"),
-        ('{"bike-packing": {"1": "bike", "2": "man"}}', BadDataset, "'bike-packing' leave out object 4"),
+        ("[]", BadDataset, r"words\.json"),
+        ("{", BadDataset, r"words\.json.*JSON"),
+        ('{"baer": {"1": "bear"}}', UnknownName, "'baer'.*'bear'"),
+        ('{"bear": "bear"}', BadDataset, r"words\.json.*'bear'"),
+        ('{"bear": {"1": " "}}', BadDataset, r"words\.json.*'bear'"),
+        ('{"bike-packing": {"1": "bike", "2": "man"}}', BadDataset, r"'bike-packing'.*\b4\b"),
         (
             '{"bike-packing": {"1": "a", "2": "b", "3": "c", "4": "d"}}',
             BadDataset,
-            r"name object 3\. Allowed: the objects of its masks: \[1, 2, 4\]",
+            r"\b3\b.*\[1, 2, 4\]",
         ),
     ],
 )
-def test_bad_words(root, text, error, words):
+def test_bad_words(root, text, error, value):
     (root / "words.json").write_text(text)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=value):
         DavisVideo(root)[0]
 
 
 def test_bad_yaml_words(root):
     (root / "words.yaml").write_text("bear: [1")
-    with pytest.raises(BadDataset, match=r"words\.yaml is not readable YAML"):
+    with pytest.raises(BadDataset, match=r"words\.yaml.*YAML"):
         DavisVideo(root)
-    with pytest.raises(BadDataset, match=r"none\.json is missing"):
+    with pytest.raises(BadDataset, match=r"none\.json"):
         DavisVideo(root, words=root / "none.json")
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "value"),
     [
-        ("../outside", r"val\.txt lists '\.\./outside'. Allowed: names of folders"),
-        ("/etc", r"lists '/etc'. Allowed"),
-        ("..", r"lists '\.\.'. Allowed"),
-        ("/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png", "Allowed: names of folders"),
-        ("bear\ncamel", r"lists 'camel', but .*camel is missing"),
-        ("bear\nbear", "lists 'bear' twice"),
+        ("../outside", r"val\.txt.*'\.\./outside'"),
+        ("/etc", "'/etc'"),
+        ("..", r"'\.\.'"),
+        ("/JPEGImages/480p/bear/00000.jpg /Annotations/480p/bear/00000.png", r"'/JPEGImages/480p/bear/00000\.jpg"),
+        ("bear\ncamel", "'camel'"),
+        ("bear\nbear", "'bear'"),
         ("\n", r"val\.txt"),
     ],
 )
-def test_bad_lists(root, names, words):
+def test_bad_lists(root, names, value):
     (root.parent / "outside").mkdir()
     (root / "ImageSets" / "2017" / "val.txt").write_text(names)
-    with pytest.raises(BadDataset, match=words):
+    with pytest.raises(BadDataset, match=value):
         DavisVideo(root)
 
 
 def test_unknown_names(root):
-    with pytest.raises(UnknownName, match=r"split 'vall'. Allowed: did you mean 'val'"):
+    with pytest.raises(UnknownName, match=r"'vall'.*'val'"):
         DavisVideo(root, split="vall")
-    with pytest.raises(UnknownName, match=r"year '2018'. Allowed: did you mean '201"):
+    with pytest.raises(UnknownName, match=r"'2018'.*'201"):
         DavisVideo(root, 2018)
-    with pytest.raises(UnknownName, match=r"resolution '1080p'"):
+    with pytest.raises(UnknownName, match="'1080p'"):
         DavisVideo(root, resolution="1080p")
-    with pytest.raises(BadDataset, match=r"no dataset folder .*nowhere"):
+    with pytest.raises(BadDataset, match="nowhere"):
         DavisVideo(root / "nowhere")
     shutil.rmtree(root / "ImageSets" / "2016")
-    with pytest.raises(BadDataset, match=r"2016 is missing\. A DAVIS folder has"):
+    with pytest.raises(BadDataset, match="2016"):
         DavisVideo(root, 2016)
 
 
-def test_files_that_do_not_fit(root):
-    def said(error, words, index=0):
-        with pytest.raises(error, match=words):
-            DavisVideo(root)[index]
+def test_inconsistent_files(root):
+    def assert_refused(error, value):
+        with pytest.raises(error, match=value):
+            DavisVideo(root)[0]
 
     frames = root / "JPEGImages" / "480p" / "bike-packing"
     save_mask(mask_file(root, "bike-packing", 2), np.zeros((14, 10)))
-    said(BadMask, r"00002\.png is 10 x 14 pixels, its frame is 14 x 10")
+    assert_refused(BadMask, r"00002\.png.*10 x 14.*14 x 10")
     Image.fromarray(np.full((10, 14), 300, np.uint16)).save(mask_file(root, "bike-packing", 2))
-    said(BadMask, r"00002\.png has object id 300")
+    assert_refused(BadMask, r"00002\.png.*\b300\b")
     Image.new("RGB", (14, 10)).save(mask_file(root, "bike-packing", 2))
-    said(BadMask, r"00002\.png is an image of mode RGB")
+    assert_refused(BadMask, r"00002\.png.*\bRGB\b")
     Image.new("RGB", (15, 10)).save(frames / "00003.jpg")
-    said(BadDataset, r"00003\.jpg is 15 x 10 pixels, 00000\.jpg is 14 x 10")
+    assert_refused(BadDataset, r"00003\.jpg.*15 x 10.*00000\.jpg.*14 x 10")
     (frames / "00003.jpg").unlink()
-    said(BadDataset, r"00003\.png has no frame")
+    assert_refused(BadDataset, r"00003\.png")
     Image.new("RGB", (14, 10)).save(frames / "00001.png")
-    said(BadDataset, r"both 00001\.jpg and 00001\.png")
+    assert_refused(BadDataset, r"00001\.jpg.*00001\.png")
     (frames / "00001.png").rename(frames / "first.png")
-    said(BadDataset, r"first\.png")
+    assert_refused(BadDataset, r"first\.png")
     for path in frames.iterdir():
         path.unlink()
-    said(BadDataset, "bike-packing has no frames")
+    assert_refused(BadDataset, "bike-packing")
 
 
 def test_pieces_outside_the_clip(root):
@@ -247,9 +247,9 @@ def test_pieces_outside_the_clip(root):
     clip = videos[0]
     for read in (videos.frames, videos.masks):
         for start in (-1, 5):
-            with pytest.raises(OutOfRange, match=r"of bike-packing. Allowed: 0 to 4"):
+            with pytest.raises(OutOfRange, match=r"bike-packing.* 0 to 4"):
                 read(clip, start)
-        with pytest.raises(OutOfRange, match="count of 0 frames"):
+        with pytest.raises(OutOfRange, match=r"\b0\b"):
             read(clip, 0, 0)
-        with pytest.raises(OutOfRange, match="0 frames at once"):
+        with pytest.raises(OutOfRange, match=r"\b0\b"):
             read(clip, at_once=0)

@@ -1,4 +1,4 @@
-"""detectron2's dicts and Hugging Face sets: what was written comes back, and bad ones are named."""
+"""detectron2's dicts and Hugging Face datasets: read as they were written; bad ones are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dicts(tmp_path):
     return write
 
 
-def test_detectrons_dicts(dicts, tmp_path):
+def test_dicts_of_detectron2(dicts, tmp_path):
     for changes in ({}, {"height": None}, {"file_name": str(tmp_path / "images/a.png"), "image_id": "x"}):
         dataset = dicts(**changes)
         assert dataset.image_ids == ("a",)
@@ -47,23 +47,23 @@ def test_detectrons_dicts(dicts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "value"),
     [
-        ({"sem_seg_file_name": "../x.png"}, "Allowed: files inside"),
-        ({"file_name": "/etc/hostname"}, "Allowed: files inside"),
-        ({"file_name": "images/b.png"}, "b.png is missing"),
-        ({"file_name": 3}, "an entry without 'file_name'"),
+        ({"sem_seg_file_name": "../x.png"}, r"'\.\./x\.png'"),
+        ({"file_name": "/etc/hostname"}, "'/etc/hostname'"),
+        ({"file_name": "images/b.png"}, r"b\.png"),
+        ({"file_name": 3}, "'file_name'"),
         ({"height": 9, "width": 6}, r"height 6.*9"),
     ],
 )
-def test_dicts_that_do_not_fit_are_refused(dicts, changes, words):
-    with pytest.raises(BadDataset, match=words):
+def test_inconsistent_dicts_are_refused(dicts, changes, value):
+    with pytest.raises(BadDataset, match=value):
         dicts(**changes)
 
 
-def png(image, **how):
+def png(image, **options):
     file = io.BytesIO()
-    image.save(file, "PNG", **how)
+    image.save(file, "PNG", **options)
     return {"bytes": file.getvalue(), "path": None}
 
 
@@ -78,15 +78,15 @@ def table(tmp_path):
     def write(images, masks, column="annotation", kind=None):
         kind = kind or datasets.Image()
         features = datasets.Features({"image": datasets.Image(), column: kind})
-        made = datasets.Dataset.from_dict({"image": images, column: masks}, features=features)
-        datasets.DatasetDict({"test": made}).save_to_disk(str(tmp_path / "set"))
+        rows = datasets.Dataset.from_dict({"image": images, column: masks}, features=features)
+        datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "set"))
         (tmp_path / "set/classes.json").write_text(CLASSES)
         return str(tmp_path / "set")
 
     return write
 
 
-def test_a_hugging_face_set(table):
+def test_a_hugging_face_dataset(table):
     deep = Image.fromarray(RNG.integers(0, 65536, SIZE, dtype=np.uint16))
     palette = Image.fromarray(IDS, "P")
     palette.putpalette([int(v) for v in RNG.integers(0, 255, 768)])
@@ -100,30 +100,30 @@ def test_a_hugging_face_set(table):
     assert dataset.image_bytes(2) == png(deep)["bytes"]
 
 
-def test_a_broken_cell_costs_its_image(table):
-    whole, cut = png(Image.fromarray(PIXELS)), {"bytes": png(Image.fromarray(PIXELS))["bytes"][:90], "path": None}
+def test_a_broken_cell_affects_its_image_alone(table):
+    good, truncated = png(Image.fromarray(PIXELS)), {"bytes": png(Image.fromarray(PIXELS))["bytes"][:90], "path": None}
     mask = png(Image.fromarray(IDS))
-    dataset = open_dataset("hugging-face", table([whole, cut, whole, None], [mask, mask, whole, mask]), "test")
-    with pytest.raises(UnreadableImage, match=r"image of .*set/000001 cannot be read"):
+    dataset = open_dataset("hugging-face", table([good, truncated, good, None], [mask, mask, good, mask]), "test")
+    with pytest.raises(UnreadableImage, match="set/000001"):
         dataset[1]
-    with pytest.raises(BadMask, match=r"annotation of .*set/000002 is an image of mode RGB"):
+    with pytest.raises(BadMask, match=r"annotation.*set/000002.*\bRGB\b"):
         dataset[2]
-    with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
+    with pytest.raises(UnreadableImage, match="set/000003"):
         dataset[3]
-    with pytest.raises(UnreadableImage, match=r"image of .*set/000003 is empty"):
+    with pytest.raises(UnreadableImage, match="set/000003"):
         dataset.image_bytes(3)
 
 
-def test_sets_that_do_not_fit_are_refused(table, tmp_path, monkeypatch):
+def test_datasets_that_cannot_be_used_are_refused(table, tmp_path, monkeypatch):
     image = png(Image.fromarray(PIXELS))
     root = table([image], [image], "other")
-    with pytest.raises(BadDataset, match="has columns image, other"):
+    with pytest.raises(BadDataset, match="image, other"):
         open_dataset("hugging-face", root, "test")
-    with pytest.raises(UnknownName, match="unknown split 'tset'"):
+    with pytest.raises(UnknownName, match="'tset'"):
         open_dataset("hugging-face", root, "tset")
-    with pytest.raises(BadDataset, match="without splits"):
+    with pytest.raises(BadDataset, match="'test'"):
         open_dataset("hugging-face", f"{root}/test", "test")
-    with pytest.raises(BadDataset, match="cannot be read"):
+    with pytest.raises(BadDataset, match="nowhere"):
         open_dataset("hugging-face", str(tmp_path / "nowhere"))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtra, match="datasets"):
@@ -131,13 +131,13 @@ def test_sets_that_do_not_fit_are_refused(table, tmp_path, monkeypatch):
 
 
 def test_a_mask_column_of_numbers_is_refused(table):
-    with pytest.raises(BadDataset, match=r"the column 'label' of .* is Value"):
+    with pytest.raises(BadDataset, match=r"'label'.*Value"):
         open_dataset(
             "hugging-face", table([png(Image.fromarray(PIXELS))], [3], "label", datasets.Value("int64")), "test"
         )
 
 
-def test_an_open_file_reads_as_its_path_does(tmp_path):
+def test_an_open_file_is_read_like_its_path(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     with open(tmp_path / "a.png", "rb") as file:
         assert (read_image(file) == read_image(tmp_path / "a.png")).all()

@@ -1,4 +1,4 @@
-"""The folder format: what comes out of a good one, and what is said of a bad one."""
+"""The folder format: samples of a good folder, errors of a bad one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnknownName, Unreadab
 INDEX = {0: 255, 7: 0, 151: 1}
 
 
-def test_a_sample_is_the_files(make_folder) -> None:
+def test_a_sample_has_the_content_of_the_files(make_folder) -> None:
     root = make_folder([(6, 8), (5, 9)])
     dataset = FolderDataset(root)
     assert len(dataset) == 2
@@ -40,7 +40,7 @@ def test_splits_keep_their_order(make_folder) -> None:
     assert FolderDataset(root, "val").image_ids == ("p2", "p0")
     assert FolderDataset(root, "test")[0]["image_id"] == "p1"
     assert FolderDataset(root).image_ids == ("p0", "p1", "p2")
-    with pytest.raises(UnknownName, match=r"unknown split 'vall'. Allowed: did you mean 'val'"):
+    with pytest.raises(UnknownName, match=r"'vall'.*'val'"):
         FolderDataset(root, "vall")
 
 
@@ -48,7 +48,7 @@ def test_first(make_folder) -> None:
     dataset = FolderDataset(make_folder())
     assert dataset.first(2).image_ids == ("p0", "p1")
     assert len(dataset.first(99)) == len(dataset) == 3
-    with pytest.raises(OutOfRange, match="limit of 0"):
+    with pytest.raises(OutOfRange, match=r"\b0\b"):
         dataset.first(0)
 
 
@@ -62,54 +62,54 @@ def resave(root, mask: Image.Image) -> None:
 
 
 LAYOUTS = [
-    ("no root", lambda r: shutil.rmtree(r), "no dataset folder .*set.*images/, masks/ and classes.json"),
-    ("no images", lambda r: remove(r, "images"), "no folder images"),
-    ("no masks", lambda r: remove(r, "masks"), "no folder masks"),
-    ("no classes", lambda r: remove(r, "classes.json"), "classes.json is missing"),
-    ("corrupt json", lambda r: (r / "classes.json").write_text('{"classes": '), "classes.json is not readable JSON"),
-    ("empty", lambda r: [f.unlink() for d in ("images", "masks") for f in (r / d).iterdir()], "images has no image"),
-    ("image without mask", lambda r: remove(r, "masks", "p1.png"), r"p1.png has no mask. Add masks/p1.png"),
-    ("mask without image", lambda r: remove(r, "images", "p1.png"), "p1.png has no image"),
-    ("two of one name", lambda r: shutil.copy(r / "images/p1.png", r / "images/p1.jpg"), "both p1.jpg and p1.png"),
-    ("other size", lambda r: resave(r, Image.new("L", (9, 6))), "masks/p0.png is 9 x 6 pixels, its image is 8 x 6"),
-    ("label out of range", lambda r: resave(r, Image.new("L", (8, 6), 9)), r"p0.png: the mask has label 9 \(48 pix"),
-    ("colour mask", lambda r: resave(r, Image.new("RGB", (8, 6))), "p0.png is an image of mode RGB"),
+    ("no root", lambda r: shutil.rmtree(r), r"set\b.*images/.*masks/.*classes\.json"),
+    ("no images", lambda r: remove(r, "images"), r"\bimages\b"),
+    ("no masks", lambda r: remove(r, "masks"), r"\bmasks\b"),
+    ("no classes", lambda r: remove(r, "classes.json"), r"classes\.json"),
+    ("corrupt json", lambda r: (r / "classes.json").write_text('{"classes": '), r"classes\.json.*JSON"),
+    ("empty", lambda r: [f.unlink() for d in ("images", "masks") for f in (r / d).iterdir()], "images"),
+    ("image without mask", lambda r: remove(r, "masks", "p1.png"), r"p1\.png.*masks/p1\.png"),
+    ("mask without image", lambda r: remove(r, "images", "p1.png"), r"masks/p1\.png"),
+    ("two of one name", lambda r: shutil.copy(r / "images/p1.png", r / "images/p1.jpg"), r"p1\.jpg.*p1\.png"),
+    ("other size", lambda r: resave(r, Image.new("L", (9, 6))), r"masks/p0\.png.*9 x 6.*8 x 6"),
+    ("label out of range", lambda r: resave(r, Image.new("L", (8, 6), 9)), r"p0\.png.*\b9\b.*\b48 pixels"),
+    ("colour mask", lambda r: resave(r, Image.new("RGB", (8, 6))), r"p0\.png.*\bRGB\b"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "words"), [case[1:] for case in LAYOUTS], ids=[case[0] for case in LAYOUTS])
-def test_bad_layouts_are_refused_at_once(make_folder, spoil, words) -> None:
+@pytest.mark.parametrize(("damage", "value"), [case[1:] for case in LAYOUTS], ids=[case[0] for case in LAYOUTS])
+def test_bad_layouts_are_refused_on_opening(make_folder, damage, value) -> None:
     root = make_folder()
-    spoil(root)
-    with pytest.raises(BadDataset, match=words):
+    damage(root)
+    with pytest.raises(BadDataset, match=value):
         FolderDataset(root)
 
 
 @pytest.mark.parametrize(
-    ("splits", "words"),
+    ("splits", "value"),
     [
-        ({"val": ["../p0"]}, r"names '../p0'. Allowed: names of images in images/, without a folder"),
-        ({"val": ["p0"], "other": ["/etc/passwd"]}, "names '/etc/passwd'"),
+        ({"val": ["../p0"]}, r"'\.\./p0'.*images/"),
+        ({"val": ["p0"], "other": ["/etc/passwd"]}, "'/etc/passwd'"),
         ({"val": ["..\\p0"]}, "p0"),
-        ({"val": [".."]}, "'..'"),
-        ({"val": ["p0", "p9"]}, "names 'p9', which is not in images/"),
+        ({"val": [".."]}, r"'\.\.'"),
+        ({"val": ["p0", "p9"]}, "'p9'.*images/"),
         ({"val": ["p0.png"]}, "'p0.png'"),
-        ({"val": ["p0", "p0"]}, "'p0' twice"),
-        ({"val": []}, "not a list of image names"),
-        ({"val": "p0"}, "not a list of image names"),
-        ({"val": [0]}, "not a list of image names"),
-        (["p0"], "not a table of splits"),
+        ({"val": ["p0", "p0"]}, "'p0'"),
+        ({"val": []}, r"splits\.json.*'val'"),
+        ({"val": "p0"}, r"splits\.json.*'val'"),
+        ({"val": [0]}, r"splits\.json.*'val'"),
+        (["p0"], r"splits\.json"),
     ],
 )
-def test_bad_splits_are_refused(make_folder, splits, words) -> None:
+def test_bad_splits_are_refused(make_folder, splits, value) -> None:
     root = make_folder(splits=splits)
-    shutil.copy(root / "images" / "p0.png", root / "p0.png")  # there would be something to find outside
-    with pytest.raises(BadDataset, match=words):
+    shutil.copy(root / "images" / "p0.png", root / "p0.png")  # a file that a path out of the folder would reach
+    with pytest.raises(BadDataset, match=value):
         FolderDataset(root, "val")
 
 
 def test_a_split_without_its_file(make_folder) -> None:
-    with pytest.raises(BadDataset, match=r"split 'val' was asked for, but .*splits.json is missing"):
+    with pytest.raises(BadDataset, match=r"'val'.*splits\.json"):
         FolderDataset(make_folder(), "val")
 
 
@@ -119,11 +119,11 @@ def test_later_images_are_checked_when_they_are_read(make_folder) -> None:
     Image.new("L", (8, 6), 3).save(root / "masks" / "p2.png")
     Image.new("L", (6, 8), 7).save(root / "masks" / "p3.png")
     dataset = FolderDataset(root)
-    with pytest.raises(UnreadableImage, match=r"p1.png is not an image"):
+    with pytest.raises(UnreadableImage, match=r"p1\.png"):
         dataset[1]
-    with pytest.raises(BadMask, match=r"p2.png: the mask has label 3 "):
+    with pytest.raises(BadMask, match=r"p2\.png.* 3\b"):
         dataset[2]
-    with pytest.raises(BadMask, match=r"p3.png is 6 x 8 pixels"):
+    with pytest.raises(BadMask, match=r"p3\.png.*6 x 8"):
         dataset[3]
 
 
@@ -133,22 +133,22 @@ def test_one_broken_first_image_does_not_stop_the_rest(make_folder) -> None:
     assert FolderDataset(root)[1]["image_id"] == "p1"
     for number in (1, 2):
         (root / "images" / f"p{number}.png").write_bytes(b"no image")
-    with pytest.raises(BadDataset, match="none of the 3 images"):
+    with pytest.raises(BadDataset, match=r"\b3\b.*set\b"):
         FolderDataset(root)
 
 
-def test_a_image_that_is_turned_needs_a_mask_that_is_turned(make_folder) -> None:
+def test_a_rotated_image_needs_a_rotated_mask(make_folder) -> None:
     root = make_folder([(6, 8)])
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(root / "images" / "p0.png").save(root / "images" / "p0.png", exif=exif)
-    with pytest.raises(BadDataset, match=r"is 8 x 6 pixels, its image is 6 x 8.*EXIF"):
+    with pytest.raises(BadDataset, match=r"8 x 6.*6 x 8.*EXIF"):
         FolderDataset(root)
     Image.new("L", (6, 8), 7).save(root / "masks" / "p0.png")
     assert FolderDataset(root).size(0) == tuple(FolderDataset(root)[0]["mask"].shape) == (8, 6)
 
 
-def test_what_is_no_image_is_left_alone(make_folder) -> None:
+def test_files_that_are_not_images_are_ignored(make_folder) -> None:
     root = make_folder()
     for name in ("images/.DS_Store", "images/._p0.png", "images/notes.txt", "masks/Thumbs.db"):
         (root / name).write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Images without masks: names in folders, every kind of image, and nothing from outside."""
+"""Images without masks: image_ids with folders, each kind of image, and no file from outside the folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_names_keep_their_folders(tree):
     assert sorted(image_id for batch in batches for image_id in batch["image_id"]) == sorted(dataset.image_ids)
 
 
-def test_every_kind_of_image(tmp_path):
+def test_each_kind_of_image(tmp_path):
     rng = np.random.default_rng(0)
     colours = Image.fromarray(rng.integers(0, 255, (4, 6, 3), dtype=np.uint8))
     kinds = {mode: colours.convert(mode) for mode in ("L", "LA", "P", "RGB", "RGBA", "1")}
@@ -72,44 +72,39 @@ def test_a_list_keeps_its_order(tree):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "value"),
     [
-        ("../out.png", "lists '../out.png'. Allowed: images inside"),
-        ("a/../../out.png", "Allowed: images inside"),
-        ("/etc/hostname", "Allowed: images inside"),
-        ("link.png", "leads out of"),
-        ("gone.png", "gone.png is missing"),
+        ("../out.png", r"'\.\./out\.png'"),
+        ("a/../../out.png", r"'a/\.\./\.\./out\.png'"),
+        ("/etc/hostname", "'/etc/hostname'"),
+        ("link.png", r"'link\.png'"),
+        ("gone.png", r"gone\.png"),
         ("a/1.png", "'a/1'"),
-        ("a", "a is missing"),
+        ("a", "'a'"),
     ],
 )
-def test_a_list_stays_inside(tree, line, words):
+def test_a_list_stays_inside(tree, line, value):
     save(tree.parent / "out.png")
     (tree / "link.png").symlink_to(tree.parent / "out.png")
     (tree / "list.txt").write_text(f"a/1.png\n{line}\n")
-    with pytest.raises(BadDataset, match=words):
+    with pytest.raises(BadDataset, match=value):
         ImageFolder(tree / "list.txt")
 
 
-def test_links_that_lead_out_or_round_are_refused(tree):
+def test_links_out_of_the_folder_and_to_folders_are_refused(tree):
     save(tree.parent / "other/1.png")
     link = tree / "a" / "link.png"
     link.symlink_to(tree / "b" / "1.png")
     assert "a/link" in ImageFolder(tree).image_ids  # another name for an image inside
-    for target, words in (
-        (tree.parent / "other/1.png", "leads out of"),
-        (tree.parent / "other", "leads out of"),
-        (tree, "link to a folder"),
-        (tree / "b", "link to a folder"),
-    ):
+    for target in (tree.parent / "other/1.png", tree.parent / "other", tree, tree / "b"):
         link.unlink()
         link.symlink_to(target)
-        with pytest.raises(BadDataset, match=f"link.png .*{words}"):
+        with pytest.raises(BadDataset, match=r"link\.png"):
             ImageFolder(tree)
     link.unlink()
-    link.symlink_to(tree / "gone.png")  # a broken image, to be reported in its turn
+    link.symlink_to(tree / "gone.png")  # a broken image, reported when it is read
     dataset = ImageFolder(tree)
-    with pytest.raises(UnreadableImage, match=r"link.png is missing"):
+    with pytest.raises(UnreadableImage, match=r"link\.png"):
         dataset[dataset.image_ids.index("a/link")]
     link.unlink()
     (tree.parent / "way").symlink_to(tree)
@@ -119,14 +114,14 @@ def test_links_that_lead_out_or_round_are_refused(tree):
 def test_bad_roots_are_refused(tree, tmp_path):
     with pytest.raises(BadDataset, match="'images'"):
         open_dataset("images")
-    with pytest.raises(UnknownName, match="unknown split 'val'"):
+    with pytest.raises(UnknownName, match="'val'"):
         open_dataset("images", str(tree), "val")
-    with pytest.raises(BadDataset, match=r"no folder or list of images .*nowhere"):
+    with pytest.raises(BadDataset, match="nowhere"):
         ImageFolder(tmp_path / "nowhere")
-    with pytest.raises(BadDataset, match=r"2.PNG is no list of images"):
+    with pytest.raises(BadDataset, match=r"2\.PNG"):
         ImageFolder(tree / "2.PNG")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadDataset, match="has no image"):
+    with pytest.raises(BadDataset, match="empty"):
         ImageFolder(tmp_path / "empty")
     save(tree / "a/1.jpg")
     with pytest.raises(BadDataset, match=r"1\.jpg and 1\.png.*'a/1'"):

@@ -1,4 +1,4 @@
-"""Images as users give them: every form, named and lazily read, and each mistake named."""
+"""Images in each form that users give: their image_ids, lazy reading, and the error of each mistake."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def ids(source):
 def test_a_file_of_any_format(tmp_path, suffix, kind):
     path = tmp_path / f"photo.v2.{suffix}"
     Image.fromarray(PIXELS).save(path)
-    [(image_id, found, pixels)] = read(kind(path))
-    assert (image_id, found) == ("photo.v2", path)
+    [(image_id, file, pixels)] = read(kind(path))
+    assert (image_id, file) == ("photo.v2", path)
     assert pixels.dtype == torch.float32
     assert torch.equal(pixels, EXPECTED)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_what_a_camera_turned_comes_out_upright_from_a_file_and_from_pil(tmp_path, orientation):
+def test_an_image_with_an_exif_orientation_is_upright_from_a_file_and_from_pil(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "turned.png"
@@ -71,12 +71,12 @@ def test_what_a_camera_turned_comes_out_upright_from_a_file_and_from_pil(tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
-def test_a_pil_image_is_read_as_its_file_is(tmp_path, mode):
+def test_a_pil_image_is_read_like_its_file(tmp_path, mode):
     image = Image.fromarray(PIXELS).convert(mode)
     path = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
     image.save(path)
-    [(image_id, found, pixels)] = read(image)
-    assert (image_id, found) == ("image", None)
+    [(image_id, file, pixels)] = read(image)
+    assert (image_id, file) == ("image", None)
     assert torch.equal(pixels, read_image(path))
 
 
@@ -121,11 +121,11 @@ def test_standard_input(photos, monkeypatch):
     assert image.pixels is image.pixels  # standard input can be read once
 
 
-@pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"not an image", "standard input")])
-def test_standard_input_without_an_image(monkeypatch, content, word):
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_standard_input_without_an_image(monkeypatch, content):
     _piped(monkeypatch, content)
     [image] = open_images("-")
-    with pytest.raises(UnreadableImage, match=word):
+    with pytest.raises(UnreadableImage, match="standard input"):
         image.pixels  # noqa: B018
 
 
@@ -160,12 +160,12 @@ def test_gray_arrays(gray):
     torch.testing.assert_close(pixels, EXPECTED[:1].expand(3, -1, -1), rtol=0, atol=1e-7)
 
 
-def test_a_list_of_everything_keeps_its_order(photos):
+def test_a_list_of_different_kinds_keeps_its_order(photos):
     source = [PIXELS, photos / "b.jpg", torch.stack([EXPECTED, EXPECTED]), Image.fromarray(PIXELS), str(photos / "sub")]
     assert ids(source) == ["image_0", "b", "image_2", "image_3", "image_4", "a"]
 
 
-def test_nothing_is_decoded_before_it_is_used_and_a_broken_file_does_not_end_the_run(photos):
+def test_images_are_decoded_when_used_and_a_broken_file_does_not_stop_the_others(photos):
     (photos / "b.jpg").write_bytes(b"broken")
     images = open_images(photos)
     assert tuple(next(images).pixels.shape) == (3, 4, 6)
@@ -177,13 +177,13 @@ def test_nothing_is_decoded_before_it_is_used_and_a_broken_file_does_not_end_the
 
 @pytest.mark.parametrize("url", ["https://host/cat.jpg", "http://host/a", "s3://bucket/a.png", "https:/host/cat.jpg"])
 def test_a_url_is_refused(url):
-    for use in (open_images, lambda text: expand_paths([text])):
+    for opener in (open_images, lambda text: expand_paths([text])):
         with pytest.raises(UserError, match=re.escape(url)) as caught:
-            use(url)
-        assert "download" in caught.value.fix
+            opener(url)
+        assert caught.value.fix
 
 
-def test_what_is_not_there_is_named(photos):
+def test_missing_files_are_named(photos):
     with pytest.raises(UnreadableImage, match=r"a\.pgn") as caught:
         open_images(photos / "a.pgn")
     assert "a.png" in caught.value.allowed
@@ -197,9 +197,9 @@ def test_what_is_not_there_is_named(photos):
     empty.mkdir()
     with pytest.raises(UserError, match="empty"):
         open_images(empty)
-    for nothing in ([], (), [[]]):
+    for source in ([], (), [[]]):
         with pytest.raises(UserError):
-            open_images(nothing)
+            open_images(source)
 
 
 def test_a_name_that_is_not_utf8_or_is_too_long_is_one_clear_error(photos):
@@ -246,7 +246,7 @@ def test_two_images_of_one_name_are_refused(photos):
         ([PIXELS, 7], "7"),
     ],
 )
-def test_what_is_no_image_is_named(source, value):
+def test_values_that_are_not_images_are_refused(source, value):
     with pytest.raises(UserError) as caught:
         open_images(source)
     assert value in caught.value.what
@@ -271,7 +271,7 @@ def test_paths_are_expanded_and_checked_without_torch(photos):
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_words_and_images_of_a_command_line_are_told_apart(photos, monkeypatch):
+def test_words_and_images_of_a_command_line_are_distinguished(photos, monkeypatch):
     monkeypatch.chdir(photos)
     for text in ("a.png", "gone.JPG", "sub", "notes.txt", "*.png", "x?", "-", "https://host/cat", str(photos)):
         assert looks_like_image(text)

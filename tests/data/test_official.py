@@ -1,10 +1,11 @@
-"""Every official release, in miniature but in exactly its layout and encoding, read back against what was written."""
+"""Each official release, in miniature but with its exact layout and encoding, compared with what was written."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import pickle
+import re
 import sys
 
 import h5py
@@ -134,21 +135,21 @@ def imagenet(root):
             colours = RNG.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
             cells["img"][i, 0] = file.create_dataset(f"#refs#/i{i}", data=colours.transpose(2, 1, 0)).ref
             inner = file.create_dataset(f"#refs#/m{i}", data=masks[f"{i:05d}"].T)
-            one = file.create_dataset(f"#refs#/c{i}", (1, 1), dtype=h5py.ref_dtype)
-            one[0, 0] = inner.ref
-            cells["gt"][i, 0] = one.ref
+            cell = file.create_dataset(f"#refs#/c{i}", (1, 1), dtype=h5py.ref_dtype)
+            cell[0, 0] = inner.ref
+            cells["gt"][i, 0] = cell.ref
             letters = np.frombuffer(SYNSETS[i].encode("utf-16-le"), np.uint16)[:, None]
             cells["id"][i, 0] = file.create_dataset(f"#refs#/s{i}", data=letters).ref
             file.attrs[f"image{i}"] = colours
     return masks
 
 
-BUILT = {
+WRITERS = {
     "voc20": voc, "voc21": voc, "pascal-context59": context, "pascal-context60": context, "ade20k": ade,
     "cityscapes": cityscapes, "coco-stuff": coco, "coco-object": coco, "camvid": camvid, "pet": pet, "msrc": msrc,
     "davis": davis, "imagenet-segmentation": imagenet,
 }  # fmt: skip
-WHAT = {  # what each number in the files is: a class, or None for void
+CLASS_OF_ID = {  # the class of each number in the files, or None for void
     "voc20": {0: None, 1: "aeroplane", 15: "person", 20: "tv monitor", 255: None},
     "voc21": {0: "background", 1: "aeroplane", 15: "person", 20: "tv monitor", 255: None},
     "pascal-context59": {0: None, 1: "aeroplane", 2: "bag", 37: "person", 59: "wood"},
@@ -167,27 +168,27 @@ CLASSES = {
     "voc20": 20, "voc21": 21, "pascal-context59": 59, "pascal-context60": 60, "ade20k": 150, "cityscapes": 19,
     "coco-stuff": 171, "coco-object": 81, "camvid": 11, "davis": 2, "pet": 2, "imagenet-segmentation": 2,
 }  # fmt: skip
-OWN = {"labelled", "folder", "scenes", "images", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
-WITH_FILES = [name for name in BUILT if name != "imagenet-segmentation"]
+USER_FORMATS = {"labelled", "folder", "scenes", "images", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
+WITH_FILES = [name for name in WRITERS if name != "imagenet-segmentation"]
 
 
 @pytest.fixture
 def miniature(monkeypatch):
-    """The official counts are of whole releases."""
+    """Removes the check of the number of images, which holds for complete releases."""
     for name in ("voc", "pascal_context", "ade20k", "cityscapes", "coco", "camvid", "pet", "imagenet_segmentation"):
         module = importlib.import_module(f"ca_seg.data.benchmarks.{name}")
         known = dict.fromkeys(module.COUNTS)
         monkeypatch.setattr(module, "COUNTS", known)
 
 
-def test_every_official_dataset_is_tried():
-    assert set(BUILT) | OWN == set(DATASETS)
+def test_each_official_dataset_has_a_miniature():
+    assert set(WRITERS) | USER_FORMATS == set(DATASETS)
 
 
 @pytest.mark.usefixtures("miniature")
-@pytest.mark.parametrize("name", BUILT)
-def test_a_release_is_read_as_it_was_written(tmp_path, name):
-    written = BUILT[name](tmp_path)
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_release_is_read_as_written(tmp_path, name):
+    written = WRITERS[name](tmp_path)
     dataset = open_dataset(name, str(tmp_path), "dev" if name == "msrc" else None)
     assert list(dataset.image_ids) == list(written)
     names = dataset.class_list.names
@@ -198,8 +199,8 @@ def test_a_release_is_read_as_it_was_written(tmp_path, name):
         assert sample["image"].shape == (3, *SIZE)
         assert dataset.size(index) == SIZE
         expected = np.full(SIZE, -1)
-        for number, what in WHAT[name].items():
-            expected[ids == number] = 255 if what is None else names.index(what)
+        for number, class_name in CLASS_OF_ID[name].items():
+            expected[ids == number] = 255 if class_name is None else names.index(class_name)
         assert torch.equal(sample["mask"], torch.from_numpy(expected))
 
 
@@ -223,11 +224,11 @@ def test_the_papers_single_class_images(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written
 
 
-def test_a_dataset_with_classes_of_its_own_has_no_words():
+def test_a_dataset_with_user_defined_classes_has_no_synonyms():
     assert class_words("msrc").synonyms == class_words("folder").synonyms == {}
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT if name != "msrc"])
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "msrc"])
 def test_words_make_a_vocabulary(name):
     words = class_words(name)
     names = class_list(name).names
@@ -236,20 +237,21 @@ def test_words_make_a_vocabulary(name):
     assert class_list(name).source
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_no_folder_and_an_empty_folder_say_how_to_get_it(tmp_path, name):
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_folder_and_an_empty_folder_are_refused(tmp_path, name):
     for root in (None, str(tmp_path), str(tmp_path / "nowhere")):
         with pytest.raises(BadDataset):
             open_dataset(name, root)
-    with pytest.raises(BadDataset, match=r"(?i)give its root"):
+    with pytest.raises(BadDataset, match="root"):
         open_dataset(name, None)
 
 
 @pytest.mark.parametrize("name", ["voc21", "ade20k", "cityscapes", "coco-stuff", "camvid", "pet"])
-def test_another_number_of_images_than_was_published_is_said(tmp_path, name):
-    BUILT[name](tmp_path)
-    with pytest.raises(BadDataset, match=r"has [12] images.*Allowed: \d+.*Unpack"):
+def test_a_release_with_a_wrong_number_of_images_is_refused(tmp_path, name):
+    WRITERS[name](tmp_path)
+    with pytest.raises(BadDataset, match=r"\b[12] images") as caught:
         open_dataset(name, str(tmp_path))
+    assert caught.value.allowed.isdigit()
 
 
 def opened(name, root):
@@ -259,32 +261,32 @@ def opened(name, root):
 @pytest.mark.usefixtures("miniature")
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_a_missing_mask_and_an_unknown_split_are_named(tmp_path, name):
-    BUILT[name](tmp_path)
+    WRITERS[name](tmp_path)
     with pytest.raises(UnknownName, match="'tset'"):
         open_dataset(name, str(tmp_path), "tset")
     mask = opened(name, tmp_path).mask_path(0)
     mask.unlink()
-    with pytest.raises(BadDataset, match=f"{mask.name} is missing"):
+    with pytest.raises(BadDataset, match=re.escape(mask.name)):
         opened(name, tmp_path)
 
 
 @pytest.mark.usefixtures("miniature")
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_a_mask_of_another_size_is_named_on_opening(tmp_path, name):
-    BUILT[name](tmp_path)
+    WRITERS[name](tmp_path)
     dataset = opened(name, tmp_path)
     mask_png(dataset.mask_path(0), ids_among(1)[:, :-1].copy())
-    with pytest.raises(BadDataset, match=f"{dataset.mask_path(0).name} is 8 x 6 pixels, its image is 9 x 6"):
+    with pytest.raises(BadDataset, match=f"{re.escape(dataset.mask_path(0).name)}.*8 x 6.*9 x 6"):
         opened(name, tmp_path)
 
 
 @pytest.mark.usefixtures("miniature")
 @pytest.mark.parametrize("name", [name for name in WITH_FILES if name != "davis"])  # where any number is an object
 def test_a_label_outside_the_range_is_named(tmp_path, name):
-    BUILT[name](tmp_path)
+    WRITERS[name](tmp_path)
     dataset = opened(name, tmp_path)
     mask_png(dataset.mask_path(0), ids_among(200))
-    with pytest.raises(BadMask, match=f"{dataset.mask_path(0).name}.*200"):
+    with pytest.raises(BadMask, match=f"{re.escape(dataset.mask_path(0).name)}.*200"):
         dataset[0]
     with pytest.raises(BadDataset, match="200"):
         opened(name, tmp_path)
@@ -314,7 +316,7 @@ def test_synsets_and_words_of_single_images(tmp_path, monkeypatch):
         del file["value/id"]
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     assert dataset.image_words() == {}
-    with pytest.raises(BadDataset, match="no value/id"):
+    with pytest.raises(BadDataset, match="value/id"):
         dataset.synset(0)
 
 
@@ -337,14 +339,14 @@ def test_a_damaged_matlab_file(tmp_path):
         content["value/img"][1, 0] = h5py.Reference()
     dataset = open_dataset("imagenet-segmentation", str(tmp_path))
     for read in (dataset.__getitem__, dataset.size):
-        with pytest.raises(UnreadableImage, match=r"gtsegs_ijcv.mat/00001 cannot be read"):
+        with pytest.raises(UnreadableImage, match=r"gtsegs_ijcv\.mat/00001"):
             read(1)
     file.write_bytes(file.read_bytes()[:3000])
-    with pytest.raises(BadDataset, match=r"is not gtsegs_ijcv.mat, or not whole"):
+    with pytest.raises(BadDataset, match=r"gtsegs_ijcv\.mat"):
         open_dataset("imagenet-segmentation", str(tmp_path))
 
 
 def test_the_matlab_file_has_4276_images(tmp_path):
     imagenet(tmp_path)
-    with pytest.raises(BadDataset, match=r"has 3 images. Allowed: 4276"):
+    with pytest.raises(BadDataset, match=r"\b3\b.*\b4276\b"):
         open_dataset("imagenet-segmentation", str(tmp_path))

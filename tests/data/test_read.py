@@ -1,4 +1,4 @@
-"""Reading images and masks of every kind of file, against the arrays they were written from."""
+"""Images and masks of each kind of file, compared with the arrays that were written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRAY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
 
 
 def pixels(path) -> np.ndarray:
-    """What ca_seg reads, as [H, W, 3] of 0..255."""
+    """The image as ca_seg reads it, [H, W, 3] in 0..255."""
     image = read_image(path)
     assert image.dtype == torch.float32
     assert image.is_contiguous()
@@ -53,7 +53,7 @@ def test_transparency_is_dropped(tmp_path) -> None:
     np.testing.assert_allclose(pixels(tmp_path / "p.png"), np.asarray(palette.convert("RGB")), atol=1e-4)
 
 
-def test_sixteen_bits_are_scaled_and_not_cut(tmp_path) -> None:
+def test_sixteen_bits_are_scaled_and_not_truncated(tmp_path) -> None:
     deep = np.array([[0, 257, 300], [1000, 40000, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
     Image.fromarray(deep).save(tmp_path / "b.tif")
@@ -68,7 +68,7 @@ def test_cmyk(tmp_path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_turned_images_come_out_upright(tmp_path, orientation, ending) -> None:
+def test_images_with_an_exif_orientation_are_upright(tmp_path, orientation, ending) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{ending}"
@@ -96,7 +96,7 @@ def test_masks_keep_their_numbers(tmp_path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "deep.png"), deep)
 
 
-def test_narrow_gray_masks_are_not_spread(tmp_path) -> None:
+def test_gray_masks_of_few_bits_are_not_rescaled(tmp_path) -> None:
     """PIL reads a 4-bit gray 3 as 51 and a 2-bit 3 as 255, right for images and wrong for ids."""
     png(tmp_path / "two.png", 2, [bytes([0b00011011])], 4)
     png(tmp_path / "four.png", 4, [bytes([0x03, 0x1F])], 4)
@@ -110,23 +110,23 @@ def test_narrow_gray_masks_are_not_spread(tmp_path) -> None:
 def test_colour_masks_are_refused(tmp_path, mode) -> None:
     path = tmp_path / ("m.tif" if mode == "F" else "m.png")
     Image.new(mode, (4, 4)).save(path)
-    with pytest.raises(BadMask, match=f"mode {mode}, not a mask.*palette"):
+    with pytest.raises(BadMask, match=rf"\b{mode}\b"):
         read_mask(path)
 
 
 def test_broken_files_are_named(tmp_path) -> None:
-    whole = tmp_path / "whole.png"
-    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole)
+    good = tmp_path / "whole.png"
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(good)
     Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "whole.jpg")
-    flipped = bytearray(whole.read_bytes())
+    flipped = bytearray(good.read_bytes())
     flipped[len(flipped) // 2] ^= 0xFF
     broken = {
-        "cut.png": whole.read_bytes()[:3000],
+        "cut.png": good.read_bytes()[:3000],
         "cut.jpg": (tmp_path / "whole.jpg").read_bytes()[:1500],
         "flipped.png": bytes(flipped),
         "text.png": b"this is no image",
         "empty.jpg": b"",
-        "head.png": whole.read_bytes()[:20],
+        "head.png": good.read_bytes()[:20],
     }
     for name, content in broken.items():
         (tmp_path / name).write_bytes(content)
@@ -139,7 +139,7 @@ def test_broken_files_are_named(tmp_path) -> None:
             with pytest.raises(UnreadableImage, match=name):
                 read(tmp_path / name)
     Image.new("F", (3, 3)).save(tmp_path / "real.tif")
-    with pytest.raises(UnreadableImage, match="unknown range"):
+    with pytest.raises(UnreadableImage, match=r"real\.tif"):
         read_image(tmp_path / "real.tif")
 
 

@@ -27,7 +27,7 @@ def shards(tmp_path):
     return tmp_path
 
 
-def test_images_lie_where_webdataset_wrote_them(shards):
+def test_images_are_read_as_webdataset_wrote_them(shards):
     dataset = open_dataset("webdataset", str(shards))
     assert dataset.image_ids == ("part-000/a/0000", "part-000/a/0001", "part-001/a/0002", "part-001/a/0003",
                              "part-002/a/0004")  # fmt: skip
@@ -40,10 +40,10 @@ def test_images_lie_where_webdataset_wrote_them(shards):
     assert open_dataset("webdataset", str(shards / "part-001.tar")).image_ids == ("part-001/a/0002", "part-001/a/0003")
 
 
-def test_what_webdataset_reads_is_what_we_read(shards):
-    theirs = webdataset.WebDataset(str(shards / "part-001.tar"), shardshuffle=False).decode("torchrgb")
+def test_images_and_keys_agree_with_the_reader_of_webdataset(shards):
+    reference = webdataset.WebDataset(str(shards / "part-001.tar"), shardshuffle=False).decode("torchrgb")
     dataset = open_dataset("webdataset", str(shards / "part-001.tar"))
-    for number, sample in enumerate(theirs):
+    for number, sample in enumerate(reference):
         assert torch.equal(sample["png"], dataset[number]["image"])
         assert f"part-001/{sample['__key__']}" == dataset.image_ids[number]
 
@@ -61,36 +61,36 @@ def png():
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "value"),
     [
-        (["a.png", "a.jpg"], "two images of the key 'a'"),
-        (["../a.png"], "stay in their folder"),
-        (["/a.png"], "stay in their folder"),
-        (["a.txt", "b.seg.png"], "has no image"),
+        (["a.png", "a.jpg"], "'a'"),
+        (["../a.png"], r"'\.\./a\.png'"),
+        (["/a.png"], r"'/a\.png'"),
+        (["a.txt", "b.seg.png"], r"\.png"),
     ],
 )
-def test_members_that_cannot_be_used(tmp_path, names, said):
+def test_members_that_cannot_be_used(tmp_path, names, value):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name in names:
             add(tar, name, png())
-    with pytest.raises(BadDataset, match=said):
+    with pytest.raises(BadDataset, match=value):
         open_dataset("webdataset", str(tmp_path))
 
 
 def test_shards_that_cannot_be_used(tmp_path, shards):
-    with pytest.raises(BadDataset, match="no shard"):
+    with pytest.raises(BadDataset, match="nowhere"):
         open_dataset("webdataset", str(tmp_path / "nowhere"))
-    whole = (shards / "part-000.tar").read_bytes()
-    cut = tmp_path / "cut.tar"
+    content = (shards / "part-000.tar").read_bytes()
+    truncated = tmp_path / "cut.tar"
     for length in (600, 1700):
-        cut.write_bytes(whole[:length])
+        truncated.write_bytes(content[:length])
         with pytest.raises(BadDataset, match=r"cut\.tar"):
-            open_dataset("webdataset", str(cut))
+            open_dataset("webdataset", str(truncated))
     with tarfile.open(tmp_path / "packed.tar", "w:gz") as tar:
         add(tar, "a.png", png())
-    with pytest.raises(BadDataset, match="not compressed"):
+    with pytest.raises(BadDataset, match=r"packed\.tar"):
         open_dataset("webdataset", str(tmp_path / "packed.tar"))
-    with pytest.raises(UnknownName, match="split"):
+    with pytest.raises(UnknownName, match="'train'"):
         open_dataset("webdataset", str(shards), "train")
 
 
@@ -99,10 +99,10 @@ def test_one_broken_member_and_a_shard_that_shrank(tmp_path):
         for name, content in (("a.png", png()), ("b.png", b"no image"), ("c.png", png())):
             add(tar, name, content)
     dataset = open_dataset("webdataset", str(tmp_path))
-    with pytest.raises(UnreadableImage, match=r"x\.tar/b\.png is not an image"):
+    with pytest.raises(UnreadableImage, match=r"x\.tar/b\.png"):
         dataset[1]
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         dataset.size(1)
     (tmp_path / "x.tar").write_bytes((tmp_path / "x.tar").read_bytes()[:2000])
-    with pytest.raises(UnreadableImage, match="cut short"):
+    with pytest.raises(UnreadableImage, match=r"x\.tar/c\.png"):
         dataset[2]

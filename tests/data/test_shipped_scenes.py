@@ -1,4 +1,4 @@
-"""The shipped scenes load as their README says. They are part of the project: without them these tests fail."""
+"""The shipped scenes load as their README says. They are part of the project, so these tests do not skip."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def scenes() -> FolderDataset:
     return open_dataset("scenes")
 
 
-def test_every_scene_can_be_read_and_saved_again(scenes) -> None:
+def test_each_scene_is_read_and_its_mask_converts_back(scenes) -> None:
     assert len(scenes) == 300
     classes = scenes.class_list
-    seen = np.zeros(256, int)
+    pixels = np.zeros(256, int)
     for index, sample in enumerate(scenes):
         assert sample["image"].shape == (3, 128, 128)
         assert sample["mask"].shape == (128, 128)
-        seen += np.bincount(sample["mask"].flatten(), minlength=256)
+        pixels += np.bincount(sample["mask"].flatten(), minlength=256)
         stored = np.asarray(Image.open(scenes.mask_path(index)))
         np.testing.assert_array_equal(classes.to_ids(sample["mask"].numpy()), stored)
-    assert (seen[: len(classes)] > 0).all()  # each class occurs, so no IoU is undefined
+    assert (pixels[: len(classes)] > 0).all()  # each class occurs, so no IoU is undefined
 
 
-def test_classes_are_words_that_can_be_asked(scenes) -> None:
+def test_class_names_form_a_vocabulary(scenes) -> None:
     classes = scenes.class_list
     assert (classes.kinds.count("object"), classes.kinds.count("stuff")) == (150, 16)
     assert Vocabulary.from_names(classes.names).concepts == classes.names
@@ -38,7 +38,7 @@ def test_classes_are_words_that_can_be_asked(scenes) -> None:
     assert classes.licence
 
 
-def test_splits_part_the_scenes(scenes) -> None:
+def test_splits_divide_the_scenes(scenes) -> None:
     parts = {
         name: open_dataset("scenes", split=name).image_ids for name in ("in_distribution", "shifted", "train", "val")
     }
@@ -52,7 +52,7 @@ def test_splits_part_the_scenes(scenes) -> None:
     assert sorted(parts["train"] + parts["val"]) == sorted(parts["in_distribution"])
 
 
-def test_the_data_module_finds_them_by_default() -> None:
+def test_the_data_module_uses_them_by_default() -> None:
     data = SegmentationData(split="shifted", train_split="train", val_split="val", limit=20, batch_size=8)
     assert [len(batch["image_id"]) for batch in data.test_dataloader()] == [8, 8, 4]
     assert len(data.train_dataloader()) == 3

@@ -13,7 +13,7 @@ from ca_seg.errors import OutOfRange
 
 
 def halves(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Red above, blue below; class 3 above, class 70 below."""
+    """An image of red above blue, and its mask of class 3 above class 70."""
     mask = torch.full((height, width), 3)
     mask[height // 2 :] = 70
     return torch.stack([(mask == 3).float(), torch.zeros(height, width), (mask == 70).float()]), mask
@@ -23,9 +23,9 @@ def halves(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_mask_follows_the_image(height, width) -> None:
     augment = Augment(64)
     image, mask = halves(height, width)
-    agreed = counted = void = 0
-    for draw in range(30):
-        view, labels = augment(image, mask, draw)
+    agreeing = counted = void = 0
+    for seed in range(30):
+        view, labels = augment(image, mask, seed)
         assert view.shape == (3, 64, 64)
         assert labels.shape == (64, 64)
         assert view.dtype == torch.float32
@@ -34,23 +34,23 @@ def test_mask_follows_the_image(height, width) -> None:
         assert set(labels.unique().tolist()) <= {3, 70, 255}
         assert (view[:, labels == 255] == view[:, labels == 255][:, :1]).all()  # padding is one colour
         seen = labels != 255
-        agreed += int(((view[0] > view[2]) == (labels == 3))[seen].sum())
+        agreeing += int(((view[0] > view[2]) == (labels == 3))[seen].sum())
         counted += int(seen.sum())
         void += int((~seen).sum())
-    assert agreed / counted > 0.97  # the edge is blurred by scaling, nothing else may differ
+    assert agreeing / counted > 0.97  # the edge is blurred by scaling, nothing else may differ
     assert (void > 0) == (min(height, width) / 2 < 64)
     assert torch.equal(mask, halves(height, width)[1])
 
 
-def test_the_draw_decides() -> None:
+def test_the_seed_determines_the_view() -> None:
     image, mask = torch.rand(3, 50, 50), torch.randint(0, 5, (50, 50))
-    one, two = Augment(32), Augment(32)
-    for draw in (0, 7, 2**31 - 1):
-        assert torch.equal(one(image, mask, draw)[0], two(image, mask, draw)[0])
-        assert torch.equal(one(image, mask, draw)[1], two(image, mask, draw)[1])
-    views = {one(image, mask, draw)[0].sum().item() for draw in range(10)}
+    first, second = Augment(32), Augment(32)
+    for seed in (0, 7, 2**31 - 1):
+        assert torch.equal(first(image, mask, seed)[0], second(image, mask, seed)[0])
+        assert torch.equal(first(image, mask, seed)[1], second(image, mask, seed)[1])
+    views = {first(image, mask, seed)[0].sum().item() for seed in range(10)}
     assert len(views) == 10
-    with pytest.raises(OutOfRange, match="crops of 0"):
+    with pytest.raises(OutOfRange, match=r"\b0\b"):
         Augment(0)
 
 
@@ -62,16 +62,16 @@ def views(dataset: FolderDataset, workers: int, seed: int, epochs: int) -> list[
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_views_differ_between_images_workers_and_epochs_and_follow_from_the_seed(make_folder, workers) -> None:
+def test_views_differ_between_images_and_epochs_and_depend_on_the_seed(make_folder, workers) -> None:
     root = make_folder([(24, 24)] * 4)
-    for number in range(1, 4):  # the same image four times: only the draw can make a difference
+    for number in range(1, 4):  # the same image four times: only the seed can make a difference
         for part in ("images", "masks"):
             (root / part / f"p{number}.png").write_bytes((root / part / "p0.png").read_bytes())
     dataset = FolderDataset(root)
-    one, again, other = (views(dataset, workers, seed, 2) for seed in (5, 5, 6))
-    assert len({view.sum().item() for view in one}) == 8
-    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    first, same_seed, new_seed = (views(dataset, workers, seed, 2) for seed in (5, 5, 6))
+    assert len({view.sum().item() for view in first}) == 8
+    assert all(torch.equal(a, b) for a, b in zip(first, same_seed, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, new_seed, strict=True))
 
 
 def test_skipped_images_pass_through(make_folder) -> None:

@@ -1,4 +1,4 @@
-"""The entries of an ablation, read from shared recordings, against each entry computed on its own."""
+"""The entries of an ablation, read from shared recordings, against entries computed separately."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENTRIES = [
 
 
 @pytest.mark.parametrize(("table", "entry", "recorded", "asked", "read"), ENTRIES, ids=[c[0] for c in ENTRIES])
-def test_an_entry_equals_a_run_of_its_own(ablation, table, entry, recorded, asked, read):
+def test_an_entry_equals_a_separate_run(ablation, table, entry, recorded, asked, read):
     dataset, backbone, figures = ablation
     words, matrix = Vocabulary.from_names(dataset.class_list.names), ConfusionMatrix(len(dataset.class_list))
     with torch.no_grad():

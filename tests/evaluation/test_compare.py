@@ -1,4 +1,4 @@
-"""Two evaluations of the same images side by side, from files of this schema and the former one, and from results."""
+"""Comparing two evaluations of the same images: files of this schema and the former one, and results in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(file: Path, values: dict[str, Any]) -> Path:
     return file
 
 
-def test_the_difference_of_every_image_counts(tmp_path, capsys):
+def test_differences_are_counted_per_image(tmp_path, capsys):
     first, second = write(tmp_path / "a.json", content(0.0)), write(tmp_path / "b.json", content(0.1))
     comparison = compare(first, second)
     (row,) = comparison.rows
@@ -52,7 +52,7 @@ def test_results_of_the_former_schema_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("other", "name"),
+    ("second", "value"),
     [
         (content(0, split="train"), "train"),
         (content(0, dataset="voc"), "voc"),
@@ -60,8 +60,8 @@ def test_results_of_the_former_schema_are_read(tmp_path):
         ({"schema": "other"}, r"b\.json"),
     ],
 )
-def test_what_cannot_be_compared_is_named(tmp_path, other, name):
-    with pytest.raises(UserError, match=name):
-        compare(write(tmp_path / "a.json", content(0)), write(tmp_path / "b.json", other))
+def test_evaluations_that_do_not_match_are_refused(tmp_path, second, value):
+    with pytest.raises(UserError, match=value):
+        compare(write(tmp_path / "a.json", content(0)), write(tmp_path / "b.json", second))
     with pytest.raises(UserError, match="nowhere"):
         compare(tmp_path / "nowhere.json", tmp_path / "a.json")

@@ -1,4 +1,4 @@
-"""An interrupted evaluation goes on and ends with the same numbers; two processes give what one gives."""
+"""An interrupted evaluation resumes and has the same results; so has an evaluation in two processes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ CONFIG = "configs/zero_shot/mini_scenes.yaml"
 
 
 class Killed(Exception):
-    """Stands for a kill: nothing after it is run."""
+    """Ends an evaluation like a kill: no later code runs."""
 
 
-class KilledAfter(pl.Callback):
+class KillAfter(pl.Callback):
+    """Raises Killed when a number of batches is done."""
+
     def __init__(self, batches):
         self.batches = batches
 
@@ -49,42 +51,44 @@ def _score(file, *callbacks, settings="a"):
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_a_killed_evaluation_goes_on_and_ends_with_the_same_numbers(tmp_path, after):
-    whole = _score(None)
+def test_a_killed_evaluation_resumes_and_has_the_same_results(tmp_path, after):
+    uninterrupted = _score(None)
     file = tmp_path / "progress.safetensors"
     with pytest.raises(Killed):
-        _score(file, KilledAfter(after))
-    seen = []
-    again = _score(file, _Counts(seen))
-    assert sum(seen) == again.run == 20 - 4 * after
-    assert again.task.figures == whole.task.figures
-    assert again.task.intervals == whole.task.intervals
-    assert again.task.images == whole.task.images
-    assert again.task.reliability == whole.task.reliability
-    assert again.complete
+        _score(file, KillAfter(after))
+    counts = []
+    resumed = _score(file, CountImages(counts))
+    assert sum(counts) == resumed.run == 20 - 4 * after
+    assert resumed.task.figures == uninterrupted.task.figures
+    assert resumed.task.intervals == uninterrupted.task.intervals
+    assert resumed.task.images == uninterrupted.task.images
+    assert resumed.task.reliability == uninterrupted.task.reliability
+    assert resumed.complete
 
 
-class _Counts(pl.Callback):
-    def __init__(self, seen):
-        self.seen = seen
+class CountImages(pl.Callback):
+    """Appends the number of images of each batch to `counts`."""
+
+    def __init__(self, counts):
+        self.counts = counts
 
     def on_test_batch_end(self, trainer, task, outputs, batch, batch_idx, dataloader_idx=0):
-        self.seen.append(len(batch["image_id"]))
+        self.counts.append(len(batch["image_id"]))
 
 
-def test_the_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
+def test_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
     file = tmp_path / "progress.safetensors"
     with pytest.raises(Killed):
-        _score(file, KilledAfter(1))
-    with pytest.raises(UserError, match="progress"):
+        _score(file, KillAfter(1))
+    with pytest.raises(UserError, match=r"progress\.safetensors"):
         _score(file, settings="b")
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match="progress"):
+    with pytest.raises(UserError, match=r"progress\.safetensors"):
         _score(file)
 
 
-def test_two_processes_give_what_one_gives_and_runs_can_be_compared(tmp_path):
-    """The same images in other batches: a pixel on the edge between two classes may fall to the other side."""
+def test_two_processes_have_the_results_of_one_and_can_be_compared(tmp_path):
+    """Batches differ, so a pixel with two nearly equal scores may get the other class."""
     results = []
     common = ["--config-file", CONFIG, "--compare", "[]", "--expect", "{}", "--report", "false", "--data.limit", "11"]
     for devices in ("1", "2"):
@@ -92,11 +96,11 @@ def test_two_processes_give_what_one_gives_and_runs_can_be_compared(tmp_path):
         run = [sys.executable, "eval.py", *common, "--trainer.accelerator", "cpu", "--trainer.devices", devices]
         subprocess.run([*run, "--out", str(out)], cwd=ROOT, check=True, capture_output=True)
         results.append(json.loads((out / "results.json").read_text()))
-    one, two = results
-    assert one["images"]["shifted"].keys() == two["images"]["shifted"].keys()
-    assert len(two["images"]["shifted"]["full-vocabulary"]) == 11
-    for protocol, figures in one["metrics"].items():
-        assert two["metrics"][protocol] == pytest.approx(figures, abs=2e-4)
+    single, parallel = results
+    assert single["images"]["shifted"].keys() == parallel["images"]["shifted"].keys()
+    assert len(parallel["images"]["shifted"]["full-vocabulary"]) == 11
+    for protocol, figures in single["metrics"].items():
+        assert parallel["metrics"][protocol] == pytest.approx(figures, abs=2e-4)
     compared = subprocess.run(
         [sys.executable, "-m", "ca_seg", "compare", *(str(tmp_path / d / "results.json") for d in ("1", "2"))],
         cwd=ROOT, check=True, capture_output=True, text=True,

@@ -17,9 +17,9 @@ CHANNELS = 3
 
 
 class ConvSource:
-    """A strided convolution and noise of the seed, image by image, so that no batch changes a bit.
+    """A strided convolution and noise of the seed, image by image, so that the batch size changes no bit.
 
-    Every seed that was asked for is appended to the file `log`, and takes `pause` seconds.
+    Each image appends its seed to the file `log`, and takes `pause` seconds.
     """
 
     name, channels = "conv", CHANNELS
@@ -30,16 +30,16 @@ class ConvSource:
         self.words, self.log, self.pause, self.weights = list(words), log, pause, torch.from_numpy(weights)
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
-        return torch.stack([self.one(image, seed) for image, seed in zip(images, seeds, strict=True)])
+        return torch.stack([self.features_of(image, seed) for image, seed in zip(images, seeds, strict=True)])
 
-    def one(self, image: torch.Tensor, seed: int) -> torch.Tensor:
+    def features_of(self, image: torch.Tensor, seed: int) -> torch.Tensor:
         time.sleep(self.pause)
         if self.log is not None:
             with open(self.log, "ab", buffering=0) as file:
                 file.write(b"%d\n" % seed)
-        found = torch.nn.functional.conv2d(image[None], self.weights, stride=2)[0]
-        noise = np.random.default_rng(seed).normal(size=tuple(found.shape)).astype(np.float32)
-        return found + torch.from_numpy(noise)
+        features = torch.nn.functional.conv2d(image[None], self.weights, stride=2)[0]
+        noise = np.random.default_rng(seed).normal(size=tuple(features.shape)).astype(np.float32)
+        return features + torch.from_numpy(noise)
 
     def identity(self) -> dict[str, Any]:
         return {"backbone": "conv", "vocabulary": self.words}

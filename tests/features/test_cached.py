@@ -1,4 +1,4 @@
-"""Training from a cache: the same samples, no image decoded, nothing damaged trained on, memory flat."""
+"""Training from a cache: the same samples, no image decoded, damaged features are skipped, memory flat."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ SIZES = [(6, 8), (10, 4), (6, 8), (6, 8), (10, 4), (6, 8)]
 
 
 @pytest.fixture
-def given(tmp_path):
+def filled_cache(tmp_path):
     dataset = FolderDataset(folder_of(tmp_path / "set", SIZES), None)
     cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype="float32")
     return dataset, cache, fill(cache, dataset, ConvSource(), progress=False, shard_images=2)
 
 
-def same(one, two):
-    return one.keys() == two.keys() and all(
-        torch.equal(one[k], two[k]) if isinstance(one[k], torch.Tensor) else one[k] == two[k] for k in one
+def same(first, second):
+    return first.keys() == second.keys() and all(
+        torch.equal(first[k], second[k]) if isinstance(first[k], torch.Tensor) else first[k] == second[k] for k in first
     )
 
 
-def test_samples_are_those_of_the_dataset_without_reading_an_image(given, monkeypatch) -> None:
-    dataset, cache, filled = given
+def test_samples_are_those_of_the_dataset_without_reading_an_image(filled_cache, monkeypatch) -> None:
+    dataset, cache, filled = filled_cache
     expected = []
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -61,14 +61,14 @@ def test_samples_are_those_of_the_dataset_without_reading_an_image(given, monkey
         CachedSamples(dataset.first(2), cache, keys=filled.keys)
 
 
-def test_workers_give_the_same_batches(given) -> None:
-    dataset, cache, filled = given
+def test_workers_give_the_same_batches(filled_cache) -> None:
+    dataset, cache, filled = filled_cache
     samples = CachedSamples(dataset, cache, keys=filled.keys)
     batches = SizeBatchSampler(EpochShuffle(6, 0), 3, False, samples.size)
     alone = list(DataLoader(samples, batch_sampler=batches, collate_fn=collate_cached))
     workers = DataLoader(samples, batch_sampler=batches, collate_fn=collate_cached, num_workers=2)
-    for one, two in zip(alone, workers, strict=True):
-        assert same(one, two)
+    for batch_alone, batch_of_workers in zip(alone, workers, strict=True):
+        assert same(batch_alone, batch_of_workers)
     sent = pickle.loads(pickle.dumps(samples))  # how a worker that is not forked gets it
     assert same(sent[1], samples[1])
     assert sorted(image_id for batch in alone for image_id in batch["image_id"]) == list(dataset.image_ids)
@@ -76,8 +76,8 @@ def test_workers_give_the_same_batches(given) -> None:
     assert {tuple(batch["mask"].shape[1:]) for batch in alone} == {(6, 8), (10, 4)}
 
 
-def test_flipped_samples(given) -> None:
-    dataset, cache, _ = given
+def test_flipped_samples(filled_cache) -> None:
+    dataset, cache, _ = filled_cache
     filled = fill(cache, dataset, ConvSource(), flipped=True, progress=False)
     sample = CachedSamples(dataset, cache, flipped=True, keys=filled.keys)[1]
     whole = dataset[1]
@@ -87,26 +87,32 @@ def test_flipped_samples(given) -> None:
     assert isinstance(CachedSamples(dataset, cache, flipped=True, seed=5)[1], Skipped)
 
 
-def test_what_cannot_be_used_is_skipped_and_reported(given) -> None:
-    dataset, cache, _ = given
+def test_unusable_samples_are_skipped_and_reported(filled_cache) -> None:
+    dataset, cache, _ = filled_cache
     Image.new("L", (3, 3)).save(dataset.mask_path(0))
     dataset.mask_path(1).unlink()
     Image.new("RGB", (8, 6)).save(dataset.image_path(2))  # another image: its features are not there
     dataset.image_path(3).unlink()
     samples = CachedSamples(dataset, cache)
-    found = [samples[index] for index in range(6)]
-    assert [isinstance(item, Skipped) for item in found] == [True] * 4 + [False] * 2
-    reasons = ["3 x 3 pixels, its image is 8 x 6", "is missing", "no features of the image", "cannot be read"]
-    assert all(reason in item.reason for reason, item in zip(reasons, found, strict=False))
-    assert [item.path for item in found[:4]] == [str(dataset.image_path(index)) for index in range(4)]
+    items = [samples[index] for index in range(6)]
+    assert [isinstance(item, Skipped) for item in items] == [True] * 4 + [False] * 2
+    values = [
+        ("3 x 3", "8 x 6"),
+        ("p0001.png",),
+        (str(cache.folder),),
+        (str(dataset.image_path(3)),),
+    ]
+    for parts, item in zip(values, items, strict=False):
+        assert all(part in item.reason for part in parts)
+    assert [item.path for item in items[:4]] == [str(dataset.image_path(index)) for index in range(4)]
     for index in (2, 3):
         with pytest.raises(UnreadableImage):
             samples.size(index)
-    batch = collate_cached([found[0], found[4]])
-    assert (batch["skipped"], batch["image_id"], len(batch["features"])) == ([found[0]], ["p0004"], 1)
-    assert len(collate_cached(found[:4])["features"]) == 0
+    batch = collate_cached([items[0], items[4]])
+    assert (batch["skipped"], batch["image_id"], len(batch["features"])) == ([items[0]], ["p0004"], 1)
+    assert len(collate_cached(items[:4])["features"]) == 0
     with pytest.raises(BadDataset, match=r"p0004"):
-        collate_cached(found)
+        collate_cached(items)
     loader = DataLoader(
         samples, batch_sampler=SizeBatchSampler(range(6), 4, False, samples.size), collate_fn=collate_cached
     )
@@ -114,7 +120,7 @@ def test_what_cannot_be_used_is_skipped_and_reported(given) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_a_bit_that_flips_after_opening_is_never_given(tmp_path, dtype) -> None:
+def test_a_bit_that_flips_after_opening_is_never_returned(tmp_path, dtype) -> None:
     """Every bit of the values and scales of a cache that was verified and is open."""
     dataset = FolderDataset(folder_of(tmp_path / "set", [(2, 4), (2, 4)]), None)
     cache = FeatureCache(tmp_path / "cache", ConvSource().identity(), dtype=dtype)
@@ -125,35 +131,35 @@ def test_a_bit_that_flips_after_opening_is_never_given(tmp_path, dtype) -> None:
     whole = path.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
     with open(path, "r+b", buffering=0) as file:
-        for place in range(start, len(whole)):
+        for offset in range(start, len(whole)):
             for bit in range(8):
-                file.seek(place)
-                file.write(bytes([whole[place] ^ (1 << bit)]))
-                found = [samples[index] for index in range(2)]
-                skipped = [item for item in found if isinstance(item, Skipped)]
+                file.seek(offset)
+                file.write(bytes([whole[offset] ^ (1 << bit)]))
+                items = [samples[index] for index in range(2)]
+                skipped = [item for item in items if isinstance(item, Skipped)]
                 assert len(skipped) == 1
-                assert f"features in {path} are damaged" in skipped[0].reason
-                for item, features in zip(found, ground_truth, strict=True):
+                assert str(path) in skipped[0].reason
+                for item, features in zip(items, ground_truth, strict=True):
                     assert isinstance(item, Skipped) or torch.equal(item["features"], features)
-            file.seek(place)
-            file.write(whole[place : place + 1])
+            file.seek(offset)
+            file.write(whole[offset : offset + 1])
 
 
-def test_a_shard_that_is_cut_or_removed_while_it_is_open_is_skipped(given) -> None:
-    dataset, cache, filled = given
+def test_a_shard_that_is_cut_or_removed_while_it_is_open_is_skipped(filled_cache) -> None:
+    dataset, cache, filled = filled_cache
     samples = CachedSamples(dataset, cache, keys=filled.keys)
     paths = [cache.folder / cache._shard_of[key] for key in filled.keys]
     os.truncate(paths[0], 500)
-    gone = next(path for path in paths if path != paths[0])
-    gone.unlink()
+    removed = next(path for path in paths if path != paths[0])
+    removed.unlink()
     for index, path in enumerate(paths):
-        assert isinstance(samples[index], Skipped) == (path in (paths[0], gone))
+        assert isinstance(samples[index], Skipped) == (path in (paths[0], removed))
     cache.refresh()
     assert len(cache) == 4
 
 
-def test_images_without_masks_have_void_ones(given) -> None:
-    dataset, cache, _ = given
+def test_images_without_masks_get_void_masks(filled_cache) -> None:
+    dataset, cache, _ = filled_cache
     images = ImageFolder(dataset.root / "images")
     sample = CachedSamples(images, cache)[1]
     assert same(sample, {"features": sample["features"], "mask": torch.full((10, 4), 255), "image_id": "p0001",
@@ -172,18 +178,18 @@ features = torch.randn(64, 64, 64)
 for shard in range(8):
     cache.store({f"{shard}-{i}": to_stored(features, "float16", (64, 64)) for i in range(16)})
 cache.read("0-0")
-before, most = resident(), 0
+before, largest = resident(), 0
 for shard in range(8):
     for i in range(16):
         cache.read(f"{shard}-{i}")
-        most = max(most, resident())
+        largest = max(largest, resident())
 assert cache.verify() == [] and FeatureCache(sys.argv[1], {"backbone": "x"}).verify() == []
-print(most - before, resident() - before)
+print(largest - before, resident() - before)
 """
 
 
 def test_memory_does_not_grow_with_what_is_read(tmp_path) -> None:
-    """64 MiB of features: reading and verifying them all keeps none of them."""
+    """64 MiB of features: reading and verifying them all leaves none of them in memory."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, tmp_path], cwd=ROOT, check=True, capture_output=True, text=True
     )

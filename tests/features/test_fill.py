@@ -1,4 +1,4 @@
-"""Filling a cache: every image once, with its own seed; what is broken is told; a damaged shard is made again."""
+"""Filling a cache: each image once, with its seed; broken images are reported; nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnusableFeatures, UserError
 from ca_seg.features.fill import fill
 from ca_seg.features.keys import image_key
-from tests.features.runs import SIZES, open_cache, run
+from tests.features.small_cache import SIZES, fill_cache, open_cache
 from tests.features.small_source import ConvSource, folder_of
 
 
@@ -27,14 +27,14 @@ def dataset(tmp_path):
 def direct(dataset, index, seed=3, *, flipped=False):
     """What the source gives for one image alone."""
     image = dataset[index]["image"]
-    own = image_seed(seed, dataset.image_ids[index])
-    return ConvSource()((image.flip(-1) if flipped else image)[None], [own])[0]
+    image_noise_seed = image_seed(seed, dataset.image_ids[index])
+    return ConvSource()((image.flip(-1) if flipped else image)[None], [image_noise_seed])[0]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_image_has_its_features(tmp_path, dataset, dtype, workers) -> None:
-    cache, filled = run(tmp_path, dataset, cache=open_cache(tmp_path, dtype=dtype), num_workers=workers)
+    cache, filled = fill_cache(tmp_path, dataset, cache=open_cache(tmp_path, dtype=dtype), num_workers=workers)
     assert (filled.computed, filled.skipped, filled.damaged, len(cache)) == (7, [], [], 7)
     again = open_cache(tmp_path, dtype=dtype, read_only=True)
     for index, key in enumerate(filled.keys):
@@ -49,75 +49,77 @@ def test_every_image_has_its_features(tmp_path, dataset, dtype, workers) -> None
             assert largest[1] > 65504  # a half alone would have overflowed
 
 
-def test_what_is_there_is_not_computed_again(tmp_path, dataset) -> None:
+def test_stored_features_are_not_computed_again(tmp_path, dataset) -> None:
     log = tmp_path / "log"
-    run(tmp_path, dataset.first(3), ConvSource(log=log))
-    cache, filled = run(tmp_path, dataset, ConvSource(log=log))
+    fill_cache(tmp_path, dataset.first(3), ConvSource(log=log))
+    cache, filled = fill_cache(tmp_path, dataset, ConvSource(log=log))
     assert filled.computed == 4
     assert set(Counter(log.read_text().split()).values()) == {1}
     before = sorted(os.listdir(cache.folder))
-    _, filled = run(tmp_path, dataset, ConvSource(log=log))
+    _, filled = fill_cache(tmp_path, dataset, ConvSource(log=log))
     assert filled.computed == 0
     assert sorted(os.listdir(cache.folder)) == before
     for options in ({"seed": 4}, {"flipped": True}, {"source": ConvSource(["dog"])}):
-        assert run(tmp_path, dataset, **options)[1].computed == 7
+        assert fill_cache(tmp_path, dataset, **options)[1].computed == 7
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(dataset.image_path(5))
-    assert run(tmp_path, dataset)[1].computed == 1
+    assert fill_cache(tmp_path, dataset)[1].computed == 1
 
 
 def test_the_flipped_view_is_of_the_flipped_image(tmp_path, dataset) -> None:
-    cache, plain = run(tmp_path, dataset, cache=open_cache(tmp_path, dtype="float32"))
-    _, filled = run(tmp_path, dataset, cache=cache, flipped=True)
+    cache, plain = fill_cache(tmp_path, dataset, cache=open_cache(tmp_path, dtype="float32"))
+    _, filled = fill_cache(tmp_path, dataset, cache=cache, flipped=True)
     assert len(cache) == 14
     assert torch.equal(cache.read(filled.keys[2]), direct(dataset, 2, flipped=True))
     assert torch.equal(cache.read(plain.keys[2]), direct(dataset, 2))
 
 
 def test_shards_are_bounded_in_bytes_and_images(tmp_path, dataset) -> None:
-    cache, _ = run(tmp_path, dataset, shard_images=3)
-    assert sorted(len(places) for places in cache._shards.values()) == [1, 3, 3]
-    cache, _ = run(tmp_path, dataset, seed=4, shard_bytes=200)  # 3 channels, 3 x 4 or 5 x 2 tokens: 84 or 72 bytes
-    assert all(len(places) == 2 for places in list(cache._shards.values())[3:6])
-    cache, _ = run(tmp_path, dataset, seed=5, shard_bytes=1)
+    cache, _ = fill_cache(tmp_path, dataset, shard_images=3)
+    assert sorted(len(locations) for locations in cache._shards.values()) == [1, 3, 3]
+    cache, _ = fill_cache(
+        tmp_path, dataset, seed=4, shard_bytes=200
+    )  # 3 channels, 3 x 4 or 5 x 2 tokens: 84 or 72 bytes
+    assert all(len(locations) == 2 for locations in list(cache._shards.values())[3:6])
+    cache, _ = fill_cache(tmp_path, dataset, seed=5, shard_bytes=1)
     assert len(cache) == 21
 
 
 def test_broken_images_are_reported_and_the_rest_is_computed(tmp_path, dataset) -> None:
-    cut, gone = dataset.image_path(1), dataset.image_path(4)
+    cut, removed = dataset.image_path(1), dataset.image_path(4)
     cut.write_bytes(cut.read_bytes()[:-40])
-    gone.unlink()
-    cache, filled = run(tmp_path, dataset)
+    removed.unlink()
+    cache, filled = fill_cache(tmp_path, dataset)
     assert (filled.computed, len(cache), filled.keys[4]) == (5, 5, None)
-    assert sorted(skipped.path for skipped in filled.skipped) == [str(cut), str(gone)]
+    assert sorted(skipped.path for skipped in filled.skipped) == [str(cut), str(removed)]
     assert all(skipped.path in skipped.reason for skipped in filled.skipped)
 
 
 def test_refused_and_infinite_features_are_reported_and_not_stored(tmp_path, dataset) -> None:
-    class Picky(ConvSource):
+    class Refusing(ConvSource):
         def __call__(self, images, seeds):
             if images.shape[-2] == 10:
                 raise UserError("too tall")
-            found = super().__call__(images, seeds)
-            found[0, 1, 0, 0] = float("nan")
-            return found
+            features = super().__call__(images, seeds)
+            features[0, 1, 0, 0] = float("nan")
+            return features
 
-    cache, filled = run(tmp_path, dataset, Picky())
+    cache, filled = fill_cache(tmp_path, dataset, Refusing())
     reasons = Counter(skipped.reason for skipped in filled.skipped)
     assert reasons == {"its features are not finite": 3, "too tall.": 2}
     assert (filled.computed, len(cache)) == (2, 2)
 
 
 def test_a_dataset_without_any_features_is_an_error(tmp_path, dataset) -> None:
-    class Unable(ConvSource):
+    class AlwaysRefusing(ConvSource):
         def __call__(self, images, seeds):
             raise UserError("no such layer")
 
-    with pytest.raises(UnusableFeatures, match=r"p000.*: no such layer"):
-        run(tmp_path, dataset, Unable())
+    with pytest.raises(UnusableFeatures, match=r"p000.*no such layer"):
+        fill_cache(tmp_path, dataset, AlwaysRefusing())
 
 
-def test_a_fault_of_the_source_ends_the_run_and_keeps_what_is_computed(tmp_path, dataset) -> None:
-    class Breaks(ConvSource):
+def test_an_error_of_the_source_ends_the_run_and_keeps_finished_features(tmp_path, dataset) -> None:
+    class Failing(ConvSource):
         calls = 0
 
         def __call__(self, images, seeds):
@@ -127,17 +129,17 @@ def test_a_fault_of_the_source_ends_the_run_and_keeps_what_is_computed(tmp_path,
             return super().__call__(images, seeds)
 
     with pytest.raises(MemoryError):
-        run(tmp_path, dataset, Breaks(), batch_size=1)
+        fill_cache(tmp_path, dataset, Failing(), batch_size=1)
     assert len(open_cache(tmp_path)) == 2
 
     class Wide(ConvSource):
         channels = 4
 
     with pytest.raises(ValueError, match=r"\(2, 3, .*\[2, 4, h, w\]"):
-        run(tmp_path, dataset.first(2), Wide(), seed=9)
+        fill_cache(tmp_path, dataset.first(2), Wide(), seed=9)
 
 
-def test_an_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
+def test_an_image_that_changes_meanwhile_is_not_stored_under_its_old_key(tmp_path, dataset, monkeypatch) -> None:
     read = dataset.read_image
 
     def changing(index):
@@ -147,20 +149,21 @@ def test_an_image_that_is_changed_meanwhile_is_not_kept_under_its_old_key(tmp_pa
         return image
 
     monkeypatch.setattr(dataset, "read_image", changing)
-    _, filled = run(tmp_path, dataset)
+    _, filled = fill_cache(tmp_path, dataset)
     assert filled.computed == 6
     assert len(filled.skipped) == 1
+    assert filled.skipped[0].path == str(dataset.image_path(3))
     assert "changed" in filled.skipped[0].reason
 
 
 def test_ranks_share_the_images(tmp_path, dataset) -> None:
     log = tmp_path / "log"
-    counts = [run(tmp_path, dataset, ConvSource(log=log), rank=rank, world=3)[1].computed for rank in range(3)]
+    counts = [fill_cache(tmp_path, dataset, ConvSource(log=log), rank=rank, world=3)[1].computed for rank in range(3)]
     assert counts == [3, 2, 2]
     assert set(Counter(log.read_text().split()).values()) == {1}
     assert len(open_cache(tmp_path)) == 7
-    with pytest.raises(OutOfRange, match="3 of 3"):
-        run(tmp_path, dataset, rank=3, world=3)
+    with pytest.raises(OutOfRange, match=r"3.*3"):
+        fill_cache(tmp_path, dataset, rank=3, world=3)
 
 
 def test_a_progress_bar_on_the_error_stream(tmp_path, dataset, capfd) -> None:

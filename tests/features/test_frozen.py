@@ -1,4 +1,4 @@
-"""Features: what stands in which channel, against the library's own maps and projections."""
+"""Features: what each channel holds, against the library's maps and projections."""
 
 from __future__ import annotations
 
@@ -27,32 +27,38 @@ def images():
     return torch.rand(2, 3, 128, 96, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_parts_stand_side_by_side(backbone, images):
+def test_the_parts_are_concatenated_in_order(backbone, images):
     source = FrozenFeatures(backbone, WORDS, parts=("maps", "outputs", "concepts"))
-    made = source(images, SEEDS)
-    asked = backbone.record(images, seed=SEEDS).ask(WORDS)
-    outputs, concepts, maps = made.split([4 * 192, 4 * 3, 2], dim=1)
-    assert source.channels == made.shape[1]
+    features = source(images, SEEDS)
+    concept_features = backbone.record(images, seed=SEEDS).ask(WORDS)
+    outputs, concepts, maps = features.split([4 * 192, 4 * 3, 2], dim=1)
+    assert source.channels == features.shape[1]
     assert source.maps == 2
-    assert torch.equal(maps, asked.maps())
-    torch.testing.assert_close(concepts, asked.projected())
-    last = asked.image[3].output.transpose(1, 2).flatten(2).transpose(1, 2)  # [B, width, N]
+    assert torch.equal(maps, concept_features.maps())
+    torch.testing.assert_close(concepts, concept_features.projected())
+    last = concept_features.image[3].output.transpose(1, 2).flatten(2).transpose(1, 2)  # [B, width, N]
     assert torch.equal(outputs[:, 3 * 192 :].flatten(2), last)
 
 
-def test_timesteps_stand_side_by_side_and_samples_are_averaged(backbone, images):
+def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
     readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6), noise_samples=3)
-    made = FrozenFeatures(backbone, WORDS, readout=readout)(images, SEEDS)
-    assert made.shape == (2, 2 * 2 * 3, 21, 16)
-    for number, time in enumerate((0.1, 0.6)):
-        own = backbone.record(images, timesteps=time, noise_samples=3, layers=(1, 3), seed=SEEDS).ask(WORDS).projected()
-        torch.testing.assert_close(made[:, 6 * number : 6 * number + 6], own, atol=1e-4, rtol=1e-4)
+    features = FrozenFeatures(backbone, WORDS, readout=readout)(images, SEEDS)
+    assert features.shape == (2, 2 * 2 * 3, 21, 16)
+    for number, timestep in enumerate((0.1, 0.6)):
+        expected = (
+            backbone.record(images, timesteps=timestep, noise_samples=3, layers=(1, 3), seed=SEEDS)
+            .ask(WORDS)
+            .projected()
+        )
+        torch.testing.assert_close(features[:, 6 * number : 6 * number + 6], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("normalise", "dim"), [("token", 1), ("channel", (2, 3))])
 def test_massive_activations_can_be_normalised(backbone, images, normalise, dim):
-    made = FrozenFeatures(backbone, WORDS, parts=("outputs",), readout=ReadoutConfig(layers=(3,), normalise=normalise))
-    size = made(images, SEEDS).square().mean(dim=dim) * (192 if dim == 1 else 1)
+    source = FrozenFeatures(
+        backbone, WORDS, parts=("outputs",), readout=ReadoutConfig(layers=(3,), normalise=normalise)
+    )
+    size = source(images, SEEDS).square().mean(dim=dim) * (192 if dim == 1 else 1)
     torch.testing.assert_close(size, torch.ones_like(size), atol=1e-3, rtol=0)
 
 
@@ -66,24 +72,24 @@ def test_wrong_parts_are_named(backbone):
         FrozenFeatures(backbone, WORDS, readout=ReadoutConfig(flip=True))
 
 
-def test_the_identity_tells_all_that_features_depend_on(backbone):
-    def named(**more):
-        return FrozenFeatures(backbone, **({"vocabulary": WORDS} | more)).identity()
+def test_the_identity_changes_with_everything_that_features_depend_on(backbone):
+    def identity_of(**options):
+        return FrozenFeatures(backbone, **({"vocabulary": WORDS} | options)).identity()
 
-    one = named()
-    assert json.loads(json.dumps(one)) == one
-    others = [
-        named(parts=("outputs",)),
-        named(readout=ReadoutConfig(timesteps=(0.3,))),
-        named(readout=ReadoutConfig(normalise="token")),
-        named(vocabulary=Vocabulary.from_names(["cat", "grass"])),
+    base = identity_of()
+    assert json.loads(json.dumps(base)) == base
+    changed = [
+        identity_of(parts=("outputs",)),
+        identity_of(readout=ReadoutConfig(timesteps=(0.3,))),
+        identity_of(readout=ReadoutConfig(normalise="token")),
+        identity_of(vocabulary=Vocabulary.from_names(["cat", "grass"])),
         FrozenFeatures(load_backbone("mini", resolution=64), WORDS).identity(),
         FrozenFeatures(load_backbone("mini", random_weights=True), WORDS).identity(),
     ]
-    assert one not in others
+    assert base not in changed
 
 
-def test_the_digest_sees_one_changed_tensor():
+def test_the_digest_changes_with_one_tensor():
     layer = torch.nn.Linear(300, 70)
     before = weights_digest(layer)
     assert before == weights_digest(layer)
@@ -92,19 +98,19 @@ def test_the_digest_sees_one_changed_tensor():
     assert weights_digest(layer) != before
 
 
-def test_patches_are_the_images_own_pixels(images):
-    made = RGBPatches(resolution=96, patch=8)(images, SEEDS)
-    assert made.shape == (2, 192, 16, 12)
-    own = images[0, 1, 8:16, 16:24]  # green, token row 1, column 2
-    assert torch.equal(made[0, 64:128, 1, 2], own.flatten())
+def test_patches_are_the_pixels_of_the_image(images):
+    features = RGBPatches(resolution=96, patch=8)(images, SEEDS)
+    assert features.shape == (2, 192, 16, 12)
+    patch_pixels = images[0, 1, 8:16, 16:24]  # green, token row 1, column 2
+    assert torch.equal(features[0, 64:128, 1, 2], patch_pixels.flatten())
 
 
 def test_outputs_and_pixels_need_no_words(backbone, images):
     parts = ("pixels", "outputs")
-    without, beside = (FrozenFeatures(backbone, words, parts=parts) for words in (None, WORDS))
-    assert without.channels == beside.channels
-    assert torch.equal(without(images, SEEDS), beside(images, SEEDS))
-    assert json.loads(json.dumps(without.identity()))["vocabulary"] is None
+    without_words, with_words = (FrozenFeatures(backbone, words, parts=parts) for words in (None, WORDS))
+    assert without_words.channels == with_words.channels
+    assert torch.equal(without_words(images, SEEDS), with_words(images, SEEDS))
+    assert json.loads(json.dumps(without_words.identity()))["vocabulary"] is None
     with pytest.raises(UserError, match="'concepts'"):
         FrozenFeatures(backbone, None)
     with pytest.raises(UserError, match="'outputs'"):

@@ -1,4 +1,4 @@
-"""A module with a frozen source: it takes the source from device to device, and neither owns nor copies it."""
+"""A module with a frozen source: it moves the source between devices, and neither registers nor copies it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.features.frozen_module import Frozen
 
 
-class Located:
-    """Stands for a source on a device that this machine may not have: notes where it is sent."""
+class FakeSource:
+    """Stands for a source on a device that this machine may not have: records where it is sent."""
 
-    name, channels, maps, stride = "located", 1, 0, 1
+    name, channels, maps, stride = "fake", 1, 0, 1
 
     def __init__(self, device="cpu"):
         self.device, self.sent = torch.device(device), []
@@ -31,31 +31,31 @@ class Located:
         self.sent.append(str(device))
 
 
-class Elsewhere(torch.Tensor):
+class OnAccelerator(torch.Tensor):
     """What `.to("cuda:1")` would give on a machine that has one."""
 
     device = torch.device("cuda:1")
 
 
-def test_a_source_moves_only_where_it_is_not_and_never_to_meta():
-    source = Located()
-    around = nn.Sequential(nn.Conv2d(1, 1, 1), Frozen(source))
-    around.double().to("cpu", torch.bfloat16).share_memory()
-    around.to("meta")  # there a backbone would lose its weights
-    around.to_empty(device="cpu")
+def test_a_source_moves_only_to_another_device_and_never_to_meta():
+    source = FakeSource()
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), Frozen(source))
+    model.double().to("cpu", torch.bfloat16).share_memory()
+    model.to("meta")  # there a backbone would lose its weights
+    model.to_empty(device="cpu")
     assert source.sent == []
-    Frozen(source)._apply(lambda tensor: Elsewhere())
+    Frozen(source)._apply(lambda tensor: OnAccelerator())
     assert source.sent == ["cuda:1"]
 
 
 def test_a_source_on_an_accelerator_follows_to_the_cpu(monkeypatch):
-    source, empty = Located("cuda:1"), torch.empty
+    source, empty = FakeSource("cuda:1"), torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, device: empty(*size))  # as if there were such a device
     nn.Sequential(Frozen(source)).to("cpu")
     assert source.sent == ["cpu"]
 
 
-def test_the_source_is_neither_owned_nor_copied():
+def test_the_source_is_neither_registered_nor_copied():
     source = FrozenFeatures(load_backbone("mini"), ["cat"])
     module = Frozen(source)
     assert not list(module.parameters())

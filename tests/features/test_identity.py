@@ -1,4 +1,4 @@
-"""Which caches are the same, and how one that is missing says in what it differs."""
+"""Which caches are the same, and how a missing cache is explained."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from ca_seg.fingerprint import fingerprint
 SOURCE = {"backbone": "mini", "vocabulary": ["cat", "dog"], "readout": {"timesteps": [0.5], "space": None}}
 
 
-def test_the_fingerprint_follows_every_part(monkeypatch) -> None:
+def test_the_fingerprint_changes_with_every_part(monkeypatch) -> None:
     base = cache_identity(SOURCE, "float16")
     assert fingerprint(base) == fingerprint(dict(reversed(base.items())))
     assert cache_identity(SOURCE | {"vocabulary": ("cat", "dog")}, "float16") == base  # JSON has no tuples
-    others = [cache_identity(SOURCE | {"vocabulary": ["dog", "cat"]}, "float16"), cache_identity(SOURCE, "float32")]
+    changed_identities = [
+        cache_identity(SOURCE | {"vocabulary": ["dog", "cat"]}, "float16"),
+        cache_identity(SOURCE, "float32"),
+    ]
     for name, value in (("__version__", "9"), ("FEATURES_VERSION", 9), ("FORMAT", 9)):
-        with monkeypatch.context() as changed:
-            changed.setattr(module, name, value)
-            others.append(cache_identity(SOURCE, "float16"))
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            changed_identities.append(cache_identity(SOURCE, "float16"))
     for library in ("torch", "diffusers", "transformers"):
-        with monkeypatch.context() as changed:
-            changed.setattr(module, "version", lambda name, library=library: "9" if name == library else "1")
-            others.append(cache_identity(SOURCE, "float16"))
-    assert len({fingerprint(one) for one in [base, *others]}) == 9
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "version", lambda name, library=library: "9" if name == library else "1")
+            changed_identities.append(cache_identity(SOURCE, "float16"))
+    assert len({fingerprint(identity) for identity in [base, *changed_identities]}) == 9
 
 
 def test_the_build_of_a_library_does_not_count(monkeypatch) -> None:
@@ -38,13 +41,13 @@ def test_the_build_of_a_library_does_not_count(monkeypatch) -> None:
     assert cache_identity(SOURCE, "float16") == plain
 
 
-def test_differences_are_named() -> None:
+def test_differences_are_listed() -> None:
     there = cache_identity(SOURCE | {"vocabulary": ["cat"]}, "float16")
     assert identity_differences(cache_identity(SOURCE, "float16"), there) == ["vocabulary: cat, dog | there: cat"]
-    found = identity_differences(
+    differences = identity_differences(
         cache_identity(SOURCE | {"readout": {"timesteps": [0.3]}, "flip": True}, "float32"), there
     )
-    assert found == [
+    assert differences == [
         "dtype: float32 | there: float16",
         "flip: true | there: not given",
         "readout.space: not given | there: null",
@@ -53,7 +56,7 @@ def test_differences_are_named() -> None:
     ]
 
 
-def test_long_values_are_cut_to_where_they_differ() -> None:
+def test_long_values_are_shortened_to_where_they_differ() -> None:
     words = [f"word {number}" for number in range(500)]
     changed = [*words[:300], "sofa", *words[301:]]
     (text,) = identity_differences({"vocabulary": words}, {"vocabulary": changed})
@@ -65,16 +68,16 @@ def test_long_values_are_cut_to_where_they_differ() -> None:
     assert "499" not in text.split("|")[1]
 
 
-def test_a_missing_cache_says_what_differs(tmp_path) -> None:
+def test_a_missing_cache_names_the_differences(tmp_path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UnusableFeatures) as problem:
             FeatureCache(folder, SOURCE, read_only=True)
         assert str(folder) in problem.value.what
-    one = FeatureCache(tmp_path, SOURCE | {"vocabulary": ["cat"]})
-    two = FeatureCache(tmp_path, {"backbone": "other"}, dtype="float32")
-    assert one.folder != two.folder
-    assert json.loads((one.folder / "identity.json").read_text())["source"]["vocabulary"] == ["cat"]
-    with pytest.raises(UnusableFeatures, match=r"vocabulary: cat, dog \| there: cat \(1 "):
+    first = FeatureCache(tmp_path, SOURCE | {"vocabulary": ["cat"]})
+    second = FeatureCache(tmp_path, {"backbone": "other"}, dtype="float32")
+    assert first.folder != second.folder
+    assert json.loads((first.folder / "identity.json").read_text())["source"]["vocabulary"] == ["cat"]
+    with pytest.raises(UnusableFeatures, match=r"cat, dog.*\bcat\b"):
         FeatureCache(tmp_path, SOURCE, read_only=True)
     assert not list(tmp_path.rglob("*.part"))
     FeatureCache(tmp_path, {"backbone": "other"}, dtype="float32", read_only=True)
@@ -91,7 +94,7 @@ def test_a_damaged_identity_is_written_again(tmp_path) -> None:
         assert file.read_bytes() == good
 
 
-def test_another_type_is_refused(tmp_path) -> None:
+def test_other_types_raise(tmp_path) -> None:
     with pytest.raises(UnknownName, match="'bfloat16'"):
         FeatureCache(tmp_path, SOURCE, dtype="bfloat16")
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""The shipped mini: its features through a cache, and what FEATURES_VERSION stands for."""
+"""The shipped mini: its features through a cache, and the figures of FEATURES_VERSION."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_cached_features_are_those_of_the_backbone(tmp_path, source) -> None:
 def test_a_change_of_features_needs_another_version(source) -> None:
     """When this fails, old caches are wrong: raise FEATURES_VERSION and write down the new figures."""
     sample = open_dataset("scenes", None, "val")[0]
-    found = source(sample["image"][None], [image_seed(0, sample["image_id"])])[0]
-    grass = found[3 * (source.channels // len(source.vocabulary.classes) - 1) + 1]
-    figures = [float(x) for x in (grass.mean(), grass.std(), found.mean(), found.std())]
+    features = source(sample["image"][None], [image_seed(0, sample["image_id"])])[0]
+    grass = features[3 * (source.channels // len(source.vocabulary.classes) - 1) + 1]
+    figures = [float(x) for x in (grass.mean(), grass.std(), features.mean(), features.std())]
     assert figures == pytest.approx(MEASURED[FEATURES_VERSION], rel=1e-3)

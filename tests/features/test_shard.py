@@ -24,60 +24,60 @@ def images(dtype: str):
 
 def read_all(path, fingerprint="f0"):
     with open(path, "rb", buffering=0) as file:
-        places = read_locations(path, fingerprint)
-        return {key: features_of(*read_arrays(file, path, key, place)) for key, place in places.items()}
+        locations = read_locations(path, fingerprint)
+        return {key: features_of(*read_arrays(file, path, key, location)) for key, location in locations.items()}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_safetensors_reads_the_same(tmp_path, dtype) -> None:
     path, (ground_truth, stored) = tmp_path / "s.safetensors", images(dtype)
     write_shard(path, stored, "f0")
-    theirs, ours = load_file(path), read_all(path)
-    assert ours.keys() == ground_truth.keys()
+    by_safetensors, by_shard = load_file(path), read_all(path)
+    assert by_shard.keys() == ground_truth.keys()
     for key, features in ground_truth.items():
-        scale = theirs[f"{key}.scale"][:, None, None] if dtype == "float16" else 1.0
-        assert torch.equal(ours[key], theirs[key].float() * scale)
-        torch.testing.assert_close(ours[key], features, rtol=2**-10, atol=0)
+        scale = by_safetensors[f"{key}.scale"][:, None, None] if dtype == "float16" else 1.0
+        assert torch.equal(by_shard[key], by_safetensors[key].float() * scale)
+        torch.testing.assert_close(by_shard[key], features, rtol=2**-10, atol=0)
         assert read_locations(path, "f0")[key].size == (16 * features.shape[1], 16 * features.shape[2])
     if dtype == "float32":
-        assert all(torch.equal(ours[key], ground_truth[key]) for key in ground_truth)
+        assert all(torch.equal(by_shard[key], ground_truth[key]) for key in ground_truth)
 
 
-def test_a_flipped_bit_anywhere_is_found(tmp_path) -> None:
+def test_a_flipped_bit_anywhere_is_detected(tmp_path) -> None:
     """Every bit of one file: its length, the JSON of its header, scales, values."""
     path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
     whole = path.read_bytes()
     with open(path, "r+b", buffering=0) as file:
-        for place, byte in enumerate(whole):
+        for offset, byte in enumerate(whole):
             for bit in range(8):
-                file.seek(place)
+                file.seek(offset)
                 file.write(bytes([byte ^ (1 << bit)]))
                 with pytest.raises(UnusableFeatures, match=r"s\.safetensors"):
                     read_all(path)
-            file.seek(place)
+            file.seek(offset)
             file.write(bytes([byte]))
     assert path.read_bytes() == whole
     read_all(path)
 
 
-def test_a_shard_cut_anywhere_or_too_long_is_found_by_its_header(tmp_path) -> None:
+def test_a_shard_that_is_truncated_or_too_long_is_detected_by_its_header(tmp_path) -> None:
     path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
     whole = path.read_bytes()
-    for wrong in [
+    for content in [
         *(whole[:cut] for cut in range(len(whole))),
         whole + b"\0",
         b"\xff" * 100,
         b"\x02" + b"\0" * 7 + b"{}",
     ]:
-        path.write_bytes(wrong)
+        path.write_bytes(content)
         with pytest.raises(UnusableFeatures, match=r"s\.safetensors"):
             read_locations(path, "f0")
 
 
-def test_a_shard_of_another_cache_is_found(tmp_path) -> None:
+def test_a_shard_of_another_cache_raises(tmp_path) -> None:
     path, (_, stored) = tmp_path / "s.safetensors", images("float16")
     write_shard(path, stored, "f0")
-    with pytest.raises(UnusableFeatures, match="another cache"):
+    with pytest.raises(UnusableFeatures, match=r"s\.safetensors"):
         read_locations(path, "f1")

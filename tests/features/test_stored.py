@@ -1,4 +1,4 @@
-"""Half precision with a scale a channel: what is lost, against float64."""
+"""Half precision with a scale for each channel: the error, against float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @settings(max_examples=300, deadline=None)
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=3, max_dims=3, max_side=4), elements=FINITE))
-def test_eleven_bits_whatever_the_range(features) -> None:
+def test_eleven_bits_are_kept_whatever_the_range(features) -> None:
     stored = to_stored(torch.from_numpy(features), "float16", (1, 1))
     assert stored.values.isfinite().all()
     again = to_features(stored.values, stored.scale).double().numpy()
@@ -25,7 +25,7 @@ def test_eleven_bits_whatever_the_range(features) -> None:
     assert (np.abs(again - ground_truth) <= allowed + 2.0**-149).all()  # the smallest float32
 
 
-def test_a_massive_channel_costs_the_others_nothing() -> None:
+def test_a_massive_channel_does_not_change_the_others() -> None:
     rng = np.random.default_rng(0)
     ground_truth = (
         torch.from_numpy(rng.normal(size=(4, 8, 8)).astype(np.float32))
@@ -41,7 +41,7 @@ def test_a_massive_channel_costs_the_others_nothing() -> None:
     assert stored.nbytes == 4 * 64 * 2 + 16
 
 
-def test_what_is_half_already_is_kept_bit_for_bit() -> None:
+def test_values_of_half_precision_are_kept_bit_for_bit() -> None:
     ground_truth = torch.randn(5, 7, 3, generator=torch.Generator().manual_seed(0)).half().float()
     stored = to_stored(ground_truth, "float16", (1, 1))
     assert torch.equal(to_features(stored.values, stored.scale), ground_truth)

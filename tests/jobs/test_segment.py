@@ -1,4 +1,4 @@
-"""`ca_seg.segment`: equal to the method written out by hand, for every kind of image, words and background."""
+"""`ca_seg.segment` against the method written out by hand, for each kind of image, words and background."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_equal_to_the_steps_by_hand(backbone, photo):
     assert result.fractions()["dog"] == pytest.approx((result.mask == 0).mean())
 
 
-def test_by_name_as_by_backbone(backbone, photo):
+def test_a_backbone_by_name_gives_the_same_mask(backbone, photo):
     assert (ca_seg.segment(photo, WORDS).mask == ca_seg.segment(photo, WORDS, backbone=backbone).mask).all()
 
 
@@ -88,7 +88,7 @@ def test_a_threshold_makes_uncertain_pixels_background(backbone, photo, backgrou
     assert result.probabilities.shape == (len(result.classes), 170, 230)
 
 
-def test_classes_in_every_form(backbone, photo):
+def test_classes_in_each_form(backbone, photo):
     expected = ca_seg.segment(photo, ["dog", "grass"], backbone=backbone)
     as_dict = ca_seg.segment(photo, {"dog": ["dog"], "grass": "grass"}, backbone=backbone)
     as_vocabulary = ca_seg.segment(photo, ca_seg.Vocabulary.from_names(["dog", "grass"]), backbone=backbone)
@@ -96,12 +96,12 @@ def test_classes_in_every_form(backbone, photo):
     assert (as_vocabulary.mask == expected.mask).all()
 
 
-def test_images_in_every_form(backbone, tmp_path):
+def test_images_in_each_form(backbone, tmp_path):
     file = tmp_path / "image.png"
     Image.open(SCENES / "scene_0002.png").convert("RGB").save(file)
     expected = ca_seg.segment(str(file), WORDS, backbone=backbone)
-    picture = Image.open(file)
-    for image in (picture, np.asarray(picture), read_image(file)):  # in memory an image is called "image"
+    pil_image = Image.open(file)
+    for image in (pil_image, np.asarray(pil_image), read_image(file)):  # without a file, its image_id is "image"
         assert (ca_seg.segment(image, WORDS, backbone=backbone).mask == expected.mask).all()
 
 
@@ -147,13 +147,13 @@ def test_maps_that_are_not_finite_are_refused(photo):
 
 def test_a_notebook_shows_the_overlay(backbone, photo):
     result = ca_seg.segment(photo, WORDS, backbone=backbone)
-    shown = Image.open(io.BytesIO(result._repr_png_()))
-    assert shown.size == result.overlay().size
-    assert np.abs(np.asarray(shown, int) - np.asarray(result.overlay(), int)).max() == 0
+    displayed = Image.open(io.BytesIO(result._repr_png_()))
+    assert displayed.size == result.overlay().size
+    assert np.abs(np.asarray(displayed, int) - np.asarray(result.overlay(), int)).max() == 0
     assert "dog" in repr(result)
 
 
-def test_a_cutout_is_the_class_on_nothing(backbone, photo):
+def test_a_cutout_is_transparent_outside_the_class(backbone, photo):
     result = ca_seg.segment(photo, WORDS, backbone=backbone)
     cutout = np.asarray(result.cutout("dog"))
     assert ((cutout[..., 3] == 255) == (result.mask == 0)).all()

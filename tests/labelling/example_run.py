@@ -1,4 +1,4 @@
-"""The folder of a labelling run as `ca-seg label` leaves it, written with the first shipped scenes."""
+"""The folder of a labelling run as `ca-seg label` writes it, with the first shipped scenes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mini() -> Backbone:
 
 
 def add_label(out: Path, images: Path, label: Label, manifest: Manifest, classes: tuple[str, ...]) -> None:
-    """Write one label and its line; its image lies in `images`."""
+    """Write one label and its manifest line; its image is in `images`."""
     outputs = FORMATS["png"].open(out / "png", classes).write(label)
     target = out / "confidence" / f"{label.key}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,24 +56,26 @@ def write_about(
         },
     }  # fmt: skip
     (out / "run.json").write_text(json.dumps(about), encoding="utf-8")
-    named = [{"image": image, "reason": reason} for image, reason in skipped]
-    (out / "summary.json").write_text(json.dumps({"skipped": named}), encoding="utf-8")
+    entries = [{"image": image, "reason": reason} for image, reason in skipped]
+    (out / "summary.json").write_text(json.dumps({"skipped": entries}), encoding="utf-8")
 
 
 def example_run(folder: Path, count: int, *, names: Mapping[int, str], threshold: float = 0.0) -> Path:
-    """FOLDER/images and FOLDER/run, labelled by `mini`; image `i` has the name `names[i]`, where there is one."""
+    """FOLDER/images and FOLDER/run, labelled by `mini`; image `i` has the name `names[i]` if given."""
     data = open_dataset("scenes").first(count)
     classes = data.class_list.names
     vocabulary, images, out = Vocabulary.from_names(classes), folder / "images", folder / "run"
-    write_about(out, images, classes, [["broken <b>.jpg", "it is no image"]], threshold=threshold)
+    write_about(out, images, classes, [["broken <b>.jpg", "not an image"]], threshold=threshold)
     with Manifest(out / "manifest.jsonl", FINGERPRINT) as manifest:
         for i in range(count):
             sample = data[i]
             name = names.get(i, f"{sample['image_id']}.png")
             (images / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(sample["path"], images / name)
-            decided = predict_mask(mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape)
-            mask, scores = decided.mask[0].numpy().astype(np.uint8), decided.scores[0].numpy()
+            predicted = predict_mask(
+                mini().record(sample["image"], seed=0).ask(vocabulary).maps(), *sample["mask"].shape
+            )
+            mask, scores = predicted.mask[0].numpy().astype(np.uint8), predicted.scores[0].numpy()
             confidence = margin(scores)
             labelled = ignore_below(mask, confidence, threshold)
             label = Label(name.rpartition(".")[0], name, *mask.shape, labelled, confidence=confidence)

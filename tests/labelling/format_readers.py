@@ -1,6 +1,6 @@
-"""Every format read back by something else: pycocotools, PIL, OpenCV, ElementTree, or a loop after its documentation.
+"""Independent readers of each format: pycocotools, PIL, OpenCV, ElementTree, or a loop after its documentation.
 
-A reader gives the mask of one image, 255 where nothing is said. A format is not done until it has one here.
+A reader returns the mask of one image, with 255 for pixels without a label. Each format must have a reader here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def coco_panoptic(folder: Path, label: Label) -> np.ndarray:
 
 
 def yolo(folder: Path, label: Label) -> np.ndarray:
-    """As Ultralytics: the last folder "images" is "labels"; float32 shares, times the size, cut to int32, filled."""
+    """As Ultralytics: the last folder "images" becomes "labels"; float32 fractions of the size, truncated to int32."""
     image = f"{folder}/images/{label.key}"
     file = Path("/labels/".join(image.rsplit("/images/", 1)) + ".txt")
     names = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))["names"]
@@ -99,7 +99,7 @@ def mmseg(folder: Path, label: Label) -> np.ndarray:
 
 
 def labelme(folder: Path, label: Label) -> np.ndarray:
-    """As labelme: PIL draws polygons with their outline; a mask lies in its box, both corners included."""
+    """As labelme: PIL draws polygons with their outline; the box of a mask includes both corners."""
     content = json.loads((folder / f"{label.key}.json").read_text(encoding="utf-8"))
     assert (content["imageHeight"], content["imageWidth"]) == (label.height, label.width)
     names = (folder / "labels.txt").read_text(encoding="utf-8").split("\n")
@@ -113,9 +113,9 @@ def labelme(folder: Path, label: Label) -> np.ndarray:
             part = Image.open(io.BytesIO(base64.b64decode(shape["mask"])))
             assert part.size == (right - left + 1, bottom - top + 1)
             pixels.paste(part, (left, top))
-        drawn = np.array(pixels) == 1
-        assert (mask[drawn] == 255).all()
-        mask[drawn] = names.index(shape["label"])
+        inside = np.array(pixels) == 1
+        assert (mask[inside] == 255).all()
+        mask[inside] = names.index(shape["label"])
     return mask
 
 
@@ -150,7 +150,7 @@ def cvat(folder: Path, label: Label) -> np.ndarray:
 
 
 def scores(folder: Path, label: Label) -> np.ndarray:
-    """Soft scores hold no ignored pixels: these are taken from the label, the rest from the file."""
+    """Files of scores do not store masks, so the scores are compared here and the label's mask is returned."""
     with np.load(folder / "scores" / f"{label.key}.npz", allow_pickle=False) as content:
         stored = content["scores"]
     assert stored.dtype == np.float16

@@ -1,4 +1,4 @@
-"""Random labels, with holes, islands in holes, single pixels, ignored pixels, or one pixel in all."""
+"""Random labels with holes, islands in holes, single pixels and ignored pixels, down to an image of one pixel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def random_mask(seed: int, height: int, width: int, classes: int, kind: str) -> 
     values = np.append(np.arange(classes), 255).astype(np.uint8)
     if kind == "ignored":
         return np.full((height, width), 255, np.uint8)
-    if kind == "one":
+    if kind == "uniform":
         return np.full((height, width), values[rng.integers(classes)], np.uint8)
     if kind == "noise":
         return rng.choice(values, (height, width))
@@ -25,13 +25,13 @@ def random_mask(seed: int, height: int, width: int, classes: int, kind: str) -> 
         return np.where(rng.random(mask.shape) < 0.1, rng.choice(values, mask.shape), mask)
     if kind == "rings":  # rings in rings: holes with islands with holes
         y, x = np.mgrid[:height, :width]
-        far = np.maximum(abs(y - rng.integers(height)), abs(x - rng.integers(width)))
-        return values[far // int(rng.integers(1, 3)) % len(values)]
+        distance = np.maximum(abs(y - rng.integers(height)), abs(x - rng.integers(width)))
+        return values[distance // int(rng.integers(1, 3)) % len(values)]
     coarse = rng.choice(values, (height // 3 + 1, width // 3 + 1))
     return coarse.repeat(3, 0).repeat(3, 1)[:height, :width]
 
 
-KINDS = ("ignored", "one", "noise", "specks", "rings", "blocks")
+KINDS = ("ignored", "uniform", "noise", "specks", "rings", "blocks")
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Batches to be labelled: planned beforehand, the same in every run."""
+"""Batches of images to label: planned before the run, the same in each run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def opened(folder, **options):
     return UnlabelledImages(open_dataset("images", str(folder)), WORKING, **{"labelled": {}, **options})
 
 
-def test_a_batch_has_one_working_size_and_every_image_comes_once(folder):
+def test_a_batch_has_one_working_size_and_each_image_occurs_once(folder):
     images = opened(folder)
     plan = images.plan(3)
     assert sorted(index for batch in plan for index in batch) == list(range(len(SIZES)))
@@ -69,15 +69,15 @@ def test_batches_of_all_processes_are_disjoint_and_complete(folder, world):
     assert sorted(indices) == list(range(len(SIZES)))
 
 
-def test_labelled_images_are_not_wanted_unless_they_changed(folder):
+def test_labelled_images_are_labelled_again_only_if_they_changed(folder):
     fresh = opened(folder)
     batch = max(fresh.plan(3), key=len)
     loaded = fresh[batch]
     labelled = dict(zip(loaded["key"], loaded["sha256"], strict=True))
     assert opened(folder, labelled=labelled)[batch]["key"] == []
-    half = opened(folder, labelled={loaded["key"][0]: loaded["sha256"][0]})[batch]
-    assert half["wanted"] == [False, *[True] * (len(batch) - 1)]
-    assert torch.equal(half["image"], loaded["image"])  # computed with the same company
+    partly = opened(folder, labelled={loaded["key"][0]: loaded["sha256"][0]})[batch]
+    assert partly["wanted"] == [False, *[True] * (len(batch) - 1)]
+    assert torch.equal(partly["image"], loaded["image"])  # the batch has the same images
     Image.new("RGB", loaded["size"][1][::-1]).save(loaded["path"][1])
     assert opened(folder, labelled=labelled)[batch]["wanted"] == [i == 1 for i in range(len(batch))]
 
@@ -85,8 +85,8 @@ def test_labelled_images_are_not_wanted_unless_they_changed(folder):
 def test_images_that_cannot_be_used_are_skipped_with_a_reason(folder):
     Image.new("RGB", (400, 20)).save(folder / "stretched.png")
     (folder / "a" / "broken.jpg").write_bytes(b"no image")
-    whole = (folder / "a" / "0.png").read_bytes()
-    (folder / "a" / "cut.png").write_bytes(whole[:-40])
+    content = (folder / "a" / "0.png").read_bytes()
+    (folder / "a" / "cut.png").write_bytes(content[:-40])
     images = opened(folder)
     batches = [images[batch] for batch in images.plan(4)]
     reasons = {path.rsplit("/", 1)[1]: reason for batch in batches for path, reason in batch["skipped"]}
@@ -95,15 +95,15 @@ def test_images_that_cannot_be_used_are_skipped_with_a_reason(folder):
     assert sum(len(batch["key"]) for batch in batches) == len(SIZES)
 
 
-def test_workers_give_what_this_process_gives(folder):
+def test_workers_load_the_same_batches_as_this_process(folder):
     images = opened(folder)
     plan = images.plan(3)
-    for one, two in zip(BatchLoader(images, plan, 0), BatchLoader(images, plan, 1), strict=True):
-        assert torch.equal(one.pop("image"), two.pop("image"))
-        assert one == two
+    for expected, loaded in zip(BatchLoader(images, plan, 0), BatchLoader(images, plan, 1), strict=True):
+        assert torch.equal(expected.pop("image"), loaded.pop("image"))
+        assert expected == loaded
 
 
-def test_images_that_are_no_files_are_refused(folder):
+def test_images_that_are_not_files_are_refused(folder):
     dataset = open_dataset("images", str(folder))
     dataset.image_path = lambda index: folder / "000000"
     with pytest.raises(BadDataset, match=folder.name):

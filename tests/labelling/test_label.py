@@ -1,4 +1,4 @@
-"""What a label may be, and which names are refused."""
+"""Labels that are accepted and refused, and their keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_names_that_leave_the_folder_or_break_a_file_are_refused(key: str) -> No
 
 
 @given(st.text(max_size=30))
-def test_a_name_that_passes_stays_in_its_folder(name: str) -> None:
+def test_an_accepted_name_stays_in_its_folder(name: str) -> None:
     try:
         check_relative(name, "the key")
     except UserError:
@@ -47,7 +47,7 @@ def test_the_image_must_fit_its_key(file_name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "changes",
     [
         {"mask": ZEROS.astype(int)},
         {"mask": ZEROS.T},
@@ -62,11 +62,11 @@ def test_the_image_must_fit_its_key(file_name: str) -> None:
         {"confidence": np.full((2, 3), np.nan)},
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(wrong: dict) -> None:
-    fits = {"key": "a", "file_name": "a.jpg", "height": 2, "width": 3, "mask": ZEROS}
-    Label(**fits, scores=np.zeros((4, 2, 3), np.float16), confidence=np.ones((2, 3), np.float32))
+def test_inconsistent_arrays_are_refused(changes: dict) -> None:
+    arguments = {"key": "a", "file_name": "a.jpg", "height": 2, "width": 3, "mask": ZEROS}
+    Label(**arguments, scores=np.zeros((4, 2, 3), np.float16), confidence=np.ones((2, 3), np.float32))
     with pytest.raises(BadMask, match="a: "):
-        Label(**{**fits, **wrong})
+        Label(**{**arguments, **changes})
 
 
 def test_present_classes_are_those_with_pixels() -> None:

@@ -34,7 +34,7 @@ def photos(tmp_path):
 
 def test_a_folder_and_words_give_labels(photos, tmp_path):
     (photos / "broken.png").write_bytes(b"")
-    results = label(str(photos), WORDS, out=tmp_path / "labels", model=SMALL, formats=["png", "coco"], device="cpu")
+    results = label(str(photos), WORDS, out=tmp_path / "labels", backbone=SMALL, formats=["png", "coco"], device="cpu")
     assert (results.labelled, results.complete) == (3, False)
     assert [image for image, _ in results.skipped] == [str(photos / "broken.png")]
     assert results.summary["images"] == 3
@@ -45,9 +45,9 @@ def test_a_folder_and_words_give_labels(photos, tmp_path):
     for entry in run.entries():
         assert np.isin(run.mask(entry), (0, 1, 255)).all()
     assert (results.folder / "coco" / "annotations.json").is_file()
-    again = label(photos, Vocabulary(("cat", "sky"), (("cat", "tiger"), ("sky",))), QUIET, device="cpu",
+    resumed = label(photos, Vocabulary(("cat", "sky"), (("cat", "tiger"), ("sky",))), QUIET, device="cpu",
                   formats=["png", "coco"], out=tmp_path / "labels")  # fmt: skip
-    assert again.labelled == 0
+    assert resumed.labelled == 0
     page = review(results.folder, count=2)
     assert page.page.is_file()
     assert (page.shown, page.complete, page.statistics["images"]) == (2, True, 3)
@@ -61,7 +61,7 @@ def test_images_may_be_a_list_and_classes_a_file(photos, tmp_path):
         assert [entry.image for entry in results.open().entries()] == ["0.png", "2.png"]
 
 
-def test_a_dataset_has_words_of_its_own(tmp_path):
+def test_a_dataset_provides_its_class_names(tmp_path):
     settings = replace(QUIET, data=replace(QUIET.data, limit=1))
     results = label("scenes", settings=settings, out=tmp_path / "labels", device="cpu")
     assert results.labelled == 1
@@ -81,7 +81,7 @@ def test_a_dataset_has_words_of_its_own(tmp_path):
         (None, ["cat"], {"ray": RaySettings(actors=1), "writers": 2}, "writers"),
     ],
 )
-def test_what_cannot_be_used_is_refused_before_anything_is_written(photos, tmp_path, images, classes, changes, value):
+def test_bad_arguments_are_refused_before_anything_is_written(photos, tmp_path, images, classes, changes, value):
     with pytest.raises(UserError, match=value):
         label(images or photos, classes, replace(LabelSettings(), **changes), out=tmp_path / "labels")
     assert not (tmp_path / "labels").exists()

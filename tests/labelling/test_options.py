@@ -1,4 +1,4 @@
-"""What the options of the formats do."""
+"""The options of the formats."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def write(folder: Path, format: LabelFormat, label: Label) -> Path:
 )
 @settings(max_examples=40, deadline=None)
 @given(mask=masks())
-def test_no_option_changes_the_mask(format: LabelFormat, mask: np.ndarray, tmp_path_factory) -> None:
+def test_options_do_not_change_the_mask(format: LabelFormat, mask: np.ndarray, tmp_path_factory) -> None:
     label = label_of(mask)
     folder = write(tmp_path_factory.mktemp("out"), format, label)
     np.testing.assert_array_equal(READERS[format.name](folder, label), mask)
 
 
 @pytest.mark.parametrize("kind", [Coco, Yolo, LabelMe, LabelStudio, Cvat])
-def test_excluded_classes_are_nowhere_and_the_others_stay(kind, tmp_path: Path) -> None:
+def test_excluded_classes_are_absent_and_the_others_are_unchanged(kind, tmp_path: Path) -> None:
     label = label_of(random_mask(3, 12, 12, len(NAMES), "noise"))
     folder = write(tmp_path, kind(exclude=("background", "cat")), label)
     expected = np.where(np.isin(label.mask, (0, 1)), 255, label.mask)
@@ -96,7 +96,7 @@ def test_scores_in_a_byte_are_within_their_bound(mask: np.ndarray, tmp_path_fact
     assert abs(stored * scale - label.scores).max() <= 1 / 510 + 1e-9
 
 
-def test_scores_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_scores_out_of_range_are_refused(tmp_path: Path) -> None:
     def with_scores(scores: np.ndarray | None) -> Label:
         return Label("a", "a.jpg", 1, 1, np.zeros((1, 1), np.uint8), scores)
 
@@ -115,7 +115,7 @@ def test_scores_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             writer.write(with_scores(scores))
 
 
-def test_images_are_content_where_label_studio_looks(tmp_path: Path) -> None:
+def test_label_studio_tasks_have_the_address_of_the_image(tmp_path: Path) -> None:
     label = label_of(SPLIT, "a b/ü#1")
     for url, address in (
         ("/data/local-files/?d=set/{}", "/data/local-files/?d=set/a%20b/%C3%BC%231.jpg"),
@@ -127,8 +127,8 @@ def test_images_are_content_where_label_studio_looks(tmp_path: Path) -> None:
         assert 0 < task["predictions"][0]["score"] <= 1
 
 
-def test_options_that_are_none_are_refused() -> None:
-    for make in (
+def test_unknown_options_are_refused() -> None:
+    for create in (
         lambda: Coco(per="pixel"),
         lambda: Cvat(per="pixel"),
         lambda: LabelMe(shape="circle"),
@@ -136,11 +136,11 @@ def test_options_that_are_none_are_refused() -> None:
         lambda: LabelStudio(url="/data/"),
     ):
         with pytest.raises(UserError):
-            make()
+            create()
 
 
-def test_png_beside_images_is_a_dataset_of_ca_seg(tmp_path: Path) -> None:
-    """The class indices come back as they were, through the project's own reader."""
+def test_png_masks_with_images_are_a_folder_dataset(tmp_path: Path) -> None:
+    """The reader of the folder format returns the class indices that were written."""
     from ca_seg.data.formats.folder import FolderDataset
 
     mask = random_mask(1, 6, 7, len(NAMES), "noise")
@@ -150,12 +150,12 @@ def test_png_beside_images_is_a_dataset_of_ca_seg(tmp_path: Path) -> None:
     np.testing.assert_array_equal(FolderDataset(tmp_path)[0]["mask"].numpy(), mask)
 
 
-def test_mmseg_strips_names_so_they_must_not_end_in_spaces(tmp_path: Path) -> None:
+def test_mmseg_strips_names_so_names_that_end_in_spaces_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="0001 "):
         MMSeg().open(tmp_path, NAMES).write(label_of(SPLIT, "0001 "))
 
 
-def test_the_docs_list_every_format() -> None:
+def test_the_docs_list_each_format() -> None:
     page = (Path(__file__).parents[2] / "docs" / "labels.md").read_text(encoding="utf-8")
     for name, format in FORMATS.items():
         assert f"| `{name}` | {format.summary} |" in page

@@ -1,4 +1,4 @@
-"""Polygons: exact in the readers they are made for, and within the stated bound in others."""
+"""Polygons: exact with OpenCV and Pillow, and within the stated bound with other readers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.labelling.random_labels import masks, random_mask
 
 
 def filled_by_opencv(ring: list[tuple[int, int]], shape: tuple[int, int]) -> np.ndarray:
-    drawn = np.zeros(shape, np.uint8)
-    cv2.fillPoly(drawn, [np.array(ring, np.int32)], 1)
-    return drawn == 1
+    pixels = np.zeros(shape, np.uint8)
+    cv2.fillPoly(pixels, [np.array(ring, np.int32)], 1)
+    return pixels == 1
 
 
 def filled_by_pillow(ring: list[tuple[int, int]], shape: tuple[int, int]) -> np.ndarray:
-    drawn = Image.new("L", shape[::-1])
-    ImageDraw.Draw(drawn).polygon([(x + 0.5, y + 0.5) for x, y in ring], outline=1, fill=1)
-    return np.array(drawn) == 1
+    image = Image.new("L", shape[::-1])
+    ImageDraw.Draw(image).polygon([(x + 0.5, y + 0.5) for x, y in ring], outline=1, fill=1)
+    return np.array(image) == 1
 
 
 def filled_by_crossings(ring: list[tuple[int, int]], shape: tuple[int, int]) -> np.ndarray:
-    """Even-odd rule at the middle of every pixel, moved a little off the corners; no outline."""
+    """The even-odd rule at the centre of each pixel, shifted slightly off the corners; without the outline."""
     inside = np.zeros(shape, bool)
     y, x = np.mgrid[: shape[0], : shape[1]] + np.array([0.001, 0.0003])[:, None, None]
     for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True):
@@ -40,7 +40,7 @@ def filled_by_crossings(ring: list[tuple[int, int]], shape: tuple[int, int]) -> 
 @pytest.mark.parametrize("fill", [filled_by_opencv, filled_by_pillow])
 @settings(max_examples=200, deadline=None)
 @given(mask=masks(classes=2))
-def test_every_ring_gives_its_part_again(fill, mask: np.ndarray) -> None:
+def test_filling_a_ring_gives_its_part(fill, mask: np.ndarray) -> None:
     parts, count = ndimage.label(mask == 0, structure=np.ones((3, 3)))
     rings = polygons(mask == 0)
     assert len(rings) == count
@@ -53,32 +53,32 @@ def test_every_ring_gives_its_part_again(fill, mask: np.ndarray) -> None:
 @given(mask=masks(classes=2))
 def test_a_reader_without_the_outline_loses_rim_pixels_only(mask: np.ndarray) -> None:
     part = mask == 0
-    drawn = np.zeros(part.shape, bool)
+    filled = np.zeros(part.shape, bool)
     for ring in polygons(part):
-        drawn |= filled_by_crossings(ring, part.shape)
-    assert not (drawn & ~part).any()
+        filled |= filled_by_crossings(ring, part.shape)
+    assert not (filled & ~part).any()
     rim = part & ~ndimage.binary_erosion(part, np.ones((3, 3)))
-    assert not (part & ~drawn & ~rim).any()
+    assert not (part & ~filled & ~rim).any()
 
 
 @settings(max_examples=100, deadline=None)
 @given(mask=masks(classes=2))
 def test_a_thousand_points_move_no_pixel_past_the_rim(mask: np.ndarray) -> None:
-    """Ultralytics spreads points over a ring by its corners; rounding then may miss by one pixel beside the rim."""
+    """Ultralytics interpolates points between the corners; rounding may then be wrong by one pixel at the rim."""
     part = mask == 0
-    drawn = np.zeros(part.shape, np.uint8)
+    filled = np.zeros(part.shape, np.uint8)
     for ring in polygons(part):
         corners = np.array([*ring, ring[0]], np.float32) + np.float32(0.5)
         assert len(corners) <= 1000
-        places = np.sort(np.append(np.linspace(0, len(corners) - 1, 1000 - len(corners)), np.arange(len(corners))))
-        spread = np.stack([np.interp(places, np.arange(len(corners)), side) for side in corners.T], axis=1)
-        cv2.fillPoly(drawn, [spread.astype(np.float32).astype(np.int32)], 1)
+        positions = np.sort(np.append(np.linspace(0, len(corners) - 1, 1000 - len(corners)), np.arange(len(corners))))
+        points = np.stack([np.interp(positions, np.arange(len(corners)), side) for side in corners.T], axis=1)
+        cv2.fillPoly(filled, [points.astype(np.float32).astype(np.int32)], 1)
     rim = part & ~ndimage.binary_erosion(part, np.ones((3, 3)), border_value=1)
     near_rim = ndimage.binary_dilation(rim, np.ones((3, 3)))
-    assert not (((drawn == 1) != part) & ~near_rim).any()
+    assert not (((filled == 1) != part) & ~near_rim).any()
 
 
-def test_a_ring_is_as_promised() -> None:
+def test_a_ring_has_the_documented_properties() -> None:
     for seed in range(30):
         part = random_mask(seed, 15, 17, 2, "rings") == 0
         for ring in polygons(part):
@@ -97,8 +97,8 @@ def test_straight_runs_have_no_points_between() -> None:
     assert polygons(np.zeros((4, 4), bool)) == []
 
 
-def test_many_holes_take_no_long_time() -> None:
-    """250,000 pixels with 62,500 holes, in seconds and not in hours; and exact."""
+def test_many_holes_are_fast_and_exact() -> None:
+    """250,000 pixels with 62,500 holes take seconds, not hours, and are exact."""
     part = np.ones((501, 501), bool)
     part[1::2, 1::2] = False
     (ring,) = polygons(part)
@@ -106,7 +106,7 @@ def test_many_holes_take_no_long_time() -> None:
 
 
 def test_matplotlib_agrees_on_a_ring_with_a_hole() -> None:
-    """A reader of areas that none of us wrote: the middle of the hole is outside, the middle of the body inside."""
+    """An independent implementation: the centre of the hole is outside, the centre of the body inside."""
     part = np.ones((21, 21), bool)
     part[8:13, 8:13] = False
     outline = Outline(polygons(part)[0])

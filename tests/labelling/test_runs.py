@@ -16,18 +16,18 @@ from tests.labelling.random_labels import NAMES, label_of, masks
 
 
 def parts_by_flooding(pixels: np.ndarray) -> list[set[tuple[int, int]]]:
-    """Sets of pixels that touch, in the reading order of their first."""
-    left = list(zip(*np.nonzero(pixels), strict=True))
+    """Connected sets of pixels, in reading order of their first pixel."""
+    remaining = list(zip(*np.nonzero(pixels), strict=True))
     result = []
-    while left:
-        part, edge = set(), [left[0]]
+    while remaining:
+        part, edge = set(), [remaining[0]]
         while edge:
             y, x = edge.pop()
             if 0 <= y < pixels.shape[0] and 0 <= x < pixels.shape[1] and pixels[y, x] and (y, x) not in part:
                 part.add((y, x))
                 edge += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
         result.append(part)
-        left = [pixel for pixel in left if pixel not in part]
+        remaining = [pixel for pixel in remaining if pixel not in part]
     return result
 
 
@@ -69,22 +69,22 @@ def test_brush_strokes_read_bit_by_bit(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(brush_mask(brush_rle(mask == 0), *mask.shape), mask == 0)
 
 
-def test_brush_strokes_of_every_length_of_run() -> None:
-    """Two pixels are a run of 8 values, 4 of 16, 64 of 256, 16,384 of 65,536: each kind at its end and one beyond."""
+def test_brush_strokes_with_runs_of_each_size() -> None:
+    """Two pixels are a run of 8 values, 4 of 16, 64 of 256, 16,384 of 65,536: the longest run of each, and longer."""
     lengths = [1, 2, 3, 4, 5, 63, 64, 65, 16383, 16384, 16385, 40000]
     pixels = np.repeat(np.arange(len(lengths)) % 2 == 0, lengths)[None]
     np.testing.assert_array_equal(brush_mask(brush_rle(pixels), *pixels.shape), pixels)
 
 
 def test_the_bytes_of_label_studio_sdk() -> None:
-    """What label_studio_sdk 2.1.2 encodes (converter.brush.mask2rle): our bytes, and what our reader must understand.
+    """The bytes of label_studio_sdk 2.1.2 (converter.brush.mask2rle) are written, and the reader understands them.
 
     Its single values, of kind 0, need masks other than 0 and 255 in four channels, so they do not come up.
     """
     pixels = np.array([[0, 1, 1], [1, 0, 1]], bool)
-    theirs = [0, 0, 0, 24, 57, 27, 252, 96, 22, 255, 227, 0, 143, 252]
-    np.testing.assert_array_equal(brush_mask(theirs, 2, 3), pixels)
-    assert brush_rle(pixels) == theirs
+    sdk_bytes = [0, 0, 0, 24, 57, 27, 252, 96, 22, 255, 227, 0, 143, 252]
+    np.testing.assert_array_equal(brush_mask(sdk_bytes, 2, 3), pixels)
+    assert brush_rle(pixels) == sdk_bytes
 
 
 def test_colours_are_those_of_voc_and_all_differ() -> None:

@@ -12,7 +12,7 @@ from ca_seg.labelling import thread_pool
 from ca_seg.labelling.thread_pool import BoundedThreadPool, threads_beside
 
 
-def test_everything_is_done_by_the_end():
+def test_all_work_is_done_when_the_pool_is_closed():
     results = []
     pool = BoundedThreadPool(3)
     for number in range(200):
@@ -22,10 +22,10 @@ def test_everything_is_done_by_the_end():
 
 
 def test_no_more_bytes_wait_than_the_limit():
-    waiting, highest, lock, go = 0, 0, threading.Lock(), threading.Event()
+    waiting, highest, lock, start = 0, 0, threading.Lock(), threading.Event()
 
     def work():
-        go.wait(10)
+        start.wait(10)
         nonlocal waiting
         with lock:
             waiting -= 4
@@ -44,7 +44,7 @@ def test_no_more_bytes_wait_than_the_limit():
     filling.start()
     time.sleep(0.1)
     assert waiting == 8  # two of 4 bytes fit, the third waits
-    go.set()
+    start.set()
     filling.join(10)
     pool.close()
     assert not filling.is_alive()
@@ -53,14 +53,14 @@ def test_no_more_bytes_wait_than_the_limit():
 
 
 def test_work_larger_than_the_limit_runs_alone():
-    pool, seen = BoundedThreadPool(4, max_bytes=10), []
+    pool, sizes = BoundedThreadPool(4, max_bytes=10), []
     for size in (5, 100, 5, 100):
-        pool.submit(size, lambda size=size: (time.sleep(0.01), seen.append(size)))
+        pool.submit(size, lambda size=size: (time.sleep(0.01), sizes.append(size)))
     pool.close()
-    assert sorted(seen) == [5, 5, 100, 100]
+    assert sorted(sizes) == [5, 5, 100, 100]
 
 
-def test_the_first_error_comes_up_and_nothing_more_is_started():
+def test_the_first_error_is_raised_and_no_more_work_is_started():
     pool, started = BoundedThreadPool(1, max_bytes=10), []
 
     def fail():
@@ -74,8 +74,8 @@ def test_the_first_error_comes_up_and_nothing_more_is_started():
         pool.close()
 
 
-def test_no_thread_is_refused():
-    with pytest.raises(OutOfRange, match="0"):
+def test_zero_threads_are_refused():
+    with pytest.raises(OutOfRange, match=r"\b0\b"):
         BoundedThreadPool(0)
 
 

@@ -64,12 +64,12 @@ def test_rows_equal_sklearn_and_loop(case) -> None:
 def test_paper_figure_equals_sklearn_on_both_channels(case) -> None:
     scores, labels = case
     mask = np.where(labels == VOID, VOID, labels == labels.flat[0])
-    score, seen = scores[0], mask != VOID
+    score, labelled = scores[0], mask != VOID
     ours = float(paper_average_precision(torch.from_numpy(score), torch.from_numpy(mask)))
-    if not seen.any():
+    if not labelled.any():
         assert math.isnan(ours)
         return
-    both = np.concatenate([1 - score[seen], score[seen]]), np.concatenate([1 - mask[seen], mask[seen]])
+    both = np.concatenate([1 - score[labelled], score[labelled]]), np.concatenate([1 - mask[labelled], mask[labelled]])
     assert ours == pytest.approx(average_precision_score(both[1], both[0]), abs=1e-12)
 
 
@@ -77,18 +77,18 @@ def test_paper_figure_equals_sklearn_on_both_channels(case) -> None:
 @given(scenes())
 def test_scene_figure_is_the_mean_over_present_classes(case) -> None:
     scores, mask = case
-    seen = mask != VOID
+    labelled = mask != VOID
     ours = float(scene_average_precision(torch.from_numpy(scores), torch.from_numpy(mask)))
-    present = np.unique(mask[seen])
+    present = np.unique(mask[labelled])
     if not len(present):
         assert math.isnan(ours)
         return
-    theirs = np.mean([average_precision_score(mask[seen] == index, scores[index][seen]) for index in present])
+    theirs = np.mean([average_precision_score(mask[labelled] == index, scores[index][labelled]) for index in present])
     assert ours == pytest.approx(theirs, abs=1e-12)
 
 
-def test_logits_rank_as_they_are() -> None:
-    """Scores outside 0..1 are not squashed first: in float32 a sigmoid would make 20, 30 and 40 equal."""
+def test_logits_are_ranked_without_a_sigmoid() -> None:
+    """In float32 a sigmoid would make 20, 30 and 40 equal."""
     logits, ground_truth = np.array([40.0, 30.0, 20.0, -3.0], np.float32), np.array([1, 0, 0, 1])
     ours = average_precision(torch.from_numpy(logits)[None], torch.from_numpy(ground_truth).bool()[None])
     assert float(ours) == pytest.approx((1 + 2 / 4) / 2) == average_precision_score(ground_truth, logits)
@@ -104,7 +104,7 @@ def test_half_precision_and_no_gradient() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(scenes(), min_size=1, max_size=6), st.integers(0, 6))
-def test_half_streams_add_up(images, cut) -> None:
+def test_two_halves_of_a_stream_add_up(images, cut) -> None:
     whole, left, right = (MeanAveragePrecision("paper") for _ in range(3))
     expected = []
     for index, (scores, labels) in enumerate(images):
@@ -129,25 +129,25 @@ def test_stream_of_scenes_in_batches() -> None:
     metric = MeanAveragePrecision("present")
     metric.update(scores[:3], mask[:3])
     metric.update(scores[3:], mask[3:])
-    each = [float(scene_average_precision(scores[i], mask[i])) for i in (0, 1, 3)]
-    assert float(metric.compute()) == pytest.approx(np.mean(each))
+    values = [float(scene_average_precision(scores[i], mask[i])) for i in (0, 1, 3)]
+    assert float(metric.compute()) == pytest.approx(np.mean(values))
     assert metric.count == 3
     assert metric.compute().dtype == torch.float64
 
 
-def test_bad_input_is_refused() -> None:
+def test_invalid_input_raises() -> None:
     score, mask = torch.rand(3, 4), torch.zeros(3, 4).long()
     with pytest.raises(OutOfRange, match="NaN"):
         paper_average_precision(score.masked_fill(score == score[1, 1], torch.nan), mask)
-    with pytest.raises(BadMask, match="label 2"):
+    with pytest.raises(BadMask, match=r"\b2\b"):
         paper_average_precision(score, mask + 2)
-    with pytest.raises(BadMask, match="shape"):
+    with pytest.raises(BadMask, match=r"\(2, 4\)"):
         paper_average_precision(score, mask[:2])
-    with pytest.raises(BadMask, match="label 2"):
+    with pytest.raises(BadMask, match=r"\b2\b"):
         scene_average_precision(score.expand(2, 3, 4), mask + 2)
-    with pytest.raises(BadMask, match="shape"):
+    with pytest.raises(BadMask, match=r"\(2, 4\)"):
         scene_average_precision(score.expand(2, 3, 4), mask[:2])
-    with pytest.raises(UserError, match="'paper' or 'present'"):
+    with pytest.raises(UserError, match="'coco'"):
         MeanAveragePrecision("coco")
-    with pytest.raises(BadMask, match="2 images for masks of 1"):
+    with pytest.raises(BadMask, match=r"2.*1"):
         MeanAveragePrecision("paper").update(score.expand(2, 3, 4), mask[None])

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against resampling that is written out, and against how often intervals hold the ground truth."""
+"""Bootstrap intervals against resampling in a loop, and against how often they contain the true value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ca_seg.errors import BadMask, OutOfRange, UserError
 from ca_seg.metrics.bootstrap import BootstrapIntervals, counted_accuracy, counted_miou, poisson_weights
 
 VOID = 255
-FROZEN = [1, 0, 0, 1, 1, 0, 0, 0, 4, 0, 4, 0]  # the weights of street_01 with seed 0, for ever
+FROZEN = [1, 0, 0, 1, 1, 0, 0, 0, 4, 0, 4, 0]  # the weights of street_01 with seed 0, which may never change
 
 
 def images(seed: int, count: int, classes: int, side: int = 6) -> tuple[list[str], torch.Tensor, torch.Tensor]:
@@ -34,15 +34,15 @@ def metric_of(classes: int, image_ids, prediction, target, *, at_once: int = 100
     return metric
 
 
-def test_equals_images_repeated_as_often_as_drawn() -> None:
+def test_equals_images_repeated_by_their_weights() -> None:
     """Each replicate written out: image n taken weight[n] times, all pixels scored at once by scikit-learn."""
     image_ids, prediction, target = images(0, 12, 4)
     metric = metric_of(4, image_ids, prediction, target, replicates=40, seed=5)
     weights = torch.stack([poisson_weights(image_id, replicates=40, seed=5) for image_id in image_ids])
     accuracies, overlaps = [], []
     for r in range(40):
-        drawn = [n for n in range(12) for _ in range(int(weights[n, r]))]
-        ground_truth, guess = target[drawn].flatten().numpy(), prediction[drawn].flatten().numpy()
+        sampled = [n for n in range(12) for _ in range(int(weights[n, r]))]
+        ground_truth, guess = target[sampled].flatten().numpy(), prediction[sampled].flatten().numpy()
         ground_truth, guess = ground_truth[ground_truth != VOID], guess[ground_truth != VOID]
         accuracies.append((ground_truth == guess).mean())
         overlaps.append(jaccard_score(ground_truth, guess, labels=np.union1d(ground_truth, guess), average="macro"))
@@ -54,9 +54,9 @@ def test_equals_images_repeated_as_often_as_drawn() -> None:
         assert interval.low == pytest.approx(np.quantile(values, 0.025))
         assert interval.high == pytest.approx(np.quantile(values, 0.975))
         assert interval.low < interval.value < interval.high
-    seen = target != VOID
+    labelled = target != VOID
     assert metric.compute()["pixel_accuracy"].value == pytest.approx(
-        float((prediction == target)[seen].double().mean())
+        float((prediction == target)[labelled].double().mean())
     )
     assert metric.interval(counted_miou, level=0.5).low == pytest.approx(np.quantile(overlaps, 0.25))
 
@@ -87,24 +87,24 @@ def test_weights_are_poisson_and_never_change() -> None:
     assert poisson_weights("\udcff.png", replicates=1).shape == (1,)
 
 
-def test_intervals_hold_the_ground_truth_about_as_often_as_they_say() -> None:
-    """200 draws of 60 images from a population of known accuracy; two classes, sizes and difficulty vary."""
+def test_intervals_contain_the_true_value_as_often_as_their_level() -> None:
+    """200 samples of 60 images from a population of known accuracy; two classes, sizes and difficulty vary."""
     rng = np.random.default_rng(2)
-    alpha, beta, held = 6.0, 3.0, 0
+    alpha, beta, covered = 6.0, 3.0, 0
     ground_truth = alpha / (alpha + beta)
     for trial in range(200):
-        shares = rng.beta(alpha, beta, 60)
-        guess = torch.from_numpy((rng.random((60, 1, 50)) > shares[:, None, None]).astype(np.int64))
+        accuracies = rng.beta(alpha, beta, 60)
+        guess = torch.from_numpy((rng.random((60, 1, 50)) > accuracies[:, None, None]).astype(np.int64))
         metric = BootstrapIntervals(2)
         metric.update([f"{trial}/{n}" for n in range(60)], guess, torch.zeros_like(guess))
         low, high = metric.interval(counted_accuracy)[1:]
-        held += low <= ground_truth <= high
-    assert 0.89 <= held / 200 <= 0.99
+        covered += low <= ground_truth <= high
+    assert 0.89 <= covered / 200 <= 0.99
 
 
-def test_more_images_narrower_intervals() -> None:
-    few, many = (metric_of(3, *images(3, n, 3)).compute()["miou"] for n in (25, 400))
-    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(4, rel=0.5)
+def test_more_images_give_narrower_intervals() -> None:
+    wide, narrow = (metric_of(3, *images(3, n, 3)).compute()["miou"] for n in (25, 400))
+    assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(4, rel=0.5)
 
 
 def test_memory_does_not_grow() -> None:
@@ -117,24 +117,24 @@ def test_memory_does_not_grow() -> None:
     assert metric.compute()["miou"].value == 1
 
 
-def test_nothing_to_count() -> None:
+def test_without_labelled_pixels_the_intervals_are_nan() -> None:
     metric = BootstrapIntervals(2)
     metric.update(["void"], torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), VOID))
     assert all(math.isnan(x) for interval in metric.compute().values() for x in interval)
 
 
-def test_what_is_wrong_is_said_and_nothing_is_counted() -> None:
+def test_invalid_input_raises_and_is_not_counted() -> None:
     metric, label = BootstrapIntervals(2), torch.zeros(2, 3, 3).long()
-    with pytest.raises(BadMask, match=r"\['a'\] for 2 images"):
+    with pytest.raises(BadMask, match=r"\['a'\].*2"):
         metric.update(["a"], label, label)
-    with pytest.raises(BadMask, match="'ab' for 2 images"):
+    with pytest.raises(BadMask, match=r"'ab'.*2"):
         metric.update("ab", label, label)
-    with pytest.raises(BadMask, match="target has label 2"):
+    with pytest.raises(BadMask, match=r"\b2\b"):
         metric.update(["a", "b"], label, label + 2)
     assert metric.replicates.sum() == 0
     with pytest.raises(OutOfRange, match="39"):
         BootstrapIntervals(2, replicates=39)
-    with pytest.raises(UserError, match="ignore_index 1 is also a class"):
+    with pytest.raises(UserError, match=r"\b1\b"):
         BootstrapIntervals(2, ignore_index=1)
-    with pytest.raises(OutOfRange, match="level 95"):
+    with pytest.raises(OutOfRange, match="95"):
         metric.interval(counted_miou, level=95)

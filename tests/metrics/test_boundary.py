@@ -32,10 +32,10 @@ def slow_counts(classes: int, images, dilation: float) -> np.ndarray:
     totals = np.zeros((2, classes), int)
     for prediction, ground_truth in images:
         width = max(1, round(dilation * math.hypot(*ground_truth.shape)))
-        seen = ground_truth != VOID
+        labelled_pixels = ground_truth != VOID
         for c in range(classes):
-            guess = slow_band(((prediction == c) & seen).tolist(), width)
-            true = slow_band(((ground_truth == c) & seen).tolist(), width)
+            guess = slow_band(((prediction == c) & labelled_pixels).tolist(), width)
+            true = slow_band(((ground_truth == c) & labelled_pixels).tolist(), width)
             totals[:, c] += len(guess & true), len(guess | true)
     return totals
 
@@ -74,8 +74,8 @@ def test_counts_equal_distances_pixel_by_pixel(case) -> None:
     assert value.dtype == torch.float64
     expected = [i / u if u else math.nan for i, u in zip(intersection, union, strict=True)]
     np.testing.assert_allclose(value, expected)
-    kept = [v for v in expected if not math.isnan(v)]
-    assert float(mean_boundary_iou(value)) == pytest.approx(np.mean(kept) if kept else math.nan, nan_ok=True)
+    defined = [v for v in expected if not math.isnan(v)]
+    assert float(mean_boundary_iou(value)) == pytest.approx(np.mean(defined) if defined else math.nan, nan_ok=True)
 
 
 def test_the_band_equals_erosion_by_opencv() -> None:
@@ -95,19 +95,21 @@ def test_the_band_equals_erosion_by_opencv() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(labelled(), st.integers(0, 2**32 - 1))
-def test_properties(case, seed) -> None:
+def test_invariances(case, seed) -> None:
     classes, images, dilation = case
     value = metric_of(*case).compute()
     perfect = metric_of(classes, [(np.where(t == VOID, 0, t), t) for _, t in images], dilation).compute()
     assert set(perfect[~perfect.isnan()].tolist()) <= {1.0}
     # what is predicted on void changes nothing
     rng = np.random.default_rng(seed)
-    other = [(np.where(t == VOID, rng.integers(-9, 999, t.shape), p), t) for p, t in images]
-    torch.testing.assert_close(metric_of(classes, other, dilation).compute(), value, rtol=0, atol=0, equal_nan=True)
+    changed_on_void = [(np.where(t == VOID, rng.integers(-9, 999, t.shape), p), t) for p, t in images]
+    torch.testing.assert_close(
+        metric_of(classes, changed_on_void, dilation).compute(), value, rtol=0, atol=0, equal_nan=True
+    )
     # a turned or flipped image is the same image
     turned = [(np.rot90(p).copy(), np.rot90(t).copy()) for p, t in images]
     torch.testing.assert_close(metric_of(classes, turned, dilation).compute(), value, rtol=0, atol=0, equal_nan=True)
-    # a band that holds everything is plain IoU
+    # a band that covers everything gives plain IoU
     matrix = ConfusionMatrix(classes)
     for p, t in images:
         matrix.update(torch.from_numpy(p), torch.from_numpy(t))
@@ -150,24 +152,24 @@ def test_many_images_at_once_and_many_classes() -> None:
     assert torch.equal(together.intersection, apart.intersection)
 
 
-def test_what_is_wrong_is_said_and_nothing_is_counted() -> None:
+def test_invalid_input_raises_and_is_not_counted() -> None:
     metric = BoundaryIoU(3)
     good = torch.zeros(4, 5, dtype=torch.int64)
-    with pytest.raises(BadMask, match=r"prediction of shape \(4, 5\) for a target of shape \(1, 4, 5\)"):
+    with pytest.raises(BadMask, match=r"\(4, 5\).*\(1, 4, 5\)"):
         metric.update(good, good[None])
-    with pytest.raises(BadMask, match=r"a target of shape \(20,\).*whole images"):
+    with pytest.raises(BadMask, match=r"\(20,\)"):
         metric.update(good.flatten(), good.flatten())
-    with pytest.raises(BadMask, match=r"target has label 3\. Allowed: 0 to 2"):
+    with pytest.raises(BadMask, match=r"target.*\b3\b.*0 to 2"):
         metric.update(good, good + 3)
-    with pytest.raises(BadMask, match="prediction has label 255"):
+    with pytest.raises(BadMask, match=r"prediction.*255"):
         metric.update(good + VOID, good)
-    with pytest.raises(BadMask, match=r"type torch\.float32"):
+    with pytest.raises(BadMask, match=r"torch\.float32"):
         metric.update(good.float(), good)
     assert metric.union.sum() == 0
-    with pytest.raises(UserError, match="ignore_index 255 is also a class"):
+    with pytest.raises(UserError, match="255"):
         BoundaryIoU(256)
-    with pytest.raises(UserError, match="Boundary IoU of 0 classes"):
+    with pytest.raises(UserError, match=r"\b0\b"):
         BoundaryIoU(0)
     for dilation in (0, 1, math.nan):
-        with pytest.raises(OutOfRange, match="a dilation of"):
+        with pytest.raises(OutOfRange, match=f"{dilation}"):
             BoundaryIoU(3, dilation=dilation)

@@ -59,9 +59,9 @@ def test_matrix_equals_loop_and_sklearn(case) -> None:
     matrix = matrix_of(*case)
     assert matrix.dtype == torch.int64
     np.testing.assert_array_equal(matrix, loop(*case))
-    seen = target != VOID
-    if seen.any():
-        theirs = confusion_matrix(target[seen], prediction[seen], labels=np.arange(classes))
+    valid = target != VOID
+    if valid.any():
+        theirs = confusion_matrix(target[valid], prediction[valid], labels=np.arange(classes))
         np.testing.assert_array_equal(matrix, theirs)
 
 
@@ -70,9 +70,9 @@ def test_matrix_equals_loop_and_sklearn(case) -> None:
 def test_scores_equal_sklearn(case) -> None:
     classes, prediction, target = case
     matrix = matrix_of(*case)
-    seen = target != VOID
-    ground_truth, guess = target[seen], prediction[seen]
-    if not seen.any():
+    valid = target != VOID
+    ground_truth, guess = target[valid], prediction[valid]
+    if not valid.any():
         for score in (pixel_accuracy, mean_accuracy, miou):
             assert math.isnan(score(matrix))
         assert class_iou(matrix).isnan().all()
@@ -97,7 +97,7 @@ def test_scores_equal_sklearn(case) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(labelled(), st.integers(0, 2**32 - 1))
-def test_half_streams_add_up(case, seed) -> None:
+def test_two_halves_of_a_stream_add_up(case, seed) -> None:
     classes, prediction, target = case
     first = np.random.default_rng(seed).random(prediction.shape) < 0.5
     halves = []
@@ -112,12 +112,12 @@ def test_half_streams_add_up(case, seed) -> None:
 
 
 def test_a_class_predicted_but_nowhere_true() -> None:
-    """The only place where the two rules for the mean differ; figures by hand."""
+    """The only case in which the two rules for the mean differ; figures by hand."""
     matrix = torch.tensor([[3, 0, 1, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(class_iou(matrix), [3 / 4, 1, 0, np.nan])
     assert float(miou(matrix)) == pytest.approx((3 / 4 + 1 + 0) / 3)
     assert float(miou(matrix, over="ground_truth")) == pytest.approx((3 / 4 + 1) / 2)
-    with pytest.raises(UserError, match="'union' or 'ground_truth'"):
+    with pytest.raises(UserError, match="'all'"):
         miou(matrix, over="all")
 
 
@@ -131,38 +131,38 @@ def test_integer_types_do_not_overflow(dtype) -> None:
     assert metric.compute().sum() == 2
 
 
-def test_what_is_predicted_on_void_is_not_looked_at() -> None:
+def test_predictions_on_void_are_ignored() -> None:
     metric = ConfusionMatrix(3)
     metric.update(torch.tensor([255, 77, 1]), torch.tensor([VOID, VOID, 2]))
     assert metric.compute().tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
 @pytest.mark.parametrize(
-    ("prediction", "target", "words"),
+    ("prediction", "target", "values"),
     [
-        ([0, 1], [0, 3], "target has label 3. Allowed: 0 to 2"),
-        ([0, 1], [0, -1], "target has label -1"),
-        ([0, 255], [0, 1], "prediction has label 255. Allowed: 0 to 2"),
-        ([0, 1, 1], [0, 1], r"shape \(3,\) for a target of shape \(2,\)"),
-        ([0.0, 1.0], [0, 1], "prediction of type torch.float32.*argmax"),
+        ([0, 1], [0, 3], "target.*3.*0 to 2"),
+        ([0, 1], [0, -1], "target.*-1"),
+        ([0, 255], [0, 1], "prediction.*255.*0 to 2"),
+        ([0, 1, 1], [0, 1], r"\(3,\).*\(2,\)"),
+        ([0.0, 1.0], [0, 1], r"prediction.*torch\.float32"),
     ],
 )
-def test_bad_labels_are_refused_and_nothing_is_counted(prediction, target, words) -> None:
+def test_invalid_labels_raise_and_are_not_counted(prediction, target, values) -> None:
     metric = ConfusionMatrix(3)
-    with pytest.raises(BadMask, match=words):
+    with pytest.raises(BadMask, match=values):
         metric.update(torch.tensor(prediction), torch.tensor(target))
     assert metric.matrix.sum() == 0
 
 
-def test_a_void_that_is_a_class_is_refused() -> None:
-    with pytest.raises(UserError, match="ignore_index 255 is also a class"):
+def test_an_ignore_index_that_is_a_class_raises() -> None:
+    with pytest.raises(UserError, match="255"):
         ConfusionMatrix(300)
     assert ConfusionMatrix(300, ignore_index=-1).compute().shape == (300, 300)
-    with pytest.raises(UserError, match="1 or more"):
+    with pytest.raises(UserError, match=r"\b0\b"):
         ConfusionMatrix(0)
 
 
-def test_reset_forgets() -> None:
+def test_reset_clears_the_counts() -> None:
     metric = ConfusionMatrix(2)
     metric.update(torch.tensor([0, 1]), torch.tensor([0, 0]))
     before = metric.compute()

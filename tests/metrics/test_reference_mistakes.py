@@ -1,6 +1,6 @@
-"""Three ways in which published evaluation code counts wrongly, each with its wrong figure and ours.
+"""Three ways in which published evaluation code counts wrongly, each with its wrong figure and the right one.
 
-The wrong figures are computed here by small copies of the mistake, so that the difference is seen and not claimed.
+The wrong figures are computed here by small copies of the mistake, so that the difference is shown.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def both_channel_miou(prediction: np.ndarray, target: np.ndarray) -> float:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.floats(0, 1))
-def test_both_channel_miou_is_a_function_of_accuracy(seed, share, error) -> None:
+def test_both_channel_miou_is_a_function_of_accuracy(seed, foreground, error) -> None:
     rng = np.random.default_rng(seed)
-    target = (rng.random((12, 12)) < share).astype(int)
+    target = (rng.random((12, 12)) < foreground).astype(int)
     prediction = np.where(rng.random((12, 12)) < error, 1 - target, target)
     scores = two_class_scores(matrix_of(2, prediction, target))
     assert scores.paper_miou == pytest.approx(both_channel_miou(prediction, target))
@@ -46,8 +46,8 @@ def test_both_channel_miou_is_a_function_of_accuracy(seed, share, error) -> None
     assert scores.accuracy == pytest.approx((prediction == target).mean())
 
 
-def test_mistake_1_a_image_without_its_object_looks_good() -> None:
-    """10 % foreground, none of it found: Acc 0.90. Wrong: mIoU 0.818. Right: (0.90 + 0) / 2 = 0.45."""
+def test_mistake_1_an_image_without_its_object_looks_good() -> None:
+    """10 % foreground, none of it predicted: Acc 0.90. Wrong: mIoU 0.818. Right: (0.90 + 0) / 2 = 0.45."""
     target = np.zeros(100, int)
     target[:10] = 1
     prediction = np.zeros(100, int)
@@ -67,7 +67,7 @@ def test_the_formula_gives_the_published_pairs(accuracy, published) -> None:
 
 
 def test_two_class_scores_need_two_classes() -> None:
-    with pytest.raises(UserError, match=r"\[2, 2\]"):
+    with pytest.raises(UserError, match=r"\(3, 3\)"):
         two_class_scores(torch.zeros(3, 3, dtype=torch.int64))
 
 
@@ -94,7 +94,7 @@ def test_mistake_2_renaming_classes_in_place_collides() -> None:
 
 
 def test_mistake_3_void_is_not_counted() -> None:
-    """8 right, 2 wrong, 5 void. Wrong: void pixels are errors, Acc 8/15. Right: they are nothing, Acc 8/10."""
+    """8 right, 2 wrong, 5 void. Wrong: void pixels are errors, Acc 8/15. Right: they are not counted, Acc 8/10."""
     target = np.array([0] * 5 + [1] * 5 + [255] * 5)
     prediction = np.array([0] * 4 + [1] + [1] * 4 + [0] + [1] * 5)
     assert (prediction == target).mean() == pytest.approx(8 / 15)

@@ -32,25 +32,25 @@ def square(size: int, top: int, left: int, side: int) -> torch.Tensor:
 def slow_outline(mask: list[list[int]]) -> set[tuple[int, int]]:
     """A pixel is on the outline when one of those right, below and below right of it (in the image) differs."""
     height, width = len(mask), len(mask[0])
-    found = set()
+    pixels = set()
     for y in range(height):
         for x in range(width):
             for v, u in ((y, x + 1), (y + 1, x), (y + 1, x + 1)):
                 v, u = min(v, height - 1), min(u, width - 1)
                 if mask[v][u] != mask[y][x]:
-                    found.add((y, x))
-    return found
+                    pixels.add((y, x))
+    return pixels
 
 
 def slow_scores(prediction, ground_truth, void, tolerance=0.008) -> tuple[float, float]:
     """J and F of one frame by loops; the outline is dilated by writing disks."""
     height, width = ground_truth.shape
-    one = [[int(p and not v) for p, v in zip(*rows, strict=True)] for rows in zip(prediction, void, strict=True)]
-    two = [[int(t and not v) for t, v in zip(*rows, strict=True)] for rows in zip(ground_truth, void, strict=True)]
-    pairs = [(one[y][x], two[y][x]) for y in range(height) for x in range(width)]
+    predicted = [[int(p and not v) for p, v in zip(*rows, strict=True)] for rows in zip(prediction, void, strict=True)]
+    labelled = [[int(t and not v) for t, v in zip(*rows, strict=True)] for rows in zip(ground_truth, void, strict=True)]
+    pairs = [(predicted[y][x], labelled[y][x]) for y in range(height) for x in range(width)]
     shared, either = sum(p and t for p, t in pairs), sum(p or t for p, t in pairs)
     j = shared / either if either else 1.0
-    a, b = slow_outline(one), slow_outline(two)
+    a, b = slow_outline(predicted), slow_outline(labelled)
     if not a and not b:
         return j, 1.0
     if not a or not b:
@@ -75,9 +75,11 @@ def test_j_and_f_equal_loops_over_pixels(tolerance):
     rng = np.random.default_rng(0)
     cases = []
     for height, width in [(1, 1), (1, 9), (9, 1), (2, 2), (7, 12), (16, 11), (23, 23)]:
-        for share in (0.0, 0.3):
-            cases += [(blobs(rng, height, width), blobs(rng, height, width), rng.random((height, width)) < share)]
-            cases += [(*(rng.random((2, height, width)) < 0.5), rng.random((height, width)) < share)]
+        for void_fraction in (0.0, 0.3):
+            cases += [
+                (blobs(rng, height, width), blobs(rng, height, width), rng.random((height, width)) < void_fraction)
+            ]
+            cases += [(*(rng.random((2, height, width)) < 0.5), rng.random((height, width)) < void_fraction)]
     for prediction, ground_truth, void in cases:
         tensors = [torch.from_numpy(part) for part in (prediction, ground_truth, void)]
         j, f = slow_scores(prediction, ground_truth, void, tolerance)
@@ -137,12 +139,12 @@ def test_empty_masks():
 
 def test_many_masks_at_once_are_each_scored():
     rng = np.random.default_rng(2)
-    one, two = (torch.from_numpy(rng.random((2, 3, 8, 9)) < 0.5) for _ in range(2))
+    predictions, ground_truths = (torch.from_numpy(rng.random((2, 3, 8, 9)) < 0.5) for _ in range(2))
     for measure in (region_similarity, boundary_measure):
-        values = measure(one, two)
+        values = measure(predictions, ground_truths)
         assert values.shape == (2, 3)
         assert values.dtype == torch.float64
-        assert values[1, 2] == measure(one[1, 2], two[1, 2])
+        assert values[1, 2] == measure(predictions[1, 2], ground_truths[1, 2])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 40, 79, 300])
@@ -173,14 +175,14 @@ def clip(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(guess), torch.from_numpy(ground_truth)
 
 
-@pytest.mark.parametrize(("frames", "kept"), [("all", slice(None)), ("inner", slice(1, -1))])
+@pytest.mark.parametrize(("frames", "scored_frames"), [("all", slice(None)), ("inner", slice(1, -1))])
 @pytest.mark.parametrize("at_once", [1, 4, 100])
-def test_a_sequence_equals_loops_however_it_is_cut(frames, kept, at_once):
+def test_a_sequence_equals_loops_however_it_is_cut(frames, scored_frames, at_once):
     guess, ground_truth = clip(0, 9)
     ground_truth[5] = 255  # unlabelled
     pieces = ((guess[n : n + at_once], ground_truth[n : n + at_once]) for n in range(0, 9, at_once))
     scores = score_sequence("clip", (3, 7), pieces, frames=frames)
-    numbers = [n for n in range(9)[kept] if n != 5]
+    numbers = [n for n in range(9)[scored_frames] if n != 5]
     assert (scores.name, scores.frames) == ("clip", len(numbers))
     for scored, number in zip(scores.objects, (3, 7), strict=True):
         expected = [
@@ -205,47 +207,47 @@ def test_the_dataset_is_the_mean_over_objects():
     assert objects.boundary.decay == pytest.approx(-1.4 / 4)
 
 
-def test_no_frame_is_kept():
+def test_memory_does_not_grow_with_the_length():
     """While a long sequence runs, the masks of earlier frames are gone."""
     import weakref
 
     alive: list[weakref.ref] = []
-    most = 0
+    max_alive = 0
 
     def pieces():
-        nonlocal most
+        nonlocal max_alive
         for _ in range(20):
             ground_truth = torch.ones(1, 30, 30, dtype=torch.int64)
             alive.append(weakref.ref(ground_truth))
-            most = max(most, sum(one() is not None for one in alive))
+            max_alive = max(max_alive, sum(mask() is not None for mask in alive))
             yield ground_truth, ground_truth
 
     assert score_sequence("long", (1,), pieces()).objects[0].region.mean == 1
-    assert most <= 3
+    assert max_alive <= 3
 
 
-def test_what_is_wrong_is_said():
+def test_invalid_input_raises():
     guess, ground_truth = clip(1, 3)
-    with pytest.raises(BadMask, match="object 7"):
+    with pytest.raises(BadMask, match=r"\b7\b"):
         score_sequence("clip", [3], [(guess, ground_truth)])
-    with pytest.raises(BadMask, match=r"prediction of shape \(3, 14, 16\) for a ground truth of shape \(3, 14, 17\)"):
+    with pytest.raises(BadMask, match=r"\(3, 14, 16\).*\(3, 14, 17\)"):
         score_sequence("clip", [3, 7], [(guess[..., 1:], ground_truth)])
-    with pytest.raises(BadMask, match=r"clip: a prediction of type torch.float32"):
+    with pytest.raises(BadMask, match=r"clip.*torch\.float32"):
         score_sequence("clip", [3, 7], [(guess.float(), ground_truth)])
     for ids in ([], [0], [255], [3, 3]):
-        with pytest.raises(UserError, match=r"object ids .* in clip"):
+        with pytest.raises(UserError, match="clip"):
             score_sequence("clip", ids, [(guess, ground_truth)])
     with pytest.raises(UserError, match="clip"):
         score_sequence("clip", [3, 7], [(guess[:2], ground_truth[:2])], frames="inner")
     with pytest.raises(UserError, match="clip"):
         score_sequence("clip", [3, 7], [])
-    with pytest.raises(UserError, match="'inner'"):
+    with pytest.raises(UserError, match="'middle'"):
         score_sequence("clip", [3, 7], [(guess, ground_truth)], frames="middle")
-    with pytest.raises(UserError, match="no sequence"):
+    with pytest.raises(UserError):
         video_scores([])
     with pytest.raises(OutOfRange, match="8"):
         boundary_measure(ground_truth == 3, ground_truth == 3, tolerance=8)
     with pytest.raises(BadMask, match="bool"):
         region_similarity(guess, ground_truth == 3)
-    with pytest.raises(BadMask, match=r"void of shape \(14, 17\)"):
+    with pytest.raises(BadMask, match=r"\(14, 17\)"):
         region_similarity(guess == 3, ground_truth == 3, ground_truth[0] == 255)

@@ -1,4 +1,4 @@
-"""The contract of every method that predicts class maps: it holds for one because it is registered."""
+"""The contract of every method that predicts class maps: every registered method is tested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dataset(tmp_path_factory):
     return open_dataset("folder", str(root))
 
 
-def opened(name: str, dataset):
+def open_by_name(name: str, dataset):
     """A method by name, the two kinds of views, or a shipped head."""
     if name in ("windows", "scales"):
         settings = WINDOWS if name == "windows" else SCALES
@@ -51,7 +51,7 @@ def opened(name: str, dataset):
 
 @pytest.fixture(scope="module", params=[*METHODS, "mini", "windows", "scales", *list_heads()])
 def method(request, dataset):
-    return opened(request.param, dataset)
+    return open_by_name(request.param, dataset)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def batch(dataset):
 
 
 def predict(method, batch, rows=(0, 1), seeds=SEEDS):
-    """Maps need the ground truth of a method that asks for it, and get none otherwise."""
+    """The prediction for some images of the batch, with the ground truth only where the method needs it."""
     images, masks = batch
     ground_truth = (lambda index: masks[rows[index]]) if method.needs_ground_truth else None
     return method.predict(images[list(rows)], [seeds[row] for row in rows], ground_truth)
@@ -75,7 +75,7 @@ def test_maps_are_finite_one_for_each_class(method, batch, words):
     assert maps.isfinite().all()
 
 
-def test_one_of_the_batch_is_its_row(method, batch):
+def test_selecting_an_image_gives_its_row(method, batch):
     words, prediction = Vocabulary.from_names(["cat", "grass", "sky"]), predict(method, batch)
     maps = prediction.maps(words)
     for row in range(2):

@@ -1,4 +1,4 @@
-"""Windows, scales and layer weights against each computed on its own."""
+"""Windows, scales and layer weights against each of them computed separately."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def test_a_window_as_large_as_the_image_is_the_image(backbone):
     torch.testing.assert_close(views.select(1).maps(WORDS), expected[1:], atol=1e-5, rtol=1e-4)
 
 
-def test_windows_side_by_side_are_images_of_their_own(backbone):
+def test_each_window_is_recorded_as_an_image(backbone):
     views = MultiViewPredictor(backbone, ReadoutConfig(), Views(window=64, stride=32)).predict(IMAGES[:1], [3])
-    found, total, times = views.maps(WORDS), torch.zeros(1, 3, 64, 96), torch.zeros(96)
+    averaged, total, times = views.maps(WORDS), torch.zeros(1, 3, 64, 96), torch.zeros(96)
     for start in (0, 32):
         maps = ReadoutConfig().record(backbone, IMAGES[:1, :, :, start : start + 64], [3]).maps(WORDS)
         total[..., start : start + 64] += interpolate(maps, (64, 64), mode="bilinear", align_corners=False)
         times[start : start + 64] += 1
-    torch.testing.assert_close(found, total / times)
+    torch.testing.assert_close(averaged, total / times)
 
 
-def test_scales_are_seen_at_their_own_resolution(backbone):
+def test_each_scale_is_recorded_at_its_resolution(backbone):
     views = MultiViewPredictor(backbone, ReadoutConfig(), Views(scales=(1.0, 2.0))).predict(IMAGES[:1], [3])
     total = 0
     for scale in (1, 2):
@@ -47,8 +47,8 @@ def test_scales_are_seen_at_their_own_resolution(backbone):
         image = IMAGES[:1]
         if scale > 1:
             image = interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        own = load_backbone("mini", resolution=64 * scale)
-        maps = ReadoutConfig().record(own, image, [3]).maps(WORDS)
+        scaled_backbone = load_backbone("mini", resolution=64 * scale)
+        maps = ReadoutConfig().record(scaled_backbone, image, [3]).maps(WORDS)
         assert maps.shape[-2:] == (8 * scale, 12 * scale)
         large = interpolate(maps, size, mode="bilinear", align_corners=False)
         total = total + interpolate(large, (64, 96), mode="bilinear", align_corners=False)
@@ -58,10 +58,10 @@ def test_scales_are_seen_at_their_own_resolution(backbone):
 def test_layer_weights_are_a_weighted_mean(backbone):
     plain = ReadoutConfig(layers=(1, 3)).record(backbone, IMAGES, [1, 2])
     features = plain.recording.ask(WORDS)
-    one, three = (features.maps(layers=[layer]) for layer in (1, 3))
+    first, third = (features.maps(layers=[layer]) for layer in (1, 3))
     weighted = ReadoutConfig(layers=(1, 3), layer_weights=(1.0, 3.0)).record(backbone, IMAGES, [1, 2]).maps(WORDS)
-    torch.testing.assert_close(weighted, (one + 3 * three) / 4)
-    torch.testing.assert_close(plain.maps(WORDS), (one + three) / 2)
+    torch.testing.assert_close(weighted, (first + 3 * third) / 4)
+    torch.testing.assert_close(plain.maps(WORDS), (first + third) / 2)
     for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
         with pytest.raises(OutOfRange, match="2"):
             features.maps(layers=[1, 3], weights=weights)

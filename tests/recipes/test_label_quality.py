@@ -1,4 +1,4 @@
-"""The recipe on a few shipped scenes: its first row is the evaluation's, and it refuses to report what it fitted on."""
+"""The recipe on a few shipped scenes: it agrees with the evaluation, and refuses to report the images it fitted on."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_the_recipe_agrees_with_the_evaluation(tmp_path: Path, capsys) -> None:
     assert unfitted["ece"] == pytest.approx(expected["ece"], abs=2e-4)
 
 
-def test_nothing_is_reported_that_was_fitted_on(tmp_path: Path) -> None:
+def test_reporting_the_fitted_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'in_distribution'"):
         main(["--limit", "162", "--fit", "val", "--report", "in_distribution", "--out", str(tmp_path / "q")])

@@ -1,4 +1,4 @@
-"""Composed scenes: caption and mask tell the same, a seed tells everything, and the shipped set is whole."""
+"""Composed scenes: caption and mask agree, a seed determines the scene, and the shipped set is complete."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 from ca_seg.resources import resource_path
 from recipes.mini.batches import EARLY, LATE, StepBatches
 from recipes.mini.fetch import CACHE
-from recipes.mini.scenes.compose import VISIBLE, SceneComposer
+from recipes.mini.scenes.compose import MIN_VISIBLE, SceneComposer
 from recipes.mini.scenes.evaluation_set import COUNTS, SEEDS, scenes
 from recipes.mini.scenes.objects import ObjectLibrary
 from recipes.mini.scenes.stuff import KINDS, render
 
 
-def _drawn(shape: str, colour: str) -> np.ndarray:
+def _shape(shape: str, colour: str) -> np.ndarray:
     image = Image.new("RGBA", (120, 100))
     draw = ImageDraw.Draw(image)
     getattr(draw, shape)((10, 10, 110, 90), fill=colour)
@@ -27,19 +27,19 @@ def _drawn(shape: str, colour: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def composer():
-    shapes = {"ball": _drawn("ellipse", "red"), "box": _drawn("rectangle", "blue"), "disc": _drawn("ellipse", "lime")}
+    shapes = {"ball": _shape("ellipse", "red"), "box": _shape("rectangle", "blue"), "disc": _shape("ellipse", "lime")}
     return SceneComposer(ObjectLibrary.from_images({word: [image] for word, image in shapes.items()}))
 
 
 @pytest.mark.parametrize("size", [(128, 128), (64, 64), (48, 160), (200, 96)])
-def test_the_caption_is_what_the_mask_shows(composer, size):
+def test_the_caption_has_the_words_of_the_mask(composer, size):
     for seed in range(8):
         scene = composer.compose(np.random.default_rng(seed), height=size[0], width=size[1])
         assert scene.image.shape == (*size, 3)
         assert scene.mask.shape == size
         counts = Counter(scene.mask.ravel().tolist())
-        shown = {composer.words[i - 1] for i, n in counts.items() if n >= VISIBLE}
-        assert set(scene.words) == shown
+        visible = {composer.words[i - 1] for i, n in counts.items() if n >= MIN_VISIBLE}
+        assert set(scene.words) == visible
         assert 0 not in counts
 
 
@@ -53,19 +53,19 @@ def test_words_and_stuffs_can_be_limited(composer):
     for seed in range(10):
         scene = composer.compose(np.random.default_rng(seed), words=["box"], stuff_words=["grass"], stuffs=(1, 1))
         assert set(scene.words) <= {"box", "grass"}
-    bare = composer.compose(np.random.default_rng(0), objects=0, stuffs=(1, 1))
-    assert len(bare.words) == 1
+    without_objects = composer.compose(np.random.default_rng(0), objects=0, stuffs=(1, 1))
+    assert len(without_objects.words) == 1
 
 
-def test_the_seed_tells_everything(composer):
-    one, two, other = (composer.compose(np.random.default_rng(seed)) for seed in (5, 5, 6))
-    assert (one.image == two.image).all()
-    assert one.words == two.words
-    assert (one.image != other.image).any()
+def test_the_seed_determines_the_scene(composer):
+    first, same_seed, new_seed = (composer.compose(np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert (first.image == same_seed.image).all()
+    assert first.words == same_seed.words
+    assert (first.image != new_seed.image).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stuff_is_a_image_that_varies(kind):
+def test_stuff_is_an_image_that_varies(kind):
     first, second = (render(kind, np.random.default_rng(seed), 60, 90) for seed in (0, 1))
     assert first.shape == (60, 90, 3)
     assert np.isfinite(first).all()
@@ -73,7 +73,7 @@ def test_stuff_is_a_image_that_varies(kind):
     assert np.abs(first - second).mean() > 0.002
 
 
-def test_batches_follow_from_the_step_and_quilts_know_their_quarters(composer):
+def test_batches_depend_on_the_step_and_quilts_have_a_caption_per_quarter(composer):
     batches = StepBatches(composer, 0, list(composer.objects.words), list(composer.stuff_words))
     assert (batches[7].images == batches[7].images).all()
     quilt = next(batch for batch in map(batches.__getitem__, range(40)) if batch.kind == "quilt")
@@ -83,10 +83,10 @@ def test_batches_follow_from_the_step_and_quilts_know_their_quarters(composer):
         assert (part == part[..., :1, :1]).all()
         assert part.any(axis=1).all()
     for plans in (EARLY, LATE):
-        assert sum(plan.share for plan in plans) == pytest.approx(1)
+        assert sum(plan.fraction for plan in plans) == pytest.approx(1)
 
 
-def test_the_shipped_set_is_whole():
+def test_the_shipped_set_is_complete():
     root = resource_path("datasets", "scenes")
     classes = json.loads((root / "classes.json").read_text())
     splits = json.loads((root / "splits.json").read_text())
@@ -95,22 +95,22 @@ def test_the_shipped_set_is_whole():
     assert [len(splits[name]) for name in ("in_distribution", "shifted", "train", "val")] == [240, 60, 160, 80]
     assert not set(splits["in_distribution"]) & set(splits["shifted"])
     assert sorted(splits["train"] + splits["val"]) == sorted(splits["in_distribution"])
-    seen = Counter()
+    images_per_class = Counter()
     for image_id in splits["in_distribution"]:
         mask = np.asarray(Image.open(root / "masks" / f"{image_id}.png"))
         assert mask.shape == Image.open(root / "images" / f"{image_id}.png").size[::-1]
-        seen.update(np.unique(mask).tolist())
-    assert set(map(int, classes["classes"])) == set(seen)
-    assert min(seen.values()) >= 3
+        images_per_class.update(np.unique(mask).tolist())
+    assert set(map(int, classes["classes"])) == set(images_per_class)
+    assert min(images_per_class.values()) >= 3
     assert sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) < 15e6
 
 
 @pytest.mark.skipif(
     not (CACHE / "fluent" / "complete").exists(), reason="needs the emoji: python -m recipes.mini.fetch"
 )
-def test_the_shipped_set_can_be_made_again():
+def test_the_shipped_set_can_be_reproduced():
     root = resource_path("datasets", "scenes", "images")
     composer = SceneComposer(ObjectLibrary.load(CACHE))
-    made = scenes(composer, COUNTS["in_distribution"][0], SEEDS["in_distribution"])
-    for number, scene in zip(range(3), made, strict=False):
+    reproduced = scenes(composer, COUNTS["in_distribution"][0], SEEDS["in_distribution"])
+    for number, scene in zip(range(3), reproduced, strict=False):
         assert (np.asarray(Image.open(root / f"scene_{number:04d}.png")) == scene.image).all()

@@ -1,4 +1,4 @@
-"""The losses against a plain loop, the schedule, the fresh start; and a few real steps of training."""
+"""The losses against a plain loop, the learning rate, and a few steps of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recipes.mini.model import fresh_transformer
 from recipes.mini.train import learning_rate
 
 
-def test_the_map_loss_is_what_its_words_say():
+def test_the_map_loss_equals_a_plain_loop():
     torch.manual_seed(0)
     scores, best = torch.randn(2, 4, 6), torch.tensor([2, 3, 2, 1])
     true = torch.zeros(2, 4, 6, dtype=torch.bool)
@@ -33,7 +33,7 @@ def test_the_map_loss_is_what_its_words_say():
     assert float(presence) == pytest.approx(sum(words) / len(words), rel=1e-5)
 
 
-def test_the_rate_rises_holds_and_falls():
+def test_the_learning_rate_rises_stays_and_falls():
     rates = [learning_rate(s, peak=1.0, warmup=10, steps=100, cooldown=0.5) for s in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:51] == [1.0] * 42
@@ -48,14 +48,14 @@ def test_flow_matching_goes_from_noise_to_the_image():
     torch.testing.assert_close(x - times[:, None, None, None] * velocity, latents)
 
 
-def test_a_few_steps_lower_the_losses_and_reach_every_parameter():
+def test_a_few_steps_lower_the_losses_and_train_each_parameter():
     transformer = fresh_transformer(0)
     optimizer = torch.optim.AdamW(transformer.parameters(), lr=1e-3)
     torch.manual_seed(0)
     latents, words = torch.randn(4, 16, 8, 8), torch.randn(1, 6, 384).expand(4, -1, -1)
     true = torch.zeros(4, 6, 16, dtype=torch.bool)
     true[:, :2] = True
-    seen = []
+    totals = []
     for _ in range(6):
         torch.manual_seed(1)
         text = TextTokens(words[:, :2], torch.zeros(4, 384))
@@ -64,16 +64,16 @@ def test_a_few_steps_lower_the_losses_and_reach_every_parameter():
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        seen.append(float(total))
-    assert seen[-1] < seen[0]
-    untouched = [n for n, p in transformer.named_parameters() if p.grad is None]
-    assert not untouched
+        totals.append(float(total))
+    assert totals[-1] < totals[0]
+    without_gradient = [n for n, p in transformer.named_parameters() if p.grad is None]
+    assert not without_gradient
 
 
 def _scores(transformer, latents, words):
     return layer_scores(transformer, latents, words, torch.full((4,), 0.2)).values()
 
 
-def test_the_loss_sees_the_double_blocks_only():
+def test_the_map_loss_uses_double_blocks_only():
     transformer = fresh_transformer(0)
     assert max(LAYER_WEIGHTS) < len(transformer.transformer_blocks) < len(FLUX.blocks(transformer))

@@ -1,4 +1,4 @@
-"""A noisy image of two regions, with scores that are coarse and often wrong: what every refinement should mend."""
+"""A noisy image of two regions, with scores that are coarse and often wrong: every refinement should improve them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class TwoRegions:
     ground_truth: torch.Tensor  # int64 [1, 48, 48]: a disk of class 1 on class 0; class 2 is nowhere
 
     def noisy_scores(self, cell: int, *, noise: float = 1.0, seed: int = 1) -> torch.Tensor:
-        """Shares of 3 classes [1, 3, 48 / cell, 48 / cell]: the ground truth shrunk, with noise before the softmax."""
+        """Probabilities of 3 classes [1, 3, 48 / cell, 48 / cell]: the coarse ground truth with noise, softmaxed."""
         one_hot = torch.nn.functional.one_hot(self.ground_truth, 3).movedim(-1, 1).float()
         coarse = torch.nn.functional.avg_pool2d(one_hot, cell)
         generator = torch.Generator().manual_seed(seed)
         return (2 * coarse + noise * torch.randn(coarse.shape, generator=generator)).softmax(dim=1)
 
     def miou(self, scores: torch.Tensor) -> float:
-        """mIoU of the winners, bilinear to the image's size."""
+        """mIoU of the best class at each pixel, after bilinear upsampling to the image's size."""
         size = tuple(self.ground_truth.shape[-2:])
         full = torch.nn.functional.interpolate(scores, size, mode="bilinear", align_corners=False)
         matrix = ConfusionMatrix(3)
@@ -44,7 +44,7 @@ def two_regions() -> TwoRegions:
 def random_case(
     seed: int, *, grid: tuple[int, int] = (5, 7), size: tuple[int, int] = (5, 7), classes: int = 4, batch: int = 2
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shares [B, K, *grid] and images [B, 3, *size], float64 so that a loop can be compared to many digits."""
+    """Probabilities [B, K, *grid] and images [B, 3, *size], float64 to be compared to many digits."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(batch, classes, *grid, generator=generator, dtype=torch.float64).softmax(1)
     return scores, torch.rand(batch, 3, *size, generator=generator, dtype=torch.float64)

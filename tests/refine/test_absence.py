@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_by_hand() -> None:
     assert present_classes(scores, relative=0.8).tolist() == [[True, False, True, False]]
 
 
-def test_the_present_classes_get_what_the_absent_ones_had() -> None:
+def test_present_classes_receive_the_probability_of_absent_ones() -> None:
     scores, _ = random_case(1)
     present = torch.tensor([[True, False, True, False], [False, True, True, True]])
     refined = without_absent(scores, present)
@@ -49,7 +51,7 @@ def test_a_pixel_of_absent_classes_is_shared_evenly() -> None:
     assert refined.flatten().tolist() == [0, 0.5, 0.5]
 
 
-def test_a_noisy_scene_gets_better() -> None:
+def test_a_noisy_scene_improves() -> None:
     """Class 2 is nowhere, and wins pixels."""
     scene = two_regions()
     scores = scene.noisy_scores(1)
@@ -57,15 +59,15 @@ def test_a_noisy_scene_gets_better() -> None:
     assert scene.miou(without_absent(scores, present)) > scene.miou(scores) + 0.03
 
 
-def test_errors() -> None:
+def test_invalid_arguments_raise() -> None:
     scores, _ = random_case(2)
     for relative in (1.5, -0.1, float("nan")):
-        with pytest.raises(OutOfRange, match="0 to 1"):
+        with pytest.raises(OutOfRange, match=re.escape(str(relative))):
             present_classes(scores, relative=relative)
-    with pytest.raises(OutOfRange, match="0 or more"):
+    with pytest.raises(OutOfRange):
         present_classes(scores.log(), relative=0.5)
-    with pytest.raises(UserError, match=r"B, K, h, w"):
+    with pytest.raises(UserError, match=r"\(4, 5, 7\)"):
         present_classes(scores[0], relative=0.5)
     for wrong in (torch.ones(2, 3).bool(), torch.ones(2, 4), torch.zeros(2, 4).bool()):
-        with pytest.raises(OutOfRange, match="present classes of shape"):
+        with pytest.raises(OutOfRange, match=re.escape(str(tuple(wrong.shape)))):
             without_absent(scores, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 
 import pytest
@@ -28,11 +29,11 @@ def slow_step(scores: torch.Tensor, image: torch.Tensor, dilations: tuple[int, .
             ]
             closeness = [0.0] * len(around)
             for c in range(3):
-                own = float(image[c, y, x])
+                centre = float(image[c, y, x])
                 values = [float(image[c, v, u]) for v, u in around]
-                deviation = statistics.stdev(values + [own] * len(dilations))
+                deviation = statistics.stdev(values + [centre] * len(dilations))
                 for n, value in enumerate(values):
-                    closeness[n] -= abs(value - own) / (0.1 * deviation + 1e-8) / 3
+                    closeness[n] -= abs(value - centre) / (0.1 * deviation + 1e-8) / 3
             top = max(closeness)
             exps = [math.exp(c - top) for c in closeness]
             for weight, (v, u) in zip(exps, around, strict=True):
@@ -49,7 +50,7 @@ def test_equals_loops(dilations) -> None:
     torch.testing.assert_close(pamr(scores, image, iterations=2, dilations=dilations), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_shares_stay_shares_and_in_range() -> None:
+def test_probabilities_stay_probabilities_and_in_range() -> None:
     scores, image = random_case(1, grid=(3, 4), size=(9, 10))
     refined = pamr(scores, image)
     assert refined.shape == (2, 4, 9, 10)
@@ -67,7 +68,7 @@ def test_one_colour_is_the_plain_mean_of_the_neighbours() -> None:
 
 
 def test_no_score_crosses_an_edge() -> None:
-    """Two halves of plain colours: what is known in one half stays there."""
+    """Two halves of plain colours: the scores of each half stay there."""
     image = torch.zeros(1, 3, 12, 12)
     image[..., 6:] = 1
     scores = torch.zeros(1, 2, 12, 12)
@@ -83,20 +84,20 @@ def test_no_iteration_only_resizes() -> None:
 
 
 @pytest.mark.parametrize("cell", [1, 4])
-def test_a_noisy_scene_gets_better(cell) -> None:
+def test_a_noisy_scene_improves(cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
     assert scene.miou(pamr(scores, scene.image)) > scene.miou(scores) + 0.1
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_invalid_arguments_raise() -> None:
     scores, image = random_case(4)
-    with pytest.raises(UserError, match=r"an image of shape \(1, 3, 5, 7\).* Allowed: float \[2, 3, H, W\]"):
+    with pytest.raises(UserError, match=r"\(1, 3, 5, 7\).*\[2, 3, H, W\]"):
         pamr(scores, image[:1])
-    with pytest.raises(UserError, match=r"class scores of shape \(4, 5, 7\)"):
+    with pytest.raises(UserError, match=r"\(4, 5, 7\)"):
         pamr(scores[0], image)
-    with pytest.raises(OutOfRange, match="-1 iterations"):
+    with pytest.raises(OutOfRange, match="-1"):
         pamr(scores, image, iterations=-1)
     for dilations in ((), (0, 1)):
-        with pytest.raises(OutOfRange, match="dilations"):
+        with pytest.raises(OutOfRange, match=r"dilations.*" + re.escape(str(dilations))):
             pamr(scores, image, dilations=dilations)

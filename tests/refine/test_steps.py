@@ -22,7 +22,7 @@ def _recorded(*, queries=False, **options):
     return read, read.maps(Vocabulary.from_names(NAMES))
 
 
-def test_no_step_is_no_function():
+def test_without_steps_there_is_no_function():
     assert refinement(Refinement(), NAMES) is None
 
 
@@ -37,20 +37,20 @@ def test_steps_run_in_their_order():
 @pytest.mark.parametrize("step", list_refinements())
 def test_every_step_gives_maps_of_all_classes(step):
     read, maps = _recorded(queries=True)
-    found = refinement(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
-    assert found.shape[:2] == (1, len(NAMES))
-    assert found.isfinite().all()
-    assert (found.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size
+    refined = refinement(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
+    assert refined.shape[:2] == (1, len(NAMES))
+    assert refined.isfinite().all()
+    assert (refined.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size
 
 
-def test_a_background_threshold_leaves_a_choice_among_present_classes_alone():
+def test_a_background_threshold_needs_the_background_among_the_classes():
     read, maps = _recorded()
     refine = refinement(Refinement(["background"], background="sky", background_threshold=1.0), NAMES)
     assert refine(maps, IMAGE, read).argmax(dim=1).unique().tolist() == [2]
     assert torch.equal(refine(maps[:, :2], IMAGE, read), maps[:, :2])
 
 
-def test_what_cannot_be_is_said_before_a_run():
+def test_invalid_settings_raise_before_a_run():
     with pytest.raises(UnknownName, match="'pamr'"):
         refinement(Refinement(["pam"]), NAMES)
     with pytest.raises(UserError, match="sofa"):
@@ -60,7 +60,7 @@ def test_what_cannot_be_is_said_before_a_run():
         refinement(Refinement(["attention"]), NAMES)(maps, IMAGE, read)
 
 
-def test_a_flipped_view_is_a_mean_of_two():
+def test_flip_averages_two_views():
     words = Vocabulary.from_names(NAMES)
     plain, _ = _recorded()
     both, maps = _recorded(flip=True)

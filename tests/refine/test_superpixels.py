@@ -25,7 +25,7 @@ def test_equals_a_loop_over_patches() -> None:
             torch.testing.assert_close(refined[n][:, inside], pixels.mean(1)[:, None].expand_as(pixels))
 
 
-def test_probabilities_stay_probabilities_and_a_vote_is_final() -> None:
+def test_probabilities_stay_probabilities_and_a_second_vote_changes_nothing() -> None:
     scores, image = random_case(1, grid=(4, 5), size=(20, 25))
     refined = superpixel_vote(scores, image, segments=12)
     assert refined.shape == (2, 4, 20, 25)
@@ -44,17 +44,17 @@ def test_patches_are_numbered_from_0_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("cell", [1, 4])
-def test_a_noisy_scene_gets_better(cell) -> None:
+def test_a_noisy_scene_improves(cell) -> None:
     scene = two_regions()
     scores = scene.noisy_scores(cell)
     assert scene.miou(superpixel_vote(scores, scene.image, segments=80)) > scene.miou(scores) + 0.1
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_invalid_arguments_raise() -> None:
     scores, image = random_case(2)
-    with pytest.raises(UserError, match="scores"):
+    with pytest.raises(UserError, match=r"\(4, 5, 7\)"):
         superpixel_vote(scores[0], image)
-    with pytest.raises(OutOfRange, match="0 superpixels"):
+    with pytest.raises(OutOfRange, match=r"\b0\b"):
         superpixel_vote(scores, image, segments=0)
-    with pytest.raises(OutOfRange, match="a compactness of 0"):
+    with pytest.raises(OutOfRange, match=r"compactness.*\b0\b"):
         superpixel_vote(scores, image, compactness=0)

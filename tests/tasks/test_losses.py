@@ -21,7 +21,7 @@ def case():
     return logits, mask, torch.rand(mask.shape, generator=generator)
 
 
-def test_tokens_are_the_nearest_image(case):
+def test_a_pixel_has_the_prediction_of_its_nearest_token(case):
     logits, mask, weight = case
     total = counted = 0.0
     for b in range(2):
@@ -36,26 +36,26 @@ def test_tokens_are_the_nearest_image(case):
     assert float(loss(logits, mask, weight)) == pytest.approx(total / counted, rel=1e-5)
 
 
-def test_counts_are_whole_pixels(case):
+def test_each_labelled_pixel_counts_for_one_token(case):
     _, mask, _ = case
     counts = token_counts(mask, 4, 3, 5)
     assert counts.sum() == (mask != IGNORE_INDEX).sum()
     assert counts[1, 2, 0, 0] == (mask[1, :5, :4] == 2).sum()
 
 
-def test_weights_count_pixels(case):
+def test_weights_scale_the_loss_of_pixels(case):
     logits, mask, weight = case
     full = torch.nn.functional.interpolate(logits, (13, 16), mode="bilinear")
-    each = torch.nn.functional.cross_entropy(full, mask, ignore_index=IGNORE_INDEX, reduction="none")
+    losses = torch.nn.functional.cross_entropy(full, mask, ignore_index=IGNORE_INDEX, reduction="none")
     counted = mask != IGNORE_INDEX
     loss = SegmentationLoss({"cross-entropy": 1.0})
-    expected = (each * weight)[counted].sum() / weight[counted].sum()
+    expected = (losses * weight)[counted].sum() / weight[counted].sum()
     torch.testing.assert_close(loss(full, mask, weight), expected)
-    torch.testing.assert_close(loss(full, mask), each[counted].mean())
+    torch.testing.assert_close(loss(full, mask), losses[counted].mean())
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_prefers_the_ground_truth_and_does_not_see_void(name, case):
+def test_each_loss_prefers_the_ground_truth_and_ignores_void(name, case):
     _, mask, _ = case
     loss = SegmentationLoss({name: 1.0})
     ground_truth = torch.nn.functional.one_hot(mask.where(mask != IGNORE_INDEX, 0), 4).permute(0, 3, 1, 2) * 40.0 - 20
@@ -69,11 +69,11 @@ def test_losses_add_up(case):
     logits, mask, _ = case
     full = torch.nn.functional.interpolate(logits, (13, 16), mode="bilinear")
     both = SegmentationLoss({"cross-entropy": 0.5, "dice": 2.0})(full, mask)
-    one, two = (SegmentationLoss({name: 1.0})(full, mask) for name in ("cross-entropy", "dice"))
-    torch.testing.assert_close(both, 0.5 * one + 2 * two)
+    cross_entropy, dice = (SegmentationLoss({name: 1.0})(full, mask) for name in ("cross-entropy", "dice"))
+    torch.testing.assert_close(both, 0.5 * cross_entropy + 2 * dice)
 
 
-def test_wrong_losses_are_named(case):
+def test_bad_losses_are_refused(case):
     with pytest.raises(UnknownName, match="dice"):
         SegmentationLoss({"dise": 1.0})
     with pytest.raises(OutOfRange, match="-1"):

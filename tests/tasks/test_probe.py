@@ -1,4 +1,4 @@
-"""Training a head: only the head learns, and only the head is kept."""
+"""Training a head: only the head is trained, and only the head is in the checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOSS = SegmentationLoss({"cross-entropy": 1.0}, "tokens")
 
 
 class ImageFeatures:
-    """A source whose features are the images themselves."""
+    """A source whose features are the images."""
 
     name, channels, maps, stride = "images", 3, 0, 1
     device = torch.device("cpu")
@@ -44,16 +44,16 @@ class ImageFeatures:
         """Nothing to move."""
 
 
-def head(source, classes=("a", "b", "c"), **more) -> TrainedHead:
+def head(source, classes=("a", "b", "c"), **options) -> TrainedHead:
     torch.manual_seed(0)
     return TrainedHead(
-        kind=more.pop("kind", "linear"),
+        kind=options.pop("kind", "linear"),
         backbone=source.name,
         classes=list(classes),
         phrases=[[c] for c in classes],
         channels=source.channels,
         maps=source.maps,
-        **more,
+        **options,
     )
 
 
@@ -81,7 +81,7 @@ def trained():
     return probe, before, first, trainer
 
 
-def test_the_backbone_is_untouched_and_in_eval_mode(trained):
+def test_the_backbone_is_unchanged_and_in_eval_mode(trained):
     probe, before, _, _ = trained
     probe.train()
     backbone = probe.source.backbone
@@ -99,34 +99,34 @@ def test_only_the_head_has_parameters_and_is_in_the_checkpoint(trained):
     assert 0 <= float(trainer.callback_metrics["val/miou"]) <= 1
 
 
-def test_before_the_first_step_it_is_the_zero_shot_segmentation():
+def test_an_untrained_zero_shot_linear_head_gives_the_zero_shot_segmentation():
     data = SegmentationData("scenes", None, "val", "train", "val", batch_size=4, limit=4)
     source = FrozenFeatures(load_backbone("mini"), Vocabulary.from_names(data.class_list.names), parts=("maps",))
     probe = Probe(source, head(source, data.class_list.names, kind="zero-shot-linear"), loss=LOSS).eval()
-    one = next(iter(data.val_dataloader()))
-    seen = probe.trained(probe.features(one), one["mask"].shape[1:]).argmax(dim=1)
-    seeds = [image_seed(0, image_id) for image_id in one["image_id"]]
-    maps = source.backbone.maps(one["image"], source.vocabulary, seed=seeds)
-    assert torch.equal(seen, maps.argmax(dim=1))
+    images = next(iter(data.val_dataloader()))
+    mask = probe.trained(probe.features(images), images["mask"].shape[1:]).argmax(dim=1)
+    seeds = [image_seed(0, image_id) for image_id in images["image_id"]]
+    maps = source.backbone.maps(images["image"], source.vocabulary, seed=seeds)
+    assert torch.equal(mask, maps.argmax(dim=1))
 
 
-def test_features_of_the_batch_are_taken_as_they_are():
+def test_features_of_the_batch_are_used_unchanged():
     source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS)
     features = torch.rand(4, 3, 6, 6)
     assert probe.features(batch(0) | {"features": features}) is features
 
 
-def test_an_all_void_batch_is_passed_over(trained):
+def test_a_batch_of_void_is_skipped(trained):
     void = batch(0) | {"mask": torch.full((4, 6, 6), IGNORE_INDEX)}
     assert trained[0].training_step(void, 0) is None
 
 
-def test_a_loss_that_is_no_number_names_the_image(trained):
+def test_a_loss_of_nan_names_the_image(trained):
     probe = trained[0]
     broken = batch(0) | {"features": torch.zeros(4, probe.source.channels, 6, 6)}
     broken["features"][2] = float("nan")
-    with pytest.raises(UserError, match="features of 0-2 are not finite"):
+    with pytest.raises(UserError, match=r"\bnan\b.*\b0-2\b"):
         probe.training_step(broken, 0)
     assert all(p.isfinite().all() for p in probe.trained.parameters())
 
@@ -139,7 +139,7 @@ def test_a_broken_head_is_not_saved_over_a_good_one(tmp_path):
     trainer.save_checkpoint(tmp_path / "good.ckpt")
     with torch.no_grad():
         probe.trained.head.layers[2].bias[0] = float("inf")
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match=r"head\.layers\.2\.bias"):
         trainer.save_checkpoint(tmp_path / "good.ckpt")
     assert (
         torch.load(tmp_path / "good.ckpt", weights_only=True)["state_dict"]["trained.head.layers.2.bias"]
@@ -148,18 +148,18 @@ def test_a_broken_head_is_not_saved_over_a_good_one(tmp_path):
     )
 
 
-def test_the_average_of_the_weights_is_what_is_kept():
+def test_the_result_has_the_averaged_weights():
     source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS, lr=0.1, ema=0.9)
-    seen = []
+    weights = []
 
-    class Watch(pl.Callback):
+    class RecordWeights(pl.Callback):
         def on_train_batch_end(self, trainer, module, *_):
-            seen.append(module.trained.head.layers[2].weight.detach().clone())
+            weights.append(module.trained.head.layers[2].weight.detach().clone())
 
-    pl.Trainer(max_epochs=1, enable_checkpointing=False, callbacks=[Watch()], **QUIET).fit(probe, loader(6))
-    expected = seen[0]
-    for weight in seen[1:]:
+    pl.Trainer(max_epochs=1, enable_checkpointing=False, callbacks=[RecordWeights()], **QUIET).fit(probe, loader(6))
+    expected = weights[0]
+    for weight in weights[1:]:
         expected = 0.9 * expected + 0.1 * weight
     torch.testing.assert_close(probe.result.head.layers[2].weight, expected)
     assert probe.result is not probe.trained
@@ -179,8 +179,8 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
         trainer.fit(Probe(source, head(source), loss=LOSS, warmup_steps=99), loader())
 
 
-def test_two_processes_learn_what_one_learns(tmp_path):
-    """gloo, 2 x 4 images a step against 1 x 8 images a step."""
+def test_two_processes_train_the_same_head_as_one(tmp_path):
+    """gloo, 2 x 4 images per step against 1 x 8 images per step."""
     weights = {}
     for world, size in ((1, 8), (2, 4)):
         out = tmp_path / str(world)
@@ -191,10 +191,10 @@ def test_two_processes_learn_what_one_learns(tmp_path):
             *("--trainer.enable_progress_bar", "false", "--checkpoint.tensorboard", "false"),
             *("--model.options", "{dropout: 0.0}", "--model.loss_at", "tokens"),
         ]
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert process.returncode == 0, process.stderr[-2000:]
         state = torch.load(out / "last.ckpt", weights_only=True)["state_dict"]
         weights[world] = {k: v for k, v in state.items() if v.is_floating_point()}
         assert all(k.startswith("trained.") for k in state)
@@ -207,5 +207,5 @@ def test_a_validation_without_an_image_is_an_error():
     source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS)
     probe.skipped["a.png"] = "a.png cannot be read"
-    with pytest.raises(UserError, match=r"no image could be scored: a\.png cannot be read"):
+    with pytest.raises(UserError, match=r"a\.png"):
         probe.on_validation_epoch_end()

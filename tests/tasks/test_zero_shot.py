@@ -35,14 +35,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-class Seeded:
-    """Full-resolution maps that follow from the image's seed and the class's name; asked subsets keep their maps."""
+class SeededMaps:
+    """Maps that depend on the image's seed and the class name only, so that a subset of classes has the same maps."""
 
     def __init__(self, seeds=()):
         self.seeds = tuple(seeds)
 
     def select(self, i):
-        return Seeded(self.seeds[i : i + 1])
+        return SeededMaps(self.seeds[i : i + 1])
 
     @staticmethod
     def map(seed, name):
@@ -59,31 +59,31 @@ def _trainer():
 
 def test_figures_equal_a_plain_loop(folder):
     data = SegmentationData("folder", str(folder), batch_size=2)
-    kept = {}
+    saved_masks = {}
     task = ZeroShot(
-        FunctionPredictor(lambda images, seeds: Seeded(seeds)),
+        FunctionPredictor(lambda images, seeds: SeededMaps(seeds)),
         NAMES,
-        save_mask=lambda p, s, m: kept.update({(p, s): m}),
+        save_mask=lambda p, s, m: saved_masks.update({(p, s): m}),
     )
     _trainer().test(task, data, verbose=False)
     dataset = data.dataset(None)
-    ground_truth, guess, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
+    ground_truth, predicted, precision = [], {p: [] for p in PROTOCOLS}, {p: [] for p in PROTOCOLS}
     for item in (dataset[i] for i in range(5)):
         mask = item["mask"].numpy()
         seed = image_seed(0, item["image_id"])
         for protocol in PROTOCOLS:
-            offered = [i for i in range(3) if protocol == "full-vocabulary" or (mask == i).any()]
-            maps = torch.stack([Seeded.map(seed, NAMES[i]) for i in offered])[None]
+            class_indices = [i for i in range(3) if protocol == "full-vocabulary" or (mask == i).any()]
+            maps = torch.stack([SeededMaps.map(seed, NAMES[i]) for i in class_indices])[None]
             full = torch.nn.functional.interpolate(maps, mask.shape, mode="bilinear")[0].numpy()
-            guess[protocol].append(np.array(offered)[full.argmax(0)][mask != 255])
+            predicted[protocol].append(np.array(class_indices)[full.argmax(0)][mask != 255])
             aps = [
                 average_precision_score(mask[mask != 255] == c, full[k][mask != 255])
-                for k, c in enumerate(offered) if (mask == c).any()
+                for k, c in enumerate(class_indices) if (mask == c).any()
             ]  # fmt: skip
             precision[protocol].append(np.mean(aps))
         ground_truth.append(mask[mask != 255])
     for protocol in PROTOCOLS:
-        expected = confusion_matrix(np.concatenate(ground_truth), np.concatenate(guess[protocol]), labels=range(3))
+        expected = confusion_matrix(np.concatenate(ground_truth), np.concatenate(predicted[protocol]), labels=range(3))
         assert (task.scores[protocol].confusion.compute().numpy() == expected).all()
         iou = np.diag(expected) / (expected.sum(0) + expected.sum(1) - np.diag(expected))
         figures = task.figures[protocol]
@@ -91,48 +91,48 @@ def test_figures_equal_a_plain_loop(folder):
         assert figures["pixel_accuracy"] == pytest.approx(np.trace(expected) / expected.sum())
         assert figures["map"] == pytest.approx(np.mean(precision[protocol]), abs=1e-5)
     assert task.scored == 5
-    assert len(kept) == 10
+    assert len(saved_masks) == 10
 
 
 def test_batches_do_not_change_the_figures(folder):
     results = []
     for size in (1, 3):
-        task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
+        task = ZeroShot(FunctionPredictor(lambda images, seeds: SeededMaps(seeds)), NAMES)
         _trainer().test(task, SegmentationData("folder", str(folder), batch_size=size), verbose=False)
         results.append(task.figures)
     assert results[0] == results[1]
 
 
-def test_one_unreadable_image_is_listed_and_the_rest_is_scored(folder):
+def test_an_unreadable_image_is_listed_and_the_others_are_scored(folder):
     (folder / "images" / "p3.png").write_bytes(b"not an image")
-    task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
+    task = ZeroShot(FunctionPredictor(lambda images, seeds: SeededMaps(seeds)), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder), batch_size=2), verbose=False)
     assert task.scored == 4
     assert [path.endswith("p3.png") for path, _ in task.skipped] == [True]
 
 
-def test_the_ranking_is_by_the_images_own_miou(folder):
-    task = ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES)
+def test_images_are_ranked_by_their_miou(folder):
+    task = ZeroShot(FunctionPredictor(lambda images, seeds: SeededMaps(seeds)), NAMES)
     _trainer().test(task, SegmentationData("folder", str(folder)), verbose=False)
     scores = [score for _, score in task.ranked()]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == len(set(image_id for image_id, _ in task.ranked())) == 5
 
 
-def test_nothing_of_the_task_enters_a_checkpoint():
-    assert not list(ZeroShot(FunctionPredictor(lambda images, seeds: Seeded(seeds)), NAMES).parameters())
+def test_the_task_has_no_parameters():
+    assert not list(ZeroShot(FunctionPredictor(lambda images, seeds: SeededMaps(seeds)), NAMES).parameters())
 
 
-def test_trivial_methods():
+def test_trivial_baselines():
     words = Vocabulary.from_names(NAMES)
-    one = OneClass({"dog": 5, "grass": 9}).predict(torch.zeros(2, 3, 4, 4), [0, 1])
-    assert one.maps(words).argmax(dim=1).unique().tolist() == [2]
-    assert one.select(1).maps(Vocabulary.from_names(["cat", "dog"])).argmax(dim=1).unique().tolist() == [1]
+    one_class = OneClass({"dog": 5, "grass": 9}).predict(torch.zeros(2, 3, 4, 4), [0, 1])
+    assert one_class.maps(words).argmax(dim=1).unique().tolist() == [2]
+    assert one_class.select(1).maps(Vocabulary.from_names(["cat", "dog"])).argmax(dim=1).unique().tolist() == [1]
     random = RandomMaps().predict(torch.zeros(2, 3, 4, 4), [3, 4])
     assert torch.equal(random.select(1).maps(words), random.maps(words)[1:])
 
 
-def test_colour_clusters_are_named_by_the_ground_truth():
+def test_colour_clusters_get_classes_from_the_ground_truth():
     image = torch.zeros(1, 3, 6, 8)
     image[0, 0, :, :4], image[0, 2, :, 4:] = 1.0, 1.0
     ground_truth = torch.full((6, 8), 1)

@@ -1,7 +1,7 @@
-"""Scenes: one to four objects on one or two stuffs, with the caption and the exact mask that belong to them.
+"""Composed scenes: one to four objects on one or two stuffs, with their caption and their exact mask.
 
 stuff ──split by a wavy line──► ground ──objects, far to near, each with light and shadow──► image
-  mask: the stuff's class      caption: the words of all that can be seen
+  mask: the stuff's class, then each object's      caption: the words of everything visible
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from recipes.mini.scenes.objects import SIDE, ObjectLibrary
 from recipes.mini.scenes.stuff import KINDS, render
 
-SMALLEST, LARGEST = 26, 72  # pixels of an object's long side
-LARGEST_SHARE = 0.8  # of the image's short side
-HIDDEN = 0.4  # the most that the border, and then each later object, takes of what is left to be seen of an object
-VISIBLE = 40  # pixels that make a word true of an image
-TRIES = 12
+MIN_SIDE, MAX_SIDE = 26, 72  # pixels of an object's long side
+MAX_FRACTION = 0.8  # an object's long side / the image's short side
+MAX_HIDDEN = 0.4  # of an object's area outside the border; and of its visible area, behind each later object
+MIN_VISIBLE = 40  # pixels of an object or stuff for which its word is in the caption
+MAX_TRIES = 12  # positions tried for an object
 
 
 @dataclass(frozen=True)
 class Scene:
     image: np.ndarray  # uint8 [H, W, 3]
-    mask: np.ndarray  # uint8 [H, W]: 1 + the word's place in the composer's words
-    words: tuple[str, ...]  # what can be seen: objects, then stuffs
+    mask: np.ndarray  # uint8 [H, W]: 1 + the word's index in the composer's words
+    words: tuple[str, ...]  # the caption: visible objects, then visible stuffs
 
 
 class SceneComposer:
-    """Composes scenes of the words of `objects` and of all stuffs; everything random comes from the caller's rng."""
+    """Composes scenes of the words of `objects` and of all stuffs. All randomness comes from the caller's generator."""
 
     def __init__(self, objects: ObjectLibrary, *, height: int = 128, width: int = 128) -> None:
         self.objects, self.height, self.width = objects, height, width
@@ -49,7 +49,16 @@ class SceneComposer:
         words: Sequence[str] | None = None,
         stuff_words: Sequence[str] | None = None,
     ) -> Scene:
-        """One scene: `objects` (a number or inclusive range) of `words` on `stuffs` (a range) of `stuff_words`."""
+        """One scene.
+
+        Args:
+            rng: the source of all randomness
+            height, width: in pixels (default: the composer's)
+            objects: how many, a number or an inclusive range
+            stuffs: how many, an inclusive range
+            words: the objects to choose from (default: all)
+            stuff_words: the stuffs to choose from (default: all)
+        """
         h, w = height or self.height, width or self.width
         kinds = rng.choice(stuff_words or self.stuff_words, rng.integers(stuffs[0], stuffs[1] + 1), replace=False)
         image, mask = self._ground(rng, kinds, h, w)
@@ -59,11 +68,11 @@ class SceneComposer:
         for word in chosen:
             self._place(rng, image, mask, word)
         image = self._light(rng, image)
-        seen = np.bincount(mask.ravel(), minlength=len(self.words) + 1) >= VISIBLE
+        visible = np.bincount(mask.ravel(), minlength=len(self.words) + 1) >= MIN_VISIBLE
         return Scene(
             np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8),
             mask,
-            tuple(word for word in (*chosen, *map(str, kinds)) if seen[self._number[word]]),
+            tuple(word for word in (*chosen, *map(str, kinds)) if visible[self._number[word]]),
         )
 
     def _ground(self, rng: np.random.Generator, kinds: Sequence[str], h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +80,9 @@ class SceneComposer:
         mask = np.full((h, w), self._number[str(kinds[0])], np.uint8)
         if len(kinds) == 2:
             along, across = (w, h) if rng.random() < 0.75 else (h, w)
-            place = np.arange(along, dtype=np.float32)
-            line = across * rng.uniform(0.3, 0.7) + rng.normal(0, 0.15) * (place - along / 2)
-            line += rng.uniform(0, 5) * np.sin(place * rng.uniform(0.02, 0.12) + rng.uniform(0, 6))
+            position = np.arange(along, dtype=np.float32)
+            line = across * rng.uniform(0.3, 0.7) + rng.normal(0, 0.15) * (position - along / 2)
+            line += rng.uniform(0, 5) * np.sin(position * rng.uniform(0.02, 0.12) + rng.uniform(0, 6))
             beyond = np.arange(across)[:, None] > np.clip(line, 0.2 * across, 0.8 * across)
             beyond = beyond if along == w and across == h else beyond.T
             image = np.where(beyond[..., None], render(kinds[1], rng, h, w), image).astype(np.float32)
@@ -81,23 +90,23 @@ class SceneComposer:
         return image, mask
 
     def _place(self, rng: np.random.Generator, image: np.ndarray, mask: np.ndarray, word: str) -> None:
-        """Draw one object where it hides no earlier object too much; leave it out when no place is found."""
+        """Draw one object where it hides at most MAX_HIDDEN of each earlier one; omit it after MAX_TRIES positions."""
         h, w = mask.shape
         images = self.objects.images[word]
         pyramid = images[rng.integers(len(images))]
-        long = rng.uniform(SMALLEST, min(LARGEST, LARGEST_SHARE * min(h, w)))
+        long = rng.uniform(MIN_SIDE, min(MAX_SIDE, MAX_FRACTION * min(h, w)))
         flip = rng.random() < 0.5
         angle = rng.uniform(-25, 25)
         before = np.bincount(mask.ravel(), minlength=len(self.words) + 1)
         objects = len(self.objects.words)
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             cx, cy = rng.uniform(0.25 * long, w - 0.25 * long), rng.uniform(0.25 * long, h - 0.25 * long)
             layer = _drawn(pyramid, long, angle, flip, cx, cy, h, w)
             solid = layer[..., 3] > 0.5
             whole = _area(pyramid, long)
             hidden = np.bincount(mask[solid], minlength=len(before))[1 : objects + 1]
-            most = np.maximum(before[1 : objects + 1], 1)
-            if solid.sum() >= max(VISIBLE, (1 - HIDDEN) * whole) and (hidden <= HIDDEN * most).all():
+            visible = np.maximum(before[1 : objects + 1], 1)
+            if solid.sum() >= max(MIN_VISIBLE, (1 - MAX_HIDDEN) * whole) and (hidden <= MAX_HIDDEN * visible).all():
                 break
         else:
             return
@@ -146,7 +155,7 @@ def _shadow(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray, long
 
 
 def _relit(rng: np.random.Generator, colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Brightness, contrast, warmth and saturation of one object, premultiplied."""
+    """An object with random brightness, contrast, warmth and saturation, premultiplied."""
     warmth = rng.normal(1, 0.05, 3).astype(np.float32)
     grey = colour.mean(axis=-1, keepdims=True)
     saturated = grey + (colour - grey) * rng.uniform(0.75, 1.15)

@@ -1,11 +1,11 @@
 """Write the shipped evaluation scenes: `python -m recipes.mini.scenes.evaluation_set --out datasets/scenes`.
 
-300 scenes of 128 x 128 pixels, of seeds that training never uses:
+300 scenes of 128 x 128 pixels, from seeds that training does not use:
 
     in_distribution   240   Fluent 3D objects, as in training
     shifted            60   the same words, drawn in another style (Noto)
 
-Words are dealt out so that every object word is asked for equally often; stuff is drawn at random.
+Object words are chosen so that each occurs equally often. Stuff is chosen at random.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recipes.mini.scenes.compose import Scene, SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
 
 SEEDS = {"in_distribution": 20_261_124, "shifted": 20_261_125}
-# `train` (160) and `val` (80) part the in_distribution scenes for heads that are trained on masks
+# The in_distribution scenes are also divided into `train` (160) and `val` (80), for heads that are trained on masks.
 COUNTS = {"in_distribution": (240, "3d"), "shifted": (60, "drawing")}
 ABOUT = """# Scenes
 
@@ -50,7 +50,7 @@ are generated. The scenes are released under Apache-2.0, with these notices (see
 
 
 def scenes(composer: SceneComposer, count: int, seed: int) -> Iterator[Scene]:
-    """`count` scenes in which object words come equally often."""
+    """`count` scenes in which each object word occurs about equally often."""
     deck: list[str] = []
     shown: Counter[str] = Counter()
     for number in range(count):
@@ -66,6 +66,7 @@ def scenes(composer: SceneComposer, count: int, seed: int) -> Iterator[Scene]:
 
 
 def write(out: Path, cache: Path) -> None:
+    """Write images, masks, classes.json, splits.json and README.md into `out`; `cache` has the emoji."""
     palette = _palette()
     splits: dict[str, list[str]] = {}
     digest, number = hashlib.sha256(), 0

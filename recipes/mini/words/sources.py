@@ -1,7 +1,7 @@
 """Which words the table holds, and where they come from.
 
     objects.yaml, stuff.py   the words of the composed scenes
-    class_names.yaml         the classes of the sets that segmentation is scored on
+    class_names.yaml         the classes of segmentation benchmarks
     everyday.yaml            everyday names, synonyms, American and British spellings (written for this table)
     emoji.json               short names of emoji (`python -m recipes.mini.fetch` gets it)
     WordNet                  common concrete nouns and their synonyms
@@ -20,10 +20,10 @@ import yaml
 
 from recipes.mini.fetch import CACHE
 from recipes.mini.scenes.stuff import KINDS
-from recipes.mini.words.wordnet import SHOWN, Nouns, frequent_nouns
+from recipes.mini.words.wordnet import VISIBLE, Nouns, frequent_nouns
 
 HERE = Path(__file__).parent
-EMOJI_WORDS = {  # category: the most words in a short name; longer ones tell a scene
+EMOJI_WORDS = {  # category: the largest number of words in a short name; longer names describe a scene
     "People & Body": 1,
     "Animals & Nature": 3,
     "Food & Drink": 3,
@@ -65,22 +65,21 @@ def wordnet_nouns(vocabulary: set[str], known: list[str]) -> list[str]:
         return all(part in vocabulary for part in re.split("[ -]", word))
 
     tagged = [
-        word for word in frequent_nouns() if (s := nouns.concrete(word, 3)) and (common(word) or s.lexfile in SHOWN)
+        word for word in frequent_nouns() if (s := nouns.concrete(word, 3)) and (common(word) or s.lexfile in VISIBLE)
     ]
     single = [word for word in nouns.senses if word in vocabulary and len(word) > 2 and nouns.concrete(word, 2)]
-    found = [*known, *tagged, *single]
-    mates = [mate for word in found for mate in nouns.synonyms(word)]
-    kept = [m for m in mates if common(m) or (" " not in m and nouns.concrete(m, 1).lexfile in SHOWN)]
-    return [*tagged, *single, *kept]
+    candidates = [synonym for word in [*known, *tagged, *single] for synonym in nouns.synonyms(word)]
+    synonyms = [s for s in candidates if common(s) or (" " not in s and nouns.concrete(s, 1).lexfile in VISIBLE)]
+    return [*tagged, *single, *synonyms]
 
 
 def key(word: str) -> str:
-    """What a user may write as well: `ping pong` for `ping-pong`."""
+    """The spelling without hyphens, by which duplicates are recognised: `ping pong` for `ping-pong`."""
     return word.replace("-", " ")
 
 
 def all_words(vocabulary: set[str]) -> list[str]:
-    """Every word once, the scenes' first."""
+    """Each word once; the words of the scenes come first."""
     known = [*scene_words(), *listed("class_names.yaml"), *listed("everyday.yaml"), *emoji_names()]
     words: dict[str, str] = {}
     for word in [*known, *wordnet_nouns(vocabulary, known)]:

@@ -1,4 +1,4 @@
-"""Concrete nouns of WordNet 3.0, read from its own files (Debian: wordnet-base)."""
+"""Concrete nouns of WordNet 3.0, read from its database files (Debian: wordnet-base)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path("/usr/share/wordnet")
 CONCRETE = {"05", "06", "08", "13", "17", "20", "27"}  # animal, artifact, body, food, object, plant, substance
-SHOWN = CONCRETE - {"08", "27"}  # a picture shows them; the anatomy and chemistry of WordNet is left to experts
+VISIBLE = CONCRETE - {"08", "27"}  # visible in photographs; without WordNet's anatomy and chemistry
 COARSE = re.compile(
     r"obscene|vulgar|\bslur|\boffensive|taboo|street name|disparag|derog|slang|spermato|prostitut|penis"
 )
@@ -20,7 +20,7 @@ REFERENCE = 3000
 @dataclass(frozen=True)
 class Synset:
     lexfile: str
-    lemmas: tuple[str, ...]  # as written: capitals in names
+    lemmas: tuple[str, ...]  # in WordNet's spelling, with the capitals of names
     gloss: str
 
 
@@ -44,7 +44,7 @@ class Nouns:
         return cls(senses)
 
     def concrete(self, word: str, among: int) -> Synset | None:
-        """The first concrete of the first `among` senses of `word`; None for names and coarse words."""
+        """The first concrete sense among the first `among` senses of `word`; None for names and coarse words."""
         lemma = word.replace(" ", "_")
         first = self.senses.get(lemma, ())[:among]
         if word in COARSE_WORDS or any(COARSE.search(synset.gloss) for synset in first):
@@ -56,13 +56,15 @@ class Nouns:
         synset = self.concrete(word, 1)
         if synset is None:
             return []
-        mates = [lemma.replace("_", " ") for lemma in synset.lemmas if lemma.islower()]
-        return [mate for mate in mates if mate != word and self.concrete(mate, 1) is synset]
+        lemmas = [lemma.replace("_", " ") for lemma in synset.lemmas if lemma.islower()]
+        return [lemma for lemma in lemmas if lemma != word and self.concrete(lemma, 1) is synset]
 
 
 def frequent_nouns(folder: Path = FOLDER) -> list[str]:
-    """The most frequent concrete nouns of WordNet's sense-tagged texts. They set the table's mean and spread, on which
-    the trained weights rest: this rule must not change."""
+    """The most frequent concrete nouns of WordNet's sense-tagged texts.
+
+    The table's mean and spread are computed from them, and the trained weights depend on both: do not change this rule.
+    """
     counts: Counter[str] = Counter()
     for line in (folder / "cntlist.rev").read_text(encoding="ascii").splitlines():
         sense, _, count = line.split()

@@ -1,4 +1,4 @@
-"""One run on a small dataset folder, for tests."""
+"""A cache in a temporary folder, and how tests fill it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def open_cache(tmp_path, source=None, **options):
     return FeatureCache(tmp_path / "cache", (source or ConvSource()).identity(), **options)
 
 
-def run(tmp_path, dataset, source=None, cache=None, **options):
+def fill_cache(tmp_path, dataset, source=None, cache=None, **options):
     source = source or ConvSource()
     cache = open_cache(tmp_path, source) if cache is None else cache
     return cache, fill(cache, dataset, source, progress=False, **{"batch_size": 2, "seed": 3} | options)

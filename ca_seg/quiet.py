@@ -1,4 +1,4 @@
-"""Messages of other libraries that a user of a command can do nothing about.
+"""Messages of other libraries that a user can do nothing about.
 
 Each is named by its logger and its words, so that every other message of these libraries is still seen. They appear
 where the libraries for quantised weights are installed, whether or not a command uses them.
