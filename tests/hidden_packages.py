@@ -1,4 +1,4 @@
-"""Packages that Python is told not to find, as if not installed. The check of the wheel (.ci/wheel) uses it too."""
+"""Hides packages from Python, as if they were not installed. The check of the wheel (.ci/wheel) uses it too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 
 def hide(modules: Iterable[str], distributions: Iterable[str] = ()) -> None:
-    """From here on these modules and the metadata of these distributions cannot be found, in this process."""
+    """Make these modules and the metadata of these distributions impossible to find in this process."""
     hidden, without_metadata = frozenset(modules), frozenset(distributions)
 
     class WithoutHidden(PathFinder):
@@ -28,8 +28,8 @@ def hide(modules: Iterable[str], distributions: Iterable[str] = ()) -> None:
 
         @classmethod
         def find_distributions(cls, context=None) -> Iterator[Distribution]:
-            found = PathFinder.find_distributions(DistributionFinder.Context() if context is None else context)
-            return (each for each in found if canonicalize_name(each.metadata["Name"]) not in without_metadata)
+            distributions = PathFinder.find_distributions(DistributionFinder.Context() if context is None else context)
+            return (item for item in distributions if canonicalize_name(item.metadata["Name"]) not in without_metadata)
 
     sys.meta_path[:] = [WithoutHidden if finder is PathFinder else finder for finder in sys.meta_path]
 
@@ -48,13 +48,13 @@ def hide_all_but(requirement: str) -> None:
 
 def closure(requirement: str) -> set[str]:
     """The names of the distributions that a requirement brings, by the metadata of what is installed."""
-    waiting, seen = [Requirement(requirement)], set()
+    waiting, visited = [Requirement(requirement)], set()
     while waiting:
         wanted = waiting.pop()
         key = (canonicalize_name(wanted.name), frozenset(wanted.extras))
-        if key in seen:
+        if key in visited:
             continue
-        seen.add(key)
+        visited.add(key)
         try:
             lines = requires(wanted.name) or []
         except PackageNotFoundError:  # not needed on this platform, or not installed
@@ -62,4 +62,4 @@ def closure(requirement: str) -> set[str]:
         for line in map(Requirement, lines):
             if line.marker is None or any(line.marker.evaluate({"extra": extra}) for extra in (*wanted.extras, "")):
                 waiting.append(line)
-    return {name for name, _ in seen}
+    return {name for name, _ in visited}

@@ -1,12 +1,13 @@
-"""The method written down slowly, twice, for any family; shares no code with record and ask.
+"""Two slow reference implementations of the method, for any family. They share no code with record and ask.
 
-`side_by_side` is the paper's image: one pass of the stock model over [prompt, concepts, image] with a mask that says
-who sees whom. It needs text that has no inner order (concepts behind a prompt stand at the prompt's later places).
+`one_masked_pass` is the paper's figure: one pass of the stock model over [prompt, concepts, image] with a mask that
+says which tokens attend to which. It needs text without an order of its own, because the concepts get the positions
+after those of the prompt.
 
-`long_way` holds for every family: the stock model is run on the prompt and every block's image input is noted; then it
-is run on the concepts with the whole image, whose input to every block is replaced by what was noted.
+`two_passes` holds for every family: the stock model is run on the prompt and every block's image input is recorded;
+then it is run on the concepts with the whole image, whose input to every block is replaced by the recorded one.
 
-In both the prompt's pooled vector serves for the concepts too.
+In both, the concepts use the prompt's pooled vector.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ca_seg.backbones.families.base import Family, TextTokens
 SDPA = torch.nn.functional.scaled_dot_product_attention
 
 
-def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float | None):
-    """softmax(q k / sqrt(d)) v with a mask [..., queries, keys], True where it may be seen."""
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float | None):
+    """softmax(q k / sqrt(d)) v with a mask [..., queries, keys], True where a key may be attended to."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     logits = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
@@ -30,15 +31,15 @@ def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.T
     return logits.softmax(dim=-1) @ v
 
 
-class Watched:
-    """Replaces the attention kernel by `attend` and notes the calls made inside the joint attentions, in order."""
+class RecordedAttention:
+    """Replaces the attention kernel by `attend` and records the calls inside the joint attentions, in order."""
 
     def __init__(self, family: Family, model: nn.Module, attend: Any) -> None:
         self.modules, self.attend = family.attentions(model), attend
         self.calls: list[tuple[torch.Tensor, ...]] = []
         self.inside = False
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> RecordedAttention:
         def enter(*_: Any) -> None:
             self.inside = True
 
@@ -58,7 +59,7 @@ class Watched:
     def _kernel(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
         assert not is_causal
         if not self.inside:
-            return written_out(query, key, value, attn_mask, scale)
+            return plain_attention(query, key, value, attn_mask, scale)
         output = self.attend(query, key, value, attn_mask, scale)
         heads = query.shape[1]
         key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
@@ -72,7 +73,7 @@ def _cut(calls: list[tuple[torch.Tensor, ...]], rows: slice) -> list[dict[str, t
 
 
 @torch.no_grad()
-def side_by_side(
+def one_masked_pass(
     family: Family, model: nn.Module, image: dict[str, Any], prompt: TextTokens, concepts: TextTokens, tokens: int
 ) -> tuple[list, list]:
     """Image and concept streams, layer by layer, from one masked pass; `image` are the call's image arguments."""
@@ -86,47 +87,47 @@ def side_by_side(
     p, c, registers = prompt.hidden.shape[1], concepts.hidden.shape[1], family.registers(model)
     order = ["text"] * (registers + p) + ["concept"] * c
     order = order + ["image"] * tokens if family.text_first else ["image"] * tokens + order
-    sees = {"text": ("text", "image"), "concept": ("concept", "image"), "image": ("text", "image")}
-    mask = torch.tensor([[k in sees[q] for k in order] for q in order])
+    attends_to = {"text": ("text", "image"), "concept": ("concept", "image"), "image": ("text", "image")}
+    mask = torch.tensor([[k in attends_to[q] for k in order] for q in order])
 
-    with Watched(family, model, lambda q, k, v, m, s: written_out(q, k, v, mask, s)) as watched:
+    with RecordedAttention(family, model, lambda q, k, v, m, s: plain_attention(q, k, v, mask, s)) as recorded:
         model(**image, **text)
     start = order.index("concept")
-    at = order.index("image")
-    return _cut(watched.calls, slice(at, at + tokens)), _cut(watched.calls, slice(start, start + c))
+    image_start = order.index("image")
+    return _cut(recorded.calls, slice(image_start, image_start + tokens)), _cut(recorded.calls, slice(start, start + c))
 
 
 @torch.no_grad()
-def long_way(
+def two_passes(
     family: Family, model: nn.Module, image: dict[str, Any], prompt: TextTokens, concepts: TextTokens, tokens: int
 ) -> tuple[list, list]:
     """Image and concept streams, layer by layer, from two whole passes."""
     whole: list[dict[str, torch.Tensor]] = []
-    with Watched(family, model, written_out) as watched:
+    with RecordedAttention(family, model, plain_attention) as recorded:
         model(**image, **family.text_inputs(model, prompt, concepts=False))
     rows = slice(-tokens, None) if family.text_first else slice(0, tokens)
-    whole = _cut(watched.calls, rows)
+    whole = _cut(recorded.calls, rows)
     number = iter(range(len(whole)))
 
-    def with_noted_image(q, k, v, m, s):
-        noted = whole[next(number)]
+    def with_recorded_image(q, k, v, m, s):
+        image_call = whole[next(number)]
         q, k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1).clone() for x in (q, k, v))
-        k[:, :, rows], v[:, :, rows] = noted["key"], noted["value"]
+        k[:, :, rows], v[:, :, rows] = image_call["key"], image_call["value"]
         registers = family.registers(model)
-        output = written_out(q, k, v, None, s)
+        output = plain_attention(q, k, v, None, s)
         if registers:
-            output[:, :, registers:] = written_out(
+            output[:, :, registers:] = plain_attention(
                 q[:, :, registers:], k[:, :, registers:], v[:, :, registers:], None, s
             )
         return output
 
     grid = family.grid(model, image)
-    with family.asking(model, grid), Watched(family, model, with_noted_image) as watched:
+    with family.asking(model, grid), RecordedAttention(family, model, with_recorded_image) as recorded:
         try:
             model(**image, **family.text_inputs(model, concepts, concepts=True))
         except RuntimeError:
-            if len(watched.calls) < len(whole):
+            if len(recorded.calls) < len(whole):
                 raise
     c, registers = concepts.hidden.shape[1], family.registers(model)
-    own = slice(registers, registers + c) if family.text_first else slice(tokens, tokens + c)
-    return whole, _cut(watched.calls, own)
+    concept_rows = slice(registers, registers + c) if family.text_first else slice(tokens, tokens + c)
+    return whole, _cut(recorded.calls, concept_rows)

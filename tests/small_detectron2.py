@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ca_seg.resources import resource_path
 
-WHY = "detectron2 is not installed (docs/detectron2.md says how)"
+REASON = "detectron2 is not installed (docs/detectron2.md says how)"
 IMAGENET = ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 HALF = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
 
-def few_scenes(folder: Path, count: int) -> Path:
+def first_scenes(folder: Path, count: int) -> Path:
     """The first `count` validation scenes as a dataset folder of their own."""
     scenes = resource_path("datasets", "scenes")
     image_ids = json.loads((scenes / "splits.json").read_text())["val"][:count]

@@ -26,7 +26,7 @@ def small_flux(*, guidance: bool = False, seed: int = 0) -> FluxTransformer2DMod
 
 
 class RandomText:
-    """Each phrase has fixed random tokens, drawn from its letters."""
+    """Each phrase has fixed random tokens, seeded by its letters."""
 
     def tokens(self, phrase: str, width: int) -> torch.Tensor:
         seed = sum(ord(c) * 31**i for i, c in enumerate(phrase)) % 2**31

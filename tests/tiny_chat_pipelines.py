@@ -78,13 +78,13 @@ def tiny_qwen_image():
     return pipeline, "qwen-image", {"true_cfg_scale": 4.0, "negative_prompt": "grass"}
 
 
-def _flux2(kind, family, text, **more):
+def _flux2(kind, family, text):
     words = chat_tokenizer("user system", 0)
     words.chat_template = CHAT
     torch.manual_seed(0)
     encoder = text(len(words)).eval()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    return kind(scheduler, tiny_flux2_autoencoder(), encoder, words, small_transformer(find_family(family)), **more)
+    return kind(scheduler, tiny_flux2_autoencoder(), encoder, words, small_transformer(find_family(family)))
 
 
 def tiny_flux2():

@@ -88,7 +88,7 @@ class Run:
         self.last_layer = len(self.family.blocks(self.pipeline.transformer)) - 1
 
     def generate(self, **changes: Any) -> tuple[torch.Tensor, list[dict[str, Any]]]:
-        """What the stock pipeline makes, and the calls of its transformer."""
+        """The output of the stock pipeline, and the calls of its transformer."""
         length = {"max_sequence_length": self.tiny.length} if self.tiny.max_length else {}
         return stock_run(self.pipeline, **self.tiny.size | length | self.settings | changes)
 

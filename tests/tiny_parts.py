@@ -35,10 +35,10 @@ def tiny_autoencoder(
 def tiny_flux2_autoencoder() -> AutoencoderKLFlux2:
     """With running means and variances that are not 0 and 1."""
     torch.manual_seed(2)
-    made = AutoencoderKLFlux2(**NARROW).eval()
-    made.bn.running_mean.normal_()
-    made.bn.running_var.uniform_(0.5, 2.0)
-    return made
+    autoencoder = AutoencoderKLFlux2(**NARROW).eval()
+    autoencoder.bn.running_mean.normal_()
+    autoencoder.bn.running_var.uniform_(0.5, 2.0)
+    return autoencoder
 
 
 def tiny_qwen3(words: PreTrainedTokenizerFast) -> Qwen3Config:

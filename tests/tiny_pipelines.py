@@ -71,10 +71,21 @@ def tiny_flux():
 
 def tiny_sd3():
     t5, t5_words = _t5()
-    (one, one_words), (two, two_words) = _clip(CLIPTextModelWithProjection, 8), _clip(CLIPTextModelWithProjection, 12)
+    (clip, clip_words), (large_clip, large_clip_words) = (
+        _clip(CLIPTextModelWithProjection, 8),
+        _clip(CLIPTextModelWithProjection, 12),
+    )
     transformer = small_transformer(find_family("sd3"))
     pipeline = StableDiffusion3Pipeline(
-        transformer, FlowMatchEulerDiscreteScheduler(), tiny_autoencoder(), one, one_words, two, two_words, t5, t5_words
+        transformer,
+        FlowMatchEulerDiscreteScheduler(),
+        tiny_autoencoder(),
+        clip,
+        clip_words,
+        large_clip,
+        large_clip_words,
+        t5,
+        t5_words,
     )
     return pipeline, "sd3.5-medium", {"guidance_scale": 4.0}
 

@@ -16,11 +16,16 @@ WORDS = ["a", "photo", "of", "cat", "dog", "grass", "sky", "traffic", "light", "
 
 
 def tiny_tokenizer(
-    *, length: int, start: str | None = None, end: str | None = "</s>", pad: str = "<pad>", more: tuple[str, ...] = ()
+    *,
+    length: int,
+    start: str | None = None,
+    end: str | None = "</s>",
+    pad: str = "<pad>",
+    extra_words: tuple[str, ...] = (),
 ) -> PreTrainedTokenizerFast:
     """Words are tokens; `start` and `end` are put around a text, as T5's end (`</s>`) or CLIP's start and end."""
     special = [pad, "<unk>", *[s for s in (start, end) if s]]
-    vocabulary = {word: i for i, word in enumerate([*special, *WORDS, *more])}
+    vocabulary = {word: i for i, word in enumerate([*special, *WORDS, *extra_words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     around = " ".join(filter(None, [start, "$A", end]))

@@ -1,4 +1,4 @@
-"""The frozen backbone inside detectron2's own SemanticSegmentor: its features are ca_seg's own."""
+"""The frozen backbone inside detectron2's own SemanticSegmentor: its features are those of ca_seg."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.resources import resource_path
-from tests.small_detectron2 import HALF, IMAGENET, WHY, small_config
+from tests.small_detectron2 import HALF, IMAGENET, REASON, small_config
 
-pytest.importorskip("detectron2", reason=WHY)
+pytest.importorskip("detectron2", reason=REASON)
 
 from detectron2.data import DatasetMapper
 from detectron2.modeling import build_model
@@ -43,15 +43,15 @@ def sizes(tmp_path_factory) -> list:
     return files
 
 
-def seen_by(model, cfg, files) -> dict[str, torch.Tensor]:
-    """What the backbone gives inside the whole model, fed by detectron2's own reader and mapper."""
+def backbone_output(model, cfg, files) -> dict[str, torch.Tensor]:
+    """The output of the backbone inside the whole model, fed by detectron2's own reader and mapper."""
     mapper = DatasetMapper(cfg, is_train=False)
-    found: list = []
-    hook = model.backbone.register_forward_hook(lambda module, inputs, output: found.append(output))
+    outputs: list = []
+    hook = model.backbone.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     with torch.no_grad():
         model([mapper({"file_name": str(file)}) for file in files])
     hook.remove()
-    return found[0]
+    return outputs[0]
 
 
 def config_of_sizes(order: str, colours) -> object:
@@ -76,12 +76,12 @@ def naive(backbone, file, layers=(1, 2)) -> torch.Tensor:
 @pytest.mark.parametrize("colours", [IMAGENET, HALF], ids=["imagenet", "half"])
 def test_features_are_those_of_the_rgb_image(mini, order, colours):
     cfg = small_config(order, colours, pyramid=False)
-    found = seen_by(build_model(cfg).eval(), cfg, SCENES)["tokens"]
-    for own, file in zip(found, SCENES, strict=True):
-        torch.testing.assert_close(own[None], naive(mini, file), atol=1e-5, rtol=1e-5)
+    outputs = backbone_output(build_model(cfg).eval(), cfg, SCENES)["tokens"]
+    for output, file in zip(outputs, SCENES, strict=True):
+        torch.testing.assert_close(output[None], naive(mini, file), atol=1e-5, rtol=1e-5)
 
 
-def test_swapped_channels_would_be_seen(mini, tmp_path):
+def test_swapped_channels_change_the_features(mini, tmp_path):
     """The comparison above can fail: the same scene with red and blue exchanged has other features."""
     Image.fromarray(np.array(Image.open(SCENES[0]).convert("RGB"))[:, :, ::-1]).save(tmp_path / "swapped.png")
     assert (naive(mini, tmp_path / "swapped.png") - naive(mini, SCENES[0])).abs().max() > 0.1
@@ -91,28 +91,28 @@ def test_swapped_channels_would_be_seen(mini, tmp_path):
 def test_an_images_features_do_not_depend_on_its_batch(mini, sizes, order):
     cfg = config_of_sizes(order, IMAGENET)
     model = build_model(cfg).eval()
-    together = seen_by(model, cfg, sizes)["tokens"]
+    together = backbone_output(model, cfg, sizes)["tokens"]
     assert together.shape[2:] == (16, 16)
-    for own, file, (rows, columns) in zip(together, sizes, ((16, 16), (16, 12), (13, 16)), strict=True):
-        alone = seen_by(model, cfg, [file])["tokens"][0]
-        torch.testing.assert_close(own[:, :rows, :columns], alone[:, :rows, :columns], atol=1e-5, rtol=1e-5)
-        assert not own[:, rows:].any()
-        assert not own[:, :, columns:].any()
-    for own, file, size, tokens in (
+    for features, file, (rows, columns) in zip(together, sizes, ((16, 16), (16, 12), (13, 16)), strict=True):
+        alone = backbone_output(model, cfg, [file])["tokens"][0]
+        torch.testing.assert_close(features[:, :rows, :columns], alone[:, :rows, :columns], atol=1e-5, rtol=1e-5)
+        assert not features[:, rows:].any()
+        assert not features[:, :, columns:].any()
+    for features, file, size, tokens in (
         (together[1], sizes[1], (128, 96), (21, 16)),
         (together[2], sizes[2], (100, 128), (16, 20)),
     ):
         expected = naive(mini, file)  # tokens of the short side scaled to the card's 128 pixels
         assert expected.shape[2:] == tokens
         laid = at_cells(expected, *size, 8)[0]
-        torch.testing.assert_close(own[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
 
 
-def test_tokens_are_at_cells_the_image():
+def test_cells_are_interpolated_at_their_centres():
     features = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     height, width, stride = 37, 61, 8
-    found = at_cells(features, height, width, stride)
-    assert found.shape == (2, 3, 5, 8)
+    cells = at_cells(features, height, width, stride)
+    assert cells.shape == (2, 3, 5, 8)
     for row in range(5):
         for column in range(8):
             y = min(max(min((row + 0.5) * stride, height) / height * 5 - 0.5, 0), 4)
@@ -121,7 +121,7 @@ def test_tokens_are_at_cells_the_image():
             low, right = min(top + 1, 4), min(left + 1, 6)
             above = features[:, :, top, left] * (1 - x + left) + features[:, :, top, right] * (x - left)
             below = features[:, :, low, left] * (1 - x + left) + features[:, :, low, right] * (x - left)
-            torch.testing.assert_close(found[:, :, row, column], above * (1 - y + top) + below * (y - top))
+            torch.testing.assert_close(cells[:, :, row, column], above * (1 - y + top) + below * (y - top))
     assert at_cells(features, 40, 56, 8) is features
 
 
@@ -131,20 +131,20 @@ def test_projected_features_of_words(mini):
         ["PARTS", ["concepts"], "CONCEPTS", ["cat", "grass", "sky"], "NORMALISE", "none", "LAYERS", []]
     )
     model = build_model(cfg).eval()
-    found = seen_by(model, cfg, SCENES[:1])["tokens"]
+    features = backbone_output(model, cfg, SCENES[:1])["tokens"]
     words = Vocabulary.from_names(["cat", "grass", "sky"])
     expected = mini.record(Image.open(SCENES[0]).convert("RGB")).ask(words).projected()
-    assert model.backbone.output_shape()["tokens"].channels == expected.shape[1] == found.shape[1]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert model.backbone.output_shape()["tokens"].channels == expected.shape[1] == features.shape[1]
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_it_is_frozen_and_in_no_checkpoint():
+def test_the_backbone_is_frozen_and_in_no_checkpoint():
     model = build_model(small_config()).train()
     dit = model.backbone.net.source.backbone
     assert not dit.training
     assert not any(parameter.requires_grad for parameter in dit.parameters())
-    held = {id(parameter) for parameter in dit.parameters()}
-    assert held.isdisjoint(id(parameter) for parameter in model.parameters())
+    frozen = {id(parameter) for parameter in dit.parameters()}
+    assert frozen.isdisjoint(id(parameter) for parameter in model.parameters())
     assert all(name.startswith(("backbone.simfp_", "sem_seg_head.")) for name in model.state_dict())
     assert copy.deepcopy(model).backbone.net.source is model.backbone.net.source
     plain = build_model(small_config(pyramid=False))
@@ -152,7 +152,7 @@ def test_it_is_frozen_and_in_no_checkpoint():
     assert not plain.backbone.state_dict()
 
 
-def test_it_keeps_its_types_and_its_weights():
+def test_moving_the_module_keeps_types_and_weights():
     net = build_model(small_config(pyramid=False)).backbone
     dit = net.source.backbone
     net.to(torch.float64)
@@ -194,7 +194,7 @@ def test_a_stride_of_16_gives_the_same_levels():
     assert {name: map.shape[-1] for name, map in features.items()} == {"p2": 32, "p3": 16, "p4": 8, "p5": 4}
 
 
-def test_an_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
+def test_the_whole_model_takes_an_image_of_no_whole_cells(sizes):
     cfg = config_of_sizes("BGR", IMAGENET)
     for pyramid in (False, True):
         if pyramid:
@@ -207,7 +207,7 @@ def test_an_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "says"),
+    ("change", "kind", "values"),
     [
         (["MODEL.CA_SEG.BACKBONE", "minni"], UnknownName, "'minni'.*'mini'"),
         (["MODEL.CA_SEG.PARTS", ["output"]], UnknownName, "'output'"),
@@ -223,10 +223,10 @@ def test_an_image_of_no_whole_cells_goes_through_the_whole_model(sizes):
         (["MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0]], OutOfRange, r"\[0\.0, 0\.0, 0\.0\]"),
     ],
 )
-def test_wrong_keys_are_named(change, kind, says):
+def test_wrong_values_are_named(change, kind, values):
     cfg = small_config()
     cfg.merge_from_list(change)
-    with pytest.raises(kind, match=says):
+    with pytest.raises(kind, match=values):
         build_model(cfg)
 
 
@@ -239,19 +239,19 @@ def test_the_former_key_of_noise_samples_is_read():
     with pytest.warns(FutureWarning, match="NOISE_SAMPLES") as warned:
         model = build_model(cfg)
     assert model.backbone.source.readout.noise_samples == 3
-    assert len([one for one in warned if "NOISE_SAMPLES" in str(one.message)]) == 1
+    assert len([warning for warning in warned if "NOISE_SAMPLES" in str(warning.message)]) == 1
 
 
 def test_keys_are_typed_and_known():
     cfg = small_config()
-    with pytest.raises(ValueError, match="Type mismatch"):
+    with pytest.raises(ValueError, match=r"CA_SEG\.LAYERS"):
         cfg.merge_from_list(["MODEL.CA_SEG.LAYERS", "two"])
     with pytest.raises((KeyError, AssertionError), match="LAYER"):
         cfg.merge_from_list(["MODEL.CA_SEG.LAYER", [2]])
 
 
-def test_any_feature_source_serves():
-    """Not only the diffusion transformers: what gives features may be a baseline."""
+def test_any_feature_source_can_be_used():
+    """The source need not be a diffusion transformer; a baseline will do."""
 
     class Brightness:
         name, channels, maps, stride = "brightness", 1, 0, 2

@@ -1,9 +1,10 @@
-"""Datasets of the catalogue in detectron2's catalogues: what its own readers see is what ca_seg sees."""
+"""Datasets of the catalogue in detectron2's catalogues: its readers and those of ca_seg give the same."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from PIL import Image
 
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import BadDataset, UnknownName, UserError
-from tests.small_detectron2 import WHY, few_scenes
+from tests.small_detectron2 import REASON, first_scenes
 
-pytest.importorskip("detectron2", reason=WHY)
+pytest.importorskip("detectron2", reason=REASON)
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import read_image
@@ -32,7 +33,7 @@ def name(request):
 
 
 def test_dicts_are_read_by_detectron2_as_by_ca_seg(name, tmp_path):
-    root = few_scenes(tmp_path / "set", 4)
+    root = first_scenes(tmp_path / "set", 4)
     classes, skipped = register(name, "folder", str(root), cache=tmp_path / "cache")
     dataset = open_dataset("folder", str(root))
     dicts = DatasetCatalog.get(name)
@@ -64,20 +65,20 @@ def test_void_becomes_255_and_ids_become_indices(name, tmp_path):
     assert mask.tolist() == [[255, 0, 1], [1, 0, 255]]
 
 
-def test_a_broken_image_is_left_out_and_listed(name, tmp_path):
-    root = few_scenes(tmp_path / "set", 3)
+def test_a_broken_image_is_excluded_and_listed(name, tmp_path):
+    root = first_scenes(tmp_path / "set", 3)
     broken = sorted((root / "images").iterdir())[1]
     broken.write_bytes(broken.read_bytes()[:200])
     _, skipped = register(name, "folder", str(root), cache=tmp_path / "cache")
     assert len(DatasetCatalog.get(name)) == 2
-    assert [one.path for one in skipped] == [str(broken)]
+    assert [image.path for image in skipped] == [str(broken)]
 
 
-def test_it_is_converted_once_and_not_for_changed_files(name, tmp_path):
-    root, cache = few_scenes(tmp_path / "set", 3), tmp_path / "cache"
+def test_a_dataset_is_converted_once_and_changed_files_raise(name, tmp_path):
+    root, cache = first_scenes(tmp_path / "set", 3), tmp_path / "cache"
     register(name, "folder", str(root), cache=cache)
     before = {file: file.stat().st_mtime_ns for file in (cache / "masks").iterdir()}
-    with pytest.raises(UserError, match="test_it_is_converted_once"):
+    with pytest.raises(UserError, match=name):
         register(name, "folder", str(root), cache=cache)
     first = DatasetCatalog.get(name)
     DatasetCatalog.remove(name)
@@ -87,11 +88,11 @@ def test_it_is_converted_once_and_not_for_changed_files(name, tmp_path):
     DatasetCatalog.remove(name)
     mask = next((root / "masks").iterdir())
     os.utime(mask, ns=(1, 1))
-    with pytest.raises(BadDataset, match=r"cache was.*set"):
+    with pytest.raises(BadDataset, match=re.escape(str(cache))):
         register(name, "folder", str(root), cache=cache)
 
 
-def test_images_without_files_are_written_too(name, tmp_path):
+def test_images_that_are_no_files_are_written_to_the_cache(name, tmp_path):
     datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
     generator = np.random.default_rng(0)
     pixels = [generator.integers(0, 256, (4, 6, 3), dtype=np.uint8) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""detectron2's own trainer, head, evaluator and checkpointer on the frozen backbone."""
+"""detectron2's trainer, head, evaluator and checkpointer on the frozen backbone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ca_seg.metrics.confusion import ConfusionMatrix, mean_accuracy, miou, pixel_accuracy
-from tests.small_detectron2 import WHY, few_scenes, small_config
+from tests.small_detectron2 import REASON, first_scenes, small_config
 
-pytest.importorskip("detectron2", reason=WHY)
+pytest.importorskip("detectron2", reason=REASON)
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
@@ -26,25 +26,25 @@ from recipes.detectron2.train import Trainer
 NAME = "few_scenes"
 
 
-class OwnScores(DatasetEvaluator):
-    """ca_seg's confusion matrix on what detectron2's evaluator is given."""
+class CaSegScores(DatasetEvaluator):
+    """ca_seg's confusion matrix of the images that detectron2's evaluator scores."""
 
     def __init__(self, dataset, classes: int) -> None:
-        self.masks = {one["path"]: one["mask"] for one in dataset}
+        self.masks = {sample["path"]: sample["mask"] for sample in dataset}
         self.confusion = ConfusionMatrix(classes)
 
     def reset(self):
         self.confusion.reset()
 
     def process(self, inputs, outputs):
-        for given, found in zip(inputs, outputs, strict=True):
-            self.confusion.update(found["sem_seg"].argmax(dim=0), self.masks[given["file_name"]])
+        for image, output in zip(inputs, outputs, strict=True):
+            self.confusion.update(output["sem_seg"].argmax(dim=0), self.masks[image["file_name"]])
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detectron2")
-    root = few_scenes(folder / "set", 8)
+    root = first_scenes(folder / "set", 8)
     classes, _ = register(NAME, "folder", str(root), cache=folder / "cache")
     cfg = small_config()
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (NAME,)
@@ -63,7 +63,7 @@ def trained(tmp_path_factory):
     MetadataCatalog.remove(NAME)
 
 
-def test_it_learns_and_the_transformer_does_not(trained):
+def test_the_head_learns_and_the_transformer_does_not(trained):
     _, trainer, before, _ = trained
     losses = [loss for loss, _ in trainer.storage.history("total_loss").values()]
     assert losses[-1] < 0.7 * losses[0]
@@ -71,23 +71,23 @@ def test_it_learns_and_the_transformer_does_not(trained):
         assert torch.equal(tensor, before[name])
 
 
-def test_detectron2s_figures_are_ca_segs_own(trained):
+def test_detectron2_and_ca_seg_give_the_same_scores(trained):
     from ca_seg.data.catalogue import open_dataset
 
     cfg, trainer, _, root = trained
     dataset = open_dataset("folder", str(root))
-    own, theirs = OwnScores(dataset, len(dataset.class_list)), SemSegEvaluator(NAME)
+    ours, theirs = CaSegScores(dataset, len(dataset.class_list)), SemSegEvaluator(NAME)
     loader = build_detection_test_loader(cfg, NAME)
     with redirect_stdout(io.StringIO()):
-        found = inference_on_dataset(trainer.model, loader, DatasetEvaluators([theirs, own]))["sem_seg"]
-    matrix = own.confusion.compute()
-    assert found["mIoU"] > 1
-    assert float(miou(matrix, over="ground_truth")) == pytest.approx(found["mIoU"] / 100, abs=1e-6)
-    assert float(pixel_accuracy(matrix)) == pytest.approx(found["pACC"] / 100, abs=1e-6)
-    assert float(mean_accuracy(matrix)) == pytest.approx(found["mACC"] / 100, abs=1e-6)
+        scores = inference_on_dataset(trainer.model, loader, DatasetEvaluators([theirs, ours]))["sem_seg"]
+    matrix = ours.confusion.compute()
+    assert scores["mIoU"] > 1
+    assert float(miou(matrix, over="ground_truth")) == pytest.approx(scores["mIoU"] / 100, abs=1e-6)
+    assert float(pixel_accuracy(matrix)) == pytest.approx(scores["pACC"] / 100, abs=1e-6)
+    assert float(mean_accuracy(matrix)) == pytest.approx(scores["mACC"] / 100, abs=1e-6)
 
 
-def test_a_checkpoint_holds_what_learned_and_nothing_else(trained):
+def test_a_checkpoint_has_the_trained_parameters_only(trained):
     cfg, trainer, _, _ = trained
     file = f"{cfg.OUTPUT_DIR}/model_final.pth"
     saved = torch.load(file, weights_only=True)["model"]
@@ -108,7 +108,7 @@ def test_a_checkpoint_holds_what_learned_and_nothing_else(trained):
         assert torch.equal(again(batch)[0]["sem_seg"], trainer.model(batch)[0]["sem_seg"])
 
 
-def test_training_goes_on_from_its_checkpoint(trained):
+def test_training_resumes_from_its_checkpoint(trained):
     cfg, _, _, _ = trained
     longer = cfg.clone()
     longer.SOLVER.MAX_ITER = 13

@@ -1,8 +1,9 @@
-"""SMP's architectures on the shipped backbone: SMP's own contract, and that nothing frozen is trained or saved."""
+"""SMP's architectures on the shipped backbone: SMP's contract, and that nothing frozen is trained or saved."""
 
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -35,14 +36,14 @@ SMALL = {
 every_architecture = pytest.mark.parametrize("arch", ARCHITECTURES)
 
 
-def build(arch, classes=3, **told):
+def build(arch, classes=3, **options):
     torch.manual_seed(0)
     usual = {"encoder_name": "narrow", "encoder_weights": None, "classes": classes}
-    return smp.create_model(arch, **usual | SMALL.get(arch, {}) | told)
+    return smp.create_model(arch, **usual | SMALL.get(arch, {}) | options)
 
 
-def encoder(**told):
-    return smp.encoders.get_encoder("ca-mini", **told)
+def encoder(**options):
+    return smp.encoders.get_encoder("ca-mini", **options)
 
 
 def backbone_of(model):
@@ -65,14 +66,14 @@ def test_the_encoder_gives_the_shapes_of_smps_own_resnet(depth, output_stride):
     for size in ((128, 192), (131, 167)):
         x = images(*size, batch=1)
         with torch.no_grad():
-            made, expected = ours(x), theirs(x)
-        assert [m.shape[2:] for m in made] == [e.shape[2:] for e in expected]
-        assert [m.shape[1] for m in made] == ours.out_channels == [3] + [WIDTH] * depth
-        assert torch.equal(made[0], x)
+            maps, expected = ours(x), theirs(x)
+        assert [m.shape[2:] for m in maps] == [e.shape[2:] for e in expected]
+        assert [m.shape[1] for m in maps] == ours.out_channels == [3] + [WIDTH] * depth
+        assert torch.equal(maps[0], x)
 
 
 @every_architecture
-def test_a_step_of_training_lowers_the_loss_and_leaves_the_frozen_alone(arch):
+def test_a_step_of_training_lowers_the_loss_and_changes_no_frozen_weight(arch):
     model = build(arch).train()
     before = {name: tensor.clone() for name, tensor in backbone_of(model).state_dict().items()}
     x, mask = images(), torch.randint(0, 3, (2, 128, 160), generator=torch.Generator().manual_seed(2))
@@ -100,8 +101,7 @@ def test_the_frozen_model_is_neither_saved_nor_listed_nor_trained(arch):
     assert frozen
     assert not frozen & {id(p) for p in model.parameters()}
     assert not any(type(m).__module__.startswith(("diffusers", "transformers")) for m in model.modules())
-    own = "encoder.pyramid."
-    assert all(key.startswith((own, "decoder.", "segmentation_head.")) for key in model.state_dict())
+    assert all(key.startswith(("encoder.pyramid.", "decoder.", "segmentation_head.")) for key in model.state_dict())
     assert not any(module.training for module in backbone_of(model).modules())
     assert not any(parameter.requires_grad for parameter in backbone_of(model).parameters())
     twin = copy.deepcopy(model)
@@ -111,9 +111,9 @@ def test_the_frozen_model_is_neither_saved_nor_listed_nor_trained(arch):
 
 @every_architecture
 @torch.no_grad()
-def test_saved_and_loaded_it_answers_the_same(arch, tmp_path):
+def test_a_saved_and_loaded_model_gives_the_same_logits(arch, tmp_path):
     model, x = build(arch), images(160, 128, batch=1)
-    for parameter in model.parameters():  # so that fresh weights would answer otherwise
+    for parameter in model.parameters():  # so that fresh weights would give other logits
         parameter.add_(0.01)
     expected = model.eval()(x)
     assert expected.shape == (1, 3, 160, 128)
@@ -129,31 +129,31 @@ def test_saved_and_loaded_it_answers_the_same(arch, tmp_path):
 
 
 @every_architecture
-def test_sizes_are_refused_as_smp_refuses_them(arch):
+def test_sizes_are_accepted_and_rejected_as_by_smp(arch):
     model, x = build(arch).eval(), images(131, 167, batch=1)
-    if not model.requires_divisible_input_shape:
+    if model.requires_divisible_input_shape:
+        with pytest.raises(RuntimeError, match=r"131.*167"):
+            model(x)
+    else:
         assert model(x).shape == (1, 3, 131, 167)
-        return
-    with pytest.raises(RuntimeError, match=r"131.*167"):
-        model(x)
 
 
 def test_an_image_has_the_same_features_alone_in_a_batch_and_again():
-    own, x = encoder().eval(), images(batch=3)
+    model, x = encoder().eval(), images(batch=3)
     with torch.no_grad():
-        whole, alone = own(x), own(x[1:2])
-        for one, part in zip(whole, alone, strict=True):
-            torch.testing.assert_close(one[1:2], part, atol=1e-4, rtol=1e-4)
-        assert all(torch.equal(a, b) for a, b in zip(alone, own(x[1:2]), strict=True))
+        whole, alone = model(x), model(x[1:2])
+        for together, part in zip(whole, alone, strict=True):
+            torch.testing.assert_close(together[1:2], part, atol=1e-4, rtol=1e-4)
+        assert all(torch.equal(a, b) for a, b in zip(alone, model(x[1:2]), strict=True))
 
 
 @torch.no_grad()
-def test_a_compiled_model_answers_the_same():
+def test_a_compiled_model_gives_the_same_logits():
     model, x = build("linknet").eval(), images()
     torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
 
 
-def test_every_card_is_there_and_only_building_loads(monkeypatch):
+def test_every_card_is_registered_and_loaded_only_when_built(monkeypatch):
     assert {f"ca-{name}" for name in list_backbones()} <= set(smp.encoders.get_encoder_names())
     asked = []
     monkeypatch.setattr(ca_seg.adapters.smp, "load_backbone", lambda name: asked.append(name) or load_backbone("mini"))
@@ -164,43 +164,43 @@ def test_every_card_is_there_and_only_building_loads(monkeypatch):
 
 def test_smp_knows_that_images_are_not_normalised():
     for name in ("ca-mini", "tu-ca-mini"):
-        told = smp.encoders.get_preprocessing_params(name)
-        assert told == {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0] * 3, "std": [1.0] * 3}
+        parameters = smp.encoders.get_preprocessing_params(name)
+        assert parameters == {"input_space": "RGB", "input_range": [0, 1], "mean": [0.0] * 3, "std": [1.0] * 3}
         image = (images(8, 8)[0].permute(1, 2, 0) * 255).byte().numpy()
         assert (smp.encoders.get_preprocessing_fn(name)(image) == image / 255).all()
     with pytest.raises(KeyError):
         smp.encoders.get_preprocessing_params("ca-nothing")
 
 
-@pytest.mark.parametrize("wrong", [images() * 255, (images() - 0.45) / 0.225, (images() * 255).byte()])
-def test_images_out_of_range_are_refused(wrong):
-    with pytest.raises(OutOfRange, match=r"0 to 1.*Normalize"):
-        encoder()(wrong)
+@pytest.mark.parametrize("batch", [images() * 255, (images() - 0.45) / 0.225, (images() * 255).byte()])
+def test_images_out_of_range_raise(batch):
+    with pytest.raises(OutOfRange, match="Normalize"):
+        encoder()(batch)
 
 
-def test_a_little_overshoot_is_cut_off():
-    own, x = encoder(depth=3), images()
-    torch.testing.assert_close(own(x * 1.08 - 0.04)[3], own((x * 1.08 - 0.04).clamp(0, 1))[3])
+def test_a_little_overshoot_is_clipped():
+    model, x = encoder(depth=3), images()
+    torch.testing.assert_close(model(x * 1.08 - 0.04)[3], model((x * 1.08 - 0.04).clamp(0, 1))[3])
 
 
-def test_what_cannot_be_built_is_refused():
+def test_invalid_settings_raise():
     for depth in (0, 6):
-        with pytest.raises(OutOfRange, match=f"{depth}.*1 to 5"):
+        with pytest.raises(OutOfRange, match=rf"{depth}.*1 to 5"):
             encoder(depth=depth)
     with pytest.raises(OutOfRange, match="4"):
         encoder(output_stride=4)
-    with pytest.raises(UserError, match=r"4 input channels for mini.*3 \(RGB\)"):
+    with pytest.raises(UserError, match=r"4.*mini.*3"):
         build("fpn", in_channels=4)
-    with pytest.raises(UserError, match=r"4 input channels for narrow.*3 \(RGB\)"):
+    with pytest.raises(UserError, match=r"4.*narrow.*3"):
         build("dpt", in_channels=4)
-    with pytest.raises(KeyError, match=r"Wrong pretrained weights `imagenet` for encoder `ca-mini`.*\[None\]"):
+    with pytest.raises(KeyError, match=r"imagenet.*ca-mini"):
         build("fpn", encoder_name="ca-mini", encoder_weights="imagenet")
-    with pytest.raises(UserError, match="encoder_weights for narrow"):
+    with pytest.raises(UserError, match=r"encoder_weights.*narrow"):
         build("dpt", encoder_weights="imagenet")
     with pytest.raises(UserError, match="'ca-mini'"):
         build("unet", encoder_name="tu-ca-mini")
     with pytest.raises(UserError, match="output_stride=16"):
         encoder().make_dilated(16)
     for taken in ("resnet34", "tu-x", ""):
-        with pytest.raises(UserError, match="one of its encoders"):
+        with pytest.raises(UserError, match=re.escape(repr(taken))):
             register(taken, backbone="mini")

@@ -1,4 +1,4 @@
-"""Where detectron2 is not installed, the adapter says what is missing and everything else works."""
+"""Where detectron2 is not installed, the adapter raises an error that says how to install it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ for module in ("", ".config", ".backbone", ".data"):
 """
 
 
-def test_the_adapter_says_what_is_missing():
-    found = subprocess.run(
+def test_the_adapter_names_the_missing_library():
+    process = subprocess.run(
         [sys.executable, "-c", CODE], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
     )
-    lines = found.stdout.splitlines()
+    lines = process.stdout.splitlines()
     assert len(lines) == 4
     assert all("detectron2" in line and "docs/detectron2.md" in line for line in lines)

@@ -10,7 +10,7 @@ from ca_seg.backbones.families.registry import FAMILIES, diffusers_class, find_f
 from ca_seg.backbones.loading.partial import build, skip_later_blocks
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
-from tests.naive_families import long_way, side_by_side
+from tests.naive_families import one_masked_pass, two_passes
 from tests.small_models import PROMPT, random_latents, random_text, small_model, small_transformer
 
 CONCEPTS = 4
@@ -74,8 +74,8 @@ class Case:
     [
         (naive, name)
         for name in FAMILIES
-        for naive in (side_by_side, long_way)
-        if naive is long_way or name not in INNER_ORDER
+        for naive in (one_masked_pass, two_passes)
+        if naive is two_passes or name not in INNER_ORDER
     ],
 )
 def test_every_layer_equals_the_naive_loops(name, naive):

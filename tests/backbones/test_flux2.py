@@ -22,7 +22,7 @@ from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import UserError
 from tests.small_models import random_text, small_transformer
-from tests.stock_run import noted_calls
+from tests.stock_run import recorded_calls
 from tests.tiny_parts import tiny_flux2_autoencoder
 from tests.tiny_text import CHAT, chat_tokenizer
 
@@ -79,7 +79,7 @@ def maker(request):
 
 def _own_ids(pipeline, family, text):
     """The ids that the encoder was given where `own` says that the text is."""
-    with noted_calls(pipeline.text_encoder) as seen:
+    with recorded_calls(pipeline.text_encoder) as seen:
         [encoded] = family.encode_text(pipeline, [text], LENGTH)
     ids = seen[0]["input_ids"]
     assert ids.shape == (1, LENGTH)

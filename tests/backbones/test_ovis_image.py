@@ -8,7 +8,7 @@ import torch
 from ca_seg import Vocabulary
 from ca_seg.backbones.families.registry import find_family
 from ca_seg.errors import UserError
-from tests.stock_run import noted_calls
+from tests.stock_run import recorded_calls
 from tests.tiny_families import Run
 
 FAMILY = find_family("ovis-image")
@@ -25,7 +25,7 @@ def pipeline():
 @torch.no_grad()
 @pytest.mark.parametrize("text", ["red traffic light", "cat", "user Describe cat"])
 def test_own_tokens_are_the_words_that_the_encoder_was_given(pipeline, text):
-    with noted_calls(pipeline.text_encoder) as seen:
+    with recorded_calls(pipeline.text_encoder) as seen:
         [encoded] = FAMILY.encode_text(pipeline, [text], LENGTH)
     given = seen[0]["input_ids"][0][pipeline.user_prompt_begin_id :]
     expected = pipeline.tokenizer(text, add_special_tokens=False)["input_ids"]

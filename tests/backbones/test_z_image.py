@@ -11,7 +11,7 @@ from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
-from tests.naive_families import written_out
+from tests.naive_families import plain_attention
 from tests.tiny_chat_pipelines import z_image_transformer
 from tests.tiny_families import Run
 
@@ -138,7 +138,7 @@ def one_by_one(case, streams):
         )
         query, key, value = turned(attention.norm_q(query)), turned(attention.norm_k(key)), value.transpose(1, 2)
         keys, values = torch.cat([image.key, key], dim=2), torch.cat([image.value, value], dim=2)
-        output = written_out(query, keys, values, None, None)
+        output = plain_attention(query, keys, values, None, None)
         said.append((query, key, output))
         joined = attention.to_out[0](output.transpose(1, 2).flatten(2))
         x = x + gate.tanh() * block.attention_norm2(joined)

@@ -1,4 +1,4 @@
-"""Record and ask, against the concept stream written out by hand (benchmarks/naive_flux.py), on a non-square grid."""
+"""Record and ask, against the concept stream in a plain loop (benchmarks/naive_flux.py), on a non-square grid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _case(guidance: bool):
     return model, latents, timesteps, prompt, concepts
 
 
-def _ours(model, latents, timesteps, prompt, concepts, *, stop_early=True, last=4):
+def _record_and_ask(model, latents, timesteps, prompt, concepts, *, stop_early=True, last=4):
     attentions, inputs = FLUX.attentions(model), FLUX.inputs(model, latents, prompt, timesteps, 3.5)
     with torch.no_grad():
         image, prediction = record_streams(
@@ -39,8 +39,8 @@ def _ours(model, latents, timesteps, prompt, concepts, *, stop_early=True, last=
             last_layer=last,
             stop_early=stop_early,
         )
-        asked = FLUX.concept_inputs(model, inputs) | FLUX.text_inputs(model, concepts, concepts=True)
-        concept = ask_streams(model, attentions, asked, image, Layout(WORDS, text_first=True))
+        call = FLUX.concept_inputs(model, inputs) | FLUX.text_inputs(model, concepts, concepts=True)
+        concept = ask_streams(model, attentions, call, image, Layout(WORDS, text_first=True))
     return image, concept, prediction
 
 
@@ -62,7 +62,7 @@ def _naive(model, latents, timesteps, prompt, concepts, guidance, attention):
 
 @pytest.fixture
 def one_thread():
-    """Several threads split a matrix product by its place in memory, and so round differently."""
+    """Several threads split a matrix product by its address in memory, and so round differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,14 +73,14 @@ def one_thread():
 @pytest.mark.parametrize("guidance", [False, True])
 @pytest.mark.parametrize(("attention", "tolerance"), [(plain_attention, 1e-5), (scaled_dot_product_attention, 0.0)])
 def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
-    """With the attention written out, to rounding; with the same attention kernel, bit for bit."""
+    """With plain attention, up to rounding; with the same attention kernel, bit for bit."""
     case = _case(guidance)
-    image, concept, _ = _ours(*case)
+    image, concept, _ = _record_and_ask(*case)
     expected = _naive(*case, guidance, attention)
     assert len(image) == len(concept) == len(expected) == 5
-    for ours, theirs, layer in zip(image, concept, expected, strict=True):
+    for image_stream, concept_stream, layer in zip(image, concept, expected, strict=True):
         for part in ("query", "key", "value", "output"):
-            for stream, side in ((ours, "image"), (theirs, "concept")):
+            for stream, side in ((image_stream, "image"), (concept_stream, "concept")):
                 if (part, side) == ("query", "image"):
                     assert stream.query is None
                     continue
@@ -88,7 +88,7 @@ def test_every_layer_equals_the_naive_loop(guidance, attention, tolerance):
                 torch.testing.assert_close(joined, layer[f"{side}_{part}"], atol=tolerance, rtol=tolerance)
 
 
-def test_packing_is_the_pipelines_own():
+def test_packing_is_that_of_the_pipeline():
     from diffusers import FluxPipeline
 
     latents = torch.randn(2, 4, 6, 10)

@@ -37,11 +37,11 @@ def test_scores_are_products_of_the_two_streams(recording):
             "cross-attention": torch.einsum("bhcd,bhnd->bhcn", concept.query, image.key).mean(dim=1) / 16**0.5,
         }
         for space, raw in expected.items():
-            ours = features.scores(layer, space=space)
-            torch.testing.assert_close(ours.flatten(0, 1).flatten(2), raw, atol=1e-4, rtol=1e-4)
+            scores = features.scores(layer, space=space)
+            torch.testing.assert_close(scores.flatten(0, 1).flatten(2), raw, atol=1e-4, rtol=1e-4)
 
 
-def test_maps_are_means_of_softmaxes_over_layers_and_draws(recording):
+def test_maps_are_means_of_softmaxes_over_layers_and_noised_copies(recording):
     features = recording.ask(PETS)
     expected = torch.stack([features.scores(layer).softmax(dim=2).mean(dim=0) for layer in (1, 4)]).mean(dim=0)
     maps = features.maps()
@@ -52,7 +52,7 @@ def test_maps_are_means_of_softmaxes_over_layers_and_draws(recording):
     torch.testing.assert_close(features.maps(softmax=False), raw)
 
 
-def test_draws_are_what_single_recordings_give(backbone, images, recording):
+def test_noised_copies_equal_single_recordings(backbone, images, recording):
     both = recording.ask(PETS).maps()
     alone = [backbone.record(images, layers=[1, 4], timesteps=t, noise_samples=2).ask(PETS).maps() for t in (0.3, 0.6)]
     torch.testing.assert_close(both, torch.stack(alone).mean(dim=0), atol=1e-5, rtol=1e-5)
@@ -61,11 +61,11 @@ def test_draws_are_what_single_recordings_give(backbone, images, recording):
 def test_a_batch_of_two_is_two_of_one(backbone, images):
     both = backbone.record(images, layers=[4], seed=[5, 6]).ask(PETS).maps()
     for i, seed in enumerate((5, 6)):
-        one = backbone.record(images[i : i + 1], layers=[4], seed=seed).ask(PETS).maps()
-        torch.testing.assert_close(both[i : i + 1], one, atol=1e-5, rtol=1e-5)
+        single = backbone.record(images[i : i + 1], layers=[4], seed=seed).ask(PETS).maps()
+        torch.testing.assert_close(both[i : i + 1], single, atol=1e-5, rtol=1e-5)
 
 
-def test_selecting_a_image_of_a_recording_is_asking_it_alone(recording):
+def test_an_image_of_a_recording_gives_the_same_maps_alone(recording):
     whole = recording.ask(PETS).maps()
     for i in range(2):
         torch.testing.assert_close(recording.select(i).ask(PETS).maps(), whole[i : i + 1], atol=1e-5, rtol=1e-5)
@@ -73,8 +73,8 @@ def test_selecting_a_image_of_a_recording_is_asking_it_alone(recording):
 
 def test_permuting_concepts_permutes_maps(recording):
     maps = recording.ask(PETS).maps()
-    turned = recording.ask(Vocabulary.from_names(["sky", "cat", "grass"])).maps()
-    torch.testing.assert_close(turned, maps[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
+    permuted = recording.ask(Vocabulary.from_names(["sky", "cat", "grass"])).maps()
+    torch.testing.assert_close(permuted, maps[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
 
 
 def test_asking_twice_equals_two_fresh_recordings(backbone, images, recording):
@@ -97,18 +97,18 @@ def test_projected_features_are_layers_times_concepts(recording):
     assert recording.ask(PETS).projected().shape[1] == 2 * 3
 
 
-def test_what_is_out_of_range_is_said(backbone, images, recording):
-    with pytest.raises(OutOfRange, match="0 to 4"):
+def test_invalid_arguments_raise(backbone, images, recording):
+    with pytest.raises(OutOfRange, match=r"5.*0 to 4"):
         backbone.record(images, layers=[5])
-    with pytest.raises(OutOfRange, match=r"1\.5.*0 \(clean\) to 1"):
+    with pytest.raises(OutOfRange, match=r"1\.5"):
         backbone.record(images, layers=[0], timesteps=1.5)
-    with pytest.raises(OutOfRange, match="1 or more"):
+    with pytest.raises(OutOfRange, match=r"\b0\b"):
         backbone.record(images, layers=[0], noise_samples=0)
     with pytest.raises(UnknownName, match="'output'"):
         recording.ask(PETS).maps(space="outputs")
-    with pytest.raises(OutOfRange, match="0 to 4"):
+    with pytest.raises(OutOfRange, match=r"7.*0 to 4"):
         recording.ask(PETS).maps(layers=[7])
-    with pytest.raises(UserError, match="no concept"):
+    with pytest.raises(UserError):
         Vocabulary.from_names([])
     with pytest.raises(UserError, match="'cat'"):
         Vocabulary.from_names(["cat", "cat"])

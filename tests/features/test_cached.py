@@ -99,7 +99,7 @@ def test_unusable_samples_are_skipped_and_reported(filled_cache) -> None:
     values = [
         ("3 x 3", "8 x 6"),
         ("p0001.png",),
-        ("no features",),
+        (str(cache.folder),),
         (str(dataset.image_path(3)),),
     ]
     for parts, item in zip(values, items, strict=False):

@@ -1,4 +1,4 @@
-"""The contract of every head: it holds for one because it is in the registry."""
+"""The contract of every head: every head in the registry is tested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ca_seg.resources import resource_path
 CLASSES = ["cat", "grass", "sky"]
 
 
-def trained(kind: str, **more) -> TrainedHead:
+def trained(kind: str, **options) -> TrainedHead:
     torch.manual_seed(0)
     return TrainedHead(
         kind=kind,
@@ -31,19 +31,19 @@ def trained(kind: str, **more) -> TrainedHead:
         channels=11,
         maps=3,
         parts=["concepts", "maps"],
-        **more,
+        **options,
     )
 
 
 def features(height: int = 5, width: int = 7, batch: int = 2) -> torch.Tensor:
-    made = torch.randn(batch, 11, height, width, generator=torch.Generator().manual_seed(1))
-    made[:, -3:] = made[:, -3:].softmax(dim=1)
-    return made
+    tensor = torch.randn(batch, 11, height, width, generator=torch.Generator().manual_seed(1))
+    tensor[:, -3:] = tensor[:, -3:].softmax(dim=1)
+    return tensor
 
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("size", [(40, 56), (33, 57), (5, 7)])
-def test_logits_are_of_the_images_size_whatever_its_shape(kind, size):
+def test_logits_have_the_size_of_the_image(kind, size):
     logits = trained(kind).eval()(features(), size)
     assert logits.shape == (2, 3, *size)
     assert logits.isfinite().all()
@@ -73,7 +73,7 @@ def test_every_weight_learns(kind):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_saved_and_loaded_it_says_the_same(kind, tmp_path):
+def test_a_saved_and_loaded_head_gives_the_same_logits(kind, tmp_path):
     head = trained(kind, readout={"layers": [1, 2], "timesteps": [0.1, 0.3]}).eval()
     head.save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
@@ -119,7 +119,7 @@ def test_shipped_heads_load_by_name_from_any_folder(tmp_path, monkeypatch):
         load_head("mini-scenes-liner")
     assert "mini-scenes-linear" in problem.value.allowed
     shutil.copytree(resource_path("checkpoints", "heads", "mini-scenes-upsampling"), tmp_path / "mini-scenes-linear")
-    assert load_head("mini-scenes-linear").kind == "convex-upsampling"  # a folder that is there goes first
+    assert load_head("mini-scenes-linear").kind == "convex-upsampling"  # an existing folder takes precedence
 
 
 def test_images_are_segmented_in_any_form():
@@ -131,13 +131,13 @@ def test_images_are_segmented_in_any_form():
     assert mask.dtype == torch.int64
     array = np.array(image)
     tensor = torch.from_numpy(array).permute(2, 0, 1).float() / 255
-    for other in (array, tensor, tensor[None], [image]):
-        assert torch.equal(head.segment(backbone, other), mask)
+    for same_image in (array, tensor, tensor[None], [image]):
+        assert torch.equal(head.segment(backbone, same_image), mask)
     expected = head(head.features_of(backbone)(tensor[None], [0]), mask.shape[1:]).argmax(dim=1)
     assert torch.equal(mask, expected)
 
 
-def test_what_cannot_be_loaded_is_said(tmp_path):
+def test_a_head_that_cannot_be_loaded_raises(tmp_path):
     trained("linear").save_pretrained(tmp_path)
     with pytest.raises(CorruptWeights, match=r"'mini'.*'flux1-dev'"):
         load_head(tmp_path, backbone="flux1-dev")
@@ -150,7 +150,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"channels": 12}, {"shape": 1}, {"classes": ["cat", "cat", "sky"]}])
-def test_a_config_that_does_not_fit_is_said(change, tmp_path):
+def test_a_config_that_does_not_fit_raises(change, tmp_path):
     trained("linear").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | change))
@@ -158,7 +158,7 @@ def test_a_config_that_does_not_fit_is_said(change, tmp_path):
         load_head(tmp_path)
 
 
-def test_unknown_kinds_and_lacking_classes_are_named():
+def test_unknown_kinds_and_missing_classes_are_named():
     with pytest.raises(UnknownName, match="'linear'"):
         trained("linaer")
     with pytest.raises(UserError, match="dog"):
@@ -166,33 +166,33 @@ def test_unknown_kinds_and_lacking_classes_are_named():
     assert trained("linear").class_indices(["sky", "cat"]) == [2, 0]
 
 
-def test_the_zero_shot_start_needs_maps():
+def test_the_zero_shot_head_needs_maps():
     with pytest.raises(UserError, match="maps"):
         head_class("zero-shot-linear")(HeadInput(11, 3, 0))
 
 
 def test_at_step_0_the_probabilities_are_the_maps():
-    head, given = trained("zero-shot-linear").train(), features()
-    torch.testing.assert_close(head.head.tokens(given).softmax(dim=1), given[:, -3:], atol=1e-6, rtol=0)
-    upsampled = torch.nn.functional.interpolate(given[:, -3:], (40, 56), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(head(given, (40, 56)).softmax(dim=1), upsampled, atol=1e-6, rtol=0)
+    head, tokens = trained("zero-shot-linear").train(), features()
+    torch.testing.assert_close(head.head.tokens(tokens).softmax(dim=1), tokens[:, -3:], atol=1e-6, rtol=0)
+    upsampled = torch.nn.functional.interpolate(tokens[:, -3:], (40, 56), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(head(tokens, (40, 56)).softmax(dim=1), upsampled, atol=1e-6, rtol=0)
 
 
-def test_upsampling_begins_bilinear_and_trains_on_the_classes_that_are_there():
+def test_upsampling_starts_bilinear_and_trains_on_the_classes_in_the_batch():
     torch.manual_seed(0)
-    head, given = head_class("convex-upsampling")(HeadInput(11, 3, 3, stride=8)).eval(), features()
-    bilinear = torch.nn.functional.interpolate(given[:, -3:], scale_factor=8, mode="bilinear", align_corners=False)
-    probabilities = head(given, (40, 56)).exp()
+    head, tokens = head_class("convex-upsampling")(HeadInput(11, 3, 3, stride=8)).eval(), features()
+    bilinear = torch.nn.functional.interpolate(tokens[:, -3:], scale_factor=8, mode="bilinear", align_corners=False)
+    probabilities = head(tokens, (40, 56)).exp()
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(2, 40, 56), atol=1e-5, rtol=0)
     assert (probabilities - bilinear).abs().max() < 0.09  # 9 neighbours, each opened by 0.01
     torch.nn.init.normal_(head.net[-1].weight)
     mask = torch.full((2, 40, 56), 2)
     mask[0, :9], mask[1, 3:] = 255, 0
-    few, renamed = head.for_training(given, mask)
-    assert few.shape[1] == 8 + 3  # two classes that are there, and the rest
+    reduced, renamed = head.for_training(tokens, mask)
+    assert reduced.shape[1] == 8 + 3  # two classes in the batch, and the rest
     torch.testing.assert_close(
-        torch.nn.functional.cross_entropy(head(few, (40, 56)), renamed, ignore_index=255),
-        torch.nn.functional.cross_entropy(head(given, (40, 56)), mask, ignore_index=255),
+        torch.nn.functional.cross_entropy(head(reduced, (40, 56)), renamed, ignore_index=255),
+        torch.nn.functional.cross_entropy(head(tokens, (40, 56)), mask, ignore_index=255),
         atol=1e-5,
         rtol=1e-5,
     )

@@ -1,4 +1,4 @@
-"""SMP's decoders as heads: any grid, a batch of one, and what they learn stands where it was shown."""
+"""SMP's decoders as heads: any grid, a batch of one, and the learnt mask is at the location of the target."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.heads.head import HeadInput
 from ca_seg.heads.smp import DECODERS, SMPHead
 
-GIVEN = HeadInput(channels=12, classes=5, maps=5)
+INPUT = HeadInput(channels=12, classes=5, maps=5)
 every_decoder = pytest.mark.parametrize("decoder", DECODERS)
 
 
-def test_every_architecture_of_smp_that_takes_a_pyramid_is_there():
+def test_every_architecture_of_smp_that_takes_a_pyramid_is_supported():
     assert set(DECODERS) == set(MODEL_ARCHITECTURES_MAPPING) - {"dpt"}
 
 
 @every_decoder
 @pytest.mark.parametrize("stride", [8, 32])
 def test_any_grid_and_a_batch_of_one_train_every_parameter(decoder, stride):
-    head = SMPHead(GIVEN, decoder=decoder, width=16, stride=stride).train()
+    head = SMPHead(INPUT, decoder=decoder, width=16, stride=stride).train()
     features = torch.randn(1, 12, 5, 9)
     logits = head.tokens(features)
     assert logits.shape[:2] == (1, 5)
@@ -35,10 +35,10 @@ def test_any_grid_and_a_batch_of_one_train_every_parameter(decoder, stride):
 
 @every_decoder
 @torch.no_grad()
-def test_what_is_padded_is_cropped_at_the_same_place(decoder):
-    """A grid that needs no padding, made by hand from one that does: the same logits in the upper left."""
+def test_padding_is_cropped_at_the_same_location(decoder):
+    """A grid that needs no padding, padded by hand from one that does: the same logits in the upper left."""
     torch.manual_seed(0)
-    head = SMPHead(GIVEN, decoder=decoder, width=16, stride=8).eval()
+    head = SMPHead(INPUT, decoder=decoder, width=16, stride=8).eval()
     features = torch.randn(2, 12, 30, 31)
     whole, part = head.tokens(pad(features, (0, 1, 0, 2), mode="replicate")), head.tokens(features)
     scale = whole.shape[2] // 32
@@ -60,29 +60,29 @@ def test_a_mask_that_is_not_symmetric_is_learnt_from_one_image(decoder):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    right = (head.eval()(features, (48, 80)).argmax(dim=1) == mask).float().mean()
-    assert right > 0.9, f"{decoder}: {right:.2f} of the pixels"
+    accuracy = (head.eval()(features, (48, 80)).argmax(dim=1) == mask).float().mean()
+    assert accuracy > 0.9, f"{decoder}: {accuracy:.2f} of the pixels"
 
 
-def test_only_the_first_norm_looks_at_the_batch():
+def test_only_the_first_norm_depends_on_the_batch():
     for decoder in DECODERS:
-        batch_norms = [m for m in SMPHead(GIVEN, decoder=decoder).modules() if isinstance(m, nn.BatchNorm2d)]
+        batch_norms = [m for m in SMPHead(INPUT, decoder=decoder).modules() if isinstance(m, nn.BatchNorm2d)]
         assert [norm.num_features for norm in batch_norms] == [12]
 
 
-def test_a_head_is_kept_by_its_tensors():
+def test_the_state_dict_determines_the_head():
     torch.manual_seed(0)
-    head, again = (SMPHead(GIVEN, decoder="fpn", width=16).eval() for _ in range(2))
+    head, again = (SMPHead(INPUT, decoder="fpn", width=16).eval() for _ in range(2))
     features = torch.randn(1, 12, 4, 6)
     assert not torch.equal(head.tokens(features), again.tokens(features))
     again.load_state_dict(head.state_dict())
     assert torch.equal(head.tokens(features), again.tokens(features))
 
 
-def test_what_cannot_be_built_is_refused():
+def test_invalid_settings_raise():
     with pytest.raises(UnknownName, match="'segformer'"):
-        SMPHead(GIVEN, decoder="segfomer")
+        SMPHead(INPUT, decoder="segfomer")
     with pytest.raises(OutOfRange, match="24"):
-        SMPHead(GIVEN, width=24)
-    with pytest.raises(OutOfRange, match="4"):
-        SMPHead(GIVEN, stride=4)
+        SMPHead(INPUT, width=24)
+    with pytest.raises(OutOfRange, match=r"\b4\b"):
+        SMPHead(INPUT, stride=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_a_video_reads_back_frame_by_frame(tmp_path):
 
 
 def test_a_video_looks_like_the_overlay_in_every_colour(tmp_path):
-    """All colours are right to a few levels, so the file says truly how its colours are coded."""
+    """All colours are right to a few levels, so the colour tags of the file are right."""
     blocks = np.kron(np.arange(12).reshape(3, 4), np.ones((128, 128), int))
     frame = np.random.default_rng(0).integers(0, 256, 3).astype(np.uint8) + np.zeros((384, 512, 3), np.uint8)
     write_overlay_video(tmp_path / "a.mp4", [frame], [blocks], range(12), opacity=1)
@@ -94,8 +95,8 @@ def test_frames_a_second(tmp_path, fps, read):
 
 
 @pytest.mark.parametrize("name", ["a:b.mp4", "100 %03d.mp4", "größe ☃.MP4", "pipe:1.mp4"])
-def test_a_name_is_a_name(tmp_path, monkeypatch, name):
-    """FFmpeg reads some names as addresses or as patterns."""
+def test_any_file_name_is_accepted(tmp_path, monkeypatch, name):
+    """FFmpeg interprets some names as addresses or patterns."""
     monkeypatch.chdir(tmp_path)
     write_overlay_video(Path(name), *moving_square(64, 64, 3), range(2))
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -103,69 +104,69 @@ def test_a_name_is_a_name(tmp_path, monkeypatch, name):
     assert len(read_video(Path("plain.mp4"))[0]) == 3
 
 
-def test_frames_are_taken_one_at_a_time(tmp_path):
-    """The next frame is asked for only when the one before it is no longer held (but for the one being coded)."""
+def test_frames_are_read_one_at_a_time(tmp_path):
+    """The next frame is asked for only when the one before it is freed (except for the one being coded)."""
     import weakref
 
     alive: list[weakref.ref] = []
-    most = 0
+    max_alive = 0
 
     def frames():
-        nonlocal most
+        nonlocal max_alive
         for _ in range(12):
             frame = np.zeros((400, 400, 3), np.uint8)
             alive.append(weakref.ref(frame))
-            most = max(most, sum(one() is not None for one in alive))
+            max_alive = max(max_alive, sum(reference() is not None for reference in alive))
             yield frame
 
     write_overlay_video(tmp_path / "a.mp4", frames(), (np.zeros((400, 400), int) for _ in range(12)), [0])
     assert len(alive) == 12
-    assert most <= 3
+    assert max_alive <= 3
 
 
 BAD = {
-    "no frames": (([], []), {}, UserError, "a.mp4"),
-    "short frames": (([0], [0, 0]), {}, UserError, "after 1"),
-    "short masks": (([0, 0], [0]), {}, UserError, "after 1"),
-    "slow": (([0], [0]), {"fps": 0}, OutOfRange, "0.1 to 240"),
+    "no frames": (([], []), {}, UserError, r"a\.mp4"),
+    "short frames": (([0], [0, 0]), {}, UserError, r"\b1\b"),
+    "short masks": (([0, 0], [0]), {}, UserError, r"\b1\b"),
+    "slow": (([0], [0]), {"fps": 0}, OutOfRange, r"\b0\b.*0\.1 to 240"),
     "nan": (([0], [0]), {"fps": float("nan")}, OutOfRange, "nan"),
-    "opacity": (([0], [0]), {"opacity": 1.5}, OutOfRange, "1.5"),
-    "no such class": (([0], [7]), {}, BadMask, "0 to 2, 255"),
-    "negative class": (([0, 0], [0, -1]), {}, BadMask, "class -1"),
+    "opacity": (([0], [0]), {"opacity": 1.5}, OutOfRange, r"1\.5"),
+    "no such class": (([0], [7]), {}, BadMask, r"7.*0 to 2, 255"),
+    "negative class": (([0, 0], [0, -1]), {}, BadMask, "-1"),
     "many classes": (([0], [0]), {"palette": range(256)}, OutOfRange, "256"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_said_and_no_file_is_left(tmp_path, case):
-    (levels, classes), options, error, words = BAD[case]
+def test_invalid_arguments_raise_and_leave_no_file(tmp_path, case):
+    (levels, classes), options, error, values = BAD[case]
     frames = (np.full((40, 50, 3), level, np.uint8) for level in levels)
     masks = (np.full((40, 50), index) for index in classes)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=values):
         write_overlay_video(tmp_path / "a.mp4", frames, masks, **({"palette": range(3)} | options))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_of_other_shapes_and_types_are_refused(tmp_path):
+def test_frames_of_other_shapes_and_types_raise(tmp_path):
     def write(frame, mask, name="a.mp4"):
         good = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), int)
         write_overlay_video(tmp_path / name, [good[0], frame], [good[1], mask], [0])
 
     frame, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), int)
-    with pytest.raises(BadMask, match=r"frame 1 is of size \(50, 40\), frame 0 of \(40, 50\)"):
+    with pytest.raises(BadMask, match=r"frame 1.*\(50, 40\).*\(40, 50\)"):
         write(frame.transpose(1, 0, 2), mask)
-    with pytest.raises(BadMask, match=r"mask 1 is of size \(40, 49\)"):
+    with pytest.raises(BadMask, match=r"mask 1.*\(40, 49\)"):
         write(frame, mask[:, :-1])
-    with pytest.raises(BadMask, match="mask 1 is float64"):
+    with pytest.raises(BadMask, match=r"mask 1.*float64"):
         write(frame, mask / 2)
-    with pytest.raises(UserError, match=r"frame 1 is float64 of shape \(40, 50, 3\). Allowed: uint8"):
+    with pytest.raises(UserError, match=r"frame 1.*float64.*\(40, 50, 3\)"):
         write(frame / 255, mask)
-    with pytest.raises(UserError, match=r"a video named a.avi. Allowed: names that end in .mp4"):
+    with pytest.raises(UserError, match=r"a\.avi.*\.mp4"):
         write(frame, mask, "a.avi")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_error_and_the_older_video_stays(tmp_path):
+def test_a_full_disk_raises_and_keeps_the_older_video(tmp_path):
     """The size that a file may reach is limited, which is what a full disk looks like."""
     path = tmp_path / "a.mp4"
     write_overlay_video(path, *moving_square(64, 64, 2), range(2))
@@ -174,7 +175,7 @@ def test_a_full_disk_is_one_error_and_the_older_video_stays(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"a\.mp4 cannot be written \(File too large\)"):
+        with pytest.raises(UserError, match=re.escape(str(path))):
             write_overlay_video(path, noise, [np.zeros((400, 400), int)] * 30, [0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -182,7 +183,7 @@ def test_a_full_disk_is_one_error_and_the_older_video_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_folder_can_be_made_where_a_file_is(tmp_path):
+def test_a_file_in_place_of_a_folder_raises(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"a\.mp4 cannot be written"):
+    with pytest.raises(UserError, match=r"a\.mp4"):
         write_overlay_video(tmp_path / "file" / "a.mp4", *moving_square(64, 64, 2), range(2))
