@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ca_seg.cli.kinds import is_list
+from ca_seg.cli.kinds import is_list, is_table
 from ca_seg.cli.options import Dialect
 from ca_seg.errors import UserError, close_matches
 from ca_seg.resources import shipped_config
@@ -87,7 +87,7 @@ def _options(content: Mapping[str, Any], dialect: Dialect, file: Path, above: st
     for key, value in content.items():
         written = f"{above}{key}"
         name, negated = dialect.full_name(written)
-        if isinstance(value, Mapping) and name not in dialect.options:
+        if isinstance(value, Mapping) and not is_table(dialect.options.get(name)):
             yield from _options(value, dialect, file, f"{written}.")
         elif name in dialect.groups and value is None:
             continue  # `model:` with nothing below it

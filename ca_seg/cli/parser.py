@@ -17,6 +17,11 @@ from ca_seg.errors import UserError, close_matches
 
 NOT_FOR_USERS = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
 
+EPILOG = (
+    "Names may be short where that is clear, and lists need no brackets: --backbone mini, --data FOLDER, --layers 2 3, "
+    "--colors cat=red, --no-report. Where there is a trainer, --device cuda:1 stands for its accelerator and devices."
+)
+
 
 class JobParser:
     """Arguments to an instance of `settings`, a dataclass that may nest others.
@@ -26,7 +31,14 @@ class JobParser:
 
     def __init__(self, command: str, description: str, settings: type[Any], **defaults: Any) -> None:
         self.settings = settings
-        self.parser = ArgumentParser(prog=command, description=description, exit_on_error=False, allow_abbrev=False)
+        self.parser = ArgumentParser(
+            prog=command,
+            usage=f"{command} [--config-file FILE] [--NAME VALUE ...]",
+            description=description,
+            epilog=EPILOG,
+            exit_on_error=False,
+            allow_abbrev=False,
+        )
         self.parser.add_argument(CONFIG, action="config", help="a YAML file; later arguments override it")
         names = {field.name for field in fields(settings)}
         self.parser.add_class_arguments(settings, skip={"trainer"} & names)

@@ -212,6 +212,13 @@ def test_a_config_file_whose_values_do_not_fit(tmp_path, content: str, name: str
     assert len(str(caught.value)) < 250
 
 
+def test_a_config_file_with_groups_for_a_command_without_them():
+    options = {"backbone": str, "refine": tuple[str, ...], "threshold": float | dict[str, float] | None}
+    content = {"model": {"backbone": "a"}, "refine": {"steps": ["pamr"]}, "threshold": {"cat": 0.5}}
+    expected = {"backbone": "a", "refine": ["pamr"], "threshold": {"cat": 0.5}}
+    assert present_options(content, Dialect(options), Path("job.yaml")) == expected
+
+
 def test_a_config_that_is_a_folder(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         parse("--config-file", str(tmp_path))
