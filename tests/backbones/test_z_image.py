@@ -117,7 +117,7 @@ class Case:
 
 @torch.no_grad()
 def one_by_one(case, streams):
-    """Queries, keys and attention outputs of the concepts: the parts of the blocks, no padding, all at position (1, 0, 0)."""
+    """Queries, keys and attention outputs of the concepts, from the parts of the blocks, all at position (1, 0, 0)."""
     model = case.model
     x = model.cap_embedder(case.concepts)
     rotations = model.rope_embedder(torch.tensor([[1, 0, 0]]).expand(x.shape[1], -1))
