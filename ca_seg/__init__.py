@@ -23,69 +23,99 @@ from ca_seg.quiet import silence_import_noise
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from ca_seg.backbones.generate import generate
+    from ca_seg.backbones.backbone import Backbone
+    from ca_seg.backbones.generate import Generated, generate
     from ca_seg.backbones.load import backbone_of, load_backbone
     from ca_seg.backbones.loading.card import list_backbones
     from ca_seg.backbones.readout import ReadoutConfig
     from ca_seg.data.catalogue import list_datasets
     from ca_seg.data.settings import DataSettings, EvaluationData
     from ca_seg.errors import UserError
+    from ca_seg.evaluation.ablation import AblationGrid
     from ca_seg.evaluation.results import EvaluationResults
     from ca_seg.heads.trained import TrainedHead, list_heads, load_head
-    from ca_seg.jobs.ablate import ablate
-    from ca_seg.jobs.calibrate import calibrate
-    from ca_seg.jobs.compare import compare
+    from ca_seg.jobs.ablate import AblationResults, AblationSettings, ablate
+    from ca_seg.jobs.calibrate import CalibrationResult, CalibrationSettings, calibrate
+    from ca_seg.jobs.compare import Comparison, ComparisonRow, compare
     from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
-    from ca_seg.jobs.label import LabelSettings, label
-    from ca_seg.jobs.review import review
+    from ca_seg.jobs.label import LabelResults, LabelSettings, label
+    from ca_seg.jobs.review import ReviewResults, ReviewSettings, review
     from ca_seg.jobs.segment import SegmentSettings, segment
     from ca_seg.jobs.segmentation import Segmentation
     from ca_seg.jobs.train_head import TrainingSettings, train_head
-    from ca_seg.jobs.two_class import two_class
-    from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
+    from ca_seg.jobs.training_result import TrainingResult
+    from ca_seg.jobs.two_class import TwoClassResults, TwoClassSettings, two_class
+    from ca_seg.jobs.video import (
+        VideoEvaluationSettings,
+        VideoResults,
+        VideoSegmentation,
+        VideoSettings,
+        evaluate_video,
+        video,
+    )
     from ca_seg.labelling.registry import list_formats
+    from ca_seg.labelling.run_reader import LabelRun
+    from ca_seg.labelling.settings import LabelData
     from ca_seg.predictors.settings import BackboneSettings, MethodSettings
     from ca_seg.refine.steps import Refinement, list_refinements
-    from ca_seg.vocabulary import Vocabulary
+    from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
+    from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary, Words
 
 # where each public name lives; a module is imported when a name of it is first used
 _MODULES = {
-    "ca_seg.errors": ["UserError"],
-    "ca_seg.vocabulary": ["Vocabulary"],
+    "ca_seg.backbones.backbone": ["Backbone"],
+    "ca_seg.backbones.generate": ["Generated", "generate"],
     "ca_seg.backbones.load": ["backbone_of", "load_backbone"],
     "ca_seg.backbones.loading.card": ["list_backbones"],
     "ca_seg.backbones.readout": ["ReadoutConfig"],
-    "ca_seg.backbones.generate": ["generate"],
     "ca_seg.data.catalogue": ["list_datasets"],
     "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
+    "ca_seg.errors": ["UserError"],
+    "ca_seg.evaluation.ablation": ["AblationGrid"],
     "ca_seg.evaluation.results": ["EvaluationResults"],
     "ca_seg.heads.trained": ["TrainedHead", "list_heads", "load_head"],
-    "ca_seg.jobs.ablate": ["ablate"],
-    "ca_seg.jobs.calibrate": ["calibrate"],
-    "ca_seg.jobs.compare": ["compare"],
+    "ca_seg.jobs.ablate": ["AblationResults", "AblationSettings", "ablate"],
+    "ca_seg.jobs.calibrate": ["CalibrationResult", "CalibrationSettings", "calibrate"],
+    "ca_seg.jobs.compare": ["Comparison", "ComparisonRow", "compare"],
     "ca_seg.jobs.evaluate": ["EvaluationSettings", "evaluate"],
-    "ca_seg.jobs.label": ["LabelSettings", "label"],
-    "ca_seg.jobs.review": ["review"],
+    "ca_seg.jobs.label": ["LabelResults", "LabelSettings", "label"],
+    "ca_seg.jobs.review": ["ReviewResults", "ReviewSettings", "review"],
     "ca_seg.jobs.segment": ["SegmentSettings", "segment"],
     "ca_seg.jobs.segmentation": ["Segmentation"],
     "ca_seg.jobs.train_head": ["TrainingSettings", "train_head"],
-    "ca_seg.jobs.two_class": ["two_class"],
-    "ca_seg.jobs.video": ["VideoEvaluationSettings", "VideoSettings", "evaluate_video", "video"],
+    "ca_seg.jobs.training_result": ["TrainingResult"],
+    "ca_seg.jobs.two_class": ["TwoClassResults", "TwoClassSettings", "two_class"],
+    "ca_seg.jobs.video": [
+        "VideoEvaluationSettings",
+        "VideoResults",
+        "VideoSegmentation",
+        "VideoSettings",
+        "evaluate_video",
+        "video",
+    ],
     "ca_seg.labelling.registry": ["list_formats"],
+    "ca_seg.labelling.run_reader": ["LabelRun"],
+    "ca_seg.labelling.settings": ["LabelData"],
     "ca_seg.predictors.settings": ["BackboneSettings", "MethodSettings"],
     "ca_seg.refine.steps": ["Refinement", "list_refinements"],
+    "ca_seg.tasks.head_settings": ["CheckpointConfig", "HeadSettings", "TrainingData"],
+    "ca_seg.vocabulary": ["IGNORE_INDEX", "Vocabulary", "Words"],
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, settings and results, errors
+__all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
     "segment", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review", "ablate",
     "two_class", "evaluate_video",
     "load_backbone", "backbone_of", "load_head",
     "list_backbones", "list_datasets", "list_formats", "list_heads", "list_refinements",
-    "Vocabulary", "Segmentation", "EvaluationResults", "TrainedHead",
-    "BackboneSettings", "MethodSettings", "ReadoutConfig", "DataSettings", "EvaluationData", "Refinement",
     "SegmentSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
-    "VideoEvaluationSettings",
+    "VideoEvaluationSettings", "CalibrationSettings", "AblationSettings", "TwoClassSettings", "ReviewSettings",
+    "BackboneSettings", "MethodSettings", "HeadSettings", "ReadoutConfig", "Refinement", "AblationGrid",
+    "CheckpointConfig", "DataSettings", "EvaluationData", "TrainingData", "LabelData",
+    "Segmentation", "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
+    "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
+    "TwoClassResults", "ReviewResults",
+    "Backbone", "TrainedHead", "Vocabulary", "Words", "IGNORE_INDEX",
     "UserError", "__version__",
 ]  # fmt: skip
 

@@ -25,8 +25,13 @@ class UserError(ValueError):
     def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
         self.what, self.allowed, self.fix = what, allowed, fix
         parts = [f"allowed: {allowed}" if allowed else "", fix]
-        sentences = [part[0].upper() + part[1:] for part in parts if part]
+        sentences = [_with_capital(part) for part in parts if part]
         super().__init__(" ".join(map(_with_full_stop, [what, *sentences])))
+
+
+def _with_capital(text: str) -> str:
+    """With a capital, unless it begins with a path, a command or a name of the code."""
+    return text[0].upper() + text[1:] if text.split()[0].rstrip(",.:?").isalpha() else text
 
 
 def _with_full_stop(text: str) -> str:
@@ -61,7 +66,7 @@ class UnknownName(UserError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         known = list(known)
-        close = close_matches(name, known)
+        close = close_matches(name, known) if isinstance(name, str) else []
         if close:
             allowed = "did you mean " + " or ".join(repr(c) for c in close) + "?"
         elif len(known) <= 40:

@@ -159,11 +159,16 @@ def check_template(template: str) -> None:
 
 def _from_words(words: str | Sequence[str] | Mapping[str, str | Sequence[str]], template: str) -> Vocabulary:
     if not isinstance(words, Mapping):
+        if not isinstance(words, Iterable):
+            raise UserError(f"the words are {words!r}", allowed="a word, a list of words, or {class: phrases}")
         names = [words] if isinstance(words, str) else list(words)
         _check_words(names)
         return Vocabulary.from_names(names, template=template)
+    _check_text(words)
+    for name, value in words.items():
+        if not isinstance(value, Iterable):
+            raise UserError(f"the phrases of {name!r} are {value!r}", allowed="a word, or a list of words")
     by_class = {name: [phrases] if isinstance(phrases, str) else list(phrases) for name, phrases in words.items()}
-    _check_text(by_class)
     _check_words([phrase for phrases in by_class.values() for phrase in phrases])
     phrases = (tuple(template.replace("{}", phrase) for phrase in phrases) for phrases in by_class.values())
     return Vocabulary(tuple(by_class), tuple(phrases))

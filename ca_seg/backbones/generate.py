@@ -19,7 +19,7 @@ from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.folder_parts import assemble
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.trace import GenerationTrace
-from ca_seg.errors import UserError
+from ca_seg.errors import OutOfRange, UserError
 from ca_seg.vocabulary import Words
 
 
@@ -67,8 +67,12 @@ def generate(
         seed: of the noise
         layers: the joint attentions that maps read (default: the card's)
 
+    Returns:
+        The image, or the frames of the video, with a map per word.
+
     Raises:
         UserError: if blocks are missing, or for something that is not words
+        OutOfRange: for a size, or a number of steps or frames, below 1
 
     Example:
         >>> result = generate("mini", "a cat on grass", ["cat", "grass"])
@@ -76,6 +80,7 @@ def generate(
     """
     if isinstance(backbone, str):
         backbone = _load_whole(backbone)
+    _check(backbone, prompt, steps=steps, height=height, width=width, frames=frames)
     transformer, family = backbone.transformer, backbone.family
     skipped = sum(isinstance(module, SkippedBlock) for module in transformer.modules())
     if skipped:
@@ -104,6 +109,16 @@ def generate(
     size = images[0].size
     maps = resize_out(trace.maps(), size[1], size[0], frames=len(images) if family.video else None)
     return Generated(images, maps)
+
+
+def _check(backbone: Backbone, prompt: str, **numbers: int | None) -> None:
+    if not isinstance(backbone, Backbone):
+        raise UserError(f"the backbone is {backbone!r}", allowed="a name of the zoo, or a loaded backbone")
+    if not isinstance(prompt, str):
+        raise UserError(f"the prompt is {prompt!r}", allowed="text")
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise OutOfRange(f"{name} is {number}", allowed="1 or more")
 
 
 def _load_whole(name: str) -> Backbone:

@@ -116,6 +116,9 @@ def backbone_of(pipeline: Any, name: str, *, resolution: int | None = None, cach
         resolution: pixels of the short side (default: the card's)
         cache: a folder for the embeddings of words (default: none)
 
+    Returns:
+        The backbone, which shares the pipeline's weights.
+
     Raises:
         UserError: if the pipeline's transformer is not of the card's family
 
@@ -133,6 +136,8 @@ def backbone_of(pipeline: Any, name: str, *, resolution: int | None = None, cach
 
 def check_device(device: str) -> None:
     """Raises UserError for a device that cannot be used, before anything large is read."""
+    if not isinstance(device, str | torch.device):
+        raise UserError(f"the device is {device!r}", allowed="cpu, cuda, cuda:1, mps")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as problem:

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rich.console import Console
 
 from ca_seg.cli.parser import JobParser
+from ca_seg.errors import UserError
 from ca_seg.jobs.label import LabelResults, LabelSettings, label
 
-DESCRIPTION = "Label images that have no masks. The same command again continues where a run was stopped."
+DESCRIPTION = (
+    "Label images that have no masks: ca-seg label PHOTOS --concepts cat grass. PHOTOS is a folder or a list of "
+    "images; it may also be given as data.root. The same command again continues where a run was stopped."
+)
 FORMER_OPTIONS = {"left_out": "exclude"}  # of formats
 MAX_NAMED = 10  # skipped images
 
 
+@dataclass(frozen=True)
+class LabelCommand(LabelSettings):
+    """Options of `ca-seg label`.
+
+    Args:
+        concepts: the classes, in place of a vocabulary file
+    """
+
+    concepts: tuple[str, ...] = ()
+
+
 def run(arguments: Sequence[str]) -> int:
     """0 when every image has a label (from this run or one before), 1 when some were skipped."""
-    settings = JobParser("ca-seg label", DESCRIPTION, LabelSettings).parse(arguments)
-    results = label(settings=replace(settings, format_options=_present_options(settings.format_options)))
+    command, folders = JobParser("ca-seg label", DESCRIPTION, LabelCommand).parse_with_positional(arguments)
+    if len(folders) > 1:
+        raise UserError(f"{len(folders)} folders", allowed="one", fix="words are given with --concepts cat grass")
+    if command.concepts and command.vocabulary is not None:
+        raise UserError("vocabulary and concepts are both given", allowed="one of the two")
+    settings = LabelSettings(**{option.name: getattr(command, option.name) for option in fields(LabelSettings)})
+    settings = replace(settings, format_options=_present_options(settings.format_options))
+    results = label(folders[0] if folders else None, command.concepts or None, settings)
     if not results.summary:
         return 0  # another process than the first
     _print(results)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from ca_seg import __version__
-from ca_seg.quiet import silence_import_noise
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.optional import optional_imports
+from ca_seg.quiet import silence_import_noise
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
     "segment": ("ca_seg.cli.segment:run", "segment images by words"),
@@ -27,6 +29,8 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "video-eval": ("ca_seg.cli.video:run_evaluation", "zero-shot J and F on clips in the DAVIS layout"),
 }
 
+SMALLER = "Give a lower resolution, fewer noise samples, or a smaller batch size"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 done, 1 done in part (an image was skipped, a figure is off), 2 could not start."""
@@ -38,9 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ca-seg {__version__}")
         return 0
     try:
-        return _run(words[0], words[1:])
+        status = _run(words[0], words[1:])
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
+        return status
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `ca-seg ... | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_out_of_memory(problem):
+            raise
+        print(f"error: there is not enough memory{_wanted(problem)}. {SMALLER}.", file=sys.stderr)
         return 2
 
 
@@ -51,6 +65,18 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     silence_import_noise()
     with optional_imports(f"ca-seg {command}", job=command):
         return int(getattr(import_module(module), function)(arguments) or 0)
+
+
+def _is_out_of_memory(problem: Exception) -> bool:
+    """Of the machine or of a GPU; torch has no type of its own for the former."""
+    text = str(problem)
+    return isinstance(problem, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
+def _wanted(problem: Exception) -> str:
+    """How much memory was asked for, where torch says it."""
+    amount = re.search(r"allocate ([\d.]+ \w+)", str(problem))
+    return f" (for {amount[1]} more)" if amount else ""
 
 
 def _help() -> str:

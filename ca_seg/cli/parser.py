@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from inspect import signature
-from typing import Any
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ca_seg.cli.config import CONFIG, with_configs
-from ca_seg.cli.options import Dialect, options_of
+from ca_seg.cli.kinds import describe, options_of
+from ca_seg.cli.options import Dialect
 from ca_seg.errors import UserError, close_matches
 
 NOT_FOR_USERS = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
@@ -25,11 +26,12 @@ class JobParser:
 
     def __init__(self, command: str, description: str, settings: type[Any], **defaults: Any) -> None:
         self.settings = settings
-        self.parser = ArgumentParser(prog=command, description=description, exit_on_error=False)
+        self.parser = ArgumentParser(prog=command, description=description, exit_on_error=False, allow_abbrev=False)
         self.parser.add_argument(CONFIG, action="config", help="a YAML file; later arguments override it")
         names = {field.name for field in fields(settings)}
         self.parser.add_class_arguments(settings, skip={"trainer"} & names)
         self.has_trainer = "trainer" in names
+        self.kinds = options_of(settings)
         if self.has_trainer:
             from pytorch_lightning import Trainer  # only here: it takes seconds to import
 
@@ -39,21 +41,26 @@ class JobParser:
             self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()} | DEFAULTS
             self.trainer_defaults |= {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("trainer.")}
             defaults = {f"trainer.{name}": value for name, value in DEFAULTS.items()} | defaults
+            hints = get_type_hints(Trainer.__init__)
+            self.kinds |= {f"trainer.{name}": kind for name, kind in hints.items() if name not in NOT_FOR_USERS}
         self.parser.set_defaults(defaults)
-        self.dialect = Dialect(options_of(settings), trainer=self.has_trainer)
+        data = get_type_hints(settings).get("data")
+        folder = getattr(data, "FOLDER", "folder")
+        self.dialect = Dialect(options_of(settings), trainer=self.has_trainer, folder=folder)
 
     def parse(self, arguments: Sequence[str]) -> Any:
         """The settings. Raises UserError for an unknown option or a value of the wrong type; --help exits."""
         settings, positional = self.parse_with_positional(arguments)
         if positional:
-            raise UserError(f"{positional[0]!r} belongs to no option", fix=f"`{self.parser.prog} --help` lists all")
+            fix = f"options are written --NAME VALUE; `{self.parser.prog} --help` lists all"
+            raise UserError(f"{positional[0]!r} belongs to no option", fix=fix)
         return settings
 
     def parse_with_positional(self, arguments: Sequence[str]) -> tuple[Any, list[str]]:
         """The settings, and the arguments that belong to no option. Raises as `parse`."""
         options, positional = self.dialect.rewrite(arguments)
         try:
-            parsed = self.parser.parse_args(with_configs(options, self.dialect.options))
+            parsed = self.parser.parse_args(with_configs(options, self.dialect))
             trainer = parsed.pop("trainer").as_dict() if self.has_trainer else {}
             objects = self.parser.instantiate(parsed)
         except ArgumentError as problem:
@@ -65,13 +72,23 @@ class JobParser:
         return self.settings(**values), positional
 
     def _explained(self, message: str) -> UserError:
-        """jsonargparse's message in one line, with close names for an option that there is not."""
-        text = " ".join(message.split())
-        unknown = re.search(r"[Uu]nrecognized arguments?: (--[\w.-]+)", text) or re.search(r"[Kk]ey '([\w.]+)'", text)
-        options = [*self.dialect.options, *self.dialect.short]
-        allowed = ""
-        if unknown is not None:
-            name = unknown[1].lstrip("-")
-            near = close_matches(name.replace("-", "_"), options)
-            allowed = ", ".join(f"--{option}" for option in near)
-        return UserError(text, allowed=allowed, fix=f"`{self.parser.prog} --help` lists all options")
+        """jsonargparse's message in one line: an option, its value and what it takes; or names like an unknown one."""
+        text, fix = " ".join(message.split()), f"`{self.parser.prog} --help` lists all options"
+        wrong = re.match(r'Parser key "([\w.]+)":', text)
+        if wrong is not None and wrong[1] in self.kinds:
+            value = re.search(r".*(?:Given|Got) value: (.*?)\.?$", text)
+            written = f"{wrong[1]} is {value[1]!r}" if value is not None else f"{wrong[1]} has a value of another type"
+            return UserError(written, allowed=describe(self.kinds[wrong[1]]), fix=fix)
+        if wrong is not None and wrong[1] in self.dialect.groups:
+            names = [name for name in self.dialect.options if name.startswith(f"{wrong[1]}.")]
+            return UserError(f"{wrong[1]} is a group of options", allowed=f"{', '.join(names[:3])} ...", fix=fix)
+        unknown = re.search(r"[Uu]nrecognized arguments?: (--?[\w.-]+)", text) or re.search(
+            r"[Oo]ption '([\w.]+)'", text
+        )
+        if unknown is None:
+            return UserError(text, fix=fix)
+        name = unknown[1].lstrip("-").replace("-", "_")
+        near = close_matches(name, [*self.kinds, *self.dialect.short, "config_file"])
+        flags = [f"--{option.replace('_', '-')}" for option in near]
+        allowed = f"did you mean {' or '.join(flags)}?" if flags else ""
+        return UserError(f"unknown option {unknown[1]}", allowed=allowed, fix=fix)

@@ -17,7 +17,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = JobParser("ca-seg review", DESCRIPTION, ReviewSettings)
     settings, folders = parser.parse_with_positional(arguments)
     if len(folders) != 1:
-        raise UserError(f"{len(folders)} folders are given", allowed="one", fix="ca-seg review out/labels")
+        raise UserError(f"{len(folders)} folders", allowed="one", fix="an example: ca-seg review out/labels")
     results = review(folders[0], **asdict(settings))
     for image, reason in results.failed.items():
         print(f"not shown: {image}: {reason}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from ca_seg.cli.parser import JobParser
 from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
+from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.segment import Segmenter, SegmentSettings
 from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation
 
@@ -47,11 +48,13 @@ def run(arguments: Sequence[str]) -> int:
     paths = [text for text in tokens if looks_like_image(text)]
     words = [text for text in tokens if not looks_like_image(text)]
     if not paths:
+        missing = f": there is no {' and no '.join(map(repr, positional))}" if positional else ""
         example = "an example: ca-seg segment photo.jpg --concepts cat grass"
-        raise UserError("no image was given", allowed="a file, a folder, a glob in quotes, or -", fix=example)
+        raise UserError(f"no image was given{missing}", allowed="a file, a folder, a glob in quotes, or -", fix=example)
     if not words:
         raise UserError("no word was given", fix="name what to look for: --concepts cat grass sky")
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
+    check_folder(command.out)
     settings = SegmentSettings(**{field.name: getattr(command, field.name) for field in fields(SegmentSettings)})
     segmenter = Segmenter(words, settings)
     for name in command.cutout:

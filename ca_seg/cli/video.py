@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from ca_seg.cli.parser import JobParser
 from ca_seg.errors import UserError
 from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
 from ca_seg.metrics.video import SequenceScores
+
+EXAMPLE = "ca-seg video dog.mp4 --concepts dog grass"
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,22 @@ class VideoArguments(VideoSettings):
 
 def run_video(arguments: Sequence[str]) -> int:
     """0 when the overlay and the masks are written."""
-    description = "Segment a video by words. VIDEO is a video file, or a folder of frames."
-    parsed, files = JobParser("ca-seg video VIDEO", description, VideoArguments).parse_with_positional(arguments)
-    if len(files) != 1:
-        raise UserError(f"{len(files)} videos are given", allowed="one", fix="ca-seg video VIDEO --concepts WORD WORD")
+    description = (
+        "Segment a video by words: ca-seg video VIDEO --concepts dog grass. VIDEO is a video file, or a folder of "
+        "frames. Words may also stand without --concepts, before or after the video."
+    )
+    parser = JobParser("ca-seg video", description, VideoArguments)
+    parsed, positional = parser.parse_with_positional(arguments)
+    videos = [text for text in positional if os.path.exists(text) or Path(text).suffix]
+    if len(videos) != 1:
+        missing = f": there is no {' and no '.join(map(repr, positional))}" if positional else ""
+        what = f"{len(videos)} videos are given" if videos else f"no video was given{missing}"
+        raise UserError(what, allowed="one video file, or folder of frames", fix=f"an example: {EXAMPLE}")
+    words = [*(text for text in positional if text not in videos), *parsed.concepts]
+    if not words:
+        raise UserError("no word was given", fix=f"name what to look for: {EXAMPLE}")
     settings = VideoSettings(**{option.name: getattr(parsed, option.name) for option in fields(VideoSettings)})
-    result = video(files[0], parsed.concepts, settings)
+    result = video(videos[0], words, settings)
     print(f"{result.frames} frames: {result.overlay}, {result.masks}")
     return 0
 

@@ -48,7 +48,12 @@ FORMER_NAMES = {"pictures": "images"}
 
 
 def list_datasets() -> list[str]:
-    """The names that `open_dataset` knows."""
+    """The names of the datasets, for `open_dataset` and for every function that takes `data`.
+
+    Example:
+        >>> "scenes" in list_datasets()
+        True
+    """
     return list(DATASETS)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ca_seg.data.catalogue import DATASETS, class_words, open_dataset
 from ca_seg.data.datamodule import SegmentationData
@@ -26,6 +26,8 @@ class DataSettings:
         num_workers: processes that read images; 0: this one
         limit: only the first images of each part
     """
+
+    FOLDER: ClassVar[str] = "folder"  # the name of a dataset that is any folder
 
     name: str = "scenes"
     root: str | None = None
@@ -94,15 +96,22 @@ class EvaluationData(DataSettings):
 Settings = TypeVar("Settings", bound=DataSettings)
 
 
-def data_named(data: str | Path | Settings, kind: type[Settings]) -> Settings:
+def data_named(data: str | Path | DataSettings, kind: type[Settings]) -> Settings:
     """Settings for a dataset's name, or for a folder with images/, masks/ and classes.json.
 
     Args:
         data: a name, a folder, or settings, which are given back
         kind: the class of the settings
+
+    Raises:
+        UserError: for something else
     """
-    if isinstance(data, DataSettings):
+    if isinstance(data, kind):
         return data
+    if isinstance(data, DataSettings):
+        return kind(**{field.name: getattr(data, field.name) for field in fields(DataSettings)})
+    if not isinstance(data, str | Path):
+        raise UserError(f"data is {data!r}", allowed=f"the name of a dataset, a folder, or {kind.__name__}")
     if isinstance(data, Path) or (data not in DATASETS and Path(data).is_dir()):
-        return kind(name="folder", root=str(data))
+        return kind(name=kind.FOLDER, root=str(data))
     return kind(name=data)

@@ -168,7 +168,12 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
 
 
 def list_heads() -> list[str]:
-    """The names of the trained heads that ship, for `load_head`."""
+    """The names of the trained heads that ship, for `load_head`.
+
+    Example:
+        >>> list_heads()
+        ['mini-scenes-linear', 'mini-scenes-upsampling']
+    """
     return sorted(folder.name for folder in resource_path(*SHIPPED).iterdir() if (folder / "config.json").is_file())
 
 
@@ -180,6 +185,9 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
             or a repository of the Hugging Face hub
         backbone: the name of the backbone that it must be for; None: any
 
+    Returns:
+        The head, with the words it knows and how its features are read.
+
     Raises:
         WeightsUnavailable: there is no such head
         CorruptWeights: it cannot be read, or is for another backbone
@@ -187,12 +195,17 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
     Example:
         >>> head = ca_seg.load_head("mini-scenes-linear", backbone="mini")
     """
+    if not isinstance(where, str | Path):
+        raise WeightsUnavailable(f"the head is {where!r}", allowed=f"{', '.join(list_heads())}, or a folder")
     folder = Path(where)
     if not folder.exists():
         if folder.parts[:2] == SHIPPED:
             folder = resource_path(*folder.parts)
         elif len(folder.parts) == 1 and folder.name in list_heads():
             folder = resource_path(*SHIPPED, folder.name)
+    if not folder.exists() and len(folder.parts) != 2:  # the hub's names are OWNER/NAME
+        allowed = f"{', '.join(list_heads())}, a folder that training wrote, or a repository of the hub (OWNER/NAME)"
+        raise WeightsUnavailable(f"there is no head {where}", allowed=allowed)
     head = _from_folder(folder) if folder.exists() else _from_hub(str(where))
     if backbone is not None:
         head.check_backbone(backbone)

@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.collate import Skipped, SkipUnreadable
 from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
 from ca_seg.evaluation.ablation_page import write_ablation_page
+from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.json_file import write_json
+from ca_seg.optional import optional_imports
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.versions import versions
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,17 @@ class AblationResults:
     def tables(self) -> Tables:
         """{table: {entry: {oracle_miou, oracle_accuracy, full_miou, full_accuracy}}}, all 0..1."""
         return self.content["tables"]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per table and entry, one column per figure. Raises MissingExtra without pandas."""
+        with optional_imports("to_pandas()"):
+            import pandas
+        rows = [
+            {"table": table, "entry": entry, **figures}
+            for table, entries in self.tables.items()
+            for entry, figures in entries.items()
+        ]
+        return pandas.DataFrame(rows)
 
     @property
     def skipped(self) -> list[list[str]]:
@@ -92,7 +108,9 @@ def ablate(
     Example:
         >>> ca_seg.ablate("mini", "scenes").tables["timestep"]["0.3"]["oracle_miou"]
     """
-    settings = settings or AblationSettings()
+    settings = checked_settings(settings, AblationSettings())
+    folder = settings.out if out is None else out
+    check_folder(folder)
     model, loaded = choose_backbone(settings.model, backbone)
     if model.layers is None and settings.last_layer is not None:
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
@@ -119,7 +137,6 @@ def ablate(
         "versions": versions(),
     }
     results = AblationResults(content)
-    folder = settings.out if out is None else out
     if folder is not None:
         results.save(folder)
     return results

@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from PIL.Image import Image
 
 from ca_seg.atomic import atomic_write
@@ -18,7 +17,8 @@ from ca_seg.confidence.fit import FittedConfidence, TargetPrecision, fit_confide
 from ca_seg.confidence.pixel_sample import LabelledMapsReader, PixelSample
 from ca_seg.data.settings import EvaluationData, data_named
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.trainer import quiet_lightning
+from ca_seg.jobs.arguments import check_file, checked_settings
+from ca_seg.jobs.trainer import quiet_lightning, seed_all
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.versions import versions
@@ -139,7 +139,7 @@ def calibrate(
         >>> result = ca_seg.calibrate("mini", "scenes", precision=0.95)
         >>> result.fitted.temperature
     """
-    settings = settings or CalibrationSettings()
+    settings = checked_settings(settings, CalibrationSettings())
     model, loaded = choose_backbone(settings.model, backbone)
     if data is not None:
         settings = replace(settings, data=data_named(data, EvaluationData))
@@ -150,6 +150,8 @@ def calibrate(
         device=settings.device if device is None else device,
         out=settings.out if out is None else str(out),
     )
+    if settings.out is not None:
+        check_file(settings.out)
     result = _calibrate(settings, loaded, progress)
     if settings.out is not None:
         result.save(settings.out)
@@ -165,7 +167,7 @@ def _calibrate(
     if not model.softmax:
         raise UserError("without softmax the maps are not probabilities", fix="set model.softmax to true")
     quiet_lightning()
-    pl.seed_everything(settings.seed, verbose=False)
+    seed_all(settings.seed)
     module = settings.data.module(split)
     dataset = module.dataset(module.split)
     classes = dataset.class_list.names

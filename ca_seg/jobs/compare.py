@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ca_seg.errors import UserError
 from ca_seg.evaluation.results import SCHEMA, EvaluationResults
+from ca_seg.jobs.arguments import check_path
 from ca_seg.metrics.paired import paired_difference
+from ca_seg.optional import optional_imports
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMER_SCHEMA = "ca_seg.results/2"  # the same with "pictures" in place of "images"
 
@@ -36,6 +41,12 @@ class Comparison:
     second: str
     rows: tuple[ComparisonRow, ...]
 
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per split and protocol, one column per figure. Raises MissingExtra without pandas."""
+        with optional_imports("to_pandas()"):
+            import pandas
+        return pandas.DataFrame([asdict(row) for row in self.rows])
+
 
 def compare(
     first: str | Path | EvaluationResults, second: str | Path | EvaluationResults, *, seed: int = 0
@@ -43,7 +54,7 @@ def compare(
     """Compare two evaluations of the same images, image by image.
 
     Args:
-        first: the path of a results.json, or what `ca_seg.evaluate` returned
+        first: a results.json, the folder that has it, or what `ca_seg.evaluate` returned
         second: the same
         seed: of the bootstrap intervals
 
@@ -90,7 +101,9 @@ def _content(results: str | Path | EvaluationResults, name: str) -> tuple[dict[s
     """What results.json holds, in the present schema, and what to call it in a message."""
     if isinstance(results, EvaluationResults):
         return results.content, name
+    check_path(name, results)
     path = Path(results)
+    path = path / "results.json" if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import pytorch_lightning as pl
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.loading.card import find_card
@@ -30,8 +28,9 @@ from ca_seg.evaluation.results import EvaluationResults, Gallery, results_conten
 from ca_seg.evaluation.run import SplitScores, score
 from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead, load_head
+from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.plain import plain
-from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.json_file import write_json
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
@@ -119,7 +118,7 @@ def evaluate(
         >>> results = ca_seg.evaluate("mini", "scenes")
         >>> results.metrics["full-vocabulary"]["miou"]
     """
-    settings = settings or EvaluationSettings(report=False)
+    settings = checked_settings(settings, EvaluationSettings(report=False))
     model, loaded = choose_backbone(settings.model, backbone)
     trained = head if isinstance(head, TrainedHead) else None
     if head is not None and trained is None:
@@ -145,9 +144,10 @@ def _evaluate(
         head = load_head(model.head, backbone=model.backbone)
     check_methods(settings.compare)
     check_pairs(settings.expect)
+    check_folder(folder)
     if settings.save_predictions and folder is None:
         raise UserError("predictions are to be saved, and there is no folder", fix="give out")
-    pl.seed_everything(settings.seed, verbose=False)
+    seed_all(settings.seed)
     trainer = new_trainer(settings.trainer, **INFERENCE)
     data = {split or ALL: settings.data.module(split) for split in settings.data.parts()}
     first_split = next(iter(data.values()))
@@ -164,6 +164,7 @@ def _evaluate(
     gallery: Gallery = ()
     settings_name = _settings_name(settings)
     methods = list(_methods(settings, head, loaded, classes, device))
+    _check_distinct(methods)
     for method in methods:
         scores[method.name], predictor = {}, None
         for split, part in data.items():
@@ -200,6 +201,14 @@ def _evaluate(
     dataset = first_split.dataset(first_split.split)
     content = results_content(methods[0].name, dataset, settings.data.name, scores, readouts, plain(settings), seconds)
     return _finished(EvaluationResults(content, complete, gallery), settings, folder)
+
+
+def _check_distinct(methods: Sequence[Method]) -> None:
+    """Raises UserError for a method that is compared with itself."""
+    names = [method.name for method in methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"compare names {name!r}, which is scored already", fix="remove it")
 
 
 def _finished(results: EvaluationResults, settings: EvaluationSettings, folder: Path | None) -> EvaluationResults:
@@ -239,12 +248,12 @@ def _methods(
     yield Method(name, evaluated, refine=refine, calibrated=probabilities and refine is None, evaluated=True)
     if refine is not None and settings.unrefined:
         yield Method(UNREFINED, evaluated, calibrated=probabilities)
-    for other in settings.compare:
-        per_split = other in METHODS and METHODS[other].uses_dataset
-        yield Method(other, compared(other), per_split, calibrated=model.softmax or other != model.backbone)
+    for name in settings.compare:
+        per_split = name in METHODS and METHODS[name].uses_dataset
+        yield Method(name, compared(name), per_split, calibrated=model.softmax or name != model.backbone)
 
 
 def _settings_name(settings: EvaluationSettings) -> str:
     """A short name for the settings that figures depend on: all but where results go and what is reported."""
-    kept = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
-    return fingerprint(kept, digits=16)
+    relevant = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
+    return fingerprint(relevant, digits=16)

@@ -18,8 +18,9 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.catalogue import DATASETS
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError, close_matches
+from ca_seg.jobs.arguments import check_path, checked_settings
 from ca_seg.jobs.plain import plain
-from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.json_file import write_json
 from ca_seg.labelling.background_writer import BackgroundWriter
 from ca_seg.labelling.lightning import label_by_lightning, patient
@@ -94,8 +95,8 @@ def label(
         >>> for entry in results.open().entries():
         ...     print(entry.image, entry.area)
     """
-    if settings is None:  # no worker processes: in a script, they would need `if __name__ == "__main__"`
-        settings = LabelSettings(data=LabelData(num_workers=0))
+    # without worker processes: in a script, they would need `if __name__ == "__main__"`
+    settings = checked_settings(settings, LabelSettings(data=LabelData(num_workers=0)))
     if images is not None:
         settings = replace(settings, data=_data(images, settings.data))
     words = None
@@ -121,12 +122,13 @@ def _data(images: str | Path | DataSettings, data: LabelData) -> LabelData:
         return images
     if isinstance(images, DataSettings):
         return LabelData(**{name: getattr(images, name) for name in LabelData.__dataclass_fields__})
-    if isinstance(images, str) and images in DATASETS and images != LabelData.name:
+    if isinstance(images, str) and images in DATASETS and images != LabelData.FOLDER:
         return replace(data, name=images, root=None)
+    check_path("images", images)
     if not Path(images).exists():
         near = ", ".join(close_matches(str(images), DATASETS))
         raise UserError(f"{str(images)!r} is not a folder, a list file or a dataset", allowed=near)
-    return replace(data, name=LabelData.name, root=str(images))
+    return replace(data, name=LabelData.FOLDER, root=str(images))
 
 
 def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
@@ -136,7 +138,7 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
     if by_ray:
         _check_ray(settings)
     labelling = Labelling.of(settings, words)
-    pl.seed_everything(settings.seed, verbose=False)
+    seed_all(settings.seed)
     trainer = None if by_ray else new_trainer(patient(settings.trainer), **INFERENCE)
     writer = None if trainer is None else _writer(labelling, trainer, settings.writers)
     is_first = trainer is None or trainer.is_global_zero

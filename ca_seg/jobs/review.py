@@ -9,6 +9,7 @@ from typing import Any
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, OutOfRange, UserError
+from ca_seg.jobs.arguments import check_path
 from ca_seg.json_file import write_json
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.statistics import LabelStatistics
@@ -86,6 +87,7 @@ def review(
         >>> ca_seg.review("labels", by="class").page
         PosixPath('labels/review.html')
     """
+    check_path("the folder of the run", run_folder)
     if not 1 <= count <= MAX_IMAGES:
         raise OutOfRange(f"a page of {count} images", allowed=f"1 to {MAX_IMAGES}")
     if sample < 0:

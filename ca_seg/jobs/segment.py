@@ -19,6 +19,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.inputs import NamedImage, is_single, open_images
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
@@ -86,7 +87,7 @@ def segment(
         >>> result = ca_seg.segment("photo.jpg", ["cat", "grass", "sky"])
         >>> result.overlay().save("overlay.png")
     """
-    chosen = settings or SegmentSettings()
+    chosen = checked_settings(settings, SegmentSettings())
     words = (background,) if isinstance(background, str) else background
     steps = (refine,) if isinstance(refine, str) else refine
     named: dict[str, Any] = {
@@ -115,8 +116,8 @@ class Segmenter:
 
     def __init__(self, classes: Words, settings: SegmentSettings, *, backbone: Backbone | None = None) -> None:
         self.settings = settings
-        if settings.threshold is not None and not 0 <= settings.threshold <= 1:
-            raise OutOfRange(f"a threshold of {settings.threshold}", allowed="0 to 1")
+        if settings.threshold is not None:
+            _check_threshold(settings.threshold)
         vocabulary = as_vocabulary(classes, template=settings.template, synonyms=settings.synonyms)
         self.words = vocabulary.classes
         self.rest: tuple[str, ...] = ()  # the words that stand for everything else
@@ -189,6 +190,8 @@ class Segmenter:
         template = self.settings.template
         rest = tuple(template.replace("{}", word) for word in self.rest)
         rest = tuple(phrase for phrase in rest if phrase.casefold() not in taken)
+        if not rest:
+            raise UserError(f"the background words {', '.join(self.rest)} are words too", allowed="one of the two")
         if self.settings.background is None:
             rest = tuple(phrase for phrase in rest if _knows(self.backbone, phrase))
             self.rest = tuple(word for word in self.rest if template.replace("{}", word) in rest)
@@ -207,6 +210,11 @@ def _knows(backbone: Backbone, phrase: str) -> bool:
     except UnknownName:
         return False
     return True
+
+
+def _check_threshold(threshold: Any) -> None:
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise OutOfRange(f"a threshold of {threshold!r}", allowed="0 to 1")
 
 
 def _device(device: str | None) -> str:

@@ -142,7 +142,7 @@ class Segmentation:
             },
         }
 
-    def save(self, folder: str | Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
+    def save(self, folder: str | Path, formats: str | Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
         """Write files below `folder`, each whole or not at all; their paths.
 
             overlay      ID_overlay.png     the image, coloured, with a legend
@@ -155,11 +155,12 @@ class Segmentation:
             UnknownName: for a format that there is not
             UserError: for a file that cannot be written
         """
+        formats = (formats,) if isinstance(formats, str) else formats
         self._check_formats([name for name in formats if name not in DEFAULT_FORMATS])
         paths: list[Path] = []
         for name in formats:
             paths += (
-                [self._save_own(Path(folder), name)]
+                [self._save_default(Path(folder), name)]
                 if name in DEFAULT_FORMATS
                 else self._save_label(Path(folder), name)
             )
@@ -179,7 +180,7 @@ class Segmentation:
             ids[self.background] = 0
         return ids
 
-    def _save_own(self, folder: Path, name: str) -> Path:
+    def _save_default(self, folder: Path, name: str) -> Path:
         path = folder / (f"{self.image_id}_scores.json" if name == "json" else f"{self.image_id}_{name}.png")
         if name == "overlay":
             _write_png(path, self.overlay())

@@ -30,8 +30,9 @@ from ca_seg.evaluation.expectations import check_expected, check_pairs
 from ca_seg.evaluation.learning_curve import training_logs, write_learning_curve
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
+from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.plain import plain
-from ca_seg.jobs.trainer import new_trainer, trainer_options
+from ca_seg.jobs.trainer import new_trainer, seed_all, trainer_options
 from ca_seg.jobs.training_result import TrainingResult
 from ca_seg.predictors.settings import choose_backbone
 from ca_seg.tasks.atomic_checkpoint import AtomicCheckpoint
@@ -105,7 +106,7 @@ def train_head(
         >>> result.metrics["miou"]
         >>> mask = result.head.segment(backbone, image)
     """
-    settings = settings or TrainingSettings()
+    settings = checked_settings(settings, TrainingSettings())
     model, loaded = choose_backbone(settings.model, backbone)
     if loaded is not None:
         model = replace(model, resolution=_resolution(loaded))
@@ -134,12 +135,12 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
         for log in training_logs(folder):
             shutil.rmtree(log.parent)
 
-    pl.seed_everything(settings.seed, verbose=False)
+    seed_all(settings.seed)
     data = settings.data.module(settings.seed)
     vocabulary = settings.data.vocabulary(data.class_list.names, model)
     trainer = _trainer(settings, folder)
     source = model.features(vocabulary, str(trainer.strategy.root_device), loaded)
-    pl.seed_everything(settings.seed, verbose=False)  # the head's first weights do not depend on how the backbone came
+    seed_all(settings.seed)  # the head's first weights do not depend on how the backbone came
     probe = Probe(
         source,
         _new_head(model, source, vocabulary),
@@ -178,6 +179,7 @@ def _check(settings: TrainingSettings, folder: Path | None) -> None:
             "the part 'pixels' of features cannot be flipped or scaled", fix="leave data.augment=features out"
         )
     check_pairs(settings.expect)
+    check_folder(folder)
     if folder is None and (settings.resume or settings.checkpoint.keep == "best"):
         raise UserError("resume and checkpoint.keep=best need checkpoints, and there is no folder", fix="give out")
     if folder is not None and settings.resume and not (folder / "last.ckpt").exists():

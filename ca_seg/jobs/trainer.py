@@ -10,9 +10,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ca_seg.errors import UserError
+from ca_seg.errors import OutOfRange, UserError
 
 DEFAULTS: dict[str, Any] = {"accelerator": "auto", "devices": 1}
+MAX_SEED = 2**32 - 1
 INFERENCE = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # we share images
 
 
@@ -23,8 +24,8 @@ def trainer_options(device: str | None) -> dict[str, Any]:
     """
     if device is None:
         return {}
-    accelerator, _, index = device.partition(":")
-    if accelerator not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    accelerator, _, index = str(device).partition(":")
+    if accelerator not in ("cpu", "cuda", "mps") or (index and not (accelerator == "cuda" and index.isdigit())):
         raise UserError(f"the device {device!r}", allowed="cpu, cuda, cuda:1, mps")
     return {"accelerator": accelerator, "devices": [int(index)] if index else 1}
 
@@ -37,12 +38,19 @@ def new_trainer(options: Mapping[str, Any], *, max_devices: int | None = None, *
     quiet_lightning()
     try:
         trainer = pl.Trainer(**(DEFAULTS | dict(options) | fixed))
-    except (MisconfigurationException, RuntimeError, TypeError) as problem:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as problem:
         fix = "see the trainer's accelerator and devices"
         raise UserError(f"Lightning cannot start: {str(problem).splitlines()[0]}", fix=fix) from problem
     if max_devices is not None and trainer.world_size > max_devices:
         raise UserError(f"{trainer.world_size} devices", allowed=f"{max_devices}", fix="give the trainer one device")
     return trainer
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python, NumPy and torch. Raises OutOfRange for what NumPy does not take."""
+    if not 0 <= seed <= MAX_SEED:
+        raise OutOfRange(f"the seed {seed}", allowed=f"0 to {MAX_SEED}")
+    pl.seed_everything(seed, verbose=False)
 
 
 def quiet_lightning() -> None:

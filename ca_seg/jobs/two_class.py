@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.catalogue import class_words
 from ca_seg.data.settings import DataSettings, data_named
-from ca_seg.errors import UserError
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.json_file import write_json
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
@@ -77,7 +79,7 @@ def two_class(
     data: str | Path | DataSettings | None = None,
     settings: TwoClassSettings | None = None,
     *,
-    background_words: list[str] | None = None,
+    background_words: str | Sequence[str] | None = None,
     device: str | None = None,
     out: str | Path | None = None,
 ) -> TwoClassResults:
@@ -100,11 +102,16 @@ def two_class(
     Example:
         >>> ca_seg.two_class("mini", "scenes", background_words=["grass", "sky"]).figures["argmax"]["true_miou"]
     """
-    settings = settings or TwoClassSettings()
+    settings = checked_settings(settings, TwoClassSettings())
+    folder = settings.out if out is None else out
+    check_folder(folder)
+    if settings.size < 1:
+        raise OutOfRange(f"size is {settings.size}", allowed="1 or more")
     model, loaded = choose_backbone(settings.model, backbone)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset, own_words = images.open(), class_words(images.name)
-    words = background_words or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
+    wanted = [background_words] if isinstance(background_words, str) else background_words
+    words = wanted or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
     classes = dataset.class_list
     trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
     device = str(trainer.strategy.root_device)
@@ -134,7 +141,6 @@ def two_class(
         "versions": versions(),
     }
     results = TwoClassResults(content, task.unsuitable)
-    folder = settings.out if out is None else out
     if folder is not None:
         results.save(folder)
     return results

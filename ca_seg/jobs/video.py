@@ -17,6 +17,7 @@ from ca_seg.data.video.davis import DavisVideo
 from ca_seg.data.video.reader import frame_rate, video_frames
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.evaluation.video import BACKGROUND, score_clips
+from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
 from ca_seg.predictors.settings import BackboneSettings
@@ -86,6 +87,9 @@ def video(
         out: in place of `settings.out`
         device: in place of `settings.device`
 
+    Returns:
+        The number of frames, the classes, and where the overlay and the masks are.
+
     Raises:
         UserError: for words, settings or weights that cannot be used, and for a folder without images
         UnreadableImage: for a file that is no video, or breaks off
@@ -94,11 +98,13 @@ def video(
         >>> result = ca_seg.video("dog.mp4", ["dog", "grass"], out="out/dog")
         >>> result.overlay
     """
-    settings = settings or VideoSettings()
+    check_path("the video", path)
+    settings = checked_settings(settings, VideoSettings())
     settings = replace(settings, out=str(out or settings.out), device=device or settings.device)
     folder, source = Path(settings.out), Path(path)
     if settings.fps is not None and not settings.fps > 0:
         raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
+    check_folder(settings.out)
     vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
     rate = frame_rate(source) if settings.fps is None else settings.fps
     model, loaded = _loaded(settings.model, backbone, settings.device)
@@ -173,6 +179,12 @@ class VideoResults:
         """`j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1."""
         return self.content["metrics"]
 
+    def save(self, folder: str | Path) -> Path:
+        """Write FOLDER/results.json; its path."""
+        path = Path(folder) / "results.json"
+        write_json(path, self.content)
+        return path
+
 
 def evaluate_video(
     root: str | Path | None = None,
@@ -193,13 +205,16 @@ def evaluate_video(
         device: in place of `settings.device`
         announce: called with the scores of a clip when it is done
 
+    Returns:
+        J, F and their mean, over all objects and for each clip.
+
     Raises:
         UserError: for a folder, words, settings or weights that cannot be used
 
     Example:
         >>> ca_seg.evaluate_video("DAVIS", backbone="mini").metrics["j_and_f"]
     """
-    settings = settings or VideoEvaluationSettings()
+    settings = checked_settings(settings, VideoEvaluationSettings())
     settings = replace(
         settings,
         root=settings.root if root is None else str(root),
@@ -208,6 +223,7 @@ def evaluate_video(
     )
     if settings.root is None:
         raise UserError("there is no folder of clips", fix="give root: it has JPEGImages, Annotations and ImageSets")
+    check_folder(settings.out)
     clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
     background = tuple(settings.background or BACKGROUND)
     model, loaded = _loaded(settings.model, backbone, settings.device)
@@ -227,9 +243,10 @@ def evaluate_video(
         "seed": settings.seed,
         "versions": versions(),
     }
+    results = VideoResults(content)
     if settings.out is not None:
-        write_json(Path(settings.out) / "results.json", content)
-    return VideoResults(content)
+        results.save(settings.out)
+    return results
 
 
 def _loaded(model: BackboneSettings, backbone: str | Backbone | None, device: str) -> tuple[BackboneSettings, Backbone]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import OutOfRange
@@ -25,6 +25,8 @@ class LabelData(DataSettings):
         num_workers: processes that read images; 0: this one
         limit: only the first images
     """
+
+    FOLDER: ClassVar[str] = "images"
 
     name: str = "images"
     num_workers: int = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 from ca_seg.backbones.backbone import Backbone
@@ -80,7 +80,7 @@ class BackboneSettings(ReadoutConfig):
 Model = TypeVar("Model", bound=BackboneSettings)
 
 
-def choose_backbone(model: Model, backbone: str | Backbone | Model | None) -> tuple[Model, Backbone | None]:
+def choose_backbone(model: Model, backbone: str | Backbone | BackboneSettings | None) -> tuple[Model, Backbone | None]:
     """What users give as a backbone, beside the settings that it replaces.
 
     Args:
@@ -89,6 +89,9 @@ def choose_backbone(model: Model, backbone: str | Backbone | Model | None) -> tu
 
     Returns:
         The settings to use, and the loaded backbone where one was given.
+
+    Raises:
+        UserError: for something else
     """
     if backbone is None:
         return model, None
@@ -96,7 +99,13 @@ def choose_backbone(model: Model, backbone: str | Backbone | Model | None) -> tu
         return replace(model, backbone=backbone.card.name), backbone
     if isinstance(backbone, str):
         return replace(model, backbone=backbone), None
-    return backbone, None
+    kind = type(model)
+    if isinstance(backbone, kind):
+        return backbone, None
+    if isinstance(backbone, BackboneSettings):
+        return kind(**{field.name: getattr(backbone, field.name) for field in fields(BackboneSettings)}), None
+    allowed = f"a name of the zoo, a loaded backbone, or {kind.__name__}"
+    raise UserError(f"the backbone is {backbone!r}", allowed=allowed)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.settings import DataSettings
-from ca_seg.errors import UnknownName, UserError
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.features.registry import BASELINES, RESOLUTION
 from ca_seg.features.source import FeatureSource
@@ -54,7 +54,10 @@ class HeadSettings(BackboneSettings):
     ema: float | None = None
 
     def check(self) -> None:
-        """Raises UserError for options that only maps have, and for an unknown head or loss."""
+        """Raises UserError for options that only maps have, an unknown head or loss, and a negative learning rate."""
+        for option in ("lr", "weight_decay", "warmup_steps"):
+            if not getattr(self, option) >= 0:
+                raise OutOfRange(f"model.{option} is {getattr(self, option)}", allowed="0 or more")
         for name in FOR_EVALUATION:
             if getattr(self, name):
                 raise UserError(f"model.{name} is for evaluation", fix="leave it out in training")

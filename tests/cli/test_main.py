@@ -38,6 +38,27 @@ def test_each_command_has_help(command: str, capsys):
     assert len(capsys.readouterr().out.splitlines()) > 3
 
 
+def test_a_reader_that_has_gone_is_no_error():
+    code = "from ca_seg.cli.main import main; import sys; sys.exit(main(['zoo', 'list']))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
+def test_too_little_memory_is_one_line(problem, monkeypatch, capsys):
+    monkeypatch.setattr("ca_seg.cli.zoo.run", lambda arguments: (_ for _ in ()).throw(problem))
+    assert main(["zoo", "list"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    monkeypatch.setattr("ca_seg.cli.zoo.run", lambda arguments: {}["no such key"])
+    with pytest.raises(KeyError):
+        main(["zoo", "list"])
+
+
 def test_lists_need_neither_torch_nor_diffusers():
     code = (
         "import sys; from ca_seg.cli.main import main; main(['zoo', 'list']); main(['data', 'list']);"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ca_seg.cli.options import Dialect, options_of, present_keys
+from ca_seg.cli.config import present_options
+from ca_seg.cli.kinds import options_of
+from ca_seg.cli.options import Dialect
 from ca_seg.cli.parser import JobParser
 from ca_seg.errors import UserError
 
@@ -51,6 +54,7 @@ class Job:
         limits: by name
         words: what to look for
         seed: of the noise
+        synonyms: by word
     """
 
     model: Model = field(default_factory=Model)
@@ -59,6 +63,7 @@ class Job:
     limits: dict[str, float] | None = None
     words: tuple[str, ...] = ()
     seed: int = 0
+    synonyms: dict[str, list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,9 @@ def parse(*arguments: str) -> Job:
 
 def test_options_of_nested_settings():
     assert list(options_of(Job)) == [
-        "model.backbone",
-        "model.layers",
-        "model.noise_samples",
-        "data.root",
-        "data.splits",
-        "report",
-        "limits",
-        "words",
-        "seed",
-    ]
+        "model.backbone", "model.layers", "model.noise_samples", "data.root", "data.splits", "report", "limits",
+        "words", "seed", "synonyms",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -97,11 +95,14 @@ def test_options_of_nested_settings():
         (["--backbone", "a"], Job(model=Model("a"))),
         (["--backbone=a", "--seed=3"], Job(model=Model("a"), seed=3)),
         (["--layers", "2", "3"], Job(model=Model(layers=(2, 3)))),
+        (["--model", "a"], Job(model=Model("a"))),
+        (["--model", "{backbone: a, layers: [2]}"], Job(model=Model("a", (2,)))),
         (["--model.layers", "[2, 3]"], Job(model=Model(layers=(2, 3)))),
         (["--splits", "val"], Job(data=Data(splits=["val"]))),
         (["--data.splits", "[val, test]"], Job(data=Data(splits=["val", "test"]))),
         (["--splits", "val", "test", "--seed", "1"], Job(data=Data(splits=["val", "test"]), seed=1)),
         (["--limits", "a=0.5", "b=1", "--seed", "2"], Job(limits={"a": 0.5, "b": 1}, seed=2)),
+        (["--synonyms", "cat=kitten,kitty", "dog=puppy"], Job(synonyms={"cat": ["kitten", "kitty"], "dog": ["puppy"]})),
         (["--limits", "{a: 0.5}"], Job(limits={"a": 0.5})),
         (["--no-report"], Job(report=False)),
         (["--report"], Job(report=True)),
@@ -124,7 +125,8 @@ def test_a_former_name_is_accepted_with_a_note_of_one_line(capsys):
 
 def test_former_keys_of_a_config_file(capsys):
     content: dict[str, Any] = {"model": {"samples": 2}, "data": {"name": "pictures"}, "keeping": {"keep": "best"}}
-    assert present_keys(content, ()) == {
+    options = dict.fromkeys(["model.noise_samples", "data.name", "checkpoint.keep"], str)
+    assert present_options(content, Dialect(options), Path("job.yaml")) == {
         "model": {"noise_samples": 2}, "data": {"name": "images"}, "checkpoint": {"keep": "best"}
     }  # fmt: skip
     assert capsys.readouterr().err.count("\n") == 3
@@ -180,16 +182,80 @@ def test_a_config_that_cannot_be_read(tmp_path, content: str, value: str):
         parse("--config-file", str(tmp_path / "job.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", Job()),
+        ("model:\nseed: 5\n", Job(seed=5)),
+        ("model: a\n", Job(model=Model("a"))),
+        ("backbone: a\nroot: there\n", Job(model=Model("a"), data=Data("there"))),
+        ("words: cat\nmodel: {layers: 3}\n", Job(words=("cat",), model=Model(layers=(3,)))),
+        ("synonyms: {cat: [kitten]}\nlimits: {a: 1.5}\n", Job(synonyms={"cat": ["kitten"]}, limits={"a": 1.5})),
+    ],
+)
+def test_ways_of_writing_a_config_file(tmp_path, content: str, expected: Job):
+    (tmp_path / "job.yaml").write_text(content)
+    assert parse("--config-file", str(tmp_path / "job.yaml")) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [("data: 7\n", "7"), ("model: [1]\n", "model.layers"), ("nosuch: 3\n", "nosuch"), ("1: 5\n", "1"),
+     ("data: {nosuch: 1}\n", "data.nosuch"), ("seed: abc\n", "abc"), ("limits: 5\n", "limits"),
+     ("model: {backbone: 7}\n", "model.backbone")],
+)  # fmt: skip
+def test_a_config_file_whose_values_do_not_fit(tmp_path, content: str, name: str):
+    (tmp_path / "job.yaml").write_text(content)
+    with pytest.raises(UserError) as caught:
+        parse("--config-file", str(tmp_path / "job.yaml"))
+    assert name in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_a_config_that_is_a_folder(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        parse("--config-file", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "expected"),
+    [
+        ("data", "scenes", {"data.name": "scenes"}),
+        ("data", "FOLDER", {"data.name": "images", "data.root": "FOLDER"}),
+        ("refine", "pamr", {"refine.steps": "pamr"}),
+        ("device", "cuda:1", {"trainer.accelerator": "cuda", "trainer.devices": [1]}),
+        ("device", "cpu", {"trainer.accelerator": "cpu"}),
+    ],
+)
+def test_what_one_option_stands_for(tmp_path, written: str, value: str, expected: dict[str, Any]):
+    value, folder = value.replace("FOLDER", str(tmp_path)), str(tmp_path)
+    expected = {name: folder if part == "FOLDER" else part for name, part in expected.items()}
+    dialect = Dialect({"data.name": str, "data.root": str, "refine.steps": list[str]}, trainer=True, folder="images")
+    assert dict(dialect.assigned(dialect.full_name(written)[0], value)) == expected
+
+
 def test_an_unknown_option_names_close_matches():
     with pytest.raises(UserError) as caught:
         parse("--bakcbone", "mini")
     assert "--backbone" in caught.value.allowed
 
 
-@pytest.mark.parametrize("arguments", [["--seed", "x"], ["stray"], ["--model.layers", "[a]"], ["--seed"]])
+@pytest.mark.parametrize("arguments",
+    [["--seed", "x"], ["stray"], ["--model.layers", "[a]"], ["--seed"], ["--layers", "a"], ["--words"], ["--see", "3"],
+     ["--seed", "--report"], ["--config-file"], ["--synonyms", "{cat: kitten}"]],
+)  # fmt: skip
 def test_values_of_the_wrong_type(arguments: list[str]):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as caught:
         parse(*arguments)
+    assert "class '" not in str(caught.value)  # no names of Python types
+
+
+def test_a_value_of_the_wrong_type_is_named_with_what_is_allowed():
+    with pytest.raises(UserError) as caught:
+        parse("--noise-samples", "many")
+    assert "model.noise_samples" in caught.value.what
+    assert "many" in caught.value.what
+    assert "number" in caught.value.allowed
 
 
 @pytest.mark.parametrize(

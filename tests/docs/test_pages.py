@@ -150,7 +150,7 @@ def test_the_citation_and_the_changelog_are_of_this_version():
 
 
 def test_the_changelog_lists_every_renamed_option():
-    from ca_seg.cli.options import FORMER, FORMER_VALUES
+    from ca_seg.cli.former import FORMER, FORMER_VALUES
 
     page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     missing = [name for name in FORMER if f"`{name}`" not in page]

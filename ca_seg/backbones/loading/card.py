@@ -75,8 +75,8 @@ class Card:
         """The card with another resolution (None: the same). Raises OutOfRange."""
         if resolution is None:
             return self
-        if resolution < self.multiple:
-            raise OutOfRange(f"resolution {resolution}", allowed=f"{self.multiple} pixels or more")
+        if not isinstance(resolution, int) or resolution < self.multiple:
+            raise OutOfRange(f"resolution {resolution!r}", allowed=f"{self.multiple} pixels or more")
         return replace(self, resolution=resolution)
 
 
