@@ -1,4 +1,4 @@
-"""What is special to AuraFlow: padding on either side, registers, zeros for a negative prompt."""
+"""Details of AuraFlow: padding on either side, registers, zeros for a negative prompt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary.from_names(["cat", "traffic light", "grass"])
 
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_own_tokens_are_the_words_on_whichever_side_the_padding_is(side):
+def test_word_tokens_are_the_words_on_whichever_side_the_padding_is(side):
     pipeline, _, _ = tiny_auraflow(side)
     texts = ["red traffic light", "cat"]
     ids = pipeline.tokenizer(texts, padding="max_length", max_length=LENGTH, return_tensors="pt").input_ids

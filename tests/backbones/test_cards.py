@@ -1,4 +1,4 @@
-"""Every card: what it says of its weights is what the published architecture makes, and what the loader would read."""
+"""Every card agrees with the published architecture, and with what the loader would read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_published_architecture_has_the_cards_parameters_and_layers(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_lean_loader_wants_names_and_shapes_of_the_real_state_dict_and_leaves_later_blocks(name):
+def test_the_lean_loader_reads_names_and_shapes_of_the_real_state_dict_without_later_blocks(name):
     card = find_card(name)
     family = find_family(card.family)
     whole = {n: t.shape for n, t in build(family, card.architecture, tables=False).state_dict().items()}
@@ -41,7 +41,7 @@ def test_the_lean_loader_wants_names_and_shapes_of_the_real_state_dict_and_leave
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_card_says_where_its_weights_are(name):
+def test_a_card_names_the_source_of_its_weights(name):
     card = find_card(name)
     assert card.name == name
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", card.hub)
@@ -54,7 +54,7 @@ def test_a_card_says_where_its_weights_are(name):
 
 
 @pytest.mark.parametrize("part", part_names())
-def test_a_part_has_the_parameters_that_its_file_says(part):
+def test_a_part_has_the_parameters_stated_in_its_file(part):
     assert part_parameters(part) == part_parameters(part, count=True)
 
 
@@ -63,7 +63,7 @@ def test_every_part_belongs_to_a_card():
     assert used == set(part_names())
 
 
-def test_the_plan_of_flux_counts_what_the_paper_of_its_makers_says():
+def test_the_plan_of_flux_has_the_published_parameter_counts():
     """19 double blocks are 6.45 of 11.9 billion parameters; layers 0 to 17 need 18 of them."""
     whole, lean = (plan("flux1-schnell", last_layer=last) for last in (18, 17))
     assert whole.transformer == pytest.approx(6.45e9, rel=0.01)

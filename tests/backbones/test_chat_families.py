@@ -21,37 +21,37 @@ TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "nu
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["qwen-image", "flux2", "flux2-klein"])
 def test_words_before_another_word_stay_the_same(name):
-    """The encoders are causal. After the text the template goes on, except in FLUX.2."""
+    """The encoders are causal. The template continues after the text, except in FLUX.2."""
     run = Run(name)
-    encoded, other = (
+    encoded, changed = (
         run.family.encode_text(run.pipeline, [text], run.tiny.length)[0]
         for text in ("red traffic light", "red traffic grass")
     )
     last = int(encoded.is_word.nonzero()[-1])
-    torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])
+    torch.testing.assert_close(encoded.hidden[:last], changed.hidden[:last])
     assert not encoded.is_word[-1] or name == "flux2"
 
 
 @torch.no_grad()
-def test_qwens_concepts_stand_at_the_first_place_of_a_prompt_behind_the_real_image():
-    """A concept alone, asked at once, equals the first token of a one-token prompt that looks at the same image."""
+def test_concepts_of_qwen_have_the_first_position_of_a_prompt_after_the_image():
+    """Each concept has the rotary position of the first token of a prompt for the same image grid."""
     family = find_family("qwen-image")
     model = small_transformer(family)
-    grid, places = small_model(family).grid, {}
-    hook = model.pos_embed.register_forward_hook(lambda m, a, out: places.update(text=out[1]))
+    grid, rotations = small_model(family).grid, {}
+    hook = model.pos_embed.register_forward_hook(lambda m, a, out: rotations.update(text=out[1]))
     latents = torch.randn(1, *small_model(family).latents)
     inputs = family.inputs(model, latents, TextTokens(torch.randn(1, 3, 24)), torch.tensor([0.5]), 0.0)
     model(**inputs)
-    first = places["text"][:1]
+    first = rotations["text"][:1]
     hook.remove()
     with family.asking(model, grid):
-        hook = model.pos_embed.register_forward_hook(lambda m, a, out: places.update(text=out[1]))
+        hook = model.pos_embed.register_forward_hook(lambda m, a, out: rotations.update(text=out[1]))
         call = family.concept_inputs(model, inputs) | family.text_inputs(
             model, TextTokens(torch.randn(1, 4, 24)), concepts=True
         )
         model(**call)
         hook.remove()
-    assert torch.equal(places["text"], first.expand(4, -1))
+    assert torch.equal(rotations["text"], first.expand(4, -1))
 
 
 def test_padding_of_prompts_of_two_lengths_is_masked():
@@ -66,7 +66,7 @@ def test_padding_of_prompts_of_two_lengths_is_masked():
 
 
 @pytest.mark.parametrize(
-    ("filled", "empty", "own"),
+    ("filled", "empty", "word_indices"),
     [
         ([1, 2, 7, 8, 3, 4], [1, 2, 3, 4], [2, 3]),
         ([1, 7], [1], [1]),
@@ -75,6 +75,6 @@ def test_padding_of_prompts_of_two_lengths_is_masked():
         ([1, 3, 3, 4], [1, 3, 4], [2]),
     ],
 )
-def test_words_by_difference(filled, empty, own):
-    found = words_by_difference(torch.tensor(filled), torch.tensor(empty))
-    assert found.nonzero().flatten().tolist() == own
+def test_words_by_difference(filled, empty, word_indices):
+    is_word = words_by_difference(torch.tensor(filled), torch.tensor(empty))
+    assert is_word.nonzero().flatten().tolist() == word_indices

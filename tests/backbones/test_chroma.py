@@ -1,4 +1,4 @@
-"""Chroma's mask: exactly the stock pipeline's, what it does there, and that concepts do without."""
+"""Chroma's mask: equal to the stock pipeline's, with the same effect, and absent for concepts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_one_padding_token_counts_as_text(call):
     assert encoded.mask.tolist() == [True, True, True, True, False, False, False]
 
 
-def test_the_mask_is_the_stock_pipelines_in_kind_too(call):
-    """In numbers a mask is added to the logits, as booleans it leaves tokens out: the kind must agree."""
+def test_the_mask_is_the_stock_pipelines_with_its_dtype(call):
+    """In numbers a mask is added to the logits, as booleans it leaves tokens out: the dtype must agree."""
     _, backbone, stock = call
     backbone.text.length = LENGTH
     latents = random_latents(FAMILY, 1)
@@ -45,7 +45,7 @@ def test_the_mask_is_the_stock_pipelines_in_kind_too(call):
 
 @torch.no_grad()
 def test_a_recording_under_a_mask_is_the_stock_pass(call):
-    """Image outputs against the attention written out, with the stock mask as torch documents masks."""
+    """Image outputs against plain attention, with the stock mask as torch documents masks."""
     _, backbone, stock = call
     model, mask = backbone.transformer, stock["attention_mask"]
     streams, prediction = record_streams(
@@ -60,19 +60,19 @@ def test_a_recording_under_a_mask_is_the_stock_pass(call):
     )
     assert torch.equal(prediction[0], model(**stock)[0])
     both = mask[:, None, None, :] * mask[:, None, :, None]
-    whole = []
-    hook = torch.nn.functional.scaled_dot_product_attention
+    kernel_calls = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
 
-    def noted(query, key, value, attn_mask=None, **options):
-        whole.append((query, key, value, attn_mask))
-        return hook(query, key, value, attn_mask=attn_mask, **options)
+    def recording_kernel(query, key, value, attn_mask=None, **options):
+        kernel_calls.append((query, key, value, attn_mask))
+        return kernel(query, key, value, attn_mask=attn_mask, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", recording_kernel)
         model(**stock)
-    assert len(whole) == len(streams) == 4
-    for stream, (query, key, value, given) in zip(streams, whole, strict=True):
-        assert torch.equal(given.expand_as(both), both)
+    assert len(kernel_calls) == len(streams) == 4
+    for stream, (query, key, value, kernel_mask) in zip(streams, kernel_calls, strict=True):
+        assert torch.equal(kernel_mask.expand_as(both), both)
         logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
         logits = logits + both if both.is_floating_point() else logits.masked_fill(~both, float("-inf"))
         expected = (logits.softmax(dim=-1) @ value)[:, :, LENGTH:]
@@ -91,8 +91,8 @@ def test_concepts_are_asked_without_a_mask():
 
 @torch.no_grad()
 @pytest.mark.parametrize("last", [0, 2])
-def test_blocks_left_out_do_not_move_the_modulation_of_the_others(last):
-    """A block finds its modulation by how many blocks there are in all: the missing ones keep their places."""
+def test_skipped_blocks_do_not_shift_the_modulation_of_the_others(last):
+    """The modulation of a block depends on the total number of blocks, so skipped blocks still count."""
     whole, lean = small_transformer(FAMILY), small_transformer(FAMILY)
     skip_later_blocks(FAMILY, lean, last + 1)
     assert sum(isinstance(module, SkippedBlock) for module in lean.modules()) == 3 - last

@@ -77,37 +77,37 @@ def maker(request):
     return request.param
 
 
-def _own_ids(pipeline, family, text):
-    """The ids that the encoder was given where `own` says that the text is."""
-    with recorded_calls(pipeline.text_encoder) as seen:
+def _word_ids(pipeline, family, text):
+    """The ids of the encoder's input where `is_word` is true."""
+    with recorded_calls(pipeline.text_encoder) as calls:
         [encoded] = family.encode_text(pipeline, [text], LENGTH)
-    ids = seen[0]["input_ids"]
+    ids = calls[0]["input_ids"]
     assert ids.shape == (1, LENGTH)
     return ids[0][encoded.is_word].tolist()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @torch.no_grad()
-def test_own_tokens_are_the_words_that_the_encoder_was_given(maker, side):
+def test_word_tokens_are_the_words_in_the_encoder_input(maker, side):
     pipeline, name = maker(side)
     family = backbone_of(pipeline, name).family
     words = getattr(pipeline.tokenizer, "tokenizer", pipeline.tokenizer)
     for text in (TEXT, "cat", "user system cat", "a photo of the red cat on the grass"):
         expected = words(text, add_special_tokens=False)["input_ids"]
         assert words.unk_token_id not in expected
-        assert _own_ids(pipeline, family, text) == expected
+        assert _word_ids(pipeline, family, text) == expected
 
 
 @torch.no_grad()
-def test_own_tokens_follow_the_pipelines_own_system_message():
+def test_word_tokens_are_found_with_another_system_message():
     pipeline, _ = tiny_flux2("right")
-    before = _own_ids(pipeline, find_family("flux2"), TEXT)
+    before = _word_ids(pipeline, find_family("flux2"), TEXT)
     pipeline.system_message = "a red dog"
-    assert _own_ids(pipeline, find_family("flux2"), TEXT) == before
+    assert _word_ids(pipeline, find_family("flux2"), TEXT) == before
 
 
 @torch.no_grad()
-def test_concepts_stand_where_a_prompt_begins():
+def test_concepts_have_the_first_position_of_a_prompt():
     family = find_family("flux2")
     model = small_transformer(family)
     text = random_text(family, 1, 4, 3)
@@ -126,7 +126,7 @@ def test_generation_from_reference_images_is_refused(maker):
     backbone.text.length = LENGTH
     settings = {"height": 48, "width": 80, "num_inference_steps": 1, "max_sequence_length": LENGTH}
     trace = GenerationTrace(backbone, WORDS, layers=[0, 2])
-    with trace, pytest.raises(UserError, match=r"reference images.*text alone"):
+    with trace, pytest.raises(UserError):
         pipeline(image=Image.new("RGB", (96, 64)), prompt=TEXT, **settings)
     assert not pipeline.transformer._forward_pre_hooks
     with trace:

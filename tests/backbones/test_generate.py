@@ -34,7 +34,7 @@ def _stock_run(backbone, calls):
     )
     pipeline.set_progress_bar_config(disable=True)
     hook = backbone.transformer.register_forward_pre_hook(lambda m, a, k: calls.append(k), with_kwargs=True)
-    made = pipeline(
+    output = pipeline(
         prompt_embeds=text.hidden,
         pooled_prompt_embeds=text.pooled,
         num_inference_steps=3,
@@ -43,15 +43,15 @@ def _stock_run(backbone, calls):
         **SIZE,
     )
     hook.remove()
-    return made.images
+    return output.images
 
 
 @torch.no_grad()
 def test_generated_maps_equal_the_naive_loop_over_the_stock_steps():
     backbone, calls = small_backbone(), []
     stock = _stock_run(backbone, calls)
-    made = generate(backbone, "a cat", WORDS, steps=3, seed=4, layers=[0, 2], **SIZE)
-    assert made.images[0].tobytes() == stock[0].tobytes()
+    result = generate(backbone, "a cat", WORDS, steps=3, seed=4, layers=[0, 2], **SIZE)
+    assert result.images[0].tobytes() == stock[0].tobytes()
     concepts = backbone.text.concepts(WORDS.concepts, "first")
     total = torch.zeros(1, 3, 15)
     for call in calls:
@@ -69,10 +69,10 @@ def test_generated_maps_equal_the_naive_loop_over_the_stock_steps():
             raw = layers[layer]["concept_output"] @ layers[layer]["image_output"].transpose(1, 2)
             total += raw.softmax(dim=1) / (2 * len(calls))
     small = torch.nn.functional.interpolate(total.unflatten(2, (3, 5)), (48, 80), mode="bilinear")
-    torch.testing.assert_close(made.maps, small, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result.maps, small, atol=1e-5, rtol=1e-4)
 
 
-def test_hooks_are_gone_after_an_exception():
+def test_hooks_are_removed_after_an_exception():
     backbone = small_backbone()
     with pytest.raises(RuntimeError), GenerationTrace(backbone, WORDS, layers=[0]):
         backbone.transformer(
@@ -89,7 +89,7 @@ def test_hooks_are_gone_after_an_exception():
     assert not any(b._forward_hooks or b._forward_pre_hooks for b in blocks)
 
 
-def test_a_cut_backbone_says_how_to_load_it_whole():
+def test_a_backbone_without_its_last_blocks_names_the_option():
     backbone = small_backbone()
     skip_later_blocks(backbone.family, backbone.transformer, 3)
     with pytest.raises(UserError, match="last_layer=4"):

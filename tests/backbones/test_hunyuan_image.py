@@ -1,4 +1,4 @@
-"""What is special to HunyuanImage: models that are not distilled, its template, quotes, and masked padding."""
+"""Details of HunyuanImage: models that are not distilled, its template, quotes, and masked padding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOCABULARY = Vocabulary.from_names(["cat", "traffic light", "grass"])
 
 
 @torch.no_grad()
-def test_a_model_that_is_not_distilled_is_given_neither_guidance_nor_the_steps_end():
+def test_a_model_that_is_not_distilled_gets_neither_guidance_nor_timestep_r():
     run = Run("hunyuan-image")
     pipeline = run.pipeline
     pipeline.transformer = type(pipeline.transformer)(
@@ -30,13 +30,13 @@ def test_a_model_that_is_not_distilled_is_given_neither_guidance_nor_the_steps_e
     _, [call, _] = run.generate(prompt=PROMPT)
     text = backbone_of(pipeline, "hunyuan-image-2.1", resolution=96).text.prompt([PROMPT])
     ours = FAMILY.inputs(pipeline.transformer, call["hidden_states"], text, call["timestep"] / 1000, 3.0)
-    given = {name for name, value in ours.items() if value is not None}
-    assert given == {name for name, value in call.items() if isinstance(value, torch.Tensor)}
-    assert not given & {"guidance", "timestep_r"}
+    argument_names = {name for name, value in ours.items() if value is not None}
+    assert argument_names == {name for name, value in call.items() if isinstance(value, torch.Tensor)}
+    assert not argument_names & {"guidance", "timestep_r"}
 
 
 @torch.no_grad()
-def test_own_tokens_are_the_words_and_nothing_of_the_template():
+def test_word_tokens_are_the_words_and_nothing_of_the_template():
     pipeline, length = Run("hunyuan-image").pipeline, 8
     texts = ["red traffic light", "cat", "the system"]  # a word of the template itself
     ids = pipeline.tokenizer(
@@ -54,24 +54,24 @@ def test_own_tokens_are_the_words_and_nothing_of_the_template():
 
 def test_a_text_in_quotes_is_named():
     pipeline = Run("hunyuan-image").pipeline
-    with pytest.raises(UserError, match="without quotes"):
+    with pytest.raises(UserError, match="the grass"):
         FAMILY.encode_text(pipeline, ['a cat on "the grass"'], 8)
 
 
 @torch.no_grad()
-def test_padding_and_the_second_encoders_zeros_are_not_seen():
-    """The same recording from a prompt without its padding, and with noise in its place."""
+def test_padding_and_the_zeros_of_the_second_encoder_have_no_effect():
+    """The same recording from a prompt without its padding, and with noise instead."""
     backbone = Run("hunyuan-image").backbone
-    latents, when = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
+    latents, timestep = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
     text = backbone.text.prompt([PROMPT])
     assert text.hidden.shape == (1, PADDED, 24)
     used = int(text.mask.sum())
     assert 0 < used < PADDED
     noise = torch.where(text.mask[..., None], text.hidden, torch.randn(text.hidden.shape))
-    whole, short, other = (
-        backbone.record_latents(latents, t, when, layers=[3]).streams
+    whole, short, noisy = (
+        backbone.record_latents(latents, t, timestep, layers=[3]).streams
         for t in (text, TextTokens(text.hidden[:, :used]), TextTokens(noise, mask=text.mask))
     )
-    for a, b, c in zip(whole, short, other, strict=True):
+    for a, b, c in zip(whole, short, noisy, strict=True):
         torch.testing.assert_close(a.output, b.output, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(a.output, c.output, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What is special to HunyuanVideo: its template, masked padding, and clips."""
+"""Details of HunyuanVideo: its template, masked padding, and clips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
 
 @torch.no_grad()
-def test_own_tokens_are_the_words_and_nothing_of_the_template():
+def test_word_tokens_are_the_words_and_nothing_of_the_template():
     pipeline = Run("hunyuan-video").pipeline
     texts = ["red traffic light", "cat", "the user"]  # a word of the template itself
     ids = pipeline.tokenizer(
@@ -38,20 +38,20 @@ def test_own_tokens_are_the_words_and_nothing_of_the_template():
 
 
 @torch.no_grad()
-def test_padding_of_the_prompt_is_not_seen():
+def test_padding_of_the_prompt_has_no_effect():
     """The same recording from a prompt without its padding."""
     backbone = Run("hunyuan-video").backbone
-    latents, when = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
+    latents, timestep = torch.randn(1, *small_model(FAMILY).latents), torch.tensor([0.4])
     text = backbone.text.prompt([PROMPT])
     used = int(text.mask.sum())
     assert 0 < used < LENGTH
     bare = TextTokens(text.hidden[:, :used], text.pooled)
     noise = torch.where(text.mask[..., None], text.hidden, torch.randn(text.hidden.shape))
-    whole, short, other = (
-        backbone.record_latents(latents, t, when, layers=[3]).streams
+    whole, short, noisy = (
+        backbone.record_latents(latents, t, timestep, layers=[3]).streams
         for t in (text, bare, TextTokens(noise, text.pooled, text.mask))
     )
-    for a, b, c in zip(whole, short, other, strict=True):
+    for a, b, c in zip(whole, short, noisy, strict=True):
         torch.testing.assert_close(a.output, b.output, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(a.output, c.output, atol=1e-5, rtol=1e-5)
 

@@ -23,16 +23,16 @@ from ca_seg.errors import UserError
         (100, 1000, (128, 1280)),
     ],
 )
-def test_the_short_side_meets_the_resolution_and_both_are_whole_tokens(height, width, expected):
+def test_the_short_side_is_the_resolution_and_both_are_whole_tokens(height, width, expected):
     assert working_size(height, width, 128, 8) == expected
 
 
-def test_a_image_of_the_right_size_is_left_alone():
+def test_an_image_of_the_right_size_is_unchanged():
     image = torch.rand(1, 3, 128, 136)
     assert resize_in(image, 128, 8) is image
 
 
-def test_a_corner_comes_back_to_its_corner():
+def test_a_corner_stays_in_its_corner():
     maps = torch.zeros(1, 1, 4, 8)
     maps[0, 0, 0, 7] = 1
     full = resize_out(maps, 100, 300)[0, 0]
@@ -45,13 +45,13 @@ def test_a_corner_comes_back_to_its_corner():
 def test_images_may_be_tensors_arrays_or_pil():
     array = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     expected = torch.from_numpy(array).permute(2, 0, 1)[None] / 255
-    for given in (array, Image.fromarray(array), expected, expected[0], [array]):
-        torch.testing.assert_close(as_tensor(given), expected)
+    for image in (array, Image.fromarray(array), expected, expected[0], [array]):
+        torch.testing.assert_close(as_tensor(image), expected)
     assert as_tensor([array, array]).shape == (2, 3, 5, 7)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "image",
     [
         [],
         torch.zeros(3, 4, 4, dtype=torch.uint8),
@@ -59,9 +59,9 @@ def test_images_may_be_tensors_arrays_or_pil():
         [torch.rand(3, 4, 4), torch.rand(3, 5, 5)],
     ],
 )
-def test_what_is_no_image_is_refused(wrong):
+def test_invalid_images_raise(image):
     with pytest.raises(UserError):
-        as_tensor(wrong)
+        as_tensor(image)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
@@ -71,13 +71,13 @@ def test_other_modes_of_pil_become_rgb(mode):
 
 
 @pytest.mark.parametrize("path", ["photo.jpg", Path("photo.jpg"), ["photo.jpg"]])
-def test_a_path_says_what_to_do(path):
+def test_a_path_is_named_with_the_function_to_use(path):
     with pytest.raises(UserError, match=r"photo\.jpg") as error:
         as_tensor(path)
     assert "ca_seg.segment" in error.value.fix
 
 
-def test_no_image_says_what_is_allowed():
+def test_none_is_not_an_image():
     with pytest.raises(UserError) as error:
         as_tensor(None)
     assert "PIL" in error.value.allowed

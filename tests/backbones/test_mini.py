@@ -1,4 +1,4 @@
-"""The shipped backbones: whole, checked, any aspect ratio, and better than looking away."""
+"""The shipped backbones: complete, checked, for any aspect ratio, and better than chance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mini():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_card_tells_the_ground_truth(name):
+def test_the_card_agrees_with_the_model(name):
     card, backbone = find_card(name), load_backbone(name)
     assert sum(p.numel() for p in backbone.transformer.parameters()) == card.parameters
     assert type(backbone.transformer).__name__ == "FluxTransformer2DModel"
@@ -32,13 +32,13 @@ def test_the_card_tells_the_ground_truth(name):
     assert max(card.layers) < len(backbone.transformer.transformer_blocks)
 
 
-def test_what_ships_is_small():
+def test_the_shipped_checkpoints_are_small():
     files = [f for f in resource_path("checkpoints").rglob("*") if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 60e6
     assert not [f for f in files if f.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl")]
 
 
-def test_objects_light_up_where_they_are(mini):
+def test_maps_are_higher_on_their_class(mini):
     """In each of 12 scenes, each class's map is larger on its own pixels than off them."""
     dataset = open_dataset("scenes", split="in_distribution")
     right = total = 0
@@ -61,23 +61,25 @@ def test_any_shape_comes_back_in_its_own_size(mini):
         assert torch.isfinite(maps).all()
 
 
-def test_a_synonym_finds_what_its_word_finds(mini):
+def test_a_synonym_gives_nearly_the_same_map(mini):
     dataset = open_dataset("scenes", split="in_distribution")
     names = dataset.class_list.names
     car = names.index("car")
     image = next(item for item in (dataset[i] for i in range(len(dataset))) if (item["mask"] == car).sum() > 300)
-    others = [names[i] for i in image["mask"].unique().tolist() if i != car]
+    other_classes = [names[i] for i in image["mask"].unique().tolist() if i != car]
     recording = mini.record(image["image"])
-    one, other = (recording.ask(Vocabulary.from_names([word, *others])).maps()[0, 0] for word in ("car", "automobile"))
-    agreement = torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]
+    word_map, synonym_map = (
+        recording.ask(Vocabulary.from_names([word, *other_classes])).maps()[0, 0] for word in ("car", "automobile")
+    )
+    agreement = torch.corrcoef(torch.stack([word_map.flatten(), synonym_map.flatten()]))[0, 1]
     assert agreement > 0.7
 
 
 def test_it_generates_with_the_stock_pipeline(mini):
-    made = generate(mini, "a cat on grass", Vocabulary.from_names(["cat", "grass"]), height=64, width=96, steps=2)
-    assert made.images[0].size == (96, 64)
-    assert made.maps.shape == (1, 2, 64, 96)
-    torch.testing.assert_close(made.maps.sum(dim=1), torch.ones(1, 64, 96))
+    result = generate(mini, "a cat on grass", Vocabulary.from_names(["cat", "grass"]), height=64, width=96, steps=2)
+    assert result.images[0].size == (96, 64)
+    assert result.maps.shape == (1, 2, 64, 96)
+    torch.testing.assert_close(result.maps.sum(dim=1), torch.ones(1, 64, 96))
 
 
 def test_an_unknown_word_names_near_ones(mini):
@@ -85,7 +87,7 @@ def test_an_unknown_word_names_near_ones(mini):
         mini.maps(torch.rand(3, 32, 32), Vocabulary.from_names(["zebr"]))
 
 
-def test_a_changed_file_is_refused_and_a_missing_one_named(tmp_path):
+def test_changed_and_missing_files_are_named(tmp_path):
     card = find_card("mini")
     copy = tmp_path / "mini"
     shutil.copytree(resource_path("checkpoints", "mini"), copy)
@@ -93,7 +95,7 @@ def test_a_changed_file_is_refused_and_a_missing_one_named(tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CorruptWeights, match="checksum"):
+    with pytest.raises(CorruptWeights, match=file.name):
         hub.checked(card, copy)
     file.unlink()
     with pytest.raises(WeightsUnavailable, match=file.name):
@@ -107,11 +109,11 @@ def test_every_card_can_be_read(name):
     assert bool(card.folder) != bool(card.hub)
 
 
-def test_a_card_with_an_unknown_or_a_missing_key_is_refused(tmp_path):
+def test_a_card_with_an_unknown_or_a_missing_key_raises(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("name: x\nlayers: [1]\ntimstep: 0.5\n")
     with pytest.raises(UnknownName, match="'timestep'"):
         Card.read(file)
     file.write_text("name: x\nlayers: [1]\n")
-    with pytest.raises(UserError, match="not complete"):
+    with pytest.raises(UserError, match=r"x\.yaml"):
         Card.read(file)

@@ -1,4 +1,4 @@
-"""A diffusers in which a family's classes are missing: that family gives the reason, the others work."""
+"""A diffusers in which a family's classes are missing: that family raises an error with the reason, the others work."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_a_missing_class_makes_one_family_unavailable(monkeypatch):
     """As in a diffusers without Qwen-Image."""
     exported = registry.is_exported
     monkeypatch.setattr(registry, "is_exported", lambda name: not name.startswith("Qwen") and exported(name))
-    assert registry.unavailable("qwen-image") == (
-        f"diffusers {diffusers.__version__} has no QwenImageTransformer2DModel and no QwenImagePipeline"
-    )
+    reason = registry.unavailable("qwen-image")
+    for name in (diffusers.__version__, "QwenImageTransformer2DModel", "QwenImagePipeline"):
+        assert name in reason
     assert registry.unavailable("flux") == ""
-    with pytest.raises(UserError, match=r"qwen-image.*QwenImageTransformer2DModel.*upgrade diffusers"):
+    with pytest.raises(UserError, match=r"qwen-image.*QwenImageTransformer2DModel"):
         plan("qwen-image", last_layer=3)
     assert load_backbone("mini").layers == 6
 

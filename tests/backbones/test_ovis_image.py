@@ -1,4 +1,4 @@
-"""What is special to Ovis-Image: the tokens that its encoder is given, and a diffusers with one text length."""
+"""Details of Ovis-Image: the tokens of the encoder's input, and a diffusers with one text length."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def pipeline():
 
 @torch.no_grad()
 @pytest.mark.parametrize("text", ["red traffic light", "cat", "user Describe cat"])
-def test_own_tokens_are_the_words_that_the_encoder_was_given(pipeline, text):
-    with recorded_calls(pipeline.text_encoder) as seen:
+def test_word_tokens_are_the_words_in_the_encoder_input(pipeline, text):
+    with recorded_calls(pipeline.text_encoder) as calls:
         [encoded] = FAMILY.encode_text(pipeline, [text], LENGTH)
-    given = seen[0]["input_ids"][0][pipeline.user_prompt_begin_id :]
+    input_ids = calls[0]["input_ids"][0][pipeline.user_prompt_begin_id :]
     expected = pipeline.tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert len(seen) == 1  # no negative prompt is encoded along
-    assert given[encoded.is_word].tolist() == expected
+    assert len(calls) == 1  # no negative prompt is encoded along
+    assert input_ids[encoded.is_word].tolist() == expected
     assert encoded.is_word.nonzero()[0] == 1
-    padding = given == pipeline.tokenizer.pad_token_id
+    padding = input_ids == pipeline.tokenizer.pad_token_id
     assert padding.any()
     assert not encoded.hidden[padding].any()
     assert encoded.hidden[~padding].any(dim=1).all()
 
 
-def test_a_pipeline_that_cannot_be_told_a_length_is_named(pipeline, monkeypatch):
+def test_a_pipeline_without_a_length_argument_is_named(pipeline, monkeypatch):
     monkeypatch.setattr(type(pipeline), "encode_prompt", lambda self, prompt, device=None: None)
     with pytest.raises(UserError, match="Ovis-Image"):
         FAMILY.encode_text(pipeline, ["cat"], LENGTH)

@@ -1,4 +1,4 @@
-"""The linear autoencoder against numpy's own principal components."""
+"""The linear autoencoder against principal components by numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _images():
     return torch.nn.functional.avg_pool2d(noise, 3, 1, 1).clamp(-1, 1)
 
 
-def test_with_all_channels_the_image_comes_back():
+def test_with_all_channels_the_image_is_reconstructed():
     codec = PixelCodec(latent_channels=48)
     images = _images()
     codec.fit(images)

@@ -23,7 +23,7 @@ CONFIG = SMALL["flux"].config | {
     "pooled_projection_dim": 64,
     "axes_dims_rope": (8, 12, 12),
 }
-QUANTISED = {  # the class of a linear layer's weight, and the most that its output may be off
+QUANTISED = {  # the class of a linear layer's weight, and the relative error that its output may have
     "fp32": ("Parameter", 1e-6),
     "bf16": ("Parameter", 0.01),
     "bnb-nf4": ("Params4bit", 0.15),
@@ -60,15 +60,15 @@ def test_quantised_weights_are_read_lean(stock, precision):
     profile = find_profile(precision)
     small = read_quantised(build(FLUX, dict(model.config), 2), folder / "transformer", profile, "cpu")
     assert len(FLUX.blocks(small)) == 2
-    kind, most = QUANTISED[precision]
-    ours, theirs = (FLUX.attentions(m)[1].to_q for m in (small, model))
-    assert type(ours.weight).__name__ == kind
+    kind, tolerance = QUANTISED[precision]
+    quantised, exact_layer = (FLUX.attentions(m)[1].to_q for m in (small, model))
+    assert type(quantised.weight).__name__ == kind
     x = torch.randn(5, 128, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        expected = theirs(x)
-        assert (ours(x.to(profile.dtype)).float() - expected).norm() <= most * expected.norm()
+        expected = exact_layer(x)
+        assert (quantised(x.to(profile.dtype)).float() - expected).norm() <= tolerance * expected.norm()
     values, exact = _first_values(small, profile.dtype), _first_values(model, torch.float32)
-    assert (values - exact).norm() <= max(2 * most, 0.05) * exact.norm()
+    assert (values - exact).norm() <= max(2 * tolerance, 0.05) * exact.norm()
 
 
 def test_a_gguf_file_gives_the_models_vectors(tmp_path):
@@ -93,12 +93,12 @@ def test_a_gguf_file_gives_the_models_vectors(tmp_path):
     assert type(family.attentions(small)[0].to_out[0].weight).__name__ == "GGUFParameter"
     latents, text = random_latents(family, 1), random_text(family, 1, PROMPT, 3)
     values = []
-    for each in (small, model):
-        inputs = family.inputs(each, latents, text, torch.tensor([0.5]), 3.5)
-        tokens = family.grid(each, inputs).tokens
+    for transformer in (small, model):
+        inputs = family.inputs(transformer, latents, text, torch.tensor([0.5]), 3.5)
+        tokens = family.grid(transformer, inputs).tokens
         with torch.no_grad():
             streams, _ = record_streams(
-                each, family.attentions(each), inputs, image_tokens=tokens, text_first=True, last_layer=1
+                transformer, family.attentions(transformer), inputs, image_tokens=tokens, text_first=True, last_layer=1
             )
         values.append(streams[1].value)
     assert (values[0] - values[1]).norm() <= 0.03 * values[1].norm()

@@ -1,6 +1,6 @@
 """The contract of every family with its stock pipeline: tiny encoders and models of the real classes, real generations.
 
-What is special to a family is in a file of its own.
+Details of single families are tested in separate files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def per_step(calls):
 
 
 @torch.no_grad()
-def test_our_call_is_the_stock_pipelines(run):
+def test_arguments_equal_those_of_the_stock_pipeline(run):
     """For the latents and the noise level of each stock step, our arguments equal the pipeline's, one by one."""
     family, transformer = run.family, run.pipeline.transformer
     _, calls = run.generate(prompt=PROMPT)
@@ -77,7 +77,7 @@ def is_tensors(value):
 
 
 def assert_same_argument(ours, theirs, name, *, dtype):
-    """With `dtype` types too; of the prompt's rows where the pipeline has those of a negative prompt too."""
+    """With `dtype`, also compare types. Rows of a negative prompt in the pipeline's call are ignored."""
     if not is_tensors(ours):
         assert ours == theirs, name
         return
@@ -86,9 +86,9 @@ def assert_same_argument(ours, theirs, name, *, dtype):
     else:
         theirs = theirs[0] if name.endswith("ids") and theirs.ndim == ours.ndim + 1 else theirs
         pairs = [(ours, theirs[-1:] if len(ours) != len(theirs) else theirs)]
-    for mine, stock in pairs:
+    for our_part, stock in pairs:
         torch.testing.assert_close(
-            mine, stock, atol=1e-5, rtol=1e-5, check_dtype=dtype, msg=lambda text: f"{name}: {text}"
+            our_part, stock, atol=1e-5, rtol=1e-5, check_dtype=dtype, msg=lambda text: f"{name}: {text}"
         )
 
 
@@ -101,7 +101,7 @@ def test_prompt_arguments_generate_what_the_prompt_does(run):
     assert torch.equal(ours, expected)
 
 
-def test_a_trace_leaves_what_is_generated_bit_identical_and_leaves_the_negative_prompt_out(run):
+def test_a_trace_keeps_the_generated_image_bit_identical_and_excludes_the_negative_prompt(run):
     plain, calls = run.generate(prompt=PROMPT)
     with GenerationTrace(run.backbone, WORDS, layers=[0, 2]) as trace:
         traced, _ = run.generate(prompt=PROMPT)
@@ -137,7 +137,7 @@ def test_traced_maps_are_those_of_the_prompts_rows_recorded_again(run):
 
 
 @torch.no_grad()
-def test_the_words_tokens_are_found_and_pooled(run):
+def test_the_tokens_of_the_words_are_located_and_pooled(run):
     family, text, length = run.family, run.backbone.text, run.backbone.text.length
     [encoded] = family.encode_text(run.pipeline, ["red traffic light"], length)
     assert encoded.is_word.shape == encoded.hidden.shape[:1]
@@ -149,8 +149,8 @@ def test_the_words_tokens_are_found_and_pooled(run):
         ("mean", encoded.hidden[indices].mean(dim=0)),
     ):
         torch.testing.assert_close(text.concepts(["red traffic light"], pooling).hidden[0, 0], expected)
-    [other] = family.encode_text(run.pipeline, ["red traffic grass"], length)
-    assert not torch.allclose(encoded.hidden[indices[2]], other.hidden[indices[2]])
+    [changed] = family.encode_text(run.pipeline, ["red traffic grass"], length)
+    assert not torch.allclose(encoded.hidden[indices[2]], changed.hidden[indices[2]])
     [empty] = family.encode_text(run.pipeline, [""], length)
     assert int(empty.is_word.sum()) == 1
 
@@ -168,7 +168,7 @@ def test_a_text_that_is_too_long_is_named(run):
 
 @torch.no_grad()
 def test_clean_latents_decode_as_the_pipeline_decodes(run):
-    """The pipeline's decoding of our clean latents starts from the autoencoder's own code."""
+    """The pipeline's decoding of our clean latents starts from the code of the autoencoder."""
     pipeline, vae, video = run.pipeline, run.pipeline.vae, run.family.video
     height, width = run.tiny.size.values()
     images = torch.rand(1, 3, 5, height, width) if video else torch.rand(1, 3, height, width)
@@ -180,8 +180,8 @@ def test_clean_latents_decode_as_the_pipeline_decodes(run):
         ours = pipeline.decode_latents(latents.transpose(1, 2))
         torch.testing.assert_close(ours, vae.decode(code).sample, atol=1e-4, rtol=1e-4)
         return
-    torch.testing.assert_close(undone(run, latents), code, atol=1e-5, rtol=1e-5)
-    if run.tiny.latents != "plain":
+    torch.testing.assert_close(unscaled(run, latents), code, atol=1e-5, rtol=1e-5)
+    if run.tiny.latents != "plain":  # the pipeline's callback takes packed latents: the code is all that is compared
         return
     decoded, _ = run.generate(prompt=PROMPT, callback_on_step_end=lambda *_: {"latents": latents})
     decoded = decoded.transpose(1, 2) if video else decoded
@@ -189,8 +189,8 @@ def test_clean_latents_decode_as_the_pipeline_decodes(run):
     torch.testing.assert_close(decoded, expected, atol=1e-5, rtol=1e-5)
 
 
-def undone(run, latents):
-    """The scaling of clean latents taken back, by the autoencoder's own figures."""
+def unscaled(run, latents):
+    """Invert the scaling of clean latents, with the figures of the autoencoder's config."""
     vae = run.pipeline.vae
     if run.family.name == "qwen-image":
         mean, std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std))
@@ -248,13 +248,13 @@ def test_a_clip_gives_maps_of_its_frames():
     assert backbone.record(clip, layers=[0]).grid.frames == 3
 
 
-def test_a_clip_is_refused_by_a_family_of_images():
+def test_a_clip_raises_for_a_family_of_images():
     pipeline, name, _ = tiny_flux()
     with pytest.raises(UserError, match="flux1-schnell"):
         backbone_of(pipeline, name).encode(torch.rand(1, 3, 5, 48, 80))
 
 
-def test_a_pipeline_of_another_family_is_refused():
+def test_a_pipeline_of_another_family_raises():
     pipeline, _, _ = tiny_flux()
     with pytest.raises(UserError, match=r"SD3Transformer2DModel.*FluxTransformer2DModel"):
         backbone_of(pipeline, "sd3.5-large")

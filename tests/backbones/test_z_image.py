@@ -1,4 +1,4 @@
-"""What is special to Z-Image: padding, guidance in one batch, and concepts against the blocks called one by one."""
+"""Details of Z-Image: padding, guidance in one batch, and concepts against the blocks called one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run():
 
 @torch.no_grad()
 def test_noise_is_0_to_this_model_and_an_ask_has_one_dummy_token(run):
-    """Noise is 1 to us."""
+    """In ca_seg, noise is 1."""
     _, calls = run.generate(prompt=PROMPT)
     assert torch.equal(calls[0]["t"], torch.zeros(1))
     for call in calls:
@@ -46,7 +46,7 @@ def test_with_guidance_the_prompts_rows_are_asked(run):
             prompt=PROMPT, num_inference_steps=3, guidance_scale=4.0, negative_prompt="grass on the red sky"
         )
     total = torch.zeros(1, 3, 3, 5)
-    stock = [call for call in calls if isinstance(call["cap_feats"], list)]  # the trace's own have a tensor
+    stock = [call for call in calls if isinstance(call["cap_feats"], list)]  # those of the trace have a tensor
     assert len(stock) == 3
     for call in stock:
         x, t, features = call["x"], call["t"], call["cap_feats"]
@@ -59,17 +59,17 @@ def test_with_guidance_the_prompts_rows_are_asked(run):
 
 
 @torch.no_grad()
-def test_own_tokens_are_the_words(run):
+def test_word_tokens_are_the_words(run):
     pipeline = run.pipeline
     [encoded] = FAMILY.encode_text(pipeline, ["red traffic light"], LENGTH)
     assert encoded.mask is None
     assert encoded.is_word.tolist() == [False] * HEAD + [True] * 3 + [False] * TAIL
     [stock], _ = pipeline.encode_prompt("red traffic light", do_classifier_free_guidance=False)
     assert torch.equal(encoded.hidden, stock)
-    [other] = FAMILY.encode_text(pipeline, ["red traffic grass"], LENGTH)
+    [changed] = FAMILY.encode_text(pipeline, ["red traffic grass"], LENGTH)
     last = HEAD + 2
-    torch.testing.assert_close(encoded.hidden[:last], other.hidden[:last])  # a causal encoder: the words before
-    assert not torch.allclose(encoded.hidden[last], other.hidden[last])
+    torch.testing.assert_close(encoded.hidden[:last], changed.hidden[:last])  # a causal encoder: the words before
+    assert not torch.allclose(encoded.hidden[last], changed.hidden[last])
     [empty] = FAMILY.encode_text(pipeline, [""], LENGTH)
     assert int(empty.is_word.sum()) == 1
 
@@ -87,7 +87,7 @@ def test_images_are_recorded_and_asked_with_prompts_of_two_lengths(run):
 
 
 class Case:
-    """A recording of 3 x 5 (padded) or 4 x 8 tokens (not padded), and what concepts say of it."""
+    """A recording of 3 x 5 (padded) or 4 x 8 tokens (not padded), and the streams of concepts asked of it."""
 
     def __init__(self, height, width, concepts):
         generator = torch.Generator().manual_seed(7)
@@ -117,38 +117,38 @@ class Case:
 
 @torch.no_grad()
 def one_by_one(case, streams):
-    """Queries, keys and attention outputs of the concepts: the blocks' own parts, no padding, every place (1, 0, 0)."""
+    """Queries, keys and attention outputs of the concepts, from the parts of the blocks, all at position (1, 0, 0)."""
     model = case.model
     x = model.cap_embedder(case.concepts)
-    places = model.rope_embedder(torch.tensor([[1, 0, 0]]).expand(x.shape[1], -1))
+    rotations = model.rope_embedder(torch.tensor([[1, 0, 0]]).expand(x.shape[1], -1))
     for block in model.context_refiner:
-        x = block(x, None, places[None])
+        x = block(x, None, rotations[None])
     time = model.t_embedder((1 - case.timesteps) * 1000)
 
-    def turned(y):
+    def rotated(y):
         pairs = torch.view_as_complex(y.unflatten(-1, (-1, 2)).contiguous())
-        return torch.view_as_real(pairs * places[:, None]).flatten(-2).transpose(1, 2)
+        return torch.view_as_real(pairs * rotations[:, None]).flatten(-2).transpose(1, 2)
 
-    said = []
+    concept_streams = []
     for block, image in zip(model.layers, streams, strict=True):
         scale, gate, scale_mlp, gate_mlp = block.adaLN_modulation(time)[:, None].chunk(4, dim=-1)
         attention, normed = block.attention, block.attention_norm1(x) * (1 + scale)
         query, key, value = (
             project(normed).unflatten(-1, (4, 16)) for project in (attention.to_q, attention.to_k, attention.to_v)
         )
-        query, key, value = turned(attention.norm_q(query)), turned(attention.norm_k(key)), value.transpose(1, 2)
+        query, key, value = rotated(attention.norm_q(query)), rotated(attention.norm_k(key)), value.transpose(1, 2)
         keys, values = torch.cat([image.key, key], dim=2), torch.cat([image.value, value], dim=2)
         output = plain_attention(query, keys, values, None, None)
-        said.append((query, key, output))
+        concept_streams.append((query, key, output))
         joined = attention.to_out[0](output.transpose(1, 2).flatten(2))
         x = x + gate.tanh() * block.attention_norm2(joined)
         x = x + gate_mlp.tanh() * block.ffn_norm2(block.feed_forward(block.ffn_norm1(x) * (1 + scale_mlp)))
-    return said
+    return concept_streams
 
 
 @pytest.mark.parametrize("concepts", [1, 4, 32, 33])
 @pytest.mark.parametrize(("height", "width"), [(3, 5), (4, 8)])
-def test_concepts_say_what_the_blocks_say_one_by_one_without_padding(height, width, concepts):
+def test_concepts_equal_the_blocks_called_one_by_one_without_padding(height, width, concepts):
     case = Case(height, width, concepts)
     streams = case.record()
     for asked, expected in zip(case.ask(streams), one_by_one(case, streams), strict=True):
@@ -156,37 +156,37 @@ def test_concepts_say_what_the_blocks_say_one_by_one_without_padding(height, wid
             torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
-def test_padding_attends_in_a_recording_as_in_the_stock_model_and_never_where_concepts_look():
+def test_padding_affects_a_recording_as_in_the_stock_model_and_never_an_ask():
     case = Case(3, 5, 4)
     before = case.record()
-    said = case.ask(before)
+    unchanged = case.ask(before)
     for token in (case.model.x_pad_token, case.model.cap_pad_token):
         torch.nn.init.constant_(token, 3.0)
-    for ours, theirs in zip(case.ask(before), said, strict=True):
+    for ours, theirs in zip(case.ask(before), unchanged, strict=True):
         assert torch.equal(ours.output, theirs.output)
     after = case.record()
     assert not torch.allclose(after[0].output, before[0].output)
 
 
-def test_the_image_is_recorded_behind_its_prompt_and_concepts_stand_at_a_prompts_first_place():
+def test_the_image_is_recorded_after_its_prompt_and_concepts_have_its_first_position():
     case = Case(3, 5, 4)
-    seen = []
+    rotations = []
     hooks = [
-        block.attention.register_forward_pre_hook(lambda m, a, k: seen.append(k["freqs_cis"]), with_kwargs=True)
+        block.attention.register_forward_pre_hook(lambda m, a, k: rotations.append(k["freqs_cis"]), with_kwargs=True)
         for block in (*case.model.context_refiner, *case.model.layers)
     ]
     streams = case.record()
-    recorded = len(seen)
+    recorded = len(rotations)
     case.ask(streams)
     for hook in hooks:
         hook.remove()
-    refiner, joint = seen[0], seen[recorded - 1]
+    refiner, joint = rotations[0], rotations[recorded - 1]
     first = case.model.rope_embedder(torch.tensor([[1, 0, 0]]))[0]
     corner = case.model.rope_embedder(torch.tensor([[33, 2, 4]]))[0]  # 7 tokens of prompt, padded to 32
     assert torch.equal(joint[:, 14], corner.expand(2, -1))
     assert torch.equal(joint[:, 32], first.expand(2, -1))
     assert torch.equal(refiner[:, 0], first.expand(2, -1))
-    asked = seen[recorded:]
-    assert [places.shape[1] for places in asked] == [32, 32, 5, 5, 5]
-    for places in asked:
-        assert torch.equal(places[:, -4:], first.expand(2, 4, -1))
+    asked = rotations[recorded:]
+    assert [rotation.shape[1] for rotation in asked] == [32, 32, 5, 5, 5]
+    for rotation in asked:
+        assert torch.equal(rotation[:, -4:], first.expand(2, 4, -1))

@@ -124,7 +124,7 @@ def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
         (("--concepts", "cat", "--scales", "1", "2"), "model.scales"),
         (("--concepts", "cat,grass"), "cat,grass"),
         (("second.mp4", "--concepts", "cat"), "2 "),
-        ((), "--concepts"),
+        ((), "concept"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(clips, tmp_path, capsys, arguments, value):

@@ -101,7 +101,7 @@ def test_a_read_only_cache_ignores_a_damaged_shard_and_keeps_its_file(tmp_path, 
     assert reader.verify() == []
     reader.refresh()
     assert len(reader) == 7 - len(cache._shards[shard.name])
-    with pytest.raises(UserError, match="read-only"):
+    with pytest.raises(UserError, match=re.escape(str(reader.folder))):
         fill_cache(tmp_path, dataset, cache=reader)
 
 
@@ -158,9 +158,9 @@ def test_a_read_only_disk(tmp_path, dataset, small_disk) -> None:
     moved = dataset.image_path(2).rename(tmp_path / "moved")
     assert len(fill_cache(tmp_path, dataset, cache=whole)[1].skipped) == 1  # nothing to be written for it either
     moved.rename(dataset.image_path(2))
-    with pytest.raises(UserError, match="read-only"):
+    with pytest.raises(UserError, match=re.escape(str(folder))):
         fill_cache(tmp_path, dataset, cache=whole, seed=8)
-    with pytest.raises(UserError, match=r"identity\.json.*Read-only file system"):
+    with pytest.raises(UserError, match=r"identity\.json"):
         FeatureCache(folder, ConvSource(["dog"]).identity())
     remount("rw")
     assert fill_cache(tmp_path, dataset, cache=whole, seed=8)[1].computed == 7

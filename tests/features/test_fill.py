@@ -104,8 +104,7 @@ def test_refused_and_infinite_features_are_reported_and_not_stored(tmp_path, dat
             return features
 
     cache, filled = fill_cache(tmp_path, dataset, Refusing())
-    reasons = Counter(skipped.reason for skipped in filled.skipped)
-    assert reasons == {"its features are not finite": 3, "too tall.": 2}
+    assert Counter("too tall" in skipped.reason for skipped in filled.skipped) == {False: 3, True: 2}
     assert (filled.computed, len(cache)) == (2, 2)
 
 

@@ -56,7 +56,7 @@ def test_invalid_settings_raise_before_a_run():
     with pytest.raises(UserError, match="sofa"):
         refinement(Refinement(["background"], background="sofa"), NAMES)
     read, maps = _recorded()
-    with pytest.raises(UserError, match="queries"):
+    with pytest.raises(UserError, match="attention"):
         refinement(Refinement(["attention"]), NAMES)(maps, IMAGE, read)
 
 
