@@ -8,6 +8,7 @@
 --no-report                the opposite
 --layers 2 3               a list without brackets
 --colors cat=red sky=blue  a table without braces
+--head linear              the function's argument where the option has another name: train_head(head=), model.kind
 --device cuda:1            the trainer's accelerator and devices, where the command has a trainer
 --model.samples 4          a former name: still read, with a line on stderr
 """
@@ -25,6 +26,7 @@ from ca_seg.data.catalogue import DATASETS
 from ca_seg.errors import UserError
 
 PASSED_ON = {"config-file": "config-file", "print-config": "print_config", "help": "help"}
+ARGUMENTS = {"head": "kind"}  # where an argument of the Python function has another name than the option
 MAIN_OPTIONS = {"model": "backbone", "data": "name", "refine": "steps"}  # of a group, where its name is written alone
 
 
@@ -78,6 +80,8 @@ class Dialect:
                 return candidate, negated
             if candidate in self.short:
                 return self.short[candidate], negated
+            if ARGUMENTS.get(candidate) in self.short:
+                return self.short[ARGUMENTS[candidate]], negated
             if candidate in ("splits", ONE_PART[0]) and ONE_PART[1] in self.options:
                 return ONE_PART[1], negated
             group, _, last = candidate.partition(".")

@@ -13,6 +13,7 @@ from ca_seg.cli.kinds import options_of
 from ca_seg.cli.options import Dialect
 from ca_seg.cli.parser import JobParser
 from ca_seg.errors import UserError
+from ca_seg.jobs.train_head import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -283,3 +284,8 @@ def test_positional_arguments_are_separated():
     options, positional = dialect.rewrite(["a.jpg", "--layers", "2", "3", "b.jpg", "--no-report", "cat", "-"])
     assert positional == ["a.jpg", "b.jpg", "cat", "-"]
     assert options == ["--model.layers", "[2, 3]", "--report", "false"]
+
+
+def test_the_head_of_train_may_be_named_as_in_python():
+    options, _ = Dialect(options_of(TrainingSettings), trainer=True).rewrite(["--head", "smp"])
+    assert options == ["--model.kind", "smp"]
