@@ -2,12 +2,15 @@
 #   make demo        zero-shot evaluation of the shipped backbone on the shipped scenes
 #   make test        every check that CI runs: format, lint, types, tests
 #   make test-fast   the tests without those marked slow
+#                    (WORKERS=4 runs them in four processes; the default is two)
 #   make docs        the documentation site, in site/
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
 CHECKS := $(VENV)/.installed-checks
 OUT ?= out/zero_shot/mini_scenes
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile  # 2 GiB per worker
 
 .PHONY: demo test test-fast checks lint types docs wheel bench clean
 
@@ -15,10 +18,10 @@ demo: $(READY)
 	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)
 
 test: lint types
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 test-fast: $(CHECKS)
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 checks: $(CHECKS)
 

@@ -13,6 +13,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -102,6 +103,7 @@ def start(workdir, out, **changes):
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_in_two_processes_gives_the_same_bytes(workdir):
     """A run that was not interrupted, against one that was killed and resumed in two processes."""
     threads = torch.get_num_threads()

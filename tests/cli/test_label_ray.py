@@ -17,6 +17,7 @@ def with_ray():
     pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'ca-seg[ray]'")
 
 
+@pytest.mark.slow
 def test_ray_gives_the_bytes_of_one_process_and_resumes(workdir, capsys):
     with_ray()
     for number in range(20):
@@ -40,6 +41,7 @@ def test_ray_gives_the_bytes_of_one_process_and_resumes(workdir, capsys):
     assert [skip["image"] for skip in summary(workdir)["skipped"]] == [str(workdir / "in" / "broken.png")]
 
 
+@pytest.mark.slow
 def test_an_error_in_an_actor_gives_one_line(workdir, capfd):
     with_ray()
     (workdir / "words.yaml").write_text("classes: [cat, zebr]\n")

@@ -133,7 +133,7 @@ def _check_smp(workplace, names) -> None:
 
 def test_contributing_lists_the_layers_in_their_order():
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    lines = re.search(r"```\n(errors .*?)```", page, re.DOTALL)[1].splitlines()
+    lines = re.search(r"```\n(errors, .*?)```", page, re.DOTALL)[1].splitlines()
     listed = [name for line in lines if line[0] != " " for name in re.split(r" {2,}", line)[0].split(", ")]
     rank = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     assert sorted(listed) == sorted(rank)

@@ -87,6 +87,7 @@ def test_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
         _score(file)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_results_of_one_and_can_be_compared(tmp_path):
     """Batches differ, so a pixel with two nearly equal scores may get the other class."""
     results = []

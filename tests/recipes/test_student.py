@@ -32,6 +32,7 @@ def test_void_batches_are_skipped():
 
 
 @pytest.mark.parametrize("row", ["weighted", "tags", "ground_truth"])
+@pytest.mark.slow
 def test_each_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
     def four_labels(name, root, split, out, threshold=None):
         return SOURCES[row](name, root, split, out, threshold, 4)

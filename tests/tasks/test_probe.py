@@ -179,6 +179,7 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
         trainer.fit(Probe(source, head(source), loss=LOSS, warmup_steps=99), loader())
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_head_as_one(tmp_path):
     """gloo, 2 x 4 images per step against 1 x 8 images per step."""
     weights = {}
