@@ -29,25 +29,27 @@ def with_configs(arguments: Sequence[str], dialect: Dialect) -> list[str]:
             result.append(argument)
             continue
         file = argument.partition("=")[2] or next(waiting, "")
-        for part in chain(Path(file)):
-            content = read_config(part)
-            content.pop("base", None)
+        for part, content in chain(Path(file)):
             options = present_options(content, dialect, part)
             if options:
                 result += [CONFIG, yaml.safe_dump(options, allow_unicode=True, sort_keys=False)]
     return result
 
 
-def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[Path]:
-    """`file` after everything it builds on. Raises UserError for a missing or broken file, or a circle."""
+def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """`file` after everything it builds on, each with its content but `base`.
+
+    Raises UserError for a missing or broken file, or a circle.
+    """
     if file.resolve() in seen:
         raise UserError(f"the config {file} builds on itself", fix="remove its `base`")
     file = shipped_config(file)
-    base = read_config(file).get("base")
+    content = read_config(file)
+    base = content.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise UserError(f"the config {file} has the base {base!r}", allowed="the path of one config file")
     before = chain(file.parent / base, (*seen, file.resolve())) if base else []
-    return [*before, file]
+    return [*before, (file, content)]
 
 
 def read_config(file: Path) -> dict:

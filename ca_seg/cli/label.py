@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 
-from ca_seg.cli.parser import JobParser
+from ca_seg.cli.parser import JobParser, settings_of
 from ca_seg.errors import UserError
 from ca_seg.jobs.label import LabelResults, LabelSettings, label
 
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError(f"{len(folders)} folders", allowed="one", fix="words are given with --concepts cat grass")
     if command.concepts and command.vocabulary is not None:
         raise UserError("vocabulary and concepts are both given", allowed="one of the two")
-    settings = LabelSettings(**{option.name: getattr(command, option.name) for option in fields(LabelSettings)})
+    settings = settings_of(command, LabelSettings)
     settings = replace(settings, format_options=_present_options(settings.format_options))
     results = label(folders[0] if folders else None, command.concepts or None, settings)
     if not results.summary:

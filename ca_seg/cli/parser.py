@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -14,6 +14,8 @@ from ca_seg.cli.config import CONFIG, with_configs
 from ca_seg.cli.kinds import describe, options_of
 from ca_seg.cli.options import Dialect
 from ca_seg.errors import UserError, close_matches
+
+Settings = TypeVar("Settings")
 
 NOT_FOR_USERS = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
 
@@ -104,3 +106,8 @@ class JobParser:
         flags = [f"--{option.replace('_', '-')}" for option in near]
         allowed = f"did you mean {' or '.join(flags)}?" if flags else ""
         return UserError(f"unknown option {unknown[1]}", allowed=allowed, fix=fix)
+
+
+def settings_of(command: Any, kind: type[Settings]) -> Settings:
+    """The settings of a job, from those of a command that adds options of its own (a subclass)."""
+    return kind(**{f.name: getattr(command, f.name) for f in fields(kind)})  # type: ignore[arg-type]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from ca_seg.cli.parser import JobParser
+from ca_seg.cli.parser import JobParser, settings_of
 from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("no word was given", fix="name what to look for: --concepts cat grass sky")
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
-    settings = SegmentSettings(**{field.name: getattr(command, field.name) for field in fields(SegmentSettings)})
+    settings = settings_of(command, SegmentSettings)
     segmenter = Segmenter(words, settings)
     for name in command.cutout:
         if name not in segmenter.classes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from ca_seg.cli.parser import JobParser
+from ca_seg.cli.parser import JobParser, settings_of
 from ca_seg.errors import UserError
 from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
 from ca_seg.metrics.video import SequenceScores
@@ -45,7 +45,7 @@ def run_video(arguments: Sequence[str]) -> int:
     words = [*(text for text in positional if text not in videos), *parsed.concepts]
     if not words:
         raise UserError("no word was given", fix=f"name what to look for: {EXAMPLE}")
-    settings = VideoSettings(**{option.name: getattr(parsed, option.name) for option in fields(VideoSettings)})
+    settings = settings_of(parsed, VideoSettings)
     result = video(videos[0], words, settings)
     print(f"{result.frames} frames: {result.overlay}, {result.masks}")
     return 0

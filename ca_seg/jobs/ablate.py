@@ -115,7 +115,7 @@ def ablate(
     if model.layers is None and settings.last_layer is not None:
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
     device = device or settings.device
-    loaded = model.load(device) if loaded is None else loaded.to(device)
+    loaded = model.load(device, loaded)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset = images.open()
     scores, skipped, count = AblationScores(dataset.class_list.names), [], 0

@@ -173,7 +173,7 @@ def _calibrate(
     classes = dataset.class_list.names
     vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
     refine = refinement(settings.refine, classes)
-    backbone = model.load(settings.device) if loaded is None else loaded.to(settings.device)
+    backbone = model.load(settings.device, loaded)
     predictor = model.predictor(backbone, queries=settings.refine.needs_queries)
     reader = LabelledMapsReader(predictor, vocabulary, refine=refine, seed=settings.seed)
     sample = PixelSample(len(classes), len(dataset), settings.pixels, settings.seed)

@@ -235,8 +235,7 @@ def _methods(
     queries = settings.refine.needs_queries
 
     def evaluated(dataset: SegmentationDataset) -> Predictor:
-        backbone = model.load(device) if loaded is None else loaded.to(device)
-        return model.predictor_of(backbone, head, queries=queries)
+        return model.predictor_of(model.load(device, loaded), head, queries=queries)
 
     def compared(name: str) -> Callable[[SegmentationDataset], Predictor]:
         if name == model.backbone:  # its zero-shot maps, beside those of a head

@@ -115,7 +115,7 @@ def two_class(
     classes = dataset.class_list
     trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
     device = str(trainer.strategy.root_device)
-    loaded = model.load(device) if loaded is None else loaded.to(device)
+    loaded = model.load(device, loaded)
     predictor = model.predictor(loaded)
     task = TwoClass(
         predictor,

@@ -20,7 +20,7 @@ from ca_seg.evaluation.video import BACKGROUND, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
-from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
@@ -254,7 +254,5 @@ def _loaded(model: BackboneSettings, backbone: str | Backbone | None, device: st
     for name in PER_IMAGE:
         if getattr(model, name) is not None:
             raise UserError(f"model.{name} is given for a video", fix="leave it out: frames are read once, as a whole")
-    if isinstance(backbone, Backbone):
-        return model, backbone.to(device)
-    model = model if backbone is None else replace(model, backbone=backbone)
-    return model, model.load(device)
+    model, loaded = choose_backbone(model, backbone)
+    return model, model.load(device, loaded)

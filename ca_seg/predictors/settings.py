@@ -55,8 +55,10 @@ class BackboneSettings(ReadoutConfig):
             return None
         return Views(scales=self.scales or (1.0,), window=self.window, stride=self.stride)
 
-    def load(self, device: str) -> Backbone:
-        """Load the backbone. Raises what `load_backbone` raises."""
+    def load(self, device: str, loaded: Backbone | None = None) -> Backbone:
+        """The backbone on the device: the loaded one where there is one. Raises what `load_backbone` raises."""
+        if loaded is not None:
+            return loaded.to(device)
         return load_backbone(
             self.backbone,
             weights=self.weights,

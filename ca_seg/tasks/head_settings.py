@@ -84,7 +84,7 @@ class HeadSettings(BackboneSettings):
             backbone = load_backbone(
                 self.backbone, weights=self.weights, device=device, resolution=self.resolution, random_weights=True
             )
-        backbone = self.load(device) if backbone is None else backbone.to(device)
+        backbone = self.load(device, backbone)
         return FrozenFeatures(backbone, vocabulary, parts=self.parts, readout=self)
 
 
