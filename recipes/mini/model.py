@@ -31,18 +31,23 @@ def fresh_transformer(seed: int) -> FluxTransformer2DModel:
     """
     torch.manual_seed(seed)
     transformer = FluxTransformer2DModel(**ARCHITECTURE)
-    for block in transformer.transformer_blocks:
-        for norm in (block.norm1, block.norm1_context):
-            _open_gates(norm.linear, chunks=6, gates=(2, 5))
-    for block in transformer.single_transformer_blocks:
-        _open_gates(block.norm.linear, chunks=3, gates=(2,))
-    for linear in (transformer.norm_out.linear, transformer.proj_out):
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
+    open_gates(transformer)
     return transformer
 
 
-def _open_gates(modulation: nn.Linear, *, chunks: int, gates: tuple[int, ...]) -> None:
+def open_gates(transformer: FluxTransformer2DModel) -> None:
+    """Set every block's modulation to no shift, no scale and gates of 1, and the last layer to zero."""
+    for block in transformer.transformer_blocks:
+        for norm in (block.norm1, block.norm1_context):
+            _open(norm.linear, chunks=6, gates=(2, 5))
+    for block in transformer.single_transformer_blocks:
+        _open(block.norm.linear, chunks=3, gates=(2,))
+    for linear in (transformer.norm_out.linear, transformer.proj_out):
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+
+
+def _open(modulation: nn.Linear, *, chunks: int, gates: tuple[int, ...]) -> None:
     nn.init.zeros_(modulation.weight)
     nn.init.zeros_(modulation.bias)
     with torch.no_grad():

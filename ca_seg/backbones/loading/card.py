@@ -18,6 +18,7 @@ from ca_seg.concept.choices import SPACES
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 
 POOLING = ("first", "mean", "last")
+AUTOENCODERS = ("pipeline", "pixel-codec", "feature-codec")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Card:
     guidance: float = 0.0
     phrase_pooling: str = "first"  # which token of a phrase represents it: first, mean or last
     text_tokens: int = 512  # prompts are padded to so many tokens
+    autoencoder: str = "pipeline"  # the stock pipeline's own; "pixel-codec" or "feature-codec" for shipped weights
     folder: str = ""  # shipped weights: a folder below checkpoints/
     checksums: dict[str, str] = field(default_factory=dict)  # sha256 of the shipped files
     hub: str = ""  # repository on the Hugging Face hub
@@ -54,6 +56,8 @@ class Card:
         check_timestep(self.timestep)
         if self.space not in SPACES:
             raise UnknownName("space", self.space, SPACES)
+        if self.autoencoder not in AUTOENCODERS:
+            raise UnknownName("autoencoder", self.autoencoder, AUTOENCODERS)
         if self.phrase_pooling not in POOLING:
             raise UnknownName("phrase pooling", self.phrase_pooling, POOLING)
 

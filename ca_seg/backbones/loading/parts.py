@@ -80,12 +80,10 @@ class PartReader:
         return transformer if self.profile.dtype == torch.float32 else transformer.to(self.profile.dtype)
 
     def autoencoder(self) -> nn.Module:
-        """From the folder. The shipped backbones have one of their own."""
-        if self.card.text != "word-table":
+        """From the folder. The shipped backbones have one of this project's."""
+        if self.card.autoencoder == "pipeline":
             return read_autoencoder(self.folder, self.profile.dtype)
-        from ca_seg.backbones.pixel_codec import PixelCodec  # here: it imports diffusers' models
-
-        return read_model(PixelCodec, self.folder / "vae", self.profile.dtype)
+        return read_model(shipped_codec(self.card.autoencoder), self.folder / "vae", self.profile.dtype)
 
     def scheduler(self) -> Any:
         """From the folder; None if there is none."""
@@ -103,6 +101,17 @@ class PartReader:
         cache = cache_folder() / "words" / text_fingerprint(self.card, self.folder, self.profile.dtype)
         room = partial(moved_to_cpu, transformer, self.device) if make_room else nullcontext
         return PipelineText(self.family, load, self.card.text_tokens, cache=cache, room=room)
+
+
+def shipped_codec(name: str) -> Any:
+    """The class of an autoencoder of this project. Imported here, because it imports diffusers' models."""
+    if name == "pixel-codec":
+        from ca_seg.backbones.pixel_codec import PixelCodec
+
+        return PixelCodec
+    from ca_seg.backbones.feature_codec import FeatureCodec
+
+    return FeatureCodec
 
 
 def find_folder(

@@ -1,0 +1,1 @@
+"""How the backbones for photographs are made: pictures, teachers, training, export."""

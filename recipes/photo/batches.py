@@ -1,0 +1,255 @@
+"""One training step's tokens and targets.
+
+Four kinds of layout, 16 x 16 or 8 x 8 tokens, chosen by the step. A quilt is four pictures side by side, each with its
+own words: tokens then learn to read their own place, not the whole picture (attention is global).
+
+    quilt of wholes   four pictures of 8 x 8 tokens (stride 32)
+    quilt of crops    an 8 x 8 window of each of four pictures of 16 x 16 tokens (stride 16)
+    fine              one picture of 16 x 16 tokens
+    coarse            one picture of 8 x 8 tokens
+
+and three kinds of target:
+
+    classes   the frozen classifier's share of each word at each position, over words that do not hold each other
+    masks     the segmenters' classes, averaged over the token, beside words that are not in the picture
+    words     which words are true of the picture or quarter: candidate and presence loss, as in recipes/mini
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate, one_hot
+
+from ca_seg.backbones.efficientnet_lite import CHANNELS
+from ca_seg.backbones.feature_codec import FeatureCodec
+from ca_seg.backbones.text.word_table import WordTable
+from recipes.photo.cache import SCALE
+from recipes.photo.data import TEACHER_WORDS, UNKNOWN, Example, FeatureCache
+from recipes.photo.encoder import DenseClassifier
+from recipes.photo.model import token_grid
+from recipes.photo.words import STUFF, Lexicon, membership, near
+
+LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
+QUILTED = {"classes": (0.3, 0.25, 0.25, 0.2), "masks": (0.25, 0.35, 0.3, 0.1), "words": (0.5, 0.35, 0.05, 0.1)}
+COARSE_ROWS = 3  # rows of 8 x 8 tokens for one of 16 x 16
+WORDS = 48  # asked at each step
+SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Targets that are shares of the words: classes and masks."""
+
+    shares: torch.Tensor  # [B, C, N], sums to 1 where weight is not 0
+    weight: torch.Tensor  # [B, N]
+
+
+@dataclass(frozen=True)
+class Hard:
+    """Targets that are words of the whole picture or quarter."""
+
+    true: torch.Tensor  # bool [B, C, N]
+    unasked: torch.Tensor  # bool [B, C, N]: may be true of it, so it is no negative there
+    best: torch.Tensor  # [C], tokens that a word takes at least
+
+
+@dataclass(frozen=True)
+class Batch:
+    kind: str
+    pictures: int
+    latents: torch.Tensor  # float [B, 432, h, w], unit variance
+    words: list[str]  # C concepts
+    target: Soft | Hard
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Pictures of one step, laid out: how to bring any map of whole pictures to the same layout."""
+
+    layout: str
+    windows: np.ndarray  # [P, 2] top and left of a crop, in tokens of 16 x 16
+    flipped: torch.Tensor  # bool [P]
+
+    def __call__(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps [P, C, 16, 16] of whole pictures to [B, C, h, w]."""
+        maps = torch.where(self.flipped[:, None, None, None], maps.flip(-1), maps)
+        if self.layout == "fine":
+            return maps
+        if self.layout == "quilt of crops":
+            maps = torch.stack([m[:, t : t + 8, l : l + 8] for m, (t, l) in zip(maps, self.windows.tolist(), strict=True)])
+        else:
+            maps = avg_pool2d(maps, 2)
+        return maps if self.layout == "coarse" else quilt(maps)
+
+
+def quilt(maps: torch.Tensor) -> torch.Tensor:
+    """[4B, C, h, w] to [B, C, 2h, 2w]: four after each other are put side by side."""
+    parts = maps.unflatten(0, (-1, 2, 2))
+    return parts.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+class StepBatches:
+    """Batches by number; a batch depends on the seed and its number alone. `rows` is its size, in grids of 16 x 16."""
+
+    def __init__(
+        self, cache: FeatureCache, lexicon: Lexicon, table: WordTable, codec: FeatureCodec, *, seed: int, rows: int
+    ) -> None:
+        self.cache, self.lexicon, self.seed, self.rows = cache, lexicon, seed, rows
+        self.mean, self.deviation = (x[CHANNELS[0] :, None, None] for x in (codec.mean, codec.deviation))
+        self.classifier = DenseClassifier()
+        self.class_words = list(lexicon.leaves)
+        self.member = membership(lexicon, self.class_words)
+        used = [e for e in cache.examples if not e.held_back]
+        self.pools = {
+            "classes": [e for e in used if e.quarter <= 0],
+            "masks": [e for e in used if e.tagged],
+            "words": [e for e in used if e.words],
+        }
+        self.label_words = sorted({word for e in self.pools["words"] for word in e.words})
+        counts = {word: 0 for word in self.label_words}
+        for example in self.pools["words"]:
+            for word in example.words:
+                counts[word] += 1
+        rarity = np.array([max(counts[w] ** -0.5 for w in e.words) for e in self.pools["words"]])
+        self.rarity = rarity / rarity.sum()
+        self.wide = [w for w in self.class_words if w not in set(self.label_words)]
+        self.other = [w for w in table.words if w not in lexicon.leaves and w not in set(self.label_words)]
+        self.kinds = ("classes", "masks", "words") if cache.teachers else ("classes", "words")
+
+    def __getitem__(self, number: int) -> Batch:
+        rng = np.random.default_rng((self.seed, number))
+        kind = self.kinds[rng.integers(len(self.kinds))]
+        layout = LAYOUTS[rng.choice(4, p=QUILTED[kind])]
+        pictures = self.rows * {"fine": 1, "coarse": COARSE_ROWS}.get(layout, 4)
+        pool = self.pools[kind]
+        chance = self.rarity if kind == "words" else None
+        examples = [pool[i] for i in rng.choice(len(pool), pictures, p=chance)]
+        cut = Cut(layout, rng.integers(0, 9, (pictures, 2)), torch.from_numpy(rng.random(pictures) < 0.5))
+        fine, coarse = (x.float() / SCALE for x in self.cache.features(examples))
+        quarters = [self._quarter(e, x) for e, x in zip(examples, fine, strict=True)]
+        fine = torch.stack(quarters)
+        coarse = torch.stack([self._quarter(e, x) for e, x in zip(examples, coarse, strict=True)])
+        upsampled = token_grid(fine, coarse)
+        latents = cut(upsampled) if layout in ("fine", "quilt of crops") else self._coarse(cut, fine, coarse)
+        make = {"classes": self._classes, "masks": self._masks, "words": self._words}[kind]
+        words, target = make(rng, examples, cut, coarse)
+        return Batch(kind, pictures, latents, words, target)
+
+    @staticmethod
+    def _quarter(example: Example, features: torch.Tensor) -> torch.Tensor:
+        """Of four pictures put together, the features of the one of the example, enlarged twice."""
+        if example.quarter < 0:
+            return features
+        side = features.shape[-1] // 2
+        row, column = divmod(example.quarter, 2)
+        part = features[None, :, row * side : (row + 1) * side, column * side : (column + 1) * side]
+        return interpolate(part, scale_factor=2, mode="bilinear", align_corners=False)[0]
+
+    @staticmethod
+    def _coarse(cut: Cut, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """At stride 32 the features of stride 32 are used as they are."""
+        both = torch.cat([avg_pool2d(fine, 2), coarse], dim=1)
+        both = torch.where(cut.flipped[:, None, None, None], both.flip(-1), both)
+        return both if cut.layout == "coarse" else quilt(both)
+
+    def _probabilities(self, coarse: torch.Tensor) -> torch.Tensor:
+        """The classifier's [P, 8, 8, 1000] for normalised features."""
+        return self.classifier(coarse * self.deviation + self.mean)
+
+    def _classes(
+        self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
+    ) -> tuple[list[str], Soft]:
+        probabilities = self._probabilities(coarse)
+        mass = probabilities.flatten(0, 2).mean(dim=0) @ self.member.T
+        noise = torch.from_numpy(rng.gumbel(size=len(mass))).float() * 1.5
+        used, chosen = torch.zeros(self.member.shape[1]), []
+        for index in ((mass + 1e-4).log() + noise).argsort(descending=True).tolist():
+            if (used * self.member[index]).sum() == 0:
+                chosen.append(index)
+                used += self.member[index]
+                if len(chosen) == WORDS:
+                    break
+        shares = (probabilities @ self.member[chosen].T).permute(0, 3, 1, 2)
+        shares = cut(interpolate(shares, scale_factor=2, mode="bilinear", align_corners=False)).flatten(2)
+        weight = shares.sum(dim=1)
+        return [self.class_words[i] for i in chosen], Soft(shares / weight[:, None].clamp_min(1e-6), weight)
+
+    def _masks(
+        self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
+    ) -> tuple[list[str], Soft]:
+        classes = self.cache.teacher_masks(examples)
+        shares = one_hot(classes.clamp_max(len(TEACHER_WORDS)), len(TEACHER_WORDS) + 1)[..., :-1].permute(0, 3, 1, 2)
+        shares = avg_pool2d(shares.float(), 4)
+        words, shares = self._named(examples, coarse, shares)
+        shares = cut(shares).flatten(2)
+        seen = shares.sum(dim=(0, 2)) > 0.5
+        true = [word for word, s in zip(words, seen.tolist(), strict=True) if s]
+        shares = shares[:, seen]
+        negatives = self._negatives(rng, set(true) | {w for e in examples for w in e.words}, len(true))
+        weight = shares.sum(dim=1)
+        shares = shares / weight[:, None].clamp_min(1e-6)
+        empty = shares.new_zeros(len(shares), len(negatives), shares.shape[2])
+        return true + negatives, Soft(torch.cat([shares, empty], dim=1), weight)
+
+    def _named(
+        self, examples: Sequence[Example], coarse: torch.Tensor, shares: torch.Tensor
+    ) -> tuple[list[str], torch.Tensor]:
+        """The word of a picture is put where the classifier sees it; the segmenters do not know most words."""
+        words, extra = list(TEACHER_WORDS), []
+        named = [i for i, e in enumerate(examples) if e.name in self.lexicon.leaves and e.name not in TEACHER_WORDS]
+        if not named:
+            return words, shares
+        probabilities = self._probabilities(coarse[named])
+        for i, p in zip(named, probabilities, strict=True):
+            share = p[..., list(self.lexicon.leaves[examples[i].name])].sum(dim=-1)
+            share = interpolate(share[None, None], scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+            shares[i, :, share > DOUBTFUL] = 0
+            layer = torch.zeros(len(examples), *share.shape)
+            layer[i] = (share > SURE).float()
+            if examples[i].name in words:
+                shares[:, words.index(examples[i].name)] += layer
+            elif examples[i].name in [w for w, _ in extra]:
+                extra = [(w, x + layer if w == examples[i].name else x) for w, x in extra]
+            else:
+                extra.append((examples[i].name, layer))
+        if extra:
+            words += [w for w, _ in extra]
+            shares = torch.cat([shares, torch.stack([x for _, x in extra], dim=1)], dim=1)
+        return words, shares
+
+    def _words(
+        self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
+    ) -> tuple[list[str], Hard]:
+        true_words = sorted({word for e in examples for word in e.words})
+        negatives = self._negatives(rng, set(true_words), len(true_words), exclude_near=False)
+        words = true_words + negatives
+        position = {word: k for k, word in enumerate(words)}
+        shape = (len(examples), len(words), 1, 1)
+        true, unasked = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+        for i, example in enumerate(examples):
+            maybe = near(set(example.words), self.lexicon, words) | (set() if example.tagged else STUFF)
+            for word in example.words & position.keys():
+                true[i, position[word]] = True
+            for word in (maybe - example.words) & position.keys():
+                unasked[i, position[word]] = True
+        spread = [cut(x.float().expand(-1, -1, 16, 16)).flatten(2) > 0.5 for x in (true, unasked)]
+        tokens = spread[0].shape[2] // (4 if cut.layout.startswith("quilt") else 1)
+        best = torch.tensor([tokens // 5 if word in STUFF else tokens // 12 for word in words])
+        return words, Hard(spread[0], spread[1], best)
+
+    def _negatives(
+        self, rng: np.random.Generator, true: set[str], asked: int, *, exclude_near: bool = True
+    ) -> list[str]:
+        """Words that are not true of any picture of the step: of the pictures' words, of the classifier's, and of the rest."""
+        room = max(12, WORDS - asked)
+        parts = ((self.label_words, room // 2), (self.wide, room // 4), (self.other, room - room // 2 - room // 4))
+        negatives: list[str] = []
+        for pool, count in parts:
+            order = [pool[i] for i in rng.permutation(len(pool))[: 4 * count]]
+            out = true | (near(true, self.lexicon, order) if exclude_near else set())
+            negatives += [word for word in order if word not in out][:count]
+        return negatives

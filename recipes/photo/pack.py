@@ -1,0 +1,82 @@
+"""Cut the pictures, ask the segmenters, and write shards: `python -m recipes.photo.pack [--part 0/2]`.
+
+    shards/000.tar     256 pictures: N.jpg (256 x 256), N.json (source, words), N.png (two masks 64 x 64, one below the
+                       other: ADE20K's and VOC's classes), as a WebDataset shard
+
+A shard is about 4 MB, so that any number of them can be taken to another machine. A shard that exists is not made
+again; two processes with --part 0/2 and --part 1/2 share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import tarfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from recipes.photo.fetch import CACHE, repository_folder
+from recipes.photo.pictures import Cutter, Picture, open_sources, plan, scaled
+from recipes.photo.segmenters import SEGMENTERS, Segmenter
+
+SHARD = 256
+QUALITY = 90
+
+
+def parts(picture: Picture, cutter: Cutter, segmenters: list[Segmenter]) -> dict[str, bytes]:
+    """The files of one picture, by their extension."""
+    square = cutter.square(picture)
+    jpeg, mask = io.BytesIO(), io.BytesIO()
+    scaled(square).save(jpeg, "JPEG", quality=QUALITY)
+    files = {"jpg": jpeg.getvalue()}
+    if cutter.sources[picture.source].natural:
+        Image.fromarray(np.concatenate([segmenter(square) for segmenter in segmenters])).save(mask, "PNG")
+        files["png"] = mask.getvalue()
+    files["json"] = json.dumps(asdict(picture) | {"words": cutter.words(picture)}).encode()
+    return files
+
+
+def pack(cache: Path, part: int, of: int, shards: int | None) -> None:
+    """Write the shards whose number is `part` modulo `of`."""
+    files = open_sources(cache)
+    pictures, cutter = plan(files), Cutter(files)
+    segmenters = [Segmenter(s, repository_folder(cache, s.repository)) for s in SEGMENTERS]
+    folder = cache / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    total = len(pictures) // SHARD if shards is None else min(shards, len(pictures) // SHARD)
+    print(f"{len(pictures)} pictures, {total} shards", flush=True)
+    for number in range(part, total, of):
+        target = folder / f"{number:03d}.tar"
+        if target.exists():
+            continue
+        start, skipped = time.monotonic(), 0
+        with tarfile.open(target.with_suffix(".partial"), "w") as tar:
+            for index, picture in enumerate(pictures[number * SHARD : (number + 1) * SHARD]):
+                try:
+                    content = parts(picture, cutter, segmenters)
+                except (OSError, ValueError) as problem:
+                    skipped += 1
+                    print(f"skipped {picture.source} {picture.paths[0]}: {problem}", flush=True)
+                    continue
+                for extension, data in content.items():
+                    entry = tarfile.TarInfo(f"{number * SHARD + index:06d}.{extension}")
+                    entry.size = len(data)
+                    tar.addfile(entry, io.BytesIO(data))
+        os.replace(target.with_suffix(".partial"), target)
+        print(f"{target.name}: {SHARD - skipped} pictures, {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--part", default="0/1", help="K/N: this process makes every Nth shard, from the Kth")
+    parser.add_argument("--shards", type=int, help="only the first so many")
+    args = parser.parse_args()
+    part, of = (int(number) for number in args.part.split("/"))
+    pack(args.cache, part, of, args.shards)
