@@ -57,7 +57,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels: int, stage: Stage, stride: int) -> None:
         super().__init__()
         hidden = channels * stage.expansion
-        self.expand = nn.Identity() if stage.expansion == 1 else nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU6())
+        self.expand = (
+            nn.Identity() if stage.expansion == 1 else nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU6())
+        )
         self.filter = nn.Sequential(SameConv(hidden, hidden, stage.kernel, stride, groups=hidden), nn.ReLU6())
         self.project = nn.Conv2d(hidden, stage.channels, 1)
         self.residual = stride == 1 and channels == stage.channels

@@ -36,7 +36,7 @@ class BackboneSettings(ReadoutConfig):
         synonyms: further phrases for a class
     """
 
-    backbone: str = "mini"
+    backbone: str = "photo"
     weights: str | None = None
     gguf: str | None = None
     precision: str | None = None

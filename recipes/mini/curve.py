@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -18,21 +19,31 @@ SCORES = {
 }
 
 
-def draw_curve(source: Path, target: Path) -> None:
-    """Losses (left) and monitored scores (right) against images seen."""
+def draw_curve(
+    source: Path, target: Path, *, count: str = "images", losses: Sequence[str] = LOSSES, where: str = "fresh scenes"
+) -> None:
+    """Losses (left) and monitored scores (right) against images seen.
+
+    Args:
+        source: curve.csv of a run
+        target: the image file to write
+        count: the column with the number of images seen
+        losses: the columns of losses
+        where: on what the scores were measured
+    """
     with source.open() as file:
         rows = list(csv.DictReader(file))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
-    for name in LOSSES:
-        points = [(int(r["images"]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
+    for name in losses:
+        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
         if points:
             left.plot(*zip(*points, strict=True), label=name, linewidth=1)
     for name, label in SCORES.items():
-        points = [(int(r["images"]) / 1000, float(r[name])) for r in rows if r[name]]
+        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r.get(name)]
         if points:
             right.plot(*zip(*points, strict=True), marker=".", label=label)
     left.set(xlabel="images seen (thousands)", ylabel="loss", ylim=(0, None))
-    right.set(xlabel="images seen (thousands)", ylabel="score on fresh scenes", ylim=(0, 1))
+    right.set(xlabel="images seen (thousands)", ylabel=f"score on {where}", ylim=(0, 1))
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.3)

@@ -80,7 +80,9 @@ class Cut:
         if self.layout == "fine":
             return maps
         if self.layout == "quilt of crops":
-            maps = torch.stack([m[:, t : t + 8, l : l + 8] for m, (t, l) in zip(maps, self.windows.tolist(), strict=True)])
+            maps = torch.stack(
+                [m[:, t : t + 8, l : l + 8] for m, (t, l) in zip(maps, self.windows.tolist(), strict=True)]
+            )
         else:
             maps = avg_pool2d(maps, 2)
         return maps if self.layout == "coarse" else quilt(maps)

@@ -90,7 +90,9 @@ def open_codec(cache: Path) -> FeatureCodec:
         codec.save_pretrained(folder)
     codec = codec.requires_grad_(False).eval()
     if note.exists() and json.loads(note.read_text())["fingerprint"] != fingerprint(codec):
-        raise UserError(f"the features in {note.parent} were made by another encoder", fix="delete the folder, and make them anew")
+        raise UserError(
+            f"the features in {note.parent} were made by another encoder", fix="delete the folder, and make them anew"
+        )
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps({"fingerprint": fingerprint(codec)}))
     return codec

@@ -71,7 +71,9 @@ class FeatureCache:
     def _tags(self, shard: int, row: int) -> frozenset[str]:
         tags = set()
         for index, file in enumerate((ADE, VOC)):
-            shares = np.bincount(self.masks[shard][row, index].ravel(), minlength=256) / self.masks[shard][row, index].size
+            shares = (
+                np.bincount(self.masks[shard][row, index].ravel(), minlength=256) / self.masks[shard][row, index].size
+            )
             tags |= {w for k, w in enumerate(file.words) if w and shares[k] > SMALLEST[index]}
         return frozenset(tags)
 

@@ -29,11 +29,15 @@ def folded(convolution: nn.Module, norm: nn.Module) -> tuple[torch.Tensor, torch
 
 
 def encoder() -> EfficientNetLite0:
-    """The stem and stages of the published model, batch normalisation folded in."""
-    source, target = published(), EfficientNetLite0()
+    """The stem and stages of the published model."""
+    return fold_into(EfficientNetLite0(), published()).requires_grad_(False).eval()
+
+
+def fold_into(target: EfficientNetLite0, source: nn.Module) -> EfficientNetLite0:
+    """`target` with the weights of timm's model, batch normalisation folded in."""
     pairs = [(source.conv_stem, source.bn1)]
     for block in (block for stage in source.blocks for block in stage):
-        if hasattr(block, "conv_dw") and hasattr(block, "conv_pwl"):
+        if hasattr(block, "conv_pwl"):
             pairs += [(block.conv_pw, block.bn1), (block.conv_dw, block.bn2), (block.conv_pwl, block.bn3)]
         else:
             pairs += [(block.conv_dw, block.bn1), (block.conv_pw, block.bn2)]
@@ -42,7 +46,7 @@ def encoder() -> EfficientNetLite0:
         weight, bias = folded(*pair)
         convolution.weight.data.copy_(weight)
         convolution.bias.data.copy_(bias)
-    return target.requires_grad_(False).eval()
+    return target
 
 
 class DenseClassifier(nn.Module):

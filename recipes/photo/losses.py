@@ -1,9 +1,9 @@
 """The losses of the backbones for photographs, on the maps of the words and on the velocity.
 
-    p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
+p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
-    soft     Kullback-Leibler divergence of p from a teacher's shares, weighted over the tokens
-    words    candidate and presence loss of recipes/mini; a word that may be true of a picture is not asked of it
+soft     Kullback-Leibler divergence of p from a teacher's shares, weighted over the tokens
+words    candidate and presence loss of recipes/mini; a word that may be true of a picture is not asked of it
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def monitor(
                 if len(classes) == 0:
                     continue
                 maps = sum(scores[i][row, classes.to(device)].softmax(dim=0) for i in READ_LAYERS)
-                maps = interpolate(maps.unflatten(1, (16, 16))[None], mask.shape, mode="bilinear", align_corners=False)[0]
+                maps = interpolate(maps.unflatten(1, (16, 16))[None], mask.shape, mode="bilinear", align_corners=False)[
+                    0
+                ]
                 matrix.update(classes[maps.argmax(dim=0).cpu()], truth)
     torch.set_rng_state(state)
     _assign(transformer, training)

@@ -42,7 +42,9 @@ def plan(files: dict[str, GitFiles], seed: int = 0) -> list[Picture]:
             groups = [(path,) for path in chosen]
         for index, group in enumerate(groups):
             held_back = source.natural and index % HELD_BACK == 0
-            pictures += [Picture(source.name, group, crop, held_back) for crop in range(1 if held_back else source.crops)]
+            pictures += [
+                Picture(source.name, group, crop, held_back) for crop in range(1 if held_back else source.crops)
+            ]
     return [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
 
 

@@ -68,7 +68,9 @@ class Segmenter:
         side = int(self._input["shape"][1])
         pixels = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
         signed = self._input["dtype"] == np.int8
-        self._network.set_tensor(self._input["index"], ((pixels.astype(int) - 128).astype(np.int8) if signed else pixels)[None])
+        self._network.set_tensor(
+            self._input["index"], ((pixels.astype(int) - 128).astype(np.int8) if signed else pixels)[None]
+        )
         self._network.invoke()
         classes = np.squeeze(self._network.get_tensor(self._output["index"]))
         centres = ((np.arange(GRID) + 0.5) * len(classes) / GRID).astype(int)

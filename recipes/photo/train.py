@@ -123,7 +123,9 @@ def main() -> None:
     cache = FeatureCache(args.cache, lexicon, teachers=args.name == "photo")
     batches = StepBatches(cache, lexicon, table, open_codec(args.cache), seed=args.seed, rows=args.rows)
     if rank == 0:
-        print({kind: len(pool) for kind, pool in batches.pools.items()}, f"{len(batches.label_words)} words", flush=True)
+        print(
+            {kind: len(pool) for kind, pool in batches.pools.items()}, f"{len(batches.label_words)} words", flush=True
+        )
     vectors = {word: table.vector(word) for word in table.words}
 
     transformer = fresh_transformer(args.seed).to(args.device)
@@ -153,22 +155,24 @@ def main() -> None:
     for batch in loader:
         generator = np.random.default_rng((args.seed, progress.batches + rank, 1))
         torch.manual_seed(args.seed * 1_000_003 + progress.batches + rank)
-        rate = learning_rate(
-            progress.pictures, peak=args.lr, warmup=8000, steps=args.pictures, cooldown=args.cooldown
-        )
+        rate = learning_rate(progress.pictures, peak=args.lr, warmup=8000, steps=args.pictures, cooldown=args.cooldown)
         for group in optimizer.param_groups:
             group["lr"] = rate
         words = torch.stack([vectors[word] for word in batch.words])
         with sdpa_kernel(backends), torch.autocast(device_type, torch.bfloat16, enabled=args.bf16):
             kind, loss = step_loss(transformer, batch, words, generator, args.device, args.flow_fraction)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the {kind} loss of step {progress.step} is {loss.item()}; {last} is from before it")
+            raise FloatingPointError(
+                f"the {kind} loss of step {progress.step} is {loss.item()}; {last} is from before it"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         share_gradients(transformer)
         torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
         optimizer.step()
-        seen = torch.tensor([batch.pictures, float(args.minutes is not None and time.monotonic() - begun > args.minutes * 60)])
+        seen = torch.tensor(
+            [batch.pictures, float(args.minutes is not None and time.monotonic() - begun > args.minutes * 60)]
+        )
         if dist.is_initialized():
             dist.all_reduce(seen)
         progress.pictures += int(seen[0])

@@ -20,7 +20,21 @@ PERSONS = set(
     "man woman boy girl child people person kid lady guy toddler baby player crowd biker cyclist skateboarder rider "
     "climber surfer swimmer".split()
 )
-VAGUE = {"young", "down", "stand", "ball", "toy", "trade good", "dwelling", "hobby", "shop", "dish", "top", "back", "front"}
+VAGUE = {
+    "young",
+    "down",
+    "stand",
+    "ball",
+    "toy",
+    "trade good",
+    "dwelling",
+    "hobby",
+    "shop",
+    "dish",
+    "top",
+    "back",
+    "front",
+}
 # Words that are true of the same things, or of parts of them: not asked as each other's negatives.
 NEAR = [
     set(group.split(", "))
@@ -56,9 +70,7 @@ class Lexicon:
             offset, kind, _, count, *rest = line.split(" | ", 1)[0].split(" ")
             lemmas = tuple(re.sub(r"\(.*", "", w).lower().replace("_", " ") for w in rest[: 2 * int(count, 16) : 2])
             pointers = rest[2 * int(count, 16) :]
-            above = tuple(
-                pointers[2 + 4 * i] for i in range(int(pointers[0])) if pointers[1 + 4 * i] in ("@", "@i")
-            )
+            above = tuple(pointers[2 + 4 * i] for i in range(int(pointers[0])) if pointers[1 + 4 * i] in ("@", "@i"))
             self.synsets[offset] = Synset(kind, lemmas, above)
         listed = Path(timm.__file__).parent / "data" / "_info" / "imagenet_synsets.txt"
         self.classes = [line.strip()[1:] for line in listed.read_text().splitlines()]

