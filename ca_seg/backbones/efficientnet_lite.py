@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le 2019; the "lite" variant has ReLU6 and no squeeze-and-excitation), as an image encoder.
+"""EfficientNet-Lite0 as an image encoder (Tan and Le 2019; "lite": ReLU6, no squeeze-and-excitation).
 
 Batch normalisation is folded into the convolutions, because the encoder is frozen. The classifier is left out.
 

@@ -28,7 +28,7 @@ from ca_seg.backbones.efficientnet_lite import CHANNELS
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.photo.cache import SCALE
-from recipes.photo.data import TEACHER_WORDS, UNKNOWN, Example, FeatureCache
+from recipes.photo.data import TEACHER_WORDS, Example, FeatureCache
 from recipes.photo.encoder import DenseClassifier
 from recipes.photo.model import token_grid
 from recipes.photo.words import STUFF, Lexicon, membership, near
@@ -81,7 +81,7 @@ class Cut:
             return maps
         if self.layout == "quilt of crops":
             maps = torch.stack(
-                [m[:, t : t + 8, l : l + 8] for m, (t, l) in zip(maps, self.windows.tolist(), strict=True)]
+                [m[:, y : y + 8, x : x + 8] for m, (y, x) in zip(maps, self.windows.tolist(), strict=True)]
             )
         else:
             maps = avg_pool2d(maps, 2)
@@ -246,7 +246,7 @@ class StepBatches:
     def _negatives(
         self, rng: np.random.Generator, true: set[str], asked: int, *, exclude_near: bool = True
     ) -> list[str]:
-        """Words that are not true of any picture of the step: of the pictures' words, of the classifier's, and of the rest."""
+        """Words that are true of no picture of the step: of the pictures' words, the classifier's, and the rest."""
         room = max(12, WORDS - asked)
         parts = ((self.label_words, room // 2), (self.wide, room // 4), (self.other, room - room // 2 - room // 4))
         negatives: list[str] = []

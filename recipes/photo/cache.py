@@ -4,7 +4,7 @@
     features/000.fine.npy          int8 [N, 112, 16, 16], unit variance is SCALE
     features/000.coarse.npy        int8 [N, 320, 8, 8]
     features/000.json              the pictures' words, in the same order
-    features/000.masks.npy         uint8 [N, 2, 64, 64], the segmenters' classes; 255 where a picture was not shown to them
+    features/000.masks.npy         uint8 [N, 2, 64, 64], the segmenters' classes; 255 for a picture they did not see
 
 A picture takes 57 kB. A shard that exists is not made again, and one that was not finished has no `.json`.
 """

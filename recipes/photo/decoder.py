@@ -1,7 +1,7 @@
 """Train the decoder from features to pixels: `python -m recipes.photo.decoder [--minutes 8]`.
 
 The features of an image classifier do not hold every detail, so pictures come back blurred. The decoder shows what a
-generated grid of features looks like; it plays no part in segmentation. It goes on from `decoder.pt` where there is one.
+generated grid of features looks like; it plays no part in segmentation. It goes on from `decoder.pt` if that exists.
 """
 
 from __future__ import annotations

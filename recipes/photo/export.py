@@ -19,7 +19,6 @@ import torch
 import yaml
 from diffusers import FluxTransformer2DModel
 
-from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.mini.curve import draw_curve
 from recipes.mini.export import CARDS, ROOT

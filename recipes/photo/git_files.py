@@ -24,7 +24,8 @@ class GitFiles:
             command = ["git", "--git-dir", str(self.folder), "cat-file", "--batch"]
             self._reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         reader = self._reader
-        assert reader.stdin is not None and reader.stdout is not None
+        assert reader.stdin is not None
+        assert reader.stdout is not None
         reader.stdin.write(f"{self.commit}:{path}\n".encode())
         reader.stdin.flush()
         header = reader.stdout.readline().split()

@@ -1,6 +1,6 @@
 """How good the maps are on pictures of the same sources that were held back, with the segmenters' masks as the truth.
 
-This is the part on which choices are made: the best checkpoint, the side, the timestep. MSRC and COCO are only reported.
+This is the part on which choices are made: best checkpoint, side, timestep. MSRC and COCO are only reported.
 """
 
 from __future__ import annotations

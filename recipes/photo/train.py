@@ -1,8 +1,8 @@
 """Train a backbone for photographs: `python -m recipes.photo.train --name photo` (or `photo-words`: no segmenters).
 
 It reads the features that `recipes.photo.cache` made. A run that was stopped goes on with the same command, on a CPU or
-on a GPU: the checkpoint is the same. `--minutes 9` ends a session early, with a checkpoint. On a CPU two processes of one
-thread are 1.5 times as fast as one of two: `torchrun --nproc-per-node 2 -m recipes.photo.train --name photo --threads 1`.
+on a GPU: the checkpoint is the same. `--minutes 9` stops early, with a checkpoint. On a CPU two processes of one thread
+are faster than one of two: `torchrun --nproc-per-node 2 -m recipes.photo.train --name photo --threads 1`.
 
     OUT/last.pt       weights, optimizer, averaged weights, pictures seen
     OUT/curve.csv     losses, and mIoU on pictures that are held back

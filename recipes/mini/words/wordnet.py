@@ -33,12 +33,12 @@ class Nouns:
     @classmethod
     def read(cls, folder: Path = FOLDER) -> Nouns:
         synsets = {}
-        for line in _entries(folder / "data.noun"):
+        for line in entries(folder / "data.noun"):
             data, gloss = line.split(" | ", 1)
             offset, lexfile, _, count, *rest = data.split(" ")
             synsets[offset] = Synset(lexfile, tuple(rest[: 2 * int(count, 16) : 2]), gloss)
         senses = {}
-        for line in _entries(folder / "index.noun"):
+        for line in entries(folder / "index.noun"):
             lemma, _, count, *rest = line.split()
             senses[lemma] = tuple(synsets[offset] for offset in rest[-int(count) :])
         return cls(senses)
@@ -75,5 +75,5 @@ def frequent_nouns(folder: Path = FOLDER) -> list[str]:
     return [word for word, _ in counts.most_common(REFERENCE) if re.fullmatch("[a-z ]+", word)]
 
 
-def _entries(file: Path) -> list[str]:
+def entries(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")]
