@@ -1,5 +1,7 @@
 """The pictures that the backbones for photographs learn from: where they are, under which terms, and their words.
 
+`python -m recipes.photo.sources` writes the table of them into docs/photo.md.
+
 No picture of MSRC or COCO is among them. The words of a picture are true of it as a whole; nobody says where they are.
 Masks that come with a source are not read.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,21 @@ SOURCES = (
            r"tiny-imagenet-200/train/.*\.JPEG", folder(2), 12000, natural=False, side=128),
 )  # fmt: skip
 HELD_BACK = 16  # of the natural pictures, one in so many is never trained on: the part on which choices are made
+PAGE = Path(__file__).parents[2] / "docs" / "photo.md"
+MARKS = ("<!-- sources: start -->\n", "<!-- sources: end -->\n")
+
+
+def table() -> str:
+    """The sources as a Markdown table."""
+    rows = [f"| {s.shows} | `{s.repository}` | {s.pictures:,} | {s.terms} |" for s in SOURCES]
+    return "\n".join(["| what | repository | at most | terms |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """The page with the table between its marks."""
+    before, rest = page.split(MARKS[0])
+    return before + MARKS[0] + table() + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

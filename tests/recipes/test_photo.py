@@ -22,7 +22,7 @@ from recipes.photo import batches as laid_out
 from recipes.photo.cache import NOT_SHOWN, fingerprint, open_codec, read_shard
 from recipes.photo.git_files import GitFiles
 from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss
-from recipes.photo.sources import SOURCES, synset, weather
+from recipes.photo.sources import PAGE, SOURCES, synset, weather, with_table
 
 
 @pytest.fixture
@@ -51,6 +51,11 @@ def test_every_source_states_its_terms_and_none_is_a_reported_set():
         assert source.shows
         assert len(source.commit) in (0, 40)
         assert not {"coco", "msrc"} & set(source.repository.lower().replace("-", "/").split("/"))
+
+
+def test_the_page_lists_every_source_with_its_terms():
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_table(page) == page, "run python -m recipes.photo.sources"
 
 
 def test_paths_say_words():
