@@ -21,7 +21,7 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.segmentation import Segmentation, check_colours
-from ca_seg.predictors.settings import BackboneSettings
+from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
@@ -43,6 +43,7 @@ class SegmentSettings(BackboneSettings):
         seed: of the noise
     """
 
+    backbone: str = PHOTOGRAPHS
     background: tuple[str, ...] | None = None
     threshold: float | None = None
     refine: tuple[str, ...] = ()

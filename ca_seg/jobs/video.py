@@ -20,7 +20,7 @@ from ca_seg.evaluation.video import BACKGROUND, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
-from ca_seg.predictors.settings import BackboneSettings, choose_backbone
+from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
 from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
@@ -41,7 +41,7 @@ class VideoSettings:
         out: the folder of the overlay and the masks
     """
 
-    model: BackboneSettings = field(default_factory=BackboneSettings)
+    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(backbone=PHOTOGRAPHS))
     fps: float | None = None
     seed: int = 0
     device: str = "cpu"

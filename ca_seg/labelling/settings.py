@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import OutOfRange
-from ca_seg.predictors.settings import MethodSettings
+from ca_seg.predictors.settings import PHOTOGRAPHS, MethodSettings
 from ca_seg.refine.steps import Refinement
 
 
@@ -84,7 +84,7 @@ class LabelSettings:
         trainer: arguments of Lightning's Trainer
     """
 
-    model: MethodSettings = field(default_factory=MethodSettings)
+    model: MethodSettings = field(default_factory=lambda: MethodSettings(backbone=PHOTOGRAPHS))
     data: LabelData = field(default_factory=LabelData)
     vocabulary: str | None = None
     refine: Refinement = field(default_factory=Refinement)

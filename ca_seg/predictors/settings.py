@@ -16,6 +16,8 @@ from ca_seg.predictors.trained_head import HeadPredictor
 from ca_seg.predictors.views import Views
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
 
+PHOTOGRAPHS = "photo"  # the backbone for a user's own images, where none is named
+
 
 @dataclass(frozen=True)
 class BackboneSettings(ReadoutConfig):
@@ -36,7 +38,7 @@ class BackboneSettings(ReadoutConfig):
         synonyms: further phrases for a class
     """
 
-    backbone: str = "photo"
+    backbone: str = "mini"
     weights: str | None = None
     gguf: str | None = None
     precision: str | None = None

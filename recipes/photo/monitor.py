@@ -36,6 +36,8 @@ def monitor(
     device = next(transformer.parameters()).device
     examples = [e for e in cache.examples if e.held_back][:pictures]
     oracle, full = ConfusionMatrix(len(TEACHER_WORDS)), ConfusionMatrix(len(TEACHER_WORDS))
+    for matrix in (oracle, full):
+        matrix.sync_on_compute = False  # only the first process is here
     table = torch.stack([vectors[word] for word in TEACHER_WORDS]).to(device)
     state = torch.get_rng_state()
     torch.manual_seed(1)

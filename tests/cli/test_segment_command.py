@@ -41,8 +41,8 @@ def ids(path) -> np.ndarray:
         ["--concepts", "dog", "grass", "--seed", "0", "--", "a.png"],
         ["dog", "grass", "a.png"],
         ["a.png", "dog", "grass"],
-        ["a.png", "--backbone", "mini", "--concepts", "dog", "grass", "--layers", "0", "1", "2", "3"],
-        ["a.png", "--concepts", "dog", "grass", "--model.backbone", "mini", "--samples", "1", "--timestep", "0.15"],
+        ["a.png", "--backbone", "photo", "--concepts", "dog", "grass", "--layers", "2", "3"],
+        ["a.png", "--concepts", "dog", "grass", "--model.backbone", "photo", "--samples", "1", "--timestep", "0.05"],
     ],
 )
 def test_equivalent_command_lines(folder, arguments, capsys):
@@ -85,7 +85,7 @@ def test_a_word_without_pixels_is_in_the_result(folder, capsys):
 
 
 def test_the_limits_of_the_shipped_backbone_are_a_note(folder, capsys):
-    assert main(["segment", "a.png", "--concepts", "dog", "grass", "--out", "out"]) == 0
+    assert main(["segment", "a.png", "--concepts", "dog", "grass", "--backbone", "mini", "--out", "out"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith("mini:")]) == 1
 

@@ -1,0 +1,69 @@
+"""Which settings read a backbone best: `python -m recipes.photo.choose --name photo` prints mIoU for each.
+
+Measured on pictures that were held back, with the segmenters' masks as the truth; the card is then edited by hand. The
+pictures are 256 pixels wide, so what they say about resolution is what enlarging a small picture gains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import torch
+from torch.nn.functional import interpolate
+
+from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.metrics.confusion import ConfusionMatrix, miou
+from recipes.photo.cache import as_pixels, read_shard
+from recipes.photo.data import TEACHER_WORDS, UNKNOWN, FeatureCache
+from recipes.photo.fetch import CACHE
+from recipes.photo.monitor import SMALLEST
+from recipes.photo.train import WORDS
+from recipes.photo.words import Lexicon
+
+RESOLUTIONS = (256, 320, 384)
+TIMESTEPS = (0.02, 0.05, 0.15)
+LAYERS = ((3,), (2, 3), (1, 2, 3))
+
+
+def choose(name: str, cache: Path, pictures: int) -> None:
+    """Print the mIoU among the classes present, and among all words, for every combination."""
+    features = FeatureCache(cache, Lexicon(WordTable.load(WORDS)), teachers=True)
+    examples = [e for e in features.examples if e.held_back][:pictures]
+    masks = features.teacher_masks(examples)
+    records = sorted((cache / "features").glob("[0-9]*.json"))
+    shards = {e.shard: list(read_shard(cache / "shards" / f"{records[e.shard].stem}.tar")) for e in examples}
+    pixels = [(as_pixels([shards[e.shard][e.row][1]]) + 1) / 2 for e in examples]
+    vocabulary = Vocabulary.from_names(list(TEACHER_WORDS))
+    for resolution, timestep in itertools.product(RESOLUTIONS, TIMESTEPS):
+        backbone = load_backbone(name, resolution=resolution)
+        matrices = {
+            layers: (ConfusionMatrix(len(TEACHER_WORDS)), ConfusionMatrix(len(TEACHER_WORDS))) for layers in LAYERS
+        }
+        for image, mask in zip(pixels, masks, strict=True):
+            counts = torch.bincount(mask.flatten(), minlength=UNKNOWN + 1)[: len(TEACHER_WORDS)]
+            present = (counts > SMALLEST * mask.numel()).nonzero()[:, 0]
+            if not len(present):
+                continue
+            truth = torch.where(torch.isin(mask, present), mask, torch.full_like(mask, UNKNOWN))
+            asked = backbone.record(image, layers=(1, 2, 3), timesteps=[timestep]).ask(vocabulary)
+            scores = {i: asked.maps(softmax=False, layers=[i])[0] for i in (1, 2, 3)}
+            for layers, (oracle, full) in matrices.items():
+                for matrix, classes in ((oracle, present), (full, torch.arange(len(TEACHER_WORDS)))):
+                    maps = sum(scores[i][classes].softmax(dim=0) for i in layers)
+                    large = interpolate(maps[None], mask.shape, mode="bilinear", align_corners=False)[0]
+                    matrix.update(classes[large.argmax(dim=0)], truth)
+        for layers, pair in matrices.items():
+            figures = [100 * float(miou(matrix.compute(), over="ground_truth")) for matrix in pair]
+            print(f"{resolution} px, t {timestep}, layers {layers}: {figures[0]:.1f} / {figures[1]:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--name", default="photo")
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--pictures", type=int, default=150)
+    args = parser.parse_args()
+    choose(args.name, args.cache, args.pictures)
