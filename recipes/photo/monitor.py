@@ -36,8 +36,6 @@ def monitor(
     device = next(transformer.parameters()).device
     examples = [e for e in cache.examples if e.held_back][:pictures]
     oracle, full = ConfusionMatrix(len(TEACHER_WORDS)), ConfusionMatrix(len(TEACHER_WORDS))
-    for matrix in (oracle, full):
-        matrix.sync_on_compute = False  # only the first process is here
     table = torch.stack([vectors[word] for word in TEACHER_WORDS]).to(device)
     state = torch.get_rng_state()
     torch.manual_seed(1)
@@ -60,7 +58,8 @@ def monitor(
                 matrix.update(classes[maps.argmax(dim=0).cpu()], truth)
     torch.set_rng_state(state)
     _assign(transformer, training)
-    return tuple(round(float(miou(m.compute(), over="ground_truth")), 4) for m in (oracle, full))  # type: ignore[return-value]
+    # `compute` would wait for the other processes, which are not here.
+    return tuple(round(float(miou(m.matrix, over="ground_truth")), 4) for m in (oracle, full))  # type: ignore[return-value]
 
 
 def _assign(transformer: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
