@@ -1,5 +1,5 @@
 # Each of these does all of its own set-up, in .venv:
-#   make demo        zero-shot evaluation of the shipped backbone on the shipped scenes
+#   make demo        zero-shot evaluation of shipped backbones on the shipped scenes and photographs
 #   make test        every check that CI runs: format, lint, types, tests
 #   make test-fast   the tests without those marked slow
 #                    (WORKERS=4 runs them in four processes; the default is two)
@@ -8,14 +8,15 @@ PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
 CHECKS := $(VENV)/.installed-checks
-OUT ?= out/zero_shot/mini_scenes
+OUT ?= out/zero_shot
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile  # 2 GiB per worker
 
 .PHONY: demo test test-fast checks lint types docs wheel bench clean
 
 demo: $(READY)
-	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)
+	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)/mini_scenes
+	$(VENV)/bin/python eval.py --config-file configs/zero_shot/photo_photographs.yaml --out $(OUT)/photo_photographs
 
 test: lint types
 	$(PYTEST)

@@ -1,4 +1,4 @@
-"""The files that come with ca_seg: scenes, weights, configs.
+"""The files that come with ca_seg: scenes, photographs, weights, configs.
 
 installed           ca_seg/_shipped/datasets/scenes
 run from source     datasets/scenes, beside the package

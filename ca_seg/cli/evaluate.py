@@ -24,6 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     if settings.expect and settings.data.limit is not None:
         console.print("expected figures are those of the whole dataset: not checked with data.limit")
     if settings.report:
-        console.print(f"page: {Path(settings.out) / 'index.html'}", soft_wrap=True, markup=False)
+        for what, file in (("page", "index.html"), ("picture of the best, middle and worst image", "examples.png")):
+            console.print(f"{what}: {Path(settings.out) / file}", soft_wrap=True, markup=False)
     print(Path(settings.out) / "results.json")
     return 0 if results.complete and results.as_expected else 1

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 DATASETS: dict[str, Entry] = {
     "folder": Entry("formats.folder", "your own images and masks"),
-    "scenes": Entry("benchmarks.scenes", "composed scenes of objects on stuff, with exact masks", shipped=True),
+    "scenes": Entry("benchmarks.shipped", "composed scenes of objects on stuff, with exact masks", shipped=True),
+    "photographs": Entry("benchmarks.shipped", "26 photographs of COCO, 120 classes of things and stuff", shipped=True),
     "voc20": Entry("benchmarks.voc", "PASCAL VOC 2012, 20 classes without background", "voc20"),
     "voc21": Entry("benchmarks.voc", "PASCAL VOC 2012, 20 classes and the background", "voc21"),
     "imagenet-segmentation": Entry(

@@ -1,10 +1,16 @@
-"""The best, middle and worst images of an evaluation, with overlays and heat maps."""
+"""The images that an evaluation shows, chosen by a rule and not by hand.
+
+The images of a split are ranked by their own mIoU (over the classes in each, all classes offered). Shown are the best,
+those in the middle of the ranking, and the worst.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL.Image import Image
 
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.seeds import image_seed
@@ -12,8 +18,8 @@ from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.run import SplitScores
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.tasks.zero_shot import ZeroShot
+from ca_seg.visual.examples import Example
 from ca_seg.visual.heatmaps import heatmap_strip
-from ca_seg.visual.overlay import overlay
 from ca_seg.visual.plots import confusion_plot
 from ca_seg.visual.report import GalleryItem
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -21,56 +27,116 @@ from ca_seg.vocabulary import IGNORE_INDEX
 GALLERY = 4  # images of each kind
 
 
-def middle(ranked: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """The `count` images around the median of a ranking."""
+@dataclass(frozen=True)
+class Gallery:
+    """What an evaluation shows of its images.
+
+    Args:
+        sections: title and images, for the page
+        examples: the best, the middle and the worst image of the first split, for one picture
+    """
+
+    sections: tuple[tuple[str, tuple[GalleryItem, ...]], ...]
+    examples: tuple[Example, ...]
+
+
+def best_middle_worst(ranked: Sequence[tuple[str, float]], count: int = GALLERY) -> dict[str, list[tuple[str, float]]]:
+    """The rule: from a ranking, the `count` images at its top, around its middle, and at its end.
+
+    Args:
+        ranked: image ids and scores, best first
+        count: images of each kind; where there are fewer, all of them
+
+    Returns:
+        "best" (best first), "middle" (best first) and "worst" (worst first). In a ranking of fewer than three times
+        `count` images some are of two kinds.
+    """
     start = max(0, (len(ranked) - count) // 2)
-    return list(ranked[start : start + count])
+    return {
+        "best": list(ranked[:count]),
+        "middle": list(ranked[start : start + count]),
+        "worst": list(ranked[::-1][:count]),
+    }
 
 
-def galleries(
+def evaluation_gallery(
     scores: Mapping[str, SplitScores],
     data: Mapping[str, SegmentationData],
     predictor: Predictor,
     seed: int,
     device: str,
-) -> tuple[tuple[str, tuple[GalleryItem, ...]], ...]:
+) -> Gallery:
     """The confusion matrices of each split, and its best, middle and worst images, which are predicted again."""
     sections: list[tuple[str, tuple[GalleryItem, ...]]] = []
+    examples: tuple[Example, ...] = ()
+    first = next(iter(scores))
     for split, scored in scores.items():
-        task = scored.task
+        task, ranked = scored.task, scored.task.ranked()
         plots = tuple(
             (f"{protocol}; darker: a larger fraction of the class's pixels", confusion_plot(matrix, task.classes))
             for protocol, matrix in task.matrices().items()
         )
         sections.append((f"{split}: confusion", (GalleryItem("the classes with most confused pixels", plots),)))
-        ranked = task.ranked()
-        ends = {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]}
-        for end, chosen in ends.items():
-            items = tuple(
-                _item(task, data[split], image_id, miou, predictor, seed, device) for image_id, miou in chosen
+        ends = best_middle_worst(ranked)
+        titles = {
+            image_id: f"{image_id}: mIoU {100 * miou:.0f}, rank {rank} of {len(ranked)}"
+            for rank, (image_id, miou) in enumerate(ranked, start=1)
+        }
+        chosen = dict.fromkeys(image_id for pairs in ends.values() for image_id, _ in pairs)
+        shown = {i: _shown(task, data[split], i, titles[i], predictor, seed, device) for i in chosen}
+        for end, pairs in ends.items():
+            items = tuple(shown[image_id].item for image_id, _ in pairs)
+            rule = f"{end} {len(pairs)} of {len(ranked)} images by mIoU, all classes offered"
+            sections.append((f"{split}: {rule}", items))
+        if split == first:
+            examples = tuple(
+                replace(shown[image_id].example, title=f"{end}, {titles[image_id]}")
+                for end, pairs in best_middle_worst(ranked, 1).items()
+                for image_id, _ in pairs
             )
-            sections.append((f"{split}: {end} images", items))
-    return tuple(sections)
+    return Gallery(tuple(sections), examples)
 
 
-def _item(
-    task: ZeroShot, data: SegmentationData, image_id: str, miou: float, predictor: Predictor, seed: int, device: str
-) -> GalleryItem:
+@dataclass(frozen=True)
+class _Shown:
+    """An image with its masks, and the heat maps of the classes in its ground truth."""
+
+    example: Example
+    heat_maps: tuple[str, Image]  # caption and strip
+
+    @property
+    def item(self) -> GalleryItem:
+        example = self.example
+        return GalleryItem(
+            example.title,
+            (
+                ("ground truth", example.overlay(example.ground_truth)),
+                ("prediction, all classes offered", example.overlay(example.prediction)),
+                self.heat_maps,
+            ),
+        )
+
+
+def _shown(
+    task: ZeroShot,
+    data: SegmentationData,
+    image_id: str,
+    title: str,
+    predictor: Predictor,
+    seed: int,
+    device: str,
+) -> _Shown:
     dataset = data.dataset(data.split)
     sample = dataset[dataset.image_ids.index(image_id)]
-    names, mask = dataset.class_list.names, sample["mask"]
+    names, mask, image = dataset.class_list.names, sample["mask"], sample["image"][None].to(device)
+    prediction = predictor.predict(image, [image_seed(seed, image_id)])
+    full = prediction.maps(task.everything)
+    if task.refine is not None:
+        full = task.refine(full, image, prediction.select(0))
     present = mask[mask != IGNORE_INDEX].unique().tolist()
-    prediction = predictor.predict(sample["image"][None].to(device), [image_seed(seed, image_id)])
-    guess = predict_mask(prediction.maps(task.everything), *mask.shape).mask[0].cpu().numpy()
     maps = prediction.maps(task.vocabulary(present))[0].float().cpu().numpy()
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    shown = list(dict.fromkeys([*present, *np.unique(guess).tolist()]))  # the first colours differ most
-    colours = [shown.index(i) if i in shown else 0 for i in range(len(names))]
-    return GalleryItem(
-        f"{image_id}: mIoU {100 * miou:.0f} with all classes offered",
-        (
-            ("ground truth", overlay(pixels, mask.numpy(), names, colours=colours)),
-            ("prediction, all classes offered", overlay(pixels, guess, names, colours=colours)),
-            ("heat maps, present classes offered", heatmap_strip(pixels, maps, [names[i] for i in present])),
-        ),
-    )
+    guess = predict_mask(full, *mask.shape).mask[0].cpu().numpy()
+    caption = "heat maps, present classes offered" + ("" if task.refine is None else ", before refinement")
+    strip = heatmap_strip(pixels, maps, [names[i] for i in present])
+    return _Shown(Example(title, pixels, mask.numpy(), guess, names), (caption, strip))

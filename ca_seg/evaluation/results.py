@@ -1,4 +1,4 @@
-"""The results of an evaluation: figures as attributes, as a table, as results.json and as one page."""
+"""The results of an evaluation: figures as attributes, as a table, as results.json, as one page and as one picture."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
+
+from ca_seg.atomic import atomic_write
 from ca_seg.data.dataset import SegmentationDataset
-from ca_seg.evaluation.gallery import GALLERY, middle
+from ca_seg.errors import UserError
+from ca_seg.evaluation.gallery import Gallery, best_middle_worst
 from ca_seg.evaluation.page import write_report
 from ca_seg.evaluation.run import SplitScores
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
 from ca_seg.versions import versions
-from ca_seg.visual.report import GalleryItem
+from ca_seg.visual.examples import examples_picture
 
 if TYPE_CHECKING:
     import pandas
 
 SCHEMA = "ca_seg.results/3"
-
-Gallery = tuple[tuple[str, tuple[GalleryItem, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class EvaluationResults:
 
     content: dict[str, Any]
     complete: bool  # every image of every split was scored
-    gallery: Gallery = ()  # overlays and heat maps of the page; empty where no report was asked for
+    gallery: Gallery | None = None  # the images that are shown; None where no report was asked for
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -62,12 +64,34 @@ class EvaluationResults:
         ]
         return pandas.DataFrame(rows)
 
+    def examples(self) -> Image:
+        """The best, the middle and the worst image of the first split, each beside ground truth and prediction.
+
+        Images are ranked by their own mIoU with all classes offered. Raises UserError where no report was asked for.
+
+        Example:
+            >>> results.examples().save("examples.png")
+        """
+        if self.gallery is None:
+            raise UserError("the evaluation kept no images", fix="evaluate with report=True in its settings")
+        data = self.content["dataset"]
+        note = (
+            f"{self.content['method']} on {data['name']}. Images are ranked by the mIoU over their own classes, all "
+            f"{data['classes']} classes offered; shown are the best, the middle and the worst."
+        )
+        return examples_picture(self.gallery.examples, note)
+
     def save(self, folder: str | Path) -> Path:
-        """Write FOLDER/results.json, and FOLDER/index.html where a report was asked for; the path of results.json."""
+        """Write FOLDER/results.json, and FOLDER/index.html and FOLDER/examples.png where a report was asked for.
+
+        Returns the path of results.json.
+        """
         path = Path(folder) / "results.json"
         write_json(path, self.content)
-        if self.gallery:
-            write_report(path.with_name("index.html"), self.content, self.gallery)
+        if self.gallery is not None:
+            write_report(path.with_name("index.html"), self.content, self.gallery.sections)
+            with atomic_write(path.with_name("examples.png")) as part:
+                self.examples().save(part, format="PNG")
         return path
 
 
@@ -94,7 +118,6 @@ def results_content(
     splits = scores[name]  # of the evaluated method
     first, task = next(iter(splits)), next(iter(splits.values())).task
     scored, spent = sum(s.run for s in splits.values()), sum(s.seconds for s in splits.values())
-    ranked = task.ranked()
     return {
         "schema": SCHEMA,
         "method": name,
@@ -111,7 +134,7 @@ def results_content(
             method: {split: s.task.intervals for split, s in by_split.items()} for method, by_split in scores.items()
         },
         "reliability": task.reliability,
-        "ranking": {"best": ranked[:GALLERY], "middle": middle(ranked, GALLERY), "worst": ranked[::-1][:GALLERY]},
+        "ranking": best_middle_worst(task.ranked()),
         "images": {split: s.task.images for split, s in splits.items()},
         "dataset": {
             "name": dataset_name,

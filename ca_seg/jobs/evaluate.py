@@ -21,10 +21,10 @@ from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.settings import EvaluationData, data_named
 from ca_seg.errors import UserError
 from ca_seg.evaluation.expectations import check_expected, check_pairs
-from ca_seg.evaluation.gallery import galleries
+from ca_seg.evaluation.gallery import Gallery, evaluation_gallery
 from ca_seg.evaluation.predictions import PredictionWriter
 from ca_seg.evaluation.progress import Progress
-from ca_seg.evaluation.results import EvaluationResults, Gallery, results_content
+from ca_seg.evaluation.results import EvaluationResults, results_content
 from ca_seg.evaluation.run import SplitScores, score
 from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead, load_head
@@ -53,7 +53,7 @@ class EvaluationSettings:
         compare: further methods: backbones of the zoo, random-weights, random-maps, one-class, colour-clusters
         expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
         save_predictions: write OUT/predictions/PROTOCOL/IMAGE_ID.png
-        report: make a page with overlays and heat maps
+        report: make a page and a picture of the best, middle and worst images
         seed: of the noise
         out: the folder of results, predictions, page and progress; None: nothing is written
         trainer: arguments of Lightning's Trainer
@@ -161,7 +161,7 @@ def _evaluate(
 
     scores: dict[str, dict[str, SplitScores]] = {}
     readouts: dict[str, Any] = {}
-    gallery: Gallery = ()
+    gallery: Gallery | None = None
     settings_name = _settings_name(settings)
     methods = list(_methods(settings, head, loaded, classes, device))
     _check_distinct(methods)
@@ -192,7 +192,7 @@ def _evaluate(
             steps = {"refine": settings.refine.steps} if method.evaluated else {}
             readouts[method.name] = predictor.settings() | steps
         if method.evaluated and settings.report and trainer.is_global_zero:
-            gallery = galleries(scores[method.name], data, predictor, settings.seed, device)
+            gallery = evaluation_gallery(scores[method.name], data, predictor, settings.seed, device)
         predictor = None  # before the next is loaded
     complete = all(split.complete for by_split in scores.values() for split in by_split.values())
     if not trainer.is_global_zero:

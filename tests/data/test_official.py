@@ -168,7 +168,17 @@ CLASSES = {
     "voc20": 20, "voc21": 21, "pascal-context59": 59, "pascal-context60": 60, "ade20k": 150, "cityscapes": 19,
     "coco-stuff": 171, "coco-object": 81, "camvid": 11, "davis": 2, "pet": 2, "imagenet-segmentation": 2,
 }  # fmt: skip
-USER_FORMATS = {"labelled", "folder", "scenes", "images", "webdataset", "coco-json", "sem-seg-dicts", "hugging-face"}
+USER_FORMATS = {
+    "labelled",
+    "folder",
+    "scenes",
+    "photographs",
+    "images",
+    "webdataset",
+    "coco-json",
+    "sem-seg-dicts",
+    "hugging-face",
+}
 WITH_FILES = [name for name in WRITERS if name != "imagenet-segmentation"]
 
 

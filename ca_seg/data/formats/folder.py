@@ -1,4 +1,4 @@
-"""The folder format: the layout of the shipped scenes, and the usual one for a user's own images and masks.
+"""The folder format: the layout of the shipped datasets, and the usual one for a user's own images and masks.
 
 DIR/images/0001.png or .jpg ...       the images; the name without suffix is the image_id
 DIR/masks/0001.png                    one per image, same size: 8- or 16-bit ids, gray or palette

@@ -1,4 +1,4 @@
-"""The shipped scenes: composed images with exact masks, for tests, examples and the mini backbone."""
+"""The datasets that come with ca_seg, in the folder format, each in datasets/NAME."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ HOW_TO_GET = "it comes with ca_seg"
 
 
 def open_dataset(name: str, root: str | None, split: str | None) -> FolderDataset:
-    return FolderDataset(resource_path("datasets", "scenes") if root is None else root, split)
+    return FolderDataset(resource_path("datasets", name) if root is None else root, split)
