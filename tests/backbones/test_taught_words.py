@@ -11,7 +11,9 @@ from ca_seg import load_backbone
 from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.text import word_list
 from ca_seg.backbones.text.word_list import read_words, shipped_text
+from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.errors import CorruptWeights, UnknownName, UserError
+from ca_seg.resources import resource_path
 from recipes.mini.scenes.taught import taught_words
 from tests.small_flux import small_backbone
 
@@ -51,7 +53,7 @@ def test_it_is_not_known_for_stock_models_and_other_weights():
 
 
 def test_a_list_that_is_not_the_cards(card, tmp_path):
-    table = load_backbone("mini").text.table
+    table = WordTable.load(resource_path("checkpoints", "words"))
     assert read_words(card, card.taught_words, table) == ("cat", "traffic light")
     (tmp_path / "taught.txt").write_text("cat\n")
     with pytest.raises(CorruptWeights, match=r"taught\.txt"):
