@@ -7,7 +7,7 @@ one type. An error says what is wrong (with the file or value), what is allowed,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -77,6 +77,27 @@ class UnknownName(UserError):
         self.close_matches = close
 
 
+class UnknownNames(UnknownName):
+    """Several such names at once, so that they are corrected at once.
+
+    Args:
+        kind: what the names are of, in the plural, such as "words"
+        names: as the user wrote them
+        known: all names that there are; close ones are suggested for each
+        fix: what to do
+
+    Attributes:
+        close_matches: those of all names
+    """
+
+    def __init__(self, kind: str, names: Sequence[str], known: Iterable[str], *, fix: str = "") -> None:
+        known = list(known)
+        close = [close_matches(name, known) for name in names]
+        parts = [f"{name!r}{_did_you_mean(near)}" for name, near in zip(names, close, strict=True)]
+        UserError.__init__(self, f"unknown {kind} {', '.join(parts)}", fix=fix)
+        self.close_matches = [match for near in close for match in near]
+
+
 class OutOfRange(UserError):
     """A number outside its range (layer, timestep, samples ...)."""
 
@@ -93,6 +114,10 @@ class UnusableFeatures(UserError):
     """Features that are missing in a cache, or differ from what was written."""
 
 
+class WordsWarning(UserWarning):
+    """Words whose maps cannot be relied on: training never taught them, or none of them is likely in an image."""
+
+
 def close_matches(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names whose spelling is most like `name`, the closest first.
 
@@ -105,3 +130,7 @@ def close_matches(name: str, known: Iterable[str], count: int = 3) -> list[str]:
         at most `count` names; none where no name is close
     """
     return difflib.get_close_matches(name.lower(), list(known), n=count, cutoff=0.6)
+
+
+def _did_you_mean(close: Sequence[str]) -> str:
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

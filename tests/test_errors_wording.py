@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ca_seg.errors import UnknownName, UserError, close_matches
+from ca_seg.errors import UnknownName, UnknownNames, UserError, close_matches
 
 NAMES = [f"name-{number:02}" for number in range(41)]
 
@@ -26,6 +26,10 @@ NAMES = [f"name-{number:02}" for number in range(41)]
             "unknown backbone 'mini-plan'. Allowed: did you mean 'mini-plain' or 'mini'? See `ca-seg zoo list`.",
         ),
         (UnknownName("word", "xyzzy", ["cat", "dog"]), "unknown word 'xyzzy'. Allowed: cat, dog."),
+        (
+            UnknownNames("words", ["zebr", "xyzzy"], ["cat", "zebra"], fix="use nouns"),
+            "unknown words 'zebr' (did you mean 'zebra'?), 'xyzzy'. Use nouns.",
+        ),
         (UnknownName("word", "xyzzy", NAMES), "unknown word 'xyzzy'. Allowed: one of 41 names."),
     ],
 )

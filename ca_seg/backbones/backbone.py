@@ -12,7 +12,7 @@ from torch import nn
 from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
 from ca_seg.backbones.loading.card import Card, check_timestep
-from ca_seg.backbones.text.encoder import TextEncoder
+from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
@@ -195,16 +195,20 @@ class Backbone(nn.Module):
         return Recording(grid, noised_copies, tuple(layers), tuple(streams), call, tensor, self.ask)
 
     @torch.no_grad()
-    def ask(self, vocabulary: Vocabulary, recording: Recording, concept_attention: str = "both") -> list[Stream]:
-        """The concept streams, layer by layer, for a recording. `Recording.ask` calls this."""
+    def ask(
+        self, vocabularies: Sequence[Vocabulary], recording: Recording, concept_attention: str = "both"
+    ) -> list[list[Stream]]:
+        """The concept streams of each vocabulary, layer by layer, for a recording. `Recording.ask_each` calls this."""
         family, transformer = self.family, self.transformer
-        words = self.text.concepts(vocabulary.concepts, self.card.phrase_pooling)
+        phrases = [phrase for vocabulary in vocabularies for phrase in vocabulary.concepts]
+        words = self.text.concepts(phrases, self.card.phrase_pooling)
         rows = len(recording.streams[0].key)
         concepts = words.each(lambda x: self._on_device(x).expand(rows, *x.shape[1:]))
-        layout = Layout(concepts.hidden.shape[1], family.text_first, family.registers(transformer))
+        groups = tuple(len(vocabulary.concepts) for vocabulary in vocabularies)
+        layout = Layout(len(phrases), family.text_first, family.registers(transformer), groups)
         inputs = recording.call | family.text_inputs(transformer, concepts, concepts=True)
         with family.asking(transformer, recording.grid):
-            return ask_streams(
+            streams = ask_streams(
                 transformer,
                 family.attentions(transformer),
                 inputs,
@@ -212,6 +216,27 @@ class Backbone(nn.Module):
                 layout,
                 concept_attention=concept_attention,
             )
+        return [[stream.tokens(group) for stream in streams] for group in layout.group_slices]
+
+    def unseen(self, vocabulary: Words) -> dict[str, str] | None:
+        """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.
+
+        Args:
+            vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
+
+        Returns:
+            Phrase to taught word; empty where all were taught, None where it is not known what training taught (a card
+            without `taught_words`, other weights than the card's).
+
+        Raises:
+            UnknownName: for words that the backbone's word table does not have, all of them at once
+
+        Example:
+            >>> ca_seg.load_backbone("mini").unseen(["cat", "automobile"])
+            {'automobile': 'car'}
+        """
+        phrases = as_vocabulary(vocabulary).concepts
+        return self.text.unseen(phrases) if isinstance(self.text, WordTableText) else None
 
     def maps(self, images: Images, vocabulary: Words, *, seed: int | Sequence[int] = 0) -> torch.Tensor:
         """Probability maps of words in images, with the card's settings: record, ask and read in one call.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,10 @@ def load_backbone(
         >>> backbone = load_backbone("mini")
         >>> maps = backbone.maps(image, ["cat", "grass"])  # [1, 2, H, W]
     """
-    card = find_card(name).with_resolution(resolution)
+    card = find_card(name).with_resolution(resolution).with_pooling(phrase_pooling)
+    if random_weights or any(part is not None for part in (weights, gguf, transformer, autoencoder, text)):
+        card = card.of_other_weights()
     family = find_family(card.family)
-    card = card if phrase_pooling is None else replace(card, phrase_pooling=phrase_pooling)
     check_device(device)
     profile = _profile(card, precision, device)
     _check_offload(offload, device)

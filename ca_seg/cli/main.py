@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TextIO
 
 from ca_seg import __version__
-from ca_seg.errors import UnknownName, UserError
+from ca_seg.errors import UnknownName, UserError, WordsWarning
 from ca_seg.optional import optional_imports
 from ca_seg.quiet import silence_import_noise
 
@@ -42,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ca-seg {__version__}")
         return 0
     try:
-        status = _run(words[0], words[1:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", WordsWarning)
+            warnings.showwarning = _show_warning  # it is restored at the end of the block
+            status = _run(words[0], words[1:])
         sys.stdout.flush()  # here, where a reader that has gone is noticed
         return status
     except UserError as problem:
@@ -56,6 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: there is not enough memory{_wanted(problem)}. {SMALLER}.", file=sys.stderr)
         return 2
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning about words as one line, any other as Python shows it."""
+    if issubclass(category, WordsWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.segment import Segmenter, SegmentSettings
 from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation
+from ca_seg.jobs.words import warn_of_absent_words
 
 DESCRIPTION = (
     "Segment images by words: ca-seg segment PHOTO ... --concepts cat grass sky. PHOTO is a file, a folder, a glob in "
@@ -63,10 +64,13 @@ def run(arguments: Sequence[str]) -> int:
     _say(segmenter.decision)
     _say(segmenter.backbone.card.limits and f"{segmenter.backbone.card.name}: {segmenter.backbone.card.limits}")
     failed: list[UserError] = []
+    absent: list[str] = []  # images in which none of the words is likely
     count = 0
     for segmentation in segmenter.each(images, failed.append):
         _write(segmentation, command)
+        absent += [] if segmentation.likely else [segmentation.image_id]
         count += 1
+    warn_of_absent_words(segmenter.backbone.card.name, absent)
     if not count and len(failed) == 1:
         raise failed[0]
     for problem in failed:
@@ -82,7 +86,9 @@ def _write(segmentation: Segmentation, command: SegmentCommand) -> None:
         return
     parts = ", ".join(f"{name} {100 * fraction:.0f} %" for name, fraction in segmentation.fractions().items())
     first = paths[0] if paths else Path(command.out)
-    print(f"{segmentation.image_id}: {parts} (mean confidence {segmentation.confidence.mean():.2f}); {first}")
+    confidence = f"mean confidence {segmentation.confidence.mean():.2f}"
+    note = "" if segmentation.likely else ", none of the words is likely"
+    print(f"{segmentation.image_id}: {parts} ({confidence}{note}); {first}")
 
 
 def _say(text: str) -> None:

@@ -10,12 +10,16 @@ The paper's ablation (table 4) changes what a concept attends to:
     cross    [ image ]
     self     [ concepts ]
     none     nothing: the output is the concept's value
+
+Several vocabularies can be asked in one pass. The concepts of each attend to each other and to the image, and not to
+those of another vocabulary, as if it were asked alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -38,12 +42,19 @@ class Layout:
     concepts: int  # C
     text_first: bool
     registers: int = 0  # learned tokens that the model puts before the text; concepts do not attend to them
+    groups: tuple[int, ...] = ()  # how many of the C concepts each vocabulary has; none: there is one vocabulary
 
     @property
     def concepts_slice(self) -> slice:
         """Where the concepts are."""
         start = self.registers if self.text_first else 1
         return slice(start, start + self.concepts)
+
+    @property
+    def group_slices(self) -> tuple[slice, ...]:
+        """Where the concepts of each vocabulary are among all concepts."""
+        ends = tuple(accumulate(self.groups or (self.concepts,)))
+        return tuple(slice(start, end) for start, end in zip((0, *ends), ends, strict=False))
 
 
 def ask_streams(
@@ -80,8 +91,12 @@ def ask_streams(
         if concept_attention == "none":
             output = v
         else:
-            keys, values = _keys_and_values(k, v, image[layer], concept_attention, layout.text_first)
-            output = scaled_dot_product_attention(q, keys, values, scale=options.get("scale"))
+            outputs = []
+            for group in layout.group_slices:
+                own_q, own_k, own_v = (x[:, :, group] for x in (q, k, v))
+                keys, values = _keys_and_values(own_k, own_v, image[layer], concept_attention, layout.text_first)
+                outputs.append(scaled_dot_product_attention(own_q, keys, values, scale=options.get("scale")))
+            output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         streams.append(Stream(q, k, v, output))
         joint = output.new_zeros(*output.shape[:2], query.shape[2], output.shape[3])
         joint[:, :, layout.concepts_slice] = output

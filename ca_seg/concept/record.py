@@ -28,6 +28,11 @@ class Stream:
         query = None if self.query is None else self.query[chosen]
         return Stream(query, self.key[chosen], self.value[chosen], self.output[chosen])
 
+    def tokens(self, chosen: slice) -> Stream:
+        """The stream of some tokens; tensors are not copied."""
+        query = None if self.query is None else self.query[:, :, chosen]
+        return Stream(query, *(x[:, :, chosen] for x in (self.key, self.value, self.output)))
+
 
 def stream_recorder(
     streams: list[Stream], *, image_tokens: int, text_first: bool, last_layer: int, queries: bool = False

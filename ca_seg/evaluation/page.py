@@ -64,6 +64,7 @@ def write_report(
         ("date", results["date"]),
         ("versions", ", ".join(f"{name} {number}" for name, number in results["versions"].items())),
         ("skipped", str(len(results["skipped"]))),
+        *_unseen_facts(results),
     )
     plots = GalleryItem(
         f"{data['split']}: is a confidence of 0.9 right nine times out of ten?",
@@ -89,6 +90,18 @@ def write_report(
         (*((("Calibration", (plots,)),) if plots.views else ()), *gallery),
     )
     write_page(path, report)
+
+
+def _unseen_facts(results: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The classes that training never taught, and the mIoU over each part on the first split."""
+    unseen = results["unseen"]
+    if not unseen or not unseen["classes"]:
+        return ()
+    figures = unseen["miou"][results["method"]][results["dataset"]["split"]]
+    rows = (
+        (f"mIoU over {part} classes, {p}", _percent(value)) for p, m in figures.items() for part, value in m.items()
+    )
+    return (("classes never taught", ", ".join(unseen["classes"])), *rows)
 
 
 def _percent(value: float) -> str:

@@ -37,6 +37,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
         "oracle: only the classes present in an image are offered; full: all "
         f"{results['dataset']['classes']} classes of the dataset are"
     )
+    _print_unseen(results, console)
     speed = results["speed"]
     console.print(f"{speed['images']} images at {speed['images_per_second']:.1f} a second, both protocols")
     for path, reason in results["skipped"][:10]:
@@ -44,3 +45,23 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     for check in results["expect"]:
         mark = "[green]as expected" if check["holds"] else "[red]NOT as expected"
         console.print(f"{mark}: {check['figure']} = {check['found']:.4f} ({check['expected']} ± {check['tolerance']})")
+
+
+def _print_unseen(results: Mapping[str, Any], console: Console) -> None:
+    """The mIoU over the classes that training taught and over those that it did not, where there are such."""
+    unseen = results["unseen"]
+    if not unseen or not unseen["classes"]:
+        return
+    count = len(unseen["classes"])
+    console.print(f"{count} of {results['dataset']['classes']} classes were never taught; mIoU over each part (%):")
+    for method, splits in unseen["miou"].items():
+        for split, protocols in splits.items():
+            parts = (
+                f"{p.split('-')[0]} taught {_percent(m['taught'])}, unseen {_percent(m['unseen'])}"
+                for p, m in protocols.items()
+            )
+            console.print(f"  {method}, {split}: {'; '.join(parts)}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.1f}"

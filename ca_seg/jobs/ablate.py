@@ -14,6 +14,7 @@ from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
 from ca_seg.evaluation.ablation_page import write_ablation_page
 from ca_seg.jobs.arguments import check_folder, checked_settings
+from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
@@ -114,10 +115,11 @@ def ablate(
     model, loaded = choose_backbone(settings.model, backbone)
     if model.layers is None and settings.last_layer is not None:
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
-    device = device or settings.device
-    loaded = model.load(device, loaded)
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset = images.open()
+    check_words(model, dataset.class_list.names, loaded)
+    device = device or settings.device
+    loaded = model.load(device, loaded)
     scores, skipped, count = AblationScores(dataset.class_list.names), [], 0
     readable = SkipUnreadable(dataset)
     for index in progress(range(len(dataset))):

@@ -19,6 +19,7 @@ from ca_seg.data.settings import EvaluationData, data_named
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import check_file, checked_settings
 from ca_seg.jobs.trainer import quiet_lightning, seed_all
+from ca_seg.jobs.words import check_words
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.versions import versions
@@ -172,6 +173,7 @@ def _calibrate(
     dataset = module.dataset(module.split)
     classes = dataset.class_list.names
     vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
+    check_words(model, vocabulary.concepts, loaded)
     refine = refinement(settings.refine, classes)
     backbone = model.load(settings.device, loaded)
     predictor = model.predictor(backbone, queries=settings.refine.needs_queries)

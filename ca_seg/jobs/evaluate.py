@@ -26,15 +26,17 @@ from ca_seg.evaluation.predictions import PredictionWriter
 from ca_seg.evaluation.progress import Progress
 from ca_seg.evaluation.results import EvaluationResults, results_content
 from ca_seg.evaluation.run import SplitScores, score
+from ca_seg.evaluation.unseen import unseen_figures
 from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead, load_head
 from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
+from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
-from ca_seg.predictors.settings import MethodSettings, choose_backbone
+from ca_seg.predictors.settings import BackboneSettings, MethodSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 
 ALL = "all"  # the name of the split where the dataset is scored as a whole
@@ -154,6 +156,11 @@ def _evaluate(
     classes = first_split.class_list.names
     if head is not None:
         head.class_indices(classes)  # an unknown class ends the run before anything is computed
+    vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
+    unseen = None if head is not None else check_words(model, vocabulary.concepts, loaded)
+    for name in settings.compare:
+        if name not in METHODS:
+            BackboneSettings(backbone=name).check_words(vocabulary.concepts)
     device = str(trainer.strategy.root_device)
     writer = None
     if settings.save_predictions and folder is not None:
@@ -200,6 +207,7 @@ def _evaluate(
     seconds = time.monotonic() - start
     dataset = first_split.dataset(first_split.split)
     content = results_content(methods[0].name, dataset, settings.data.name, scores, readouts, plain(settings), seconds)
+    content["unseen"] = None if unseen is None else unseen_figures(vocabulary, unseen, scores)
     return _finished(EvaluationResults(content, complete, gallery), settings, folder)
 
 

@@ -21,6 +21,7 @@ from ca_seg.errors import UserError, close_matches
 from ca_seg.jobs.arguments import check_path, checked_settings
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
+from ca_seg.jobs.words import warn_of_absent_words, warn_of_unseen_words
 from ca_seg.json_file import write_json
 from ca_seg.labelling.background_writer import BackgroundWriter
 from ca_seg.labelling.lightning import label_by_lightning, patient
@@ -144,6 +145,8 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
     is_first = trainer is None or trainer.is_global_zero
     values = plain(settings)
     folder = RunFolder(Path(settings.out), labelling.depends_on(values))
+    if is_first:
+        warn_of_unseen_words(settings.model.backbone, labelling.unseen)
     lock = folder.begin(labelling.about(values)) if is_first else None
     try:
         if trainer is None or writer is None:
@@ -154,7 +157,16 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
             return LabelResults(folder.out, labelled, skipped)
         labelling.files.assemble()
         manifest, classes, seconds = folder.finish(), labelling.vocabulary.classes, time.monotonic() - start
-        summary = summarise(manifest, classes, labelled=labelled, skipped=skipped, seconds=seconds)
+        summary = summarise(
+            manifest,
+            classes,
+            labelled=labelled,
+            skipped=skipped,
+            seconds=seconds,
+            unseen=labelling.unseen,
+            presence=labelling.measured_presence.get("threshold"),
+        )
+        warn_of_absent_words(settings.model.backbone, summary["images_without_words"] or [])
         write_json(folder.out / "summary.json", summary)
         return LabelResults(folder.out, labelled, skipped, summary)
     finally:

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.data.inputs import NamedImage, is_single, open_images
 from ca_seg.data.seeds import image_seed
-from ca_seg.errors import OutOfRange, UnknownName, UserError
+from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.segmentation import Segmentation, check_colours
+from ca_seg.jobs.words import check_words, warn_of_absent_words
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
@@ -101,6 +103,7 @@ def segment(
     chosen = replace(chosen, **{name: value for name, value in named.items() if value is not None})
     segmenter = Segmenter(classes, chosen, backbone=backbone if isinstance(backbone, Backbone) else None)
     results = [segmenter(named_image) for named_image in open_images(image)]
+    warn_of_absent_words(segmenter.backbone.card.name, [result.image_id for result in results if not result.likely])
     return results[0] if is_single(image) else results
 
 
@@ -126,8 +129,8 @@ class Segmenter:
             self.rest = settings.background
         elif len(vocabulary.classes) == 1:
             self.rest = REST
-        self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
-        self.vocabulary = self._with_rest(vocabulary)
+        text = settings.text(backbone)
+        self.vocabulary = self._with_rest(vocabulary, None if text is None else text.table)
         names = self.vocabulary.classes
         self.background = self.vocabulary.background
         self.classes = names
@@ -138,8 +141,12 @@ class Segmenter:
         if len(self.classes) > MAX_CLASSES:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
-        self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # unknown words
         self.refine = refinement(Refinement(steps=list(settings.refine)), names)
+        own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
+        self.unseen = check_words(settings, own.concepts, backbone)
+        self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
+        self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
+        self.presence = settings.presence(self.backbone, self.vocabulary)
         self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine)
 
     @property
@@ -157,7 +164,11 @@ class Segmenter:
         """The segmentation of one image. Raises UserError for maps that are not finite."""
         tensor = image.pixels[None]
         prediction = self.predictor.predict(tensor, [image_seed(self.settings.seed, image.image_id)])
-        maps = prediction.maps(self.vocabulary)
+        if self.presence is None:
+            maps, presence = prediction.maps(self.vocabulary), None
+        else:
+            maps, by_class = self.presence.maps(prediction)
+            presence = self.presence.of_image(by_class[0])
         if not bool(maps.isfinite().all()):
             raise UserError(
                 f"the maps of {image.path or image.image_id} are not finite", fix="the weights hold NaN or infinity"
@@ -173,6 +184,8 @@ class Segmenter:
             image.image_id,
             self.backbone.card.name,
             self.colours,
+            self.unseen,
+            presence,
         )
 
     def each(self, images: Iterable[NamedImage], skipped: Callable[[UserError], None]) -> Iterator[Segmentation]:
@@ -183,7 +196,7 @@ class Segmenter:
             except UserError as problem:
                 skipped(problem)
 
-    def _with_rest(self, vocabulary: Vocabulary) -> Vocabulary:
+    def _with_rest(self, vocabulary: Vocabulary, table: WordTable | None) -> Vocabulary:
         """The words, and the background words as one more class."""
         if not self.rest:
             return vocabulary
@@ -193,8 +206,8 @@ class Segmenter:
         rest = tuple(phrase for phrase in rest if phrase.casefold() not in taken)
         if not rest:
             raise UserError(f"the background words {', '.join(self.rest)} are words too", allowed="one of the two")
-        if self.settings.background is None:
-            rest = tuple(phrase for phrase in rest if _knows(self.backbone, phrase))
+        if self.settings.background is None and table is not None:
+            rest = tuple(phrase for phrase in rest if table.knows(phrase))
             self.rest = tuple(word for word in self.rest if template.replace("{}", word) in rest)
         if BACKGROUND in vocabulary.classes:
             raise UserError(
@@ -202,15 +215,6 @@ class Segmenter:
             )
         classes, phrases = (*vocabulary.classes, BACKGROUND), (*vocabulary.phrases, rest)
         return Vocabulary(classes, phrases, background=len(classes) - 1)
-
-
-def _knows(backbone: Backbone, phrase: str) -> bool:
-    """Whether the backbone's text side has the word: the shipped ones have a table of nouns."""
-    try:
-        backbone.text.concepts([phrase], backbone.card.phrase_pooling)
-    except UnknownName:
-        return False
-    return True
 
 
 def _check_threshold(threshold: Any) -> None:

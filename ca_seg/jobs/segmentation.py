@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from ca_seg.predictors.presence import ImagePresence
+
 Colour = tuple[int, int, int]
 DEFAULT_FORMATS = ("overlay", "mask", "heatmaps", "json")
 
@@ -41,6 +43,10 @@ class Segmentation:
         threshold: below this probability of the best class a pixel is background; None: no threshold
         image_id: the file's name without its ending, or the image's number
         backbone: the name of the backbone
+        colours: RGB by class name, where the user chose some
+        unseen: the phrases that training never taught, each with the taught word that is nearest in meaning; None: it
+            is not known what training taught
+        presence: how likely each word is in the image; None: not measured for this backbone
     """
 
     pixels: np.ndarray
@@ -51,6 +57,13 @@ class Segmentation:
     image_id: str
     backbone: str
     colours: Mapping[str, Colour] | None = None
+    unseen: Mapping[str, str] | None = None
+    presence: ImagePresence | None = None
+
+    @property
+    def likely(self) -> bool:
+        """Whether any of the words is likely in the image; true where it was not measured."""
+        return self.presence is None or self.presence.likely
 
     @cached_property
     def _prediction(self) -> MaskPrediction:
@@ -76,10 +89,12 @@ class Segmentation:
     def confidence(self) -> np.ndarray:
         """The probability of each pixel's class, float32 [H, W].
 
-        Where the threshold made a pixel background it is 1 minus the highest probability.
+        Where the threshold made a pixel background it is 1 minus the highest probability. In an image in which none of
+        the words is likely it is lower, by `presence.factor`.
         """
         best = self._prediction.confidence[0].float().cpu().numpy()
-        return np.where(self._below, 1 - best, best).astype(np.float32)
+        factor = 1.0 if self.presence is None else self.presence.factor
+        return (factor * np.where(self._below, 1 - best, best)).astype(np.float32)
 
     @cached_property
     def _below(self) -> np.ndarray:
@@ -123,20 +138,25 @@ class Segmentation:
         return Image.fromarray(np.dstack([self.pixels, alpha]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Size, backbone, and per class: id in the mask file, fraction of the image, mean and highest probability."""
+        """Size, backbone, unseen words, presence; per class: id in the mask file, fraction, probabilities, presence."""
         scores, fractions = self.probabilities, self.fractions()
         height, width = self.mask.shape
+        presence = self.presence
         return {
             "image": self.image_id,
             "backbone": self.backbone,
             "size": [width, height],
             "mean_confidence": float(self.confidence.mean()),
+            "unseen": None if self.unseen is None else dict(self.unseen),
+            "presence": None if presence is None else {"highest": presence.highest, "threshold": presence.threshold},
+            "likely": self.likely,
             "concepts": {
                 name: {
                     "mask_id": int(self._mask_ids[index]),
                     "fraction": fractions[name],
                     "mean_score": float(scores[index].mean()),
                     "highest_score": float(scores[index].max()),
+                    "presence": None if presence is None else presence.words.get(name),
                 }
                 for index, name in enumerate(self.classes)
             },
@@ -228,7 +248,8 @@ class Segmentation:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {100 * fraction:.0f} %" for name, fraction in self.fractions().items())
-        return f"Segmentation({self.image_id!r}: {parts}; mean confidence {self.confidence.mean():.2f})"
+        note = "" if self.likely else "; none of the words is likely"
+        return f"Segmentation({self.image_id!r}: {parts}; mean confidence {self.confidence.mean():.2f}{note})"
 
 
 def _write_png(path: Path, picture: Image) -> None:

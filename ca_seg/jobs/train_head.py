@@ -28,12 +28,14 @@ from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.errors import UserError
 from ca_seg.evaluation.expectations import check_expected, check_pairs
 from ca_seg.evaluation.learning_curve import training_logs, write_learning_curve
+from ca_seg.features.registry import BASELINES
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import new_trainer, seed_all, trainer_options
 from ca_seg.jobs.training_result import TrainingResult
+from ca_seg.jobs.words import check_words
 from ca_seg.predictors.settings import choose_backbone
 from ca_seg.tasks.atomic_checkpoint import AtomicCheckpoint
 from ca_seg.tasks.cached_features import CachedFeatures
@@ -138,6 +140,8 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
     seed_all(settings.seed)
     data = settings.data.module(settings.seed)
     vocabulary = settings.data.vocabulary(data.class_list.names, model)
+    if loaded is not None or model.backbone not in BASELINES:
+        check_words(model, vocabulary.concepts, loaded, warn=model.reads_words)
     trainer = _trainer(settings, folder)
     source = model.features(vocabulary, str(trainer.strategy.root_device), loaded)
     seed_all(settings.seed)  # the head's first weights do not depend on how the backbone came

@@ -14,6 +14,7 @@ from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
+from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.tasks.two_class import SIZE, TwoClass
@@ -115,15 +116,20 @@ def two_class(
     classes = dataset.class_list
     trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
     device = str(trainer.strategy.root_device)
+    image_words = read_words(Path(settings.words)) if settings.words else dataset.image_words()
+    background = own_words.background or "background"
+    stuff = [name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"]
+    asked = list(image_words.values()) or [name for name in classes.names if name not in (background, *stuff)]
+    check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded)
     loaded = model.load(device, loaded)
     predictor = model.predictor(loaded)
     task = TwoClass(
         predictor,
         classes.names,
         words,
-        background=own_words.background or "background",
-        stuff=[name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"],
-        words=read_words(Path(settings.words)) if settings.words else dataset.image_words(),
+        background=background,
+        stuff=stuff,
+        words=image_words,
         size=settings.size,
         seed=settings.seed,
     )

@@ -18,6 +18,7 @@ from ca_seg.data.video.reader import frame_rate, video_frames
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.evaluation.video import BACKGROUND, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
+from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
@@ -57,12 +58,15 @@ class VideoSegmentation:
         classes: the class of number 1, 2 ... in the masks
         overlay: the video with the classes laid over it, an MP4 file
         masks: the folder of masks, 00000.png and so on, one per frame
+        unseen: the phrases that training never taught, each with the taught word that is nearest in meaning; None: it
+            is not known what training taught
     """
 
     frames: int
     classes: tuple[str, ...]
     overlay: Path
     masks: Path
+    unseen: dict[str, str] | None = None
 
 
 def video(
@@ -107,8 +111,10 @@ def video(
     check_folder(settings.out)
     vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
     rate = frame_rate(source) if settings.fps is None else settings.fps
-    model, loaded = _loaded(settings.model, backbone, settings.device)
-    loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # an unknown word ends the job here
+    model, loaded = _chosen(settings.model, backbone)
+    unseen = check_words(model, vocabulary.concepts, loaded)
+    loaded = model.load(settings.device, loaded)
+    loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # encoded once
     pieces, pieces_again = tee(video_frames(source, frames_at_once(loaded)))
     maps = clip_maps(loaded, pieces, vocabulary, model, seed=settings.seed)
     for_frames, for_masks = tee(_frames_and_masks(pieces_again, maps, folder / "masks"))
@@ -120,8 +126,8 @@ def video(
         rate,
     )
     names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
-    write_json(folder / "classes.json", {"classes": names})
-    return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks")
+    write_json(folder / "classes.json", {"classes": names, "unseen": unseen})
+    return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks", unseen)
 
 
 def _frames_and_masks(
@@ -226,7 +232,9 @@ def evaluate_video(
     check_folder(settings.out)
     clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
     background = tuple(settings.background or BACKGROUND)
-    model, loaded = _loaded(settings.model, backbone, settings.device)
+    model, loaded = _chosen(settings.model, backbone)
+    unseen = check_words(model, (*clips.words, *(settings.background or ())), loaded)
+    loaded = model.load(settings.device, loaded)
     scores = score_clips(
         loaded, clips, model, background=background, frames=settings.frames, seed=settings.seed, announce=announce
     )
@@ -240,6 +248,7 @@ def evaluate_video(
             "frames": settings.frames,
         },
         "background": list(background),
+        "unseen": unseen,
         "seed": settings.seed,
         "versions": versions(),
     }
@@ -249,10 +258,12 @@ def evaluate_video(
     return results
 
 
-def _loaded(model: BackboneSettings, backbone: str | Backbone | None, device: str) -> tuple[BackboneSettings, Backbone]:
-    """The backbone, and how it is read out. Raises UserError for options that videos do not have."""
+def _chosen(model: BackboneSettings, backbone: str | Backbone | None) -> tuple[BackboneSettings, Backbone | None]:
+    """The settings to use, and the loaded backbone where one was given.
+
+    Raises UserError for options that videos do not have.
+    """
     for name in PER_IMAGE:
         if getattr(model, name) is not None:
             raise UserError(f"model.{name} is given for a video", fix="leave it out: frames are read once, as a whole")
-    model, loaded = choose_backbone(model, backbone)
-    return model, model.load(device, loaded)
+    return choose_backbone(model, backbone)

@@ -22,9 +22,19 @@ class Entry:
     area: dict[str, int]  # class name -> pixels, for classes that have any
     confidence: dict[str, float]  # class name -> mean confidence; empty when the label has none
     seconds: float
+    presence: float | None = None  # of the most present word, 0..1; None: not measured
 
     @classmethod
-    def of(cls, label: Label, classes: Sequence[str], *, sha256: str, outputs: Sequence[str], seconds: float) -> Entry:
+    def of(
+        cls,
+        label: Label,
+        classes: Sequence[str],
+        *,
+        sha256: str,
+        outputs: Sequence[str],
+        seconds: float,
+        presence: float | None = None,
+    ) -> Entry:
         """The entry of a label that has been written."""
         area = {classes[index]: int(label.areas[index]) for index in label.present}
         confidence = {}
@@ -41,4 +51,5 @@ class Entry:
             area=area,
             confidence=confidence,
             seconds=round(seconds, 4),
+            presence=None if presence is None else round(presence, 6),
         )

@@ -33,6 +33,7 @@ class LabelPrediction:
     mask: np.ndarray  # uint8 [H, W]
     confidence: np.ndarray | None  # float32 [H, W]
     scores: np.ndarray | None  # float [K, H, W]
+    presence: float | None  # of the most present word, 0..1; None: not measured
     seconds: float  # that it took to compute
 
 
@@ -72,7 +73,14 @@ class LabelFiles:
         )
         outputs = [f"{name}/{file}" for name, writer in self.writers.items() for file in writer.write(label)]
         outputs += write_confidence(self._output, label) if self.confidence else []
-        return Entry.of(label, self.classes, sha256=prediction.sha256, outputs=outputs, seconds=prediction.seconds)
+        return Entry.of(
+            label,
+            self.classes,
+            sha256=prediction.sha256,
+            outputs=outputs,
+            presence=prediction.presence,
+            seconds=prediction.seconds,
+        )
 
     def assemble(self) -> None:
         """Write the files of the whole dataset; one process does so, when all images are written."""

@@ -201,6 +201,7 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         content = json.loads(line)
         if "picture" in content:
             content["image"] = content.pop("picture")  # version 1
+        content.setdefault("presence", None)  # manifests of version 0.2 do not have it
         if set(content) != {field.name for field in fields(Entry)} or not isinstance(content["key"], str):
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
         return Entry(**{**content, "outputs": tuple(content["outputs"])})

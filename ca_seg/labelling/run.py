@@ -44,6 +44,7 @@ class Labelling:
     files: LabelFiles
     scores: bool  # a format needs the probabilities of all classes
     head: TrainedHead | None
+    unseen: dict[str, str] | None  # phrases that training never taught, with the nearest taught word; None: not known
     seed: int
 
     @classmethod
@@ -65,6 +66,7 @@ class Labelling:
         head = load_head(model.head, backbone=model.backbone) if model.head else None
         if head is not None:
             head.class_indices(vocabulary.classes)  # raises for a class that the head has not learnt
+        unseen = model.check_words(vocabulary.concepts) if head is None else None
         formats = formats_named(settings.formats, settings.format_options)
         refinement(settings.refine, vocabulary.classes)  # raises for a step that does not exist
         files = LabelFiles(
@@ -83,6 +85,7 @@ class Labelling:
             files,
             any(format.needs_scores for format in formats.values()),
             head,
+            unseen,
             settings.seed,
         )
         labelling.images({})  # raises for a dataset whose images are not files
@@ -92,6 +95,11 @@ class Labelling:
     def full_size(self) -> bool:
         """Whether the predictor gets images in their own size, and not in the backbone's working size."""
         return self.refinement.full_size or self.model.views() is not None or self.head is not None
+
+    @property
+    def measured_presence(self) -> dict[str, Any]:
+        """How to tell whether words are in an image, as on the backbone's card; empty where it was not measured."""
+        return {} if self.head is not None else self.model.measured_presence()
 
     def images(self, labelled: Mapping[str, str]) -> UnlabelledImages:
         """The images to label.
@@ -120,6 +128,7 @@ class Labelling:
             refine=refinement(self.refinement, self.vocabulary.classes),
             full_size=self.full_size,
             seed=self.seed,
+            presence=self.model.presence(backbone, self.vocabulary) if self.measured_presence else None,
         )
 
     def depends_on(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,6 +141,7 @@ class Labelling:
             "vocabulary": dict(zip(self.vocabulary.classes, map(list, self.vocabulary.phrases), strict=True)),
             "refine": settings["refine"],
             "confidence": asdict(self.confidence),
+            "presence": self.measured_presence,
             "formats": settings["formats"],
             "format_options": settings["format_options"],
             "save_confidence": settings["save_confidence"],
@@ -147,6 +157,7 @@ class Labelling:
             "classes": list(self.vocabulary.classes),
             "phrases": [list(phrases) for phrases in self.vocabulary.phrases],
             "background": None if background is None else self.vocabulary.classes[background],
+            "unseen": self.unseen,
             "formats": settings["formats"],
             "images": {
                 **{key: settings["data"][key] for key in ("name", "root", "split")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ SCHEMA = "ca_seg.labels.summary/2"
 
 
 def summarise(
-    manifest: Path, classes: Sequence[str], *, labelled: int, skipped: Sequence[tuple[str, str]], seconds: float
+    manifest: Path,
+    classes: Sequence[str],
+    *,
+    labelled: int,
+    skipped: Sequence[tuple[str, str]],
+    seconds: float,
+    unseen: Mapping[str, str] | None = None,
+    presence: float | None = None,
 ) -> dict[str, Any]:
     """What summary.json holds; per class: image count, pixel count and mean confidence.
 
@@ -25,10 +32,15 @@ def summarise(
         labelled: how many images this run labelled
         skipped: (image, reason) of the images that this run could not label
         seconds: that this run took
+        unseen: phrases that training never taught, each with the nearest word that it taught; None: not known
+        presence: the lowest presence of a likely word; None: presence was not measured
     """
     statistics = LabelStatistics(classes)
+    absent: list[str] = []
     for entry in read_entries(manifest):
         statistics.add(entry)
+        if presence is not None and entry.presence is not None and entry.presence < presence:
+            absent.append(entry.image)
     rows = {row["class"]: row for row in statistics.table()}
     return {
         "schema": SCHEMA,
@@ -38,6 +50,8 @@ def summarise(
         "classes": {
             name: {key: rows[name][key] for key in ("images", "pixels", "mean_confidence")} for name in classes
         },
+        "unseen": None if unseen is None else dict(unseen),
+        "images_without_words": None if presence is None else absent,
         "ignored_pixels": statistics.pixels - int(statistics.class_pixels.sum()),
         "seconds": round(seconds, 3),
         "images_per_second": round(labelled / seconds, 3) if seconds > 0 else None,

@@ -25,6 +25,7 @@ from ca_seg.errors import UserError
 from ca_seg.labelling.keys import check_relative
 from ca_seg.labelling.label_files import LabelPrediction
 from ca_seg.predictors.predictor import Predictor, Refine
+from ca_seg.predictors.presence import ImagePresence, WordPresence
 from ca_seg.vocabulary import Vocabulary
 
 # an image's path, the bytes that are held until its label is made, and what makes it
@@ -45,6 +46,7 @@ class PseudoLabel(pl.LightningModule):
         refine: what comes between maps and mask
         full_size: images, and so maps, come in the image's own size; one whose maps would be too large is skipped
         seed: of the noise
+        presence: whether words are in an image; where none is likely, its confidence is lower. None: not measured
 
     Attributes:
         skipped: (image, reason) of the images without a label
@@ -62,11 +64,12 @@ class PseudoLabel(pl.LightningModule):
         refine: Refine | None = None,
         full_size: bool = False,
         seed: int = 0,
+        presence: WordPresence | None = None,
     ) -> None:
         super().__init__()
         self.predictor, self.vocabulary, self.save_label = predictor, vocabulary, save_label
         self.measure, self.temperature, self.scores = measure, temperature, scores
-        self.refine, self.full_size, self.seed = refine, full_size, seed
+        self.refine, self.full_size, self.seed, self.presence = refine, full_size, seed, presence
         self.skipped: list[tuple[str, str]] = []
 
     def predict_step(self, batch: Any, batch_index: int) -> int:
@@ -77,7 +80,12 @@ class PseudoLabel(pl.LightningModule):
         if not wanted:
             return 0
         prediction = self.predictor.predict(batch["image"], [image_seed(self.seed, key) for key in batch["key"]])
-        all_maps = [prediction.maps(self.vocabulary)]
+        present: list[ImagePresence] | None = None
+        if self.presence is None:
+            all_maps = [prediction.maps(self.vocabulary)]
+        else:
+            own, by_class = self.presence.maps(prediction)
+            all_maps, present = [own], [self.presence.of_image(row) for row in by_class]
         if self.measure == AGREEMENT:
             all_maps += prediction.maps_per_copy(self.vocabulary)  # type: ignore[attr-defined]
         maps_of_image = {i: [maps[i : i + 1] for maps in all_maps] for i in wanted}
@@ -87,20 +95,25 @@ class PseudoLabel(pl.LightningModule):
                 maps_of_image[i] = [self.refine(maps, image, alone) for maps in maps_of_image[i]]
         seconds = (time.monotonic() - start) / len(batch["key"])
         for i, maps in maps_of_image.items():
-            predict: Callable[[], LabelPrediction] = partial(self._predict, batch, i, maps, seconds)
+            presence = None if present is None else present[i]
+            predict: Callable[[], LabelPrediction] = partial(self._predict, batch, i, maps, presence, seconds)
             if all_maps[0].device.type != "cpu":
                 predict = partial(_unchanged, predict())
             self.save_label(batch["path"][i], self._bytes(batch["size"][i], maps), predict)
         return len(wanted)
 
     @torch.inference_mode()
-    def _predict(self, batch: Any, i: int, maps: list[torch.Tensor], seconds: float) -> LabelPrediction:
+    def _predict(
+        self, batch: Any, i: int, maps: list[torch.Tensor], presence: ImagePresence | None, seconds: float
+    ) -> LabelPrediction:
         """The label of one image, from its maps and those of its noised copies.
 
         Raises BadMask for maps that are not probabilities.
         """
         start = time.monotonic()
         mask, confidence, scores = self._label(maps[0], maps[1:], batch["size"][i])
+        if confidence is not None and presence is not None:
+            confidence = confidence * presence.factor
         return LabelPrediction(
             key=batch["key"][i],
             file_name=batch["file"][i],
@@ -108,6 +121,7 @@ class PseudoLabel(pl.LightningModule):
             mask=mask.cpu().numpy(),
             confidence=None if confidence is None else confidence.cpu().numpy(),
             scores=None if scores is None else scores.cpu().numpy(),
+            presence=None if presence is None else presence.highest,
             seconds=seconds + time.monotonic() - start,
         )
 

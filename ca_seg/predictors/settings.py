@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.backbones.text.encoder import WordTableText
+from ca_seg.backbones.text.word_list import shipped_text
 from ca_seg.errors import UserError
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.predictors.multi_view import MultiViewPredictor
 from ca_seg.predictors.predictor import Predictor
+from ca_seg.predictors.presence import WordPresence
 from ca_seg.predictors.trained_head import HeadPredictor
 from ca_seg.predictors.views import Views
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
+from ca_seg.vocabulary import Vocabulary
 
 PHOTOGRAPHS = "photo"  # the backbone for a user's own images, where none is named
 
@@ -57,6 +63,11 @@ class BackboneSettings(ReadoutConfig):
             return None
         return Views(scales=self.scales or (1.0,), window=self.window, stride=self.stride)
 
+    def card(self) -> Card:
+        """The card of the backbone that `load` gives. Raises UnknownName, OutOfRange."""
+        card = find_card(self.backbone).with_resolution(self.resolution).with_pooling(self.phrase_pooling)
+        return card if self.weights is None and self.gguf is None else card.of_other_weights()
+
     def load(self, device: str, loaded: Backbone | None = None) -> Backbone:
         """The backbone on the device: the loaded one where there is one. Raises what `load_backbone` raises."""
         if loaded is not None:
@@ -72,6 +83,35 @@ class BackboneSettings(ReadoutConfig):
             phrase_pooling=self.phrase_pooling,
             last_layer=max(self.layers) if self.layers else None,
         )
+
+    def text(self, loaded: Backbone | None = None) -> WordTableText | None:
+        """The word table of the backbone, read without its weights; None for one that takes any words."""
+        if loaded is not None:
+            return loaded.text if isinstance(loaded.text, WordTableText) else None
+        return shipped_text(self.card())
+
+    def check_words(self, phrases: Sequence[str], loaded: Backbone | None = None) -> dict[str, str] | None:
+        """The phrases that training never taught, as `Backbone.unseen` gives them, before any weights are read.
+
+        Raises UnknownName for words that the backbone's word table does not have, all of them at once.
+        """
+        text = self.text(loaded)
+        if text is None:
+            return None
+        text.table.check(phrases)
+        return text.unseen(phrases)
+
+    def presence(self, backbone: Backbone, vocabulary: Vocabulary) -> WordPresence | None:
+        """Whether words are in an image; None where the card has no threshold, or maps are read in another way."""
+        return WordPresence.of(backbone, vocabulary) if self._reads_as_on_card else None
+
+    def measured_presence(self) -> dict[str, Any]:
+        """`presence` of the card; empty where maps are read in another way than it was measured."""
+        return self.card().presence if self._reads_as_on_card else {}
+
+    @property
+    def _reads_as_on_card(self) -> bool:
+        return not self.plain() and self.views() is None
 
     def predictor(self, backbone: Backbone, *, queries: bool = False) -> Predictor:
         """The predictor of zero-shot maps with these settings, for the loaded backbone."""

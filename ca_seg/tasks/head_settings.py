@@ -64,6 +64,11 @@ class HeadSettings(BackboneSettings):
         head_class(self.kind)
         self.loss()
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether the head's features depend on the words."""
+        return bool({"concepts", "maps"} & set(self.parts))
+
     def loss(self) -> SegmentationLoss:
         return SegmentationLoss(self.losses, self.loss_at)
 

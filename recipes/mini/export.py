@@ -2,6 +2,7 @@
 
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
 checkpoints/NAME/vae/           the linear autoencoder
+checkpoints/NAME/taught.txt     the words that training taught
 checkpoints/NAME/curve.csv, curve.png
 ca_seg/backbones/loading/cards/NAME.yaml    checksums, parameters and training data are filled in
 """
@@ -22,6 +23,7 @@ from ca_seg.backbones.pixel_codec import PixelCodec
 from recipes.mini.curve import draw_curve
 from recipes.mini.losses import LAYER_WEIGHTS
 from recipes.mini.model import ARCHITECTURE
+from recipes.mini.scenes.taught import taught_words
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "ca_seg" / "backbones" / "loading" / "cards"
@@ -45,18 +47,22 @@ def export(name: str, run: Path) -> None:
     codec.save_pretrained(target / "vae", safe_serialization=True)
     shutil.copyfile(run / "curve.csv", target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png")
+    (target / "taught.txt").write_text("\n".join(taught_words()) + "\n", encoding="utf-8")
     with (run / "curve.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     card_file = CARDS / f"{name}.yaml"
     card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
     files = ["transformer/config.json", "transformer/diffusion_pytorch_model.safetensors"]
-    files += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
+    files += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "taught.txt"]
     card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in files}
+    card["taught_words"] = f"{name}/taught.txt"
+    card.pop("presence", None)  # measured for other weights: `python -m recipes.presence` measures it anew
     card["parameters"] = sum(p.numel() for p in transformer.parameters())
     card["trained"] = {
         "data": "scenes composed on the fly of 150 Fluent emoji words (Microsoft, MIT) over 16 kinds of generated "
         "stuff, with captions; masks are never seen",
         "objective": OBJECTIVES[name],
+        "words": "150 objects and 16 kinds of stuff (taught.txt)",
         "steps": state["step"],
         "images": state["images"],
         "seconds": round(float(last["seconds"])),

@@ -206,6 +206,22 @@ def test_asking_twice_of_one_recording_equals_two_fresh_runs(name):
         assert torch.equal(ours.output, theirs.output)
 
 
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in INNER_ORDER])
+def test_groups_in_one_pass_equal_a_pass_each(name):
+    case = Case(name)
+    streams, _, call = case.record()
+    other = TextTokens(random_text(case.family, 2, 6, 9).hidden, case.concepts.pooled)
+    both = TextTokens(torch.cat([case.concepts.hidden, other.hidden], dim=1), case.concepts.pooled)
+    layout = Layout(CONCEPTS + 6, case.family.text_first, case.family.registers(case.model), (CONCEPTS, 6))
+    assert layout.group_slices == (slice(0, CONCEPTS), slice(CONCEPTS, CONCEPTS + 6))
+    inputs = call | case.family.text_inputs(case.model, both, concepts=True)
+    with torch.no_grad(), case.family.asking(case.model, small_model(case.family).grid):
+        together = ask_streams(case.model, case.family.attentions(case.model), inputs, streams, layout)
+    for group, concepts in zip(layout.group_slices, (case.concepts, other), strict=True):
+        for ours, alone in zip(together, case.ask(streams, call, concepts), strict=True):
+            close(ours.tokens(group).output, alone.output, "output")
+
+
 @every_family
 def test_a_meta_model_has_exactly_the_remaining_blocks(name):
     family = find_family(name)

@@ -168,6 +168,17 @@ def test_unknown_word_names_near_ones_at_once(table):
     assert "giraffes" in table
 
 
+def test_all_unknown_words_are_named_at_once(table):
+    with pytest.raises(UnknownName, match=r"'giraff'.*'giraffe'.*'grasss'.*'qqqq'") as caught:
+        table.embed(["cat", "giraff", "red grasss", "qqqq cat"])
+    assert {"giraffe", "grass"} <= set(caught.value.close_matches)
+    with pytest.raises(UnknownName, match=r"'grasss'.*'qqqq'"):
+        table.check(["cat", "grasss qqqq"])
+    table.check(["cat", "red grass"])
+    assert table.knows("red grass")
+    assert not table.knows("red grasss")
+
+
 def test_small_table_loads(small):
     table = WordTable.load(small)
     assert table.words == ("cat", "traffic light", "red")

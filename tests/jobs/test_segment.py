@@ -32,7 +32,7 @@ def backbone():
 def photo(tmp_path_factory) -> Path:
     """A scene as a photograph: not square, JPEG."""
     file = tmp_path_factory.mktemp("photo") / "my photo.jpg"
-    Image.open(SCENES / "scene_0001.png").resize((230, 170)).save(file)
+    Image.open(SCENES / "scene_0006.png").resize((230, 170)).save(file)
     return file
 
 

@@ -19,6 +19,8 @@ from ca_seg.errors import OutOfRange, UnknownName, UserError
 
 POOLING = ("first", "mean", "last")
 AUTOENCODERS = ("pipeline", "pixel-codec", "feature-codec")
+# a file of reference words below checkpoints/; the lowest presence of a likely word; figures, and what they are of
+PRESENCE = ("reference_words", "threshold", "measured")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Card:
     autoencoder: str = "pipeline"  # the stock pipeline's own; "pixel-codec" or "feature-codec" for shipped weights
     folder: str = ""  # shipped weights: a folder below checkpoints/
     checksums: dict[str, str] = field(default_factory=dict)  # sha256 of the shipped files
+    taught_words: str = ""  # a file below checkpoints/: the words that training taught, one a line
+    presence: dict[str, Any] = field(default_factory=dict)  # how to tell whether words are in an image: PRESENCE
     hub: str = ""  # repository on the Hugging Face hub
     revision: str = ""  # commit of that repository
     gated: bool = False
@@ -60,6 +64,8 @@ class Card:
             raise UnknownName("autoencoder", self.autoencoder, AUTOENCODERS)
         if self.phrase_pooling not in POOLING:
             raise UnknownName("phrase pooling", self.phrase_pooling, POOLING)
+        if self.presence:
+            self._check_presence()
 
     @classmethod
     def read(cls, path: Path) -> Card:
@@ -77,11 +83,33 @@ class Card:
 
     def with_resolution(self, resolution: int | None) -> Card:
         """The card with another resolution (None: the same). Raises OutOfRange."""
-        if resolution is None:
+        if resolution is None or resolution == self.resolution:
             return self
         if not isinstance(resolution, int) or resolution < self.multiple:
             raise OutOfRange(f"resolution {resolution!r}", allowed=f"{self.multiple} pixels or more")
-        return replace(self, resolution=resolution)
+        return replace(self, resolution=resolution, presence={})
+
+    def with_pooling(self, pooling: str | None) -> Card:
+        """The card with another phrase pooling (None: the same). Raises UnknownName."""
+        if pooling is None or pooling == self.phrase_pooling:
+            return self
+        return replace(self, phrase_pooling=pooling, presence={})
+
+    def of_other_weights(self) -> Card:
+        """The card for other weights of the same architecture: what was taught and measured does not hold for them."""
+        return replace(self, taught_words="", presence={})
+
+    def _check_presence(self) -> None:
+        for key in self.presence:
+            if key not in PRESENCE:
+                raise UnknownName(f"key in presence of the card {self.name}", key, PRESENCE)
+        file, threshold = self.presence.get("reference_words"), self.presence.get("threshold")
+        if not isinstance(file, str) or not isinstance(threshold, float) or not 0 < threshold < 1:
+            raise UserError(
+                f"the card {self.name} has the presence {self.presence}",
+                allowed="reference_words: a file below checkpoints/, threshold: a number between 0 and 1",
+                fix="`python -m recipes.presence` writes it",
+            )
 
 
 def check_timestep(timestep: float) -> None:

@@ -35,11 +35,10 @@ from ca_seg.backbones.loading.hub import cache_folder, weights_folder
 from ca_seg.backbones.loading.partial import build, skip_later_blocks
 from ca_seg.backbones.loading.profiles import Profile, offloaded, read_gguf, read_quantised
 from ca_seg.backbones.loading.random_init import random_init
-from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
+from ca_seg.backbones.text.encoder import TextEncoder
 from ca_seg.backbones.text.pipeline_text import PipelineText
-from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.backbones.text.word_list import shipped_text
 from ca_seg.errors import WeightsUnavailable
-from ca_seg.resources import resource_path
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,9 @@ class PartReader:
 
     def text(self, transformer: nn.Module, *, make_room: bool) -> TextEncoder:
         """The text encoders, read for new words; with `make_room` the transformer is in main memory meanwhile."""
-        if self.card.text == "word-table":
-            return WordTableText(WordTable.load(resource_path("checkpoints", "words")))
+        shipped = shipped_text(self.card)
+        if shipped is not None:
+            return shipped
         load = partial(text_pipeline, self.family, self.folder, self.profile.dtype, self.device)
         cache = cache_folder() / "words" / text_fingerprint(self.card, self.folder, self.profile.dtype)
         room = partial(moved_to_cpu, transformer, self.device) if make_room else nullcontext

@@ -35,10 +35,15 @@ def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch
 
 
 class WordTableText:
-    """The text encoder of the backbones that ship: one vector per word, from a table."""
+    """The text encoder of the backbones that ship: one vector per word, from a table.
 
-    def __init__(self, table: WordTable) -> None:
-        self.table = table
+    Args:
+        table: the words that can be asked
+        taught: the words of the table that training taught; None: it is not known
+    """
+
+    def __init__(self, table: WordTable, taught: Sequence[str] | None = None) -> None:
+        self.table, self.taught = table, None if taught is None else tuple(taught)
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
         hidden, mask = self.table.embed(list(prompts))
@@ -48,3 +53,14 @@ class WordTableText:
         hidden, mask = self.table.embed(list(phrases))
         pooled = pool_tokens(hidden, mask, pooling)
         return TextTokens(pooled[None], torch.zeros(1, pooled.shape[1]))
+
+    def unseen(self, phrases: Sequence[str]) -> dict[str, str] | None:
+        """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.
+
+        None where it is not known what training taught. Raises UnknownName, as `WordTable.check` does.
+        """
+        if self.taught is None:
+            return None
+        taught = set(self.taught)
+        unseen = [phrase for phrase in phrases if not taught.issuperset(self.table.tokens(phrase))]
+        return {phrase: self.table.nearest(phrase, self.taught, 1)[0] for phrase in unseen}

@@ -25,12 +25,13 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ca_seg.errors import CorruptWeights, UnknownName, WeightsUnavailable
+from ca_seg.errors import CorruptWeights, UnknownName, UnknownNames, WeightsUnavailable
 
 CARD, VECTORS, WORDS = "card.yaml", "words.safetensors", "words.txt"
 STOP_WORDS = frozenset(
     ["a", "an", "and", "at", "beside", "by", "from", "in", "near", "of", "on", "over", "some", "the", "with"]
 )
+_LISTED = f"checkpoints/words/{WORDS} lists them"
 _FIX = "install ca_seg again, or restore the file from its source"
 _PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"))  # endings: plural, singular; in order
 
@@ -55,13 +56,21 @@ class WordTable:
         """Whether the whole phrase, or its singular, is one entry."""
         return self._find(_key(phrase)) is not None
 
+    def knows(self, phrase: str) -> bool:
+        """Whether all words of a phrase are in the table."""
+        return all(isinstance(part, int) for part in self._split(phrase))
+
     def tokens(self, phrase: str) -> tuple[str, ...]:
         """The words of the table that make up `phrase`, longest match first, without stop words; none for "".
 
         A regular plural (cats, boxes, cherries, wolves) falls back to its singular.
-        Raises UnknownName, with words of similar spelling, for a word that is not in the table.
+        Raises UnknownName, as `check` does.
         """
-        return tuple(self.words[i] for i in self._split(phrase))
+        return tuple(self.words[i] for i in self._rows([phrase])[0])
+
+    def check(self, phrases: Sequence[str]) -> None:
+        """Raises UnknownName, with words of similar spelling, for all words of phrases that are not in the table."""
+        self._rows(phrases)
 
     def vector(self, word: str) -> torch.Tensor:
         """[D], of one entry. Raises UnknownName."""
@@ -73,9 +82,9 @@ class WordTable:
     def embed(self, phrases: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors [P, T, D] padded with zeros, and mask [P, T], True for tokens.
 
-        T is the most tokens of any phrase. An empty phrase has one token of zeros. Raises UnknownName.
+        T is the most tokens of any phrase. An empty phrase has one token of zeros. Raises UnknownName, as `check` does.
         """
-        rows = [list(self._split(phrase)) for phrase in phrases]
+        rows = self._rows(phrases)
         longest = max((len(row) for row in rows), default=1) or 1
         vectors = torch.zeros(len(rows), longest, self.vectors.shape[1])
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)
@@ -90,14 +99,40 @@ class WordTable:
         order = torch.nn.functional.cosine_similarity(query, candidates).argsort(descending=True, stable=True)
         return [among[i] for i in order[:count].tolist()]
 
+    def far_from(self, phrases: Sequence[str], among: Sequence[str], near: float) -> tuple[str, ...]:
+        """Those of `among` whose cosine with every phrase (the mean of its tokens) is below `near`, in their order."""
+        if not among:
+            return ()
+        asked, candidates = (
+            torch.nn.functional.normalize(self.embed(words)[0].sum(dim=1), dim=1) for words in (phrases, among)
+        )
+        highest = (candidates @ asked.T).amax(dim=1)
+        return tuple(word for word, cosine in zip(among, highest.tolist(), strict=True) if cosine < near)
+
     def _find(self, key: str) -> int | None:
         """The index of a word, or of its singular."""
         return next((self._index[form] for form in _forms(key) if form in self._index), None)
 
-    def _split(self, phrase: str) -> Iterator[int]:
+    def _rows(self, phrases: Sequence[str]) -> list[list[int]]:
+        """The indices of the words that make up each phrase. Raises UnknownName for all that are not in the table."""
+        rows: list[list[int]] = []
+        unknown: dict[str, str] = {}  # word: the phrase that it is in
+        for phrase in phrases:
+            parts = list(self._split(phrase))
+            rows.append([part for part in parts if isinstance(part, int)])
+            unknown |= {part: phrase for part in parts if isinstance(part, str)}
+        if len(unknown) > 1:
+            raise UnknownNames("words", list(unknown), self.words, fix=f"use nouns of the table ({_LISTED})")
+        for word, phrase in unknown.items():
+            raise self._unknown(word, phrase)
+        return rows
+
+    def _split(self, phrase: str) -> Iterator[int | str]:
+        """The indices of the words that make up a phrase; a word that is not in the table as it is."""
         parts = _key(phrase).split()
         if parts and STOP_WORDS.issuperset(parts):
-            raise self._unknown(parts[0], phrase)
+            yield parts[0]
+            return
         while parts:
             for length in range(min(self._longest, len(parts)), 0, -1):
                 index = self._find(" ".join(parts[:length]))
@@ -107,12 +142,12 @@ class WordTable:
                     break
             else:
                 if parts[0] not in STOP_WORDS:
-                    raise self._unknown(parts[0], phrase)
+                    yield parts[0]
                 parts = parts[1:]
 
     def _unknown(self, word: str, phrase: str) -> UnknownName:
         where = "" if word == _key(phrase) else f"in {phrase!r} "
-        fix = f"use a noun of the table {where}(checkpoints/words/{WORDS} lists them)"
+        fix = f"use a noun of the table {where}({_LISTED})"
         return UnknownName("word", word, self.words, fix=fix)
 
 

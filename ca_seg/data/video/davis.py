@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ca_seg.data.read import read_image, read_mask, read_size
-from ca_seg.data.video.object_words import ObjectWords, object_words, words_of_clip
+from ca_seg.data.video.object_words import ObjectWords, object_words, word_of_name, words_of_clip
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnknownName, UserError
 from ca_seg.vocabulary import IGNORE_INDEX
 
@@ -106,6 +106,12 @@ class DavisVideo:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of all clips, each once; no file of a clip is read."""
+        by_clip = (self._words[name].values() if name in self._words else (word_of_name(name),) for name in self.names)
+        return tuple(dict.fromkeys(word for words in by_clip for word in words))
 
     def __getitem__(self, index: int) -> Clip:
         """One clip. The size of every file is checked, and all masks are read for their object ids.

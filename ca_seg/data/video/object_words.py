@@ -46,7 +46,7 @@ def words_of_clip(clip: str, object_ids: list[int], words: ObjectWords) -> tuple
     Raises BadDataset where the words are not those of exactly these objects.
     """
     if clip not in words:
-        return (clip.split("-")[0] or clip,) * len(object_ids)
+        return (word_of_name(clip),) * len(object_ids)
     ids = {str(object_id) for object_id in object_ids}
     missing, unknown = ids - set(words[clip]), set(words[clip]) - ids
     if missing:
@@ -56,6 +56,11 @@ def words_of_clip(clip: str, object_ids: list[int], words: ObjectWords) -> tuple
             f"the words of {clip!r} name object {min(unknown)}", allowed=f"the objects of its masks: {object_ids}"
         )
     return tuple(words[clip][str(object_id)] for object_id in object_ids)
+
+
+def word_of_name(clip: str) -> str:
+    """The name of a clip up to its first "-"."""
+    return clip.split("-")[0] or clip
 
 
 def _content(root: Path, words: ObjectWords | Path | str | None) -> tuple[str, object]:
