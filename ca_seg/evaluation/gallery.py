@@ -1,7 +1,7 @@
 """The images that an evaluation shows, chosen by a rule and not by hand.
 
 The images of a split are ranked by their own mIoU (over the classes in each, all classes offered). Shown are the best,
-those in the middle of the ranking, and the worst.
+those in the middle of the ranking, and the worst. Equal scores are ordered by the images' names.
 """
 
 from __future__ import annotations
