@@ -2,8 +2,8 @@
 
 python -m recipes.photo_jobs.choose --backbone photo
 
-Three choices, one after the other: the parts of the features and the resolution (with the linear probe), the learning
-rate of the linear probe, and the decoder with its learning rate. Dev is not read. Writes OUT/choice.json.
+One choice after the other: the parts of the features, the resolution and the learning rate of the linear probe, then
+the decoder with its learning rate. Dev is not read. Writes OUT/choice.json.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recipes.probe.runs import Runs
 from recipes.probe.table import DECODER, LINEAR
 
 OUT = Path("out/photographs/heads")
-EPOCHS = 20
+EPOCHS, SEED = 20, 0
 PARTS = (
     ["latents"],
     ["outputs"],
@@ -41,19 +41,14 @@ class Choice:
     Args:
         runs: on "fit" and "held"
         backbone: whose features are read
-        resolutions: pixels of the short side to try
     """
 
-    def __init__(self, runs: Runs, backbone: str, resolutions: tuple[int | None, ...] = RESOLUTIONS) -> None:
+    def __init__(self, runs: Runs, backbone: str) -> None:
         self.runs, self.scores = runs, {}
-        features = {
-            f"{'+'.join(parts)} at {resolution or 'the card'}": replace(
-                LINEAR, backbone=backbone, parts=parts, resolution=resolution
-            )
-            for resolution in resolutions
-            for parts in PARTS
-        }
-        linear = self._best("features", features)
+        linear = replace(LINEAR, backbone=backbone)
+        linear = self._best("features", {" + ".join(parts): replace(linear, parts=parts) for parts in PARTS})
+        sizes = {f"{size} px" if size else "of the card": replace(linear, resolution=size) for size in RESOLUTIONS}
+        linear = self._best("resolution", sizes)
         self.linear = self._best("linear", {f"lr {lr}": replace(linear, lr=lr) for lr in LEARNING_RATES})
         self.decoder = self._best(
             "decoder",
@@ -86,10 +81,16 @@ class Choice:
         """The candidate with the highest mIoU on "held"; the first of equal ones."""
         scores = {}
         for name, model in candidates.items():
-            scores[name] = self.runs.train(f"{kind}, {name}", model, 0)["miou"]
+            scores[name] = self.runs.train(_run_name(model), model, SEED)["miou"]
             print(f"{kind}, {name}: {100 * scores[name]:.1f}", flush=True)
         self.scores[kind] = scores
         return candidates[max(scores, key=lambda name: scores[name])]
+
+
+def _run_name(model: HeadSettings) -> str:
+    """The same for equal settings, so that nothing is trained twice."""
+    size = "card" if model.resolution is None else f"{model.resolution}px"
+    return f"{'+'.join(model.parts)}-{size}-{model.options.get('decoder', model.kind)}-{model.lr}"
 
 
 def main() -> None:

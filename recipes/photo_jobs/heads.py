@@ -4,7 +4,7 @@ python -m recipes.photo_jobs.choose --backbone photo
 python -m recipes.photo_jobs.heads
 
 The features and settings are those that `recipes.photo_jobs.choose` found on a part of train. Every run sees as many
-images: 20 times 295, some of them more often where there are few.
+images: 20 times 295, some of them more often where there are few. Baselines are trained on all images only.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ ROWS = {
     "imagenet": "linear probe on EfficientNet-Lite0 of ImageNet",
     "mini": "linear probe on attention outputs of mini",
 }
+BASELINES = ("random", "imagenet", "mini")
 ALL = "all"
 
 
@@ -64,15 +65,16 @@ def main() -> None:
     parser.add_argument("--data", default=str(FOLDER))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=list(SEEDS), help="with few images")
+    parser.add_argument("--seeds-of-all", type=int, nargs="+", choices=SEEDS, default=[0], help="with all images")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--limit", type=int, help="only the first images of each part")
     args = parser.parse_args()
     whole = TrainingData("folder", args.data, train_split="train", val_split="dev", limit=args.limit)
     runs, heads = Runs(args.out, whole, args.epochs), models(read_choice(args.out))
     for row in args.rows:
-        for seed in args.seeds:
-            for size in (None, *SIZES):  # all images first: their features are then there for the others
+        for size in (None,) if row in BASELINES else (None, *SIZES):
+            for seed in args.seeds_of_all if size is None else args.seeds:
                 data = whole if size is None else replace(whole, train_split=split_name(size, seed))
                 epochs = epochs_for(data, whole, args.epochs)
                 figures = runs.train(run_name(row, str(size or ALL)), heads[row], seed, data=data, epochs=epochs)

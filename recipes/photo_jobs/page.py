@@ -24,7 +24,7 @@ SPACES = ("cross-attention", "value")
 # the row, the folder of its results below the dataset's, and its name there (None: the evaluated method)
 ZERO_SHOT: tuple[tuple[str, str, str | None], ...] = (
     ("{backbone}", "main", "without refinement"),
-    ("{backbone}, PAMR", "main", None),
+    ("{backbone}, refined by {steps}", "main", None),
     *((f"{{backbone}}, {space} space", space, None) for space in SPACES),
     ("mini", "main", "mini"),
     ("bare teacher: an ImageNet classifier at each position", TEACHER, TEACHER),
@@ -40,10 +40,11 @@ def zero_shot_table(folder: Path, backbone: str) -> str:
     header = ["method"]
     for name in ("oracle", "full"):
         header += [f"{name} mIoU", "acc", "mAP"]
-    rows = [
-        [label.format(backbone=backbone), *_zero_shot_cells(_read(folder / part / "results.json"), method)]
-        for label, part, method in ZERO_SHOT
-    ]
+    rows = []
+    for label, part, method in ZERO_SHOT:
+        results = _read(folder / part / "results.json")
+        steps = " and ".join(results.get("config", {}).get("refine", {}).get("steps", [])) or "nothing"
+        rows.append([label.format(backbone=backbone, steps=steps), *_zero_shot_cells(results, method)])
     return table(header, rows)
 
 
@@ -54,6 +55,8 @@ def heads_table(out: Path) -> str:
     for row, label in heads.ROWS.items():
         by_size = [list(_over_seeds(out / heads.run_name(row, size))) for size in sizes]
         cells = [_spread([figures["miou"] for figures in runs]) for runs in by_size]
+        if row in heads.BASELINES:
+            cells[:-1] = [""] * len(SIZES)
         rows.append([label, *cells, _spread([figures["pixel_accuracy"] for figures in by_size[-1]])])
     return table(["features and head", *(f"{size} images" for size in sizes), f"acc, {heads.ALL}"], rows)
 
@@ -111,7 +114,7 @@ def labels_table(out: Path) -> str:
             ", ".join(percent(found[f"kept_{name}"]) for name in ("coverage", "precision", "miou")),
         ],
     ]
-    return table(["", "%"], rows)
+    return table(["labels from words", "figure"], rows)
 
 
 FIGURES = ("miou", "pixel_accuracy")

@@ -18,6 +18,7 @@ from typing import Any
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.dataset import SegmentationDataset
+from ca_seg.jobs.trainer import quiet_lightning
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--limit", type=int, help="only the first images of each part")
     args = parser.parse_args()
+    quiet_lightning()
     table = StudentTable(args.backbone, args.data, args.out, precision=args.precision, limit=args.limit)
     print("calibration:", table.calibration())
     print("labels:", table.quality())
