@@ -1,8 +1,10 @@
 """Features of a frozen backbone: what a head reads of images that were recorded and asked.
 
-Four parts, concatenated along the channels in this order, whatever the order in which they are named:
+Five parts, concatenated along the channels in this order, whatever the order in which they are named:
 
     pixels     the colours of each token's own pixels                    3 x stride x stride
+    latents    the autoencoder's latents, clean: what the transformer    latent channels x patch x patch
+               is given before noise is added
     outputs    image attention outputs, every channel of the model       timesteps x layers x width
     concepts   products of the outputs with every phrase's vector        timesteps x layers x phrases
                (concept-projected features)
@@ -26,10 +28,13 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_in
 from ca_seg.backbones.readout import Readout, ReadoutConfig
 from ca_seg.concept.features import ConceptFeatures, channel_rms
+from ca_seg.concept.grid import Grid
+from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Words, as_vocabulary
 
-PARTS = ("pixels", "outputs", "concepts", "maps")
+PARTS = ("pixels", "latents", "outputs", "concepts", "maps")
+GRAY = torch.full((1, 3, 16, 16), 0.5)  # an image of any size
 LAYERED = ("outputs", "concepts")  # the parts that every layer has
 
 
@@ -38,7 +43,8 @@ class FrozenFeatures:
 
     Args:
         backbone: the frozen model
-        vocabulary: the words that the backbone is asked for; None: only `pixels` and stock `outputs` are available
+        vocabulary: the words that the backbone is asked for; None: only `pixels`, `latents` and stock `outputs` are
+            available
         parts: names from `PARTS`
         readout: layers, timesteps, normalisation and the other options of reading; None: as the backbone's card says
 
@@ -76,7 +82,8 @@ class FrozenFeatures:
         self.layer_channels = self._times * self._channels_per_timestep()
         layers = len(self.readout.layers or backbone.card.layers)
         pixels = 3 * self.stride**2 if "pixels" in self.parts else 0
-        self.channels = pixels + layers * self.layer_channels + self.maps
+        latents = self._latent_channels() if "latents" in self.parts else 0
+        self.channels = pixels + latents + layers * self.layer_channels + self.maps
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +106,8 @@ class FrozenFeatures:
             for part in self.parts:
                 if part == "pixels":
                     parts.append(self._pixels(images).to(readout.recording.streams[0].output.device))
+                elif part == "latents":
+                    parts.append(self._latents(images, readout.recording.grid))
                 elif part == "maps" and asked is not None:
                     parts.append(readout.maps_of(asked))
                 else:
@@ -157,6 +166,13 @@ class FrozenFeatures:
         """[B, 3 * stride^2, h, w]: the colours of each token's pixels."""
         return pixel_unshuffle(resize_in(images, self.backbone.card.resolution, self.stride), self.stride)
 
+    def _latents(self, images: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """[B, c * patch^2, h, w]: the clean latents of each token."""
+        latents = self.backbone.encode(images)
+        if latents.ndim == 5:  # of a video of one frame
+            latents = latents[:, :, 0]
+        return pixel_unshuffle(latents, latents.shape[-1] // grid.width)
+
     def _layered(
         self, part: str, readout: Readout, asked: ConceptFeatures | None, layers: Sequence[int]
     ) -> torch.Tensor:
@@ -187,10 +203,16 @@ class FrozenFeatures:
         return outputs + concepts
 
     def _width(self) -> int:
-        """Channels of one attention output. It is measured, because families keep that number in different places."""
-        gray = torch.full((1, 3, self.stride, self.stride), 0.5)
-        output = self.backbone.record(gray, layers=[0], noise_samples=1, timesteps=0.5).streams[0].output
+        """Channels of one attention output."""
+        output = self._gray().streams[0].output
         return output.shape[1] * output.shape[3]
+
+    def _latent_channels(self) -> int:
+        return self._latents(GRAY, self._gray().grid).shape[1]
+
+    def _gray(self) -> Recording:
+        """A recording to measure: families keep the numbers of channels in different places."""
+        return self.backbone.record(GRAY, layers=[0], noise_samples=1, timesteps=0.5)
 
 
 def weights_digest(*modules: nn.Module) -> str:

@@ -31,7 +31,7 @@ class HeadSettings(BackboneSettings):
     Args:
         backbone: a name from `ca-seg zoo list`, or a baseline: rgb-patches, efficientnet-lite0
         random_weights: give the backbone's architecture random weights, as a baseline
-        parts: the features that the head reads: pixels, outputs, concepts, maps
+        parts: the features that the head reads: pixels, latents, outputs, concepts, maps
         kind: the head: linear, zero-shot-linear, convex-upsampling or smp
         options: options of the head, such as {dropout: 0.1}
         losses: the weight of each loss: cross-entropy, dice, lovasz, focal

@@ -8,7 +8,6 @@ python -m recipes.mini.results_page
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import matplotlib
@@ -16,10 +15,11 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from recipes.page import fill
+
 ROOT = Path(__file__).parents[2]
 ABLATIONS, RESULTS = ROOT / "out" / "ablation", ROOT / "out" / "zero_shot" / "mini_scenes" / "results.json"
 NAMES = ("mini", "mini-plain")
-MARK = re.compile(r"(?<=<!-- figures -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 
 def main_table(results: dict) -> str:
@@ -73,13 +73,11 @@ def plot(tables: dict[str, dict], target: Path) -> None:
 
 def main() -> None:
     results = json.loads(RESULTS.read_text())
-    readme = ROOT / "README.md"
-    readme.write_text(MARK.sub(lambda _: main_table(results), readme.read_text()))
+    fill(ROOT / "README.md", "figures", main_table(results))
     tables = {n: json.loads((ABLATIONS / f"{n}-shipped.json").read_text())["tables"] for n in NAMES}
     plot(tables, ROOT / "docs" / "images" / "ablation.png")
-    page = ROOT / "docs" / "results.md"
     body = "\n\n".join(ablation_table(tables, title) for title in tables["mini"])
-    page.write_text(MARK.sub(lambda _: body, page.read_text()))
+    fill(ROOT / "docs" / "results.md", "figures", body)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ca_seg.data.datamodule import SegmentationData
-from ca_seg.tasks.head_settings import HeadSettings
+from ca_seg.tasks.head_settings import HeadSettings, TrainingData
 from ca_seg.visual.plots import lines_plot
-from recipes.probe.runs import Runs, over_seeds
+from recipes.probe.runs import DATA, Runs, over_seeds
 from recipes.probe.table import LINEAR, OUTPUTS
 
 SHOTS = {"msrc": (1, 5, 10, None), "scenes": (1, 2, None)}  # every class is in so many images, or all images
@@ -25,11 +24,9 @@ KINDS = {
 }
 
 
-def epochs_for(dataset: str, root: str | None, shots: int, epochs: int) -> int:
+def epochs_for(few: TrainingData, whole: TrainingData, epochs: int) -> int:
     """Epochs over few images that train on as many images as `epochs` epochs over all of them."""
-    whole = SegmentationData(dataset, root, train_split="train").training_set()
-    few = SegmentationData(dataset, root, train_split="train", shots=shots).training_set()
-    return round(epochs * len(whole) / len(few))
+    return round(epochs * len(whole.module(seed=0).training_set()) / len(few.module(seed=0).training_set()))
 
 
 def main() -> None:
@@ -40,11 +37,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    runs, all_shots = Runs(args.out, args.dataset, args.root, args.epochs), SHOTS[args.dataset]
+    data, all_shots = replace(DATA[args.dataset], root=args.root), SHOTS[args.dataset]
+    runs = Runs(args.out / args.dataset, data, args.epochs)
 
     def miou(name: str, model: HeadSettings, shots: int | None = None) -> float:
-        epochs = args.epochs if shots is None else epochs_for(args.dataset, args.root, shots, args.epochs)
-        figures = over_seeds(lambda seed: runs.train(name, model, seed, shots=shots, epochs=epochs), args.seeds)
+        images = replace(data, shots=shots)
+        epochs = args.epochs if shots is None else epochs_for(images, data, args.epochs)
+        figures = over_seeds(lambda seed: runs.train(name, model, seed, data=images, epochs=epochs), args.seeds)
         return 100 * figures["miou"][0]
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {"shots": {}, "layer": {}, "timestep": {}}

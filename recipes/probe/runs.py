@@ -27,12 +27,17 @@ class Runs:
     """The runs of one dataset: where they are written, and what they have in common."""
 
     out: Path
-    dataset: str
-    root: str | None
+    data: TrainingData
     epochs: int
 
     def train(
-        self, name: str, model: HeadSettings, seed: int, *, shots: int | None = None, epochs: int | None = None
+        self,
+        name: str,
+        model: HeadSettings,
+        seed: int,
+        *,
+        data: TrainingData | None = None,
+        epochs: int | None = None,
     ) -> Figures:
         """mIoU and pixel accuracy of one head, which is trained unless it was before.
 
@@ -40,11 +45,11 @@ class Runs:
             name: of the run
             model: the backbone and the head
             seed: of the training
-            shots: train on few images (see `TrainingData`); None: on all
+            data: the images, in place of those of the table
             epochs: in place of those of the table
         """
         epochs = epochs or self.epochs
-        data = replace(DATA[self.dataset], root=self.root, cache=str(self.out / "features"), shots=shots)
+        data = replace(data or self.data, cache=str(self.out / "features"))
         settings = TrainingSettings(
             model,
             data,
@@ -61,10 +66,8 @@ class Runs:
 
     def zero_shot(self, name: str, backbone: str, seed: int) -> Figures:
         """The same figures of the backbone's zero-shot maps, with all classes offered."""
-        data = DATA[self.dataset]
-        settings = EvaluationSettings(
-            data=EvaluationData(self.dataset, self.root, data.val_split), report=False, seed=seed, trainer=QUIET
-        )
+        data = EvaluationData(self.data.name, self.data.root, self.data.val_split)
+        settings = EvaluationSettings(data=data, report=False, seed=seed, trainer=QUIET)
 
         def run(out: Path) -> None:
             if not evaluate(backbone, settings=settings, out=out).complete:
@@ -73,7 +76,7 @@ class Runs:
         return self._once(name, seed, run)
 
     def _once(self, name: str, seed: int, run: Callable[[Path], None]) -> Figures:
-        out = self.out / self.dataset / name / str(seed)
+        out = self.out / name / str(seed)
         if not (out / "results.json").exists():
             run(out)
         metrics = json.loads((out / "results.json").read_text(encoding="utf-8"))["metrics"]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ca_seg.tasks.head_settings import HeadSettings
-from recipes.probe.runs import Runs, over_seeds
+from recipes.probe.runs import DATA, Runs, over_seeds
 
 LINEAR = HeadSettings(lr=0.01, loss_at="tokens")
 OUTPUTS = replace(LINEAR, parts=["outputs"])
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     args = parser.parse_args()
-    runs = Runs(args.out, args.dataset, args.root, args.epochs)
+    runs = Runs(args.out / args.dataset, replace(DATA[args.dataset], root=args.root), args.epochs)
     lines = ["| features | mIoU | pixel accuracy |", "|---|---|---|"]
     for name in args.rows:
         figures = row(runs, name, args.seeds)

@@ -13,6 +13,7 @@ from segmentation_models_pytorch.base import SegmentationHead
 from ca_seg.backbones.images import resize_out
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.errors import UserError
+from ca_seg.features.efficientnet import EfficientNetLite0
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import token_cross_entropy
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -22,14 +23,24 @@ MULTIPLE = 32  # what SMP's encoders need of a side
 
 
 class Student(pl.LightningModule):
-    """SMP's U-Net on a MobileNetV3 from scratch, cross entropy, AdamW and a cosine.
+    """SMP's U-Net on a MobileNetV3 from scratch or an EfficientNet-Lite0 of ImageNet; cross entropy, AdamW, a cosine.
 
     Images are halved in size before the network, and its logits are enlarged bilinearly: a quarter of the work.
+
+    Args:
+        classes: K
+        lr: highest learning rate
+        pretrained: the encoder is EfficientNet-Lite0 with the weights of ImageNet, as networks are usually begun
     """
 
-    def __init__(self, classes: int, *, lr: float = 2e-3) -> None:
+    def __init__(self, classes: int, *, lr: float = 2e-3, pretrained: bool = False) -> None:
         super().__init__()
-        self.network = smp.Unet("tu-mobilenetv3_small_100", encoder_weights=None, decoder_channels=CHANNELS)
+        encoder = "tu-tf_efficientnet_lite0" if pretrained else "tu-mobilenetv3_small_100"
+        self.network = smp.Unet(encoder, encoder_weights=None, decoder_channels=CHANNELS)
+        if pretrained:
+            layers = self.network.encoder.model.state_dict()  # the published network without its classifier
+            published = EfficientNetLite0().network.state_dict()
+            self.network.encoder.model.load_state_dict({name: published[name] for name in layers})
         self.network.segmentation_head = SegmentationHead(CHANNELS[-1], classes, kernel_size=1)  # 3 x 3 costs 9 times
         self.confusion = ConfusionMatrix(classes)
         self.lr = lr
@@ -74,13 +85,15 @@ class Student(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train_student(data: SegmentationData, *, epochs: int, seed: int, accelerator: str = "cpu") -> tuple[Student, dict]:
+def train_student(
+    data: SegmentationData, *, epochs: int, seed: int, pretrained: bool = False, accelerator: str = "cpu"
+) -> tuple[Student, dict]:
     """A trained student and its figures on the validation part of `data`, scored once at the end.
 
     Raises UserError when an image could not be used: students of one table must learn from the same images.
     """
     pl.seed_everything(seed, verbose=False)
-    student = Student(len(data.training_set().class_list))
+    student = Student(len(data.training_set().class_list), pretrained=pretrained)
     trainer = pl.Trainer(
         accelerator=accelerator,
         max_epochs=epochs,

@@ -9,17 +9,16 @@ Every student is the same network with the same budget. Each figure is kept as a
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ca_seg.atomic import atomic_write
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.settings import EvaluationData
 from ca_seg.errors import UserError
 from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
+from recipes.once import once
 from recipes.student.labels import BACKBONE, with_tags, zero_shot_labels
 from recipes.student.student import train_student
 
@@ -51,12 +50,7 @@ class Table:
         ]
 
     def _once(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, float]:
-        file = self.out / f"{name}.json"
-        if not file.exists():
-            figures = compute()
-            with atomic_write(file) as part:
-                part.write_text(json.dumps(figures) + "\n", encoding="utf-8")
-        figures = json.loads(file.read_text(encoding="utf-8"))
+        figures = once(self.out / f"{name}.json", compute)
         return figures.get("oracle-presence" if name == "teacher-tags" else "full-vocabulary", figures)
 
     def _teacher(self) -> dict[str, dict[str, float]]:
@@ -79,11 +73,7 @@ class Table:
         folder = self.out / "labels" / ("labels" if name == "weighted" else name)
         test |= {"val_name": self.dataset, "val_root": self.root}
         if name == "tags":
-            if not (folder / "splits.json").exists():
-                with_tags(self.dataset, self.root, "train", folder)
-                splits = {"train": [p.stem for p in sorted((folder / "images").iterdir())]}
-                with atomic_write(folder / "splits.json") as part:
-                    part.write_text(json.dumps(splits) + "\n", encoding="utf-8")
+            with_tags(self.dataset, self.root, "train", folder)
             return SegmentationData("folder", str(folder), train_split="train", **test)
         zero_shot_labels(self.dataset, self.root, "train", folder, THRESHOLD if name == "confident" else None)
         split = "weighted" if name == "weighted" else "all"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.functional import pixel_unshuffle
 
 from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones.families.registry import FAMILIES, find_family
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.features.frozen import FrozenFeatures, weights_digest
 from ca_seg.features.rgb_patches import RGBPatches
+from tests.small_models import random_latents, small_model
 
 WORDS = Vocabulary.from_names(["cat", "grass"], synonyms={"cat": ["kitten"]})
 SEEDS = [3, 4]
@@ -51,6 +55,25 @@ def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
             .projected()
         )
         torch.testing.assert_close(features[:, 6 * number : 6 * number + 6], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_latents_are_those_of_the_autoencoder_token_by_token(backbone, images):
+    source = FrozenFeatures(backbone, WORDS, parts=("maps", "latents"))
+    features = source(images, SEEDS)
+    clean = backbone.encode(images)  # 4 x 4 pixels each; a token has 2 x 2 of them
+    assert source.channels == features.shape[1] == 4 * clean.shape[1] + 2
+    assert torch.equal(features[:, :-2], pixel_unshuffle(clean, 2))
+    assert torch.equal(features[:, :-2], FrozenFeatures(backbone, None, parts=("latents",))(images, [5, 6]))  # no noise
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_token_of_every_family_has_whole_latents(name, backbone):
+    family = find_family(name)
+    latents, grid = random_latents(family, 2), small_model(family).grid
+    encoder = SimpleNamespace(encode=lambda images: latents[:, :, :1] if family.video else latents)
+    source = FrozenFeatures(backbone, None, parts=("outputs",))
+    source.backbone = encoder
+    assert source._latents(torch.zeros(2, 3, 8, 8), grid).shape[-2:] == (grid.height, grid.width)
 
 
 @pytest.mark.parametrize(("normalise", "dim"), [("token", 1), ("channel", (2, 3))])

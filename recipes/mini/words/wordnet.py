@@ -14,6 +14,7 @@ COARSE = re.compile(
     r"obscene|vulgar|\bslur|\boffensive|taboo|street name|disparag|derog|slang|spermato|prostitut|penis"
 )
 COARSE_WORDS = {"boob", "chink", "coon", "fag", "faggot", "gook", "loony bin", "nuthouse", "piss", "tit", "titty"}
+HYPERNYM = ("@", "@i")  # a kind of, an instance of
 REFERENCE = 3000
 
 
@@ -22,13 +23,15 @@ class Synset:
     lexfile: str
     lemmas: tuple[str, ...]  # in WordNet's spelling, with the capitals of names
     gloss: str
+    hypernyms: tuple[str, ...] = ()  # the offsets of the synsets above it
 
 
 @dataclass(frozen=True)
 class Nouns:
-    """`senses` of a lemma (lower case, spaces as underscores) in order of frequency."""
+    """`senses` of a lemma (lower case, spaces as underscores) in order of frequency; `synsets` by offset."""
 
     senses: dict[str, tuple[Synset, ...]]
+    synsets: dict[str, Synset]
 
     @classmethod
     def read(cls, folder: Path = FOLDER) -> Nouns:
@@ -36,12 +39,15 @@ class Nouns:
         for line in entries(folder / "data.noun"):
             data, gloss = line.split(" | ", 1)
             offset, lexfile, _, count, *rest = data.split(" ")
-            synsets[offset] = Synset(lexfile, tuple(rest[: 2 * int(count, 16) : 2]), gloss)
+            words = 2 * int(count, 16)
+            pointers = rest[words + 1 :]  # symbol, offset, part of speech, words; four by four
+            hypernyms = tuple(pointers[at + 1] for at in range(0, len(pointers), 4) if pointers[at] in HYPERNYM)
+            synsets[offset] = Synset(lexfile, tuple(rest[:words:2]), gloss, hypernyms)
         senses = {}
         for line in entries(folder / "index.noun"):
             lemma, _, count, *rest = line.split()
             senses[lemma] = tuple(synsets[offset] for offset in rest[-int(count) :])
-        return cls(senses)
+        return cls(senses, synsets)
 
     def concrete(self, word: str, among: int) -> Synset | None:
         """The first concrete sense among the first `among` senses of `word`; None for names and coarse words."""
