@@ -27,7 +27,7 @@ KNOWN = {
     "astronaut": ("person", "flag", "helmet", "space shuttle", "wall"),
     "rocket": ("rocket", "tower", "sky"),
 }
-CELL, GAP = (300, 270), 8
+CELL, GAP = (330, 250), 8
 
 
 def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
