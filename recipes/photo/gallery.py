@@ -1,4 +1,4 @@
-"""Photographs that no one chose: `python -m recipes.photo.gallery` draws every shipped photograph and four of scikit-image.
+"""Photographs that no one chose, drawn by `python -m recipes.photo.gallery`: the shipped ones and four of scikit-image.
 
     docs/images/photographs_all.jpg      the 26 shipped photographs, asked the classes that are in each
     docs/images/photographs_known.png    cat, cup, astronaut and rocket, asked the words below

@@ -56,7 +56,8 @@ def test_equal_to_the_steps_by_hand(backbone, photo):
 
 
 def test_a_backbone_by_name_gives_the_same_mask(backbone, photo):
-    assert (ca_seg.segment(photo, WORDS, backbone="mini").mask == ca_seg.segment(photo, WORDS, backbone=backbone).mask).all()
+    by_name = ca_seg.segment(photo, WORDS, backbone="mini")
+    assert (by_name.mask == ca_seg.segment(photo, WORDS, backbone=backbone).mask).all()
 
 
 def test_one_word_is_compared_with_background_words(backbone, photo):
