@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from diffusers import FluxTransformer2DModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
+    parser.add_argument("--start", type=Path, help="begin with these weights: checkpoints/photo/transformer")
     parser.add_argument("--pictures", type=int, default=200_000, help="how many to see in the whole run")
     parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 16 x 16 tokens")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
@@ -128,7 +130,11 @@ def main() -> None:
         )
     vectors = {word: table.vector(word) for word in table.words}
 
-    transformer = fresh_transformer(args.seed).to(args.device)
+    transformer = fresh_transformer(args.seed)
+    if args.start is not None:
+        shipped = FluxTransformer2DModel.from_pretrained(args.start, torch_dtype=torch.float32)
+        transformer.load_state_dict(shipped.state_dict())
+    transformer = transformer.to(args.device)
     decayed = [p for p in transformer.parameters() if p.ndim > 1]
     plain = [p for p in transformer.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
