@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ca_seg.backbones.readout import ReadoutConfig
     from ca_seg.data.catalogue import list_datasets
     from ca_seg.data.settings import DataSettings, EvaluationData
-    from ca_seg.errors import UserError
+    from ca_seg.errors import UserError, WordsWarning
     from ca_seg.evaluation.ablation import AblationGrid
     from ca_seg.evaluation.results import EvaluationResults
     from ca_seg.heads.trained import TrainedHead, list_heads, load_head
@@ -70,7 +70,7 @@ _MODULES = {
     "ca_seg.backbones.readout": ["ReadoutConfig"],
     "ca_seg.data.catalogue": ["list_datasets"],
     "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
-    "ca_seg.errors": ["UserError"],
+    "ca_seg.errors": ["UserError", "WordsWarning"],
     "ca_seg.evaluation.ablation": ["AblationGrid"],
     "ca_seg.evaluation.results": ["EvaluationResults"],
     "ca_seg.heads.trained": ["TrainedHead", "list_heads", "load_head"],
@@ -116,7 +116,7 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, wh
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
     "TwoClassResults", "ReviewResults",
     "Backbone", "TrainedHead", "Vocabulary", "Words", "IGNORE_INDEX",
-    "UserError", "__version__",
+    "UserError", "WordsWarning", "__version__",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ PAGES = {  # page of the site: file of the project
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "MODEL_ZOO.md": "MODEL_ZOO.md",
 }
-IMAGES = {"images/mini_curve.png": "checkpoints/mini/curve.png"}
+IMAGES = {f"images/{name}_curve.png": f"checkpoints/{name}/curve.png" for name in ("mini", "photo")}
 SITE_PATHS = {path: page for page, path in (PAGES | IMAGES).items()}
 LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
 

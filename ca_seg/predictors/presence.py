@@ -102,7 +102,10 @@ class WordPresence:
             The class maps [B, K, h, w], as `prediction.maps` gives them, and the presence of each class [B, K], 0..1.
         """
         assert isinstance(prediction, Readout)
-        own, beside = prediction.recording.ask_each([self.vocabulary, self.extended])
+        if len(self.extended.classes) > len(self.vocabulary.classes):
+            own, beside = prediction.recording.ask_each([self.vocabulary, self.extended])
+        else:  # no reference word is far from the words
+            own = beside = prediction.ask(self.vocabulary)
         everything = prediction.maps_of(beside)[:, : len(self.vocabulary.classes)].flatten(2)
         highest = everything.topk(max(1, everything.shape[2] // TOKENS), dim=2).values
         return prediction.maps_of(own), highest.mean(dim=2)

@@ -102,10 +102,11 @@ def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
     root, word = clips
     frames = root / "JPEGImages/480p/scene"
     options = ("--layers", 2, 3, "--timestep", 0.4, "--space", "cross-attention", "--seed", 5, "--template", "a {}")
+    options = (*options, "--backbone", "mini")
     assert _run("video", frames, "--concepts", word, "grass", *options, "--out", tmp_path / "command") == 0
     model = BackboneSettings(layers=(2, 3), timesteps=(0.4,), space="cross-attention", template="a {}")
     video(frames, [word, "grass"], VideoSettings(model=model, seed=5), backbone="mini", out=tmp_path / "function")
-    video(frames, [word, "grass"], VideoSettings(seed=6), out=tmp_path / "other")
+    video(frames, [word, "grass"], VideoSettings(seed=6), backbone="mini", out=tmp_path / "other")
     masks = [
         [(tmp_path / name / "masks" / f"{i:05d}.png").read_bytes() for i in range(FRAMES)]
         for name in ("command", "function", "other")

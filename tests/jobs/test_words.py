@@ -129,7 +129,7 @@ def test_segment_marks_unseen_words_and_warns_once(backbone, tmp_path, capsys):
     assert len([warning for warning in caught if "automobile" in str(warning.message)]) == 1
     assert [result.unseen for result in results] == [{"automobile": "car"}] * 2
     assert results[0].as_dict()["unseen"] == {"automobile": "car"}
-    command = ["segment", str(tmp_path), "--concepts", "pig", "automobile", "--json", "--out", str(tmp_path / "out")]
+    command = ["segment", str(tmp_path), "--concepts", "pig", "automobile", "--backbone", "mini", "--json", "--out", str(tmp_path / "out")]
     assert main(command) == 0
     printed = capsys.readouterr()
     assert [json.loads(line)["unseen"] for line in printed.out.splitlines()] == [{"automobile": "car"}] * 2

@@ -42,6 +42,7 @@ class WordTable:
     def __init__(self, words: Sequence[str], vectors: torch.Tensor) -> None:
         self.words, self.vectors = tuple(words), vectors.float()
         self._index = {_key(word): i for i, word in enumerate(self.words)}
+        self._row_of: dict[str, list[int]] = {}  # of the phrases that were looked up before
         self._longest = max(key.count(" ") + 1 for key in self._index)
 
     @classmethod
@@ -87,10 +88,9 @@ class WordTable:
         rows = self._rows(phrases)
         longest = max((len(row) for row in rows), default=1) or 1
         vectors = torch.zeros(len(rows), longest, self.vectors.shape[1])
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            vectors[i, : len(row)] = self.vectors[row]
-            mask[i, : max(1, len(row))] = True
+        mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
+        vectors[mask] = self.vectors[[index for row in rows for index in row]]
+        mask[:, 0] = True
         return vectors, mask
 
     def nearest(self, word: str, among: Sequence[str], count: int = 3) -> list[str]:
@@ -115,17 +115,19 @@ class WordTable:
 
     def _rows(self, phrases: Sequence[str]) -> list[list[int]]:
         """The indices of the words that make up each phrase. Raises UnknownName for all that are not in the table."""
-        rows: list[list[int]] = []
         unknown: dict[str, str] = {}  # word: the phrase that it is in
         for phrase in phrases:
-            parts = list(self._split(phrase))
-            rows.append([part for part in parts if isinstance(part, int)])
-            unknown |= {part: phrase for part in parts if isinstance(part, str)}
+            if phrase not in self._row_of:
+                parts = list(self._split(phrase))
+                missing = {part: phrase for part in parts if isinstance(part, str)}
+                unknown |= missing
+                if not missing:
+                    self._row_of[phrase] = [part for part in parts if isinstance(part, int)]
         if len(unknown) > 1:
             raise UnknownNames("words", list(unknown), self.words, fix=f"use nouns of the table ({_LISTED})")
         for word, phrase in unknown.items():
             raise self._unknown(word, phrase)
-        return rows
+        return [self._row_of[phrase] for phrase in phrases]
 
     def _split(self, phrase: str) -> Iterator[int | str]:
         """The indices of the words that make up a phrase; a word that is not in the table as it is."""
