@@ -25,6 +25,7 @@ def arguments(workdir, out="out", **changes):
     settings = {
         "data.root": workdir / "in",
         "vocabulary": workdir / "words.yaml",
+        "model.backbone": "mini",
         "model.resolution": 32,
         "data.batch_size": 2,
         "data.num_workers": 0,

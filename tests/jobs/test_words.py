@@ -129,7 +129,18 @@ def test_segment_marks_unseen_words_and_warns_once(backbone, tmp_path, capsys):
     assert len([warning for warning in caught if "automobile" in str(warning.message)]) == 1
     assert [result.unseen for result in results] == [{"automobile": "car"}] * 2
     assert results[0].as_dict()["unseen"] == {"automobile": "car"}
-    command = ["segment", str(tmp_path), "--concepts", "pig", "automobile", "--backbone", "mini", "--json", "--out", str(tmp_path / "out")]
+    command = [
+        "segment",
+        str(tmp_path),
+        "--concepts",
+        "pig",
+        "automobile",
+        "--backbone",
+        "mini",
+        "--json",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(command) == 0
     printed = capsys.readouterr()
     assert [json.loads(line)["unseen"] for line in printed.out.splitlines()] == [{"automobile": "car"}] * 2
@@ -163,7 +174,22 @@ def test_segment_warns_of_images_without_the_words(backbone, tmp_path, capsys):
     assert content["presence"] == {"highest": absent.presence.highest, "threshold": absent.presence.threshold}
     assert content["concepts"]["pizza"]["presence"] == absent.presence.words["pizza"]
     out = ["--out", str(tmp_path / "out")]
-    assert main(["segment", str(tmp_path / "pig.png"), "--concepts", "pizza", "guitar", "--json", *out]) == 0
+    assert (
+        main(
+            [
+                "segment",
+                str(tmp_path / "pig.png"),
+                "--concepts",
+                "pizza",
+                "guitar",
+                "--backbone",
+                "mini",
+                "--json",
+                *out,
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr()
     assert json.loads(printed.out)["likely"] is False
     assert printed.err.count("none of the words") == 1
@@ -183,7 +209,9 @@ def test_label_says_which_words_are_unseen_and_which_images_lack_all_words(tmp_p
     (tmp_path / "in").mkdir()
     shutil.copy(SCENE, tmp_path / "in" / "pig.png")
     with pytest.warns(WordsWarning, match="pig.png") as caught:
-        absent = ca_seg.label(tmp_path / "in", ["pizza", "automobile"], QUIET, out=tmp_path / "absent", device="cpu")
+        absent = ca_seg.label(
+            tmp_path / "in", ["pizza", "automobile"], QUIET, backbone="mini", out=tmp_path / "absent", device="cpu"
+        )
     assert len([warning for warning in caught if issubclass(warning.category, WordsWarning)]) == 2
     assert absent.summary["unseen"] == {"automobile": "car"}
     assert absent.summary["images_without_words"] == ["pig.png"]
@@ -192,7 +220,9 @@ def test_label_says_which_words_are_unseen_and_which_images_lack_all_words(tmp_p
     threshold = run["settings"]["presence"]["threshold"]
     (entry,) = absent.open().entries()
     assert 0 <= entry.presence < threshold
-    present = ca_seg.label(tmp_path / "in", ["pig", "road"], QUIET, out=tmp_path / "present", device="cpu")
+    present = ca_seg.label(
+        tmp_path / "in", ["pig", "road"], QUIET, backbone="mini", out=tmp_path / "present", device="cpu"
+    )
     (shown,) = present.open().entries()
     assert shown.presence >= threshold
     assert present.summary["images_without_words"] == []
