@@ -61,7 +61,7 @@ class FeatureCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features as the encoder gives them, at stride 16 and at stride 32, of images [B, 3, H, W] in -1..1."""
         pixels = (images * 127.5 + 0.5) / 128
-        return self.encoder(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        return self.encoder(pixels.contiguous(memory_format=torch.channels_last))
 
     def normalised(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Both feature maps on the grid of the fine one [B, 432, h, w], each channel with about unit variance."""
