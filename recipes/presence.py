@@ -6,7 +6,8 @@ Reference words: `--count` of the taught words, chosen so that every taught word
 step takes the word that raises the sum of the taught words' highest cosines most.
 
 Questions: of each image, 1, 3 and 10 random classes that it does not show, and the same with one of them replaced by a
-class that it shows (on 1 % of its pixels or more). A class without a pixel in the mask is not shown.
+class that it shows (on 1 % of its pixels or more). A class without a pixel in the mask is not shown. Classes that
+training never taught are not asked.
 
 Threshold: the presence that 95 % of the questions with a shown class of the split `--fit` reach. All figures are of the
 splits `--report`. With `--write`, reference.txt is written below checkpoints/, and threshold and figures into the card.
@@ -72,6 +73,9 @@ def ask_questions(
     """Questions of every image of a split; the same ones in every run. Images that cannot be read are left out."""
     dataset = data.module(split).dataset(split)
     names, predictor = dataset.class_list.names, BackboneSettings(backbone=backbone.card.name).predictor(backbone)
+    everything = data.vocabulary(names)
+    unseen = backbone.unseen(everything) or {}
+    taught = torch.tensor([any(phrase not in unseen for phrase in phrases) for phrases in everything.phrases])
     readable = SkipUnreadable(dataset)
     for index in range(len(dataset)):
         item = readable[index]
@@ -80,8 +84,8 @@ def ask_questions(
         rng = np.random.default_rng(image_seed(seed, item["image_id"]))
         mask = item["mask"]
         pixels = torch.bincount(mask[mask != IGNORE_INDEX], minlength=len(names))
-        shown = (pixels >= SHOWN * mask.numel()).nonzero()[:, 0].tolist()
-        absent = (pixels == 0).nonzero()[:, 0].tolist()
+        shown = (taught & (pixels >= SHOWN * mask.numel())).nonzero()[:, 0].tolist()
+        absent = (taught & (pixels == 0)).nonzero()[:, 0].tolist()
         prediction = predictor.predict(item["image"][None], [image_seed(seed, item["image_id"])])
         for size in SIZES:
             if not shown or len(absent) < size:

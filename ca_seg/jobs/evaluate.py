@@ -157,7 +157,9 @@ def _evaluate(
     if head is not None:
         head.class_indices(classes)  # an unknown class ends the run before anything is computed
     vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
-    unseen = None if head is not None else check_words(model, vocabulary.concepts, loaded)
+    unseen = None
+    if head is None:
+        unseen = check_words(model, vocabulary.concepts, loaded, warn=trainer.is_global_zero)
     for name in settings.compare:
         if name not in METHODS:
             BackboneSettings(backbone=name).check_words(vocabulary.concepts)

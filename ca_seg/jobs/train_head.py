@@ -140,9 +140,9 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
     seed_all(settings.seed)
     data = settings.data.module(settings.seed)
     vocabulary = settings.data.vocabulary(data.class_list.names, model)
-    if loaded is not None or model.backbone not in BASELINES:
-        check_words(model, vocabulary.concepts, loaded, warn=model.reads_words)
     trainer = _trainer(settings, folder)
+    if loaded is not None or model.backbone not in BASELINES:
+        check_words(model, vocabulary.concepts, loaded, warn=model.reads_words and trainer.is_global_zero)
     source = model.features(vocabulary, str(trainer.strategy.root_device), loaded)
     seed_all(settings.seed)  # the head's first weights do not depend on how the backbone came
     probe = Probe(

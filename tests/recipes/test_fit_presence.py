@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -10,11 +11,15 @@ import torch
 import yaml
 from sklearn.metrics import roc_auc_score
 
+import ca_seg
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError
 from ca_seg.resources import resource_path
 from recipes import presence
-from recipes.presence import Question, auroc, figures, main, reference_words
+from recipes.presence import Question, ask_questions, auroc, figures, main, reference_words
+from tests.cli.commands import few_scenes
+from tests.small_flux import small_backbone
 
 GROUPS = (("cat", "kitten", "dog"), ("car", "automobile", "truck"), ("grass", "lawn"))
 
@@ -62,13 +67,17 @@ def test_the_command_writes_words_and_card(tmp_path, monkeypatch, capsys):
     assert card["checksums"].keys() == yaml.safe_load(shipped.read_text())["checksums"].keys()
 
 
+def test_classes_that_training_never_taught_are_not_asked(tmp_path):
+    root = few_scenes(tmp_path / "data", 1)
+    data, backbone = DataSettings(name="folder", root=str(root)), ca_seg.load_backbone("mini")
+    assert {question.size for question in ask_questions(backbone, data, None, ["cat"])} == {1, 3, 10}
+    classes = json.loads((root / "classes.json").read_text())
+    classes["classes"] = {key: f"blue {name}" for key, name in classes["classes"].items()}
+    (root / "classes.json").write_text(json.dumps(classes))
+    assert list(ask_questions(backbone, data, None, ["cat"])) == []
+
+
 def test_a_backbone_without_taught_words_is_refused(monkeypatch):
-    monkeypatch.setattr(presence.BackboneSettings, "load", lambda settings, device: _without_taught_words())
+    monkeypatch.setattr(presence.BackboneSettings, "load", lambda settings, device: small_backbone())
     with pytest.raises(UserError, match="taught_words"):
         main([])
-
-
-def _without_taught_words():
-    from tests.small_flux import small_backbone
-
-    return small_backbone()

@@ -39,7 +39,7 @@ def read_words(card: Card, name: str, table: WordTable) -> tuple[str, ...]:
     expected = card.checksums.get(name.removeprefix(f"{card.folder}/"))
     if expected is not None and hashlib.sha256(content).hexdigest() != expected:
         raise CorruptWeights(f"{file} is not the file that the card {card.name} names (checksum)", fix="restore it")
-    words = tuple(content.decode("utf-8").splitlines())
+    words = tuple(content.decode("utf-8", errors="replace").splitlines())
     entries = set(table.words)
     for number, word in enumerate(words, start=1):
         if word not in entries:
