@@ -28,7 +28,23 @@ ALL_PIXELS = 1_000_000
 
 def test_a_labelling_run_gets_the_promised_precision_from_the_file(tmp_path: Path, capsys) -> None:
     out = tmp_path / "c.json"
-    assert run(["--data.limit", "6", "--pixels", str(ALL_PIXELS), "--precision", "0.95", "--out", str(out)]) == 0
+    assert (
+        run(
+            [
+                "--backbone",
+                "mini",
+                "--data.limit",
+                "6",
+                "--pixels",
+                str(ALL_PIXELS),
+                "--precision",
+                "0.95",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     content, calibration = json.loads(out.read_text()), read_calibration(out)
     printed = capsys.readouterr().out
     assert f"temperature {content['temperature']:.4g}" in printed
@@ -104,7 +120,18 @@ def test_errors_name_the_wrong_value(arguments: list[str], value: str, tmp_path:
 
 def test_former_option_names_are_still_read(tmp_path: Path) -> None:
     out = tmp_path / "c.json"
-    arguments = ["--data.splits", "[val]", "--data.limit", "2", "--least_pixels", "10", "--measure", "max_share"]
+    arguments = [
+        "--backbone",
+        "mini",
+        "--data.splits",
+        "[val]",
+        "--data.limit",
+        "2",
+        "--least_pixels",
+        "10",
+        "--measure",
+        "max_share",
+    ]
     assert run([*arguments, "--precision", "0.5", "--pixels", "1000", "--out", str(out)]) == 0
     content = json.loads(out.read_text())
     assert (content["measure"], content["dataset"]["split"]) == ("max_probability", "val")
