@@ -33,6 +33,12 @@ ZERO_SHOT: tuple[tuple[str, str, str | None], ...] = (
     ("one class everywhere", "main", "one-class"),
     ("colour clusters, named by the ground truth", "main", "colour-clusters"),
 )
+FIGURES = ("miou", "pixel_accuracy")
+STUDENTS = {
+    "words": "student of labels from words, every pixel",
+    "confident": "student of labels from words, uncertain pixels ignored",
+    "masks": "student of the true masks",
+}
 
 
 def zero_shot_table(folder: Path, backbone: str) -> str:
@@ -71,14 +77,14 @@ def choice_table(out: Path) -> str:
     return table(["choice", "candidate", "mIoU on held"], rows or [[MISSING] * 3])
 
 
-def student_table(out: Path, zero_shot: Path) -> str:
-    """The students on dev, and the backbone that labelled."""
+def student_table(out: Path, zero_shot: Path, epochs: int) -> str:
+    """The students of so many epochs and the backbone that labelled, scored on dev."""
     results = _read(zero_shot / "main" / "results.json")
     rows = []
     for label, protocol in (("zero-shot, all classes offered", 1), ("zero-shot, classes of each image given", 0)):
         figures = _figures(results, "without refinement")
         rows.append([label, *(percent(figures.get(PROTOCOLS[protocol], {}).get(f)) for f in FIGURES)])
-    scores = {name: [_read(file) for file in sorted(out.glob(f"{name}-*-epochs.json"))] for name in student.ROWS}
+    scores = {name: [_read(file) for file in sorted(out.glob(f"{name}-*-{epochs}-epochs.json"))] for name in STUDENTS}
     for name, label in STUDENTS.items():
         rows.append([label, *(_spread([run[figure] for run in scores[name]]) for figure in FIGURES)])
     text = table(["", "mIoU", "acc"], rows)
@@ -115,14 +121,6 @@ def labels_table(out: Path) -> str:
         ],
     ]
     return table(["labels from words", "figure"], rows)
-
-
-FIGURES = ("miou", "pixel_accuracy")
-STUDENTS = {
-    "words": "student of labels from words, every pixel",
-    "confident": "student of labels from words, uncertain pixels ignored",
-    "masks": "student of the true masks",
-}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -180,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="photo")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--student-epochs", type=int, default=student.EPOCHS)
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
     msrc = args.out / "zero_shot" / "msrc"
@@ -189,7 +188,7 @@ def main() -> None:
         ("choice", choice_table(args.out / "heads")),
         ("heads", heads_table(args.out / "heads")),
         ("labels", labels_table(args.out / "student")),
-        ("student", student_table(args.out / "student", msrc)),
+        ("student", student_table(args.out / "student", msrc, args.student_epochs)),
     ):
         fill(args.page, name, text)
 

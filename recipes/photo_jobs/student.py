@@ -30,7 +30,7 @@ from recipes.student.word_labels import WordLabeller
 OUT = Path("out/photographs/student")
 REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",))
 ROWS = ("words", "confident", "masks")
-CROP, BATCH = 192, 16
+CROP, BATCH, EPOCHS = 192, 16, 30
 
 
 class StudentTable:
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FOLDER)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--precision", type=float, default=0.9)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--limit", type=int, help="only the first images of each part")

@@ -153,7 +153,7 @@ def test_the_page_shows_what_was_measured_and_says_what_was_not(tmp_path):
     assert "70.0 (68.0 to 72.0)" in rows["| photo, refined by pamr"]
     assert page.MISSING in rows["| random maps"]
     assert "72.0 ± 1.4 | 90.0 ± 0.0" in page.heads_table(tmp_path / "out" / "heads")
-    students = page.student_table(tmp_path / "out" / "student", msrc)
+    students = page.student_table(tmp_path / "out" / "student", msrc, 30)
     assert "60 %" in students
     assert "80 %" in students
     assert page.labels_table(tmp_path / "out" / "student") == page.MISSING
