@@ -36,7 +36,7 @@ class Nouns:
     @classmethod
     def read(cls, folder: Path = FOLDER) -> Nouns:
         synsets = {}
-        for line in entries(folder / "data.noun"):
+        for line in _entries(folder / "data.noun"):
             data, gloss = line.split(" | ", 1)
             offset, lexfile, _, count, *rest = data.split(" ")
             words = 2 * int(count, 16)
@@ -44,7 +44,7 @@ class Nouns:
             hypernyms = tuple(pointers[at + 1] for at in range(0, len(pointers), 4) if pointers[at] in HYPERNYM)
             synsets[offset] = Synset(lexfile, tuple(rest[:words:2]), gloss, hypernyms)
         senses = {}
-        for line in entries(folder / "index.noun"):
+        for line in _entries(folder / "index.noun"):
             lemma, _, count, *rest = line.split()
             senses[lemma] = tuple(synsets[offset] for offset in rest[-int(count) :])
         return cls(senses, synsets)
@@ -81,5 +81,5 @@ def frequent_nouns(folder: Path = FOLDER) -> list[str]:
     return [word for word, _ in counts.most_common(REFERENCE) if re.fullmatch("[a-z ]+", word)]
 
 
-def entries(file: Path) -> list[str]:
+def _entries(file: Path) -> list[str]:
     return [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")]
