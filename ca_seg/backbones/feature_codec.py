@@ -26,6 +26,11 @@ FEATURES = sum(CHANNELS)
 STRIDE = 16  # pixels per position of the feature grid
 
 
+def on_one_grid(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+    """Features [B, 112, h, w] and [B, 320, h/2, w/2] on the grid of the fine ones [B, 432, h, w]."""
+    return torch.cat([fine, interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)], dim=1)
+
+
 class FeatureCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Encoder features as latents, with the interface of diffusers' `AutoencoderKL`.
 
@@ -65,8 +70,7 @@ class FeatureCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def normalised(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Both feature maps on the grid of the fine one [B, 432, h, w], each channel with about unit variance."""
-        coarse = interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
-        both = torch.cat([fine, coarse], dim=1)
+        both = on_one_grid(fine, coarse)
         return (both - self.mean[:, None, None]) / self.deviation[:, None, None]
 
     def encode(self, images: torch.Tensor) -> Encoded:

@@ -25,13 +25,12 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
 from ca_seg.backbones.efficientnet_lite import CHANNELS
-from ca_seg.backbones.feature_codec import FeatureCodec
+from ca_seg.backbones.feature_codec import FeatureCodec, on_one_grid
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.features.efficientnet import EfficientNetLite0
 from recipes.photo.cache import SCALE
 from recipes.photo.data import TEACHER_WORDS, Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
-from recipes.photo.model import token_grid
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
@@ -136,7 +135,7 @@ class StepBatches:
         quarters = [self._quarter(e, x) for e, x in zip(examples, fine, strict=True)]
         fine = torch.stack(quarters)
         coarse = torch.stack([self._quarter(e, x) for e, x in zip(examples, coarse, strict=True)])
-        upsampled = token_grid(fine, coarse)
+        upsampled = on_one_grid(fine, coarse)
         latents = cut(upsampled) if layout in ("fine", "quilt of crops") else self._coarse(cut, fine, coarse)
         make = {"classes": self._classes, "masks": self._masks, "words": self._words}[kind]
         words, target = make(rng, examples, cut, coarse)

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch.nn.functional import l1_loss, pixel_shuffle
 
-from ca_seg.backbones.feature_codec import STRIDE
+from ca_seg.backbones.feature_codec import STRIDE, on_one_grid
 from recipes.photo.cache import SCALE, as_pixels, open_codec, read_shard
 from recipes.photo.fetch import CACHE
-from recipes.photo.model import token_grid
 
 BATCH = 12
 NOISE = 0.1  # a generated grid is not exact
@@ -39,7 +38,7 @@ def train_decoder(cache: Path, run: Path, minutes: float, rate: float = 2e-3) ->
             elapsed = (time.monotonic() - begun) / (minutes * 60)
             for group in optimizer.param_groups:
                 group["lr"] = rate * max(0.02, 1 - elapsed)
-            grid = token_grid(*(part[rows].float() / SCALE for part in features))
+            grid = on_one_grid(*(part[rows].float() / SCALE for part in features))
             image = pixel_shuffle(decoder(grid + NOISE * torch.randn_like(grid)), STRIDE)
             loss = l1_loss(image, pictures[rows])
             optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import skimage.data
+import torch
 from PIL import Image
 
 import ca_seg
@@ -27,24 +28,24 @@ KNOWN = {
     "astronaut": ("person", "flag", "helmet", "space shuttle", "wall"),
     "rocket": ("rocket", "tower", "sky"),
 }
-CELL, GAP = (330, 250), 8
+LARGE, SMALL, GAP = (330, 250), (220, 167), 8  # pixels: of a cell, and between cells
 
 
-def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+def sheet(pictures: Sequence[Image.Image], columns: int, cell: tuple[int, int]) -> Image.Image:
     """Pictures on a white grid, each scaled into its cell."""
-    width, height = (side + GAP for side in CELL)
+    width, height = (side + GAP for side in cell)
     whole = Image.new("RGB", (columns * width + GAP, -(-len(pictures) // columns) * height + GAP), "white")
     for index, picture in enumerate(pictures):
         small = picture.convert("RGB")
-        small.thumbnail(CELL)
+        small.thumbnail(cell)
         whole.paste(small, (GAP + index % columns * width, GAP + index // columns * height))
     return whole
 
 
-def pairs(image: np.ndarray, words: Sequence[str], backbone: ca_seg.Backbone) -> list[Image.Image]:
+def pairs(image: np.ndarray | torch.Tensor, words: Sequence[str], backbone: ca_seg.Backbone) -> list[Image.Image]:
     """A photograph and its overlay."""
-    picture = Image.fromarray(image)
-    return [picture, ca_seg.segment(picture, list(words), backbone=backbone).overlay()]
+    result = ca_seg.segment(image, list(words), backbone=backbone)
+    return [Image.fromarray(result.pixels), result.overlay()]
 
 
 def draw(name: str, folder: Path) -> None:
@@ -54,11 +55,10 @@ def draw(name: str, folder: Path) -> None:
     for index in range(len(dataset)):
         item = dataset[index]
         present = [int(c) for c in np.unique(item["mask"]) if c != IGNORE_INDEX]
-        image = (item["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        shipped += pairs(image, [dataset.class_list.names[c] for c in present], backbone)
-    sheet(shipped, columns=6).save(folder / "photographs_all.jpg", quality=82)
+        shipped += pairs(item["image"], [dataset.class_list.names[c] for c in present], backbone)
+    sheet(shipped, 6, SMALL).save(folder / "photographs_all.jpg", quality=82)
     known = [p for image, words in KNOWN.items() for p in pairs(getattr(skimage.data, image)(), words, backbone)]
-    sheet(known, columns=4).save(folder / "photographs_known.png")
+    sheet(known, 4, LARGE).save(folder / "photographs_known.png")
 
 
 if __name__ == "__main__":

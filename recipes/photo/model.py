@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import nn
 
 from recipes.mini.model import open_gates
 
@@ -33,9 +32,3 @@ def fresh_transformer(seed: int) -> FluxTransformer2DModel:
     transformer = FluxTransformer2DModel(**ARCHITECTURE)
     open_gates(transformer)
     return transformer
-
-
-def token_grid(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """Normalised features at both strides to [B, 432, h, w] on the grid of the fine ones."""
-    coarse = nn.functional.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.cat([fine, coarse], dim=1)

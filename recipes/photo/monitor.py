@@ -10,11 +10,12 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import interpolate
 
+from ca_seg.backbones.feature_codec import on_one_grid
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 from recipes.photo.batches import SCALE
 from recipes.photo.data import TEACHER_WORDS, UNKNOWN, FeatureCache
 from recipes.photo.losses import layer_scores
-from recipes.photo.model import READ_LAYERS, token_grid
+from recipes.photo.model import READ_LAYERS
 
 BATCH = 8
 SMALLEST = 0.02  # the share of a picture at which a class counts as present
@@ -41,7 +42,7 @@ def monitor(
     torch.manual_seed(1)
     for start in range(0, len(examples), BATCH):
         part = examples[start : start + BATCH]
-        latents = token_grid(*(x.to(device).float() / SCALE for x in cache.features(part)))
+        latents = on_one_grid(*(x.to(device).float() / SCALE for x in cache.features(part)))
         scores = layer_scores(transformer, latents, table, torch.full((len(part),), timestep, device=device))
         masks = cache.teacher_masks(part)
         for row, mask in enumerate(masks):

@@ -70,7 +70,7 @@ class Cutter:
         whole = Image.new("RGB", (2 * source.side, 2 * source.side))
         for i, tile in enumerate(tiles):
             place = (i % 2 * source.side, i // 2 * source.side)
-            whole.paste(tile.resize((source.side, source.side), Image.Resampling.BICUBIC), place)
+            whole.paste(scaled(tile, source.side), place)
         return whole
 
     def _crop(self, source: Source, path: str, rng: np.random.Generator, crop: int) -> Image.Image:
