@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -15,26 +18,21 @@ SCENES = 48
 @torch.no_grad()
 def monitor(transformer, average, codec, vectors, composer, seed: int) -> tuple[float, float, float]:
     """(mIoU and accuracy among the classes present, mIoU among all words) of the averaged weights, output space."""
-    training_weights = {name: p.detach().clone() for name, p in transformer.named_parameters()}
-    _assign(transformer, average)
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
     rng = np.random.default_rng((seed, 0))
     words = list(composer.words)
     table = torch.stack([vectors[word] for word in words])
     oracle, full = ConfusionMatrix(len(words)), ConfusionMatrix(len(words))
-    for _ in range(SCENES):
-        scene = composer.compose(rng)
-        latents = codec.encode(torch.from_numpy(scene.image)[None].permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mean
-        present = sorted({int(i) - 1 for i in np.unique(scene.mask) if i > 0})
-        mask = torch.from_numpy(scene.mask).long() - 1
-        for matrix, classes in ((oracle, present), (full, list(range(len(words))))):
-            scores = layer_scores(transformer, latents, table[classes][None], torch.tensor([0.15]))
-            mean = sum(scores[i].softmax(dim=1) for i in list(LAYER_WEIGHTS)[1:])
-            predicted = predict_mask(FLUX.grid(latents).unflatten(mean), *mask.shape).mask[0]
-            matrix.update(torch.tensor(classes)[predicted], mask)
-    _assign(transformer, training_weights)
-    torch.set_rng_state(state)
+    with averaged(transformer, average, seed):
+        for _ in range(SCENES):
+            scene = composer.compose(rng)
+            latents = codec.encode(torch.from_numpy(scene.image)[None].permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mean
+            present = sorted({int(i) - 1 for i in np.unique(scene.mask) if i > 0})
+            mask = torch.from_numpy(scene.mask).long() - 1
+            for matrix, classes in ((oracle, present), (full, list(range(len(words))))):
+                scores = layer_scores(transformer, latents, table[classes][None], torch.tensor([0.15]))
+                mean = sum(scores[i].softmax(dim=1) for i in list(LAYER_WEIGHTS)[1:])
+                predicted = predict_mask(FLUX.grid(latents).unflatten(mean), *mask.shape).mask[0]
+                matrix.update(torch.tensor(classes)[predicted], mask)
     oracle_counts = oracle.compute()
     figures = (
         miou(oracle_counts, over="ground_truth"),
@@ -44,6 +42,20 @@ def monitor(transformer, average, codec, vectors, composer, seed: int) -> tuple[
     return tuple(round(float(figure), 4) for figure in figures)
 
 
-def _assign(transformer, weights: dict[str, torch.Tensor]) -> None:
+@contextmanager
+def averaged(transformer: torch.nn.Module, average: Mapping[str, torch.Tensor], seed: int) -> Iterator[None]:
+    """The transformer with its averaged weights, and noise of `seed`; afterwards both are as they were."""
+    training_weights = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    state = torch.get_rng_state()
+    _assign(transformer, average)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        _assign(transformer, training_weights)
+        torch.set_rng_state(state)
+
+
+def _assign(transformer, weights: Mapping[str, torch.Tensor]) -> None:
     for name, parameter in transformer.named_parameters():
         parameter.data.copy_(weights[name])

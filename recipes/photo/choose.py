@@ -10,16 +10,12 @@ import argparse
 import itertools
 from pathlib import Path
 
-import torch
-from torch.nn.functional import interpolate
-
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.text.word_table import WordTable
-from ca_seg.metrics.confusion import ConfusionMatrix, miou
 from recipes.photo.cache import as_pixels, read_shard
-from recipes.photo.data import TEACHER_WORDS, UNKNOWN, FeatureCache
+from recipes.photo.data import TEACHER_WORDS, FeatureCache
 from recipes.photo.fetch import CACHE
-from recipes.photo.monitor import SMALLEST
+from recipes.photo.monitor import HeldBackScores
 from recipes.photo.train import WORDS
 from recipes.photo.words import Lexicon
 
@@ -39,25 +35,16 @@ def choose(name: str, cache: Path, pictures: int) -> None:
     vocabulary = Vocabulary.from_names(list(TEACHER_WORDS))
     for resolution, timestep in itertools.product(RESOLUTIONS, TIMESTEPS):
         backbone = load_backbone(name, resolution=resolution)
-        matrices = {
-            layers: (ConfusionMatrix(len(TEACHER_WORDS)), ConfusionMatrix(len(TEACHER_WORDS))) for layers in LAYERS
-        }
+        by_layers = {layers: HeldBackScores() for layers in LAYERS}
         for image, mask in zip(pixels, masks, strict=True):
-            counts = torch.bincount(mask.flatten(), minlength=UNKNOWN + 1)[: len(TEACHER_WORDS)]
-            present = (counts > SMALLEST * mask.numel()).nonzero()[:, 0]
-            if not len(present):
-                continue
-            truth = torch.where(torch.isin(mask, present), mask, torch.full_like(mask, UNKNOWN))
             asked = backbone.record(image, layers=(1, 2, 3), timesteps=[timestep]).ask(vocabulary)
             scores = {i: asked.maps(softmax=False, layers=[i])[0] for i in (1, 2, 3)}
-            for layers, (oracle, full) in matrices.items():
-                for matrix, classes in ((oracle, present), (full, torch.arange(len(TEACHER_WORDS)))):
-                    maps = sum(scores[i][classes].softmax(dim=0) for i in layers)
-                    large = interpolate(maps[None], mask.shape, mode="bilinear", align_corners=False)[0]
-                    matrix.update(classes[large.argmax(dim=0)], truth)
-        for layers, pair in matrices.items():
-            figures = [100 * float(miou(matrix.compute(), over="ground_truth")) for matrix in pair]
-            print(f"{resolution} px, t {timestep}, layers {layers}: {figures[0]:.1f} / {figures[1]:.1f}", flush=True)
+            for layers, held_back in by_layers.items():
+                held_back.add([scores[i] for i in layers], mask)
+        for layers, held_back in by_layers.items():
+            oracle, full = held_back.miou()
+            line = f"{100 * oracle:.1f} / {100 * full:.1f}"
+            print(f"{resolution} px, t {timestep}, layers {layers}: {line}", flush=True)
 
 
 if __name__ == "__main__":
