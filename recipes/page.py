@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ca_seg.errors import UserError
@@ -15,3 +16,9 @@ def fill(page: Path, name: str, text: str) -> None:
     if count != 1:
         raise UserError(f"{page} has {count} places for {name!r}", allowed=f"one: <!-- {name} --> and <!-- end -->")
     page.write_text(content, encoding="utf-8")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

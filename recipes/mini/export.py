@@ -13,7 +13,9 @@ import argparse
 import csv
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -27,6 +29,14 @@ from recipes.mini.scenes.taught import taught_words
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "ca_seg" / "backbones" / "loading" / "cards"
+FILES = (
+    *(
+        f"{part}/{file}"
+        for part in ("transformer", "vae")
+        for file in ("config.json", "diffusion_pytorch_model.safetensors")
+    ),
+    "taught.txt",
+)
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
     f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
@@ -50,15 +60,7 @@ def export(name: str, run: Path) -> None:
     (target / "taught.txt").write_text("\n".join(taught_words()) + "\n", encoding="utf-8")
     with (run / "curve.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
-    card_file = CARDS / f"{name}.yaml"
-    card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
-    files = ["transformer/config.json", "transformer/diffusion_pytorch_model.safetensors"]
-    files += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "taught.txt"]
-    card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in files}
-    card["taught_words"] = f"{name}/taught.txt"
-    card.pop("presence", None)  # measured for other weights: `python -m recipes.presence` measures it anew
-    card["parameters"] = sum(p.numel() for p in transformer.parameters())
-    card["trained"] = {
+    trained = {
         "data": "scenes composed on the fly of 150 Fluent emoji words (Microsoft, MIT) over 16 kinds of generated "
         "stuff, with captions; masks are never seen",
         "objective": OBJECTIVES[name],
@@ -68,6 +70,18 @@ def export(name: str, run: Path) -> None:
         "seconds": round(float(last["seconds"])),
         "hardware": "one CPU core with AVX512-BF16, bfloat16 autocast",
     }
+    write_card(name, transformer, trained)
+
+
+def write_card(name: str, transformer: FluxTransformer2DModel, trained: Mapping[str, Any]) -> None:
+    """Fill checksums, parameters, taught words and training into the card of the files in checkpoints/NAME."""
+    target, card_file = ROOT / "checkpoints" / name, CARDS / f"{name}.yaml"
+    card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
+    card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in FILES}
+    card["taught_words"] = f"{name}/taught.txt"
+    card.pop("presence", None)  # measured for other weights: `python -m recipes.presence` measures it anew
+    card["parameters"] = sum(p.numel() for p in transformer.parameters())
+    card["trained"] = dict(trained)
     card_file.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
     print(f"{target}: {sum(f.stat().st_size for f in target.rglob('*') if f.is_file()) / 1e6:.1f} MB")
 

@@ -44,6 +44,14 @@ def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: 
     return peak * min(rising, falling)
 
 
+def new_optimizer(transformer: torch.nn.Module, rate: float) -> torch.optim.AdamW:
+    """AdamW; weights decay, biases and scales do not."""
+    decayed = [p for p in transformer.parameters() if p.ndim > 1]
+    plain = [p for p in transformer.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+
+
 def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tensor, generator: np.random.Generator):
     """The candidate and the presence loss of one batch, weighted over the layers."""
     low = generator.random(len(latents)) < 0.85
@@ -102,10 +110,7 @@ def main() -> None:
         torch.save(codec.state_dict(), codec_file)
 
     transformer = fresh_transformer(args.seed)
-    decayed = [p for p in transformer.parameters() if p.ndim > 1]
-    plain = [p for p in transformer.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), fused=True)
+    optimizer = new_optimizer(transformer, args.lr)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     step, images, seconds, last = 0, 0, 0.0, run / "last.pt"
     if last.exists():

@@ -10,18 +10,16 @@ ca_seg/backbones/loading/cards/NAME.yaml    checksums, parameters and training a
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import torch
-import yaml
 from diffusers import FluxTransformer2DModel
 
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.mini.curve import draw_curve
-from recipes.mini.export import CARDS, ROOT
+from recipes.mini.export import ROOT, write_card
 from recipes.photo.cache import open_codec
 from recipes.photo.data import FeatureCache
 from recipes.photo.fetch import CACHE
@@ -56,14 +54,9 @@ def export(name: str, run: Path, cache: Path, hardware: str) -> None:
     (target / "taught.txt").write_text("\n".join(taught_words(name, cache)) + "\n", encoding="utf-8")
     shutil.copyfile(run / "curve.csv", target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png", count="pictures", losses=LOSSES, where="held-back pictures")
-    card_file = CARDS / f"{name}.yaml"
-    card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
-    files = [f"{p}/{f}" for p in ("transformer", "vae") for f in ("config.json", "diffusion_pytorch_model.safetensors")]
-    card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in [*files, "taught.txt"]}
-    card["parameters"] = sum(p.numel() for p in transformer.parameters())
     progress = state["progress"]
     used = {r["source"] for f in (cache / "features").glob("[0-9]*.json") for r in json.loads(f.read_text())}
-    card["trained"] = {
+    trained = {
         "data": "; ".join(f"{s.name} ({s.repository}; {s.terms})" for s in SOURCES if s.name in used),
         "objective": OBJECTIVES[name],
         "steps": progress["step"],
@@ -71,8 +64,7 @@ def export(name: str, run: Path, cache: Path, hardware: str) -> None:
         "seconds": round(progress["seconds"]),
         "hardware": hardware,
     }
-    card_file.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
-    print(f"{target}: {sum(f.stat().st_size for f in target.rglob('*') if f.is_file()) / 1e6:.1f} MB")
+    write_card(name, transformer, trained)
 
 
 def taught_words(name: str, cache: Path) -> list[str]:

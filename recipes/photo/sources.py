@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.page import fill, table
+
 
 @dataclass(frozen=True)
 class Source:
@@ -103,20 +105,13 @@ SOURCES = (
 )  # fmt: skip
 HELD_BACK = 16  # of the natural pictures, one in so many is never trained on: the part on which choices are made
 PAGE = Path(__file__).parents[2] / "docs" / "photo.md"
-MARKS = ("<!-- sources: start -->\n", "<!-- sources: end -->\n")
 
 
-def table() -> str:
-    """The sources as a Markdown table."""
-    rows = [f"| {s.shows} | `{s.repository}` | {s.pictures:,} | {s.terms} |" for s in SOURCES]
-    return "\n".join(["| what | repository | at most | terms |", "|---|---|---|---|", *rows]) + "\n"
-
-
-def with_table(page: str) -> str:
-    """The page with the table between its marks."""
-    before, rest = page.split(MARKS[0])
-    return before + MARKS[0] + table() + MARKS[1] + rest.split(MARKS[1])[1]
+def sources_table() -> str:
+    """The sources in Markdown."""
+    rows = [[s.shows, f"`{s.repository}`", f"{s.pictures:,}", s.terms] for s in SOURCES]
+    return table(["what", "repository", "at most", "terms"], rows)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    fill(PAGE, "sources", sources_table())

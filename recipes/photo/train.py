@@ -16,7 +16,6 @@ import io
 import itertools
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from ca_seg.backbones.text.word_table import WordTable
-from recipes.mini.train import learning_rate, mean_of
+from recipes.mini.train import learning_rate, mean_of, new_optimizer
 from recipes.photo.batches import Batch, Hard, Soft, StepBatches
 from recipes.photo.cache import open_codec
 from recipes.photo.data import FeatureCache
@@ -77,10 +76,6 @@ def share_gradients(transformer: torch.nn.Module) -> None:
     flat /= dist.get_world_size()
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
-
-
-def endless(first: int, every: int) -> Iterator[int]:
-    return itertools.count(first, every)
 
 
 @dataclass
@@ -135,10 +130,7 @@ def main() -> None:
         shipped = FluxTransformer2DModel.from_pretrained(args.start, torch_dtype=torch.float32)
         transformer.load_state_dict(shipped.state_dict())
     transformer = transformer.to(args.device)
-    decayed = [p for p in transformer.parameters() if p.ndim > 1]
-    plain = [p for p in transformer.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), fused=True)
+    optimizer = new_optimizer(transformer, args.lr)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     progress, last = Progress(), run / "last.pt"
     if last.exists():
@@ -148,7 +140,7 @@ def main() -> None:
         average, progress = state["average"], Progress(**state["progress"])
         print(f"resumed at step {progress.step}", flush=True)
 
-    numbers = endless(progress.batches + rank, processes)
+    numbers = itertools.count(progress.batches + rank, processes)
     loader = DataLoader(batches, sampler=numbers, batch_size=None, num_workers=args.workers)
     curve = (run / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
     writer, logged = csv.writer(curve), []

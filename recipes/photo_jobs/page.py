@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from recipes.page import fill
+from recipes.page import fill, table
 from recipes.photo_baselines.evaluate import NAME as TEACHER
 from recipes.photo_jobs import heads, student
 from recipes.photo_jobs.msrc import SEEDS, SIZES
@@ -121,12 +121,6 @@ def labels_table(out: Path) -> str:
         ],
     ]
     return table(["labels from words", "figure"], rows)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
