@@ -9,7 +9,6 @@ table) and OUT_SPLIT.png (precision against coverage).
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from ca_seg.errors import UserError
 from ca_seg.json_file import write_json
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.visual.plots import coverage_plot
+from recipes.command import run
 
 HEADER = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of kept", "classes kept")
 PER_CLASS, DETAILED = "margin, T fitted, by class", "margin, T fitted"
@@ -187,8 +187,4 @@ def _percent(value: float, digits: int = 1) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

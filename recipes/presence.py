@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from ca_seg.errors import UserError
 from ca_seg.predictors.presence import NEAR, WordPresence
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
+from recipes.command import run
 
 ROOT = Path(__file__).parents[1]
 SIZES = (1, 3, 10)  # words of a question
@@ -176,8 +176,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ca_seg.evaluation.table import percent
 from ca_seg.tasks.zero_shot import PROTOCOLS
 from ca_seg.visual.page import write_page
 from ca_seg.visual.plots import reliability_plot
@@ -33,7 +34,7 @@ def write_report(
             f"Methods, {protocol}",
             ("method", "split", *FIGURES.values()),
             tuple(
-                (method, split, *(_percent(figures[protocol].get(f, math.nan)) for f in FIGURES))
+                (method, split, *(percent(figures[protocol].get(f, math.nan)) for f in FIGURES))
                 for method, splits in results["methods"].items()
                 for split, figures in splits.items()
             ),
@@ -41,7 +42,7 @@ def write_report(
         for protocol in PROTOCOLS
     ]
     classes = tuple(
-        (name, *(_percent(results["per_class"][protocol][name]) for protocol in PROTOCOLS))
+        (name, *(percent(results["per_class"][protocol][name]) for protocol in PROTOCOLS))
         for name in results["per_class"][PROTOCOLS[0]]
     )
     confused = tuple(
@@ -98,12 +99,5 @@ def _unseen_facts(results: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if not unseen or not unseen["classes"]:
         return ()
     figures = unseen["miou"][results["method"]][results["dataset"]["split"]]
-    rows = (
-        (f"mIoU over {part} classes, {p}", _percent(value)) for p, m in figures.items() for part, value in m.items()
-    )
+    rows = ((f"mIoU over {part} classes, {p}", percent(value)) for p, m in figures.items() for part, value in m.items())
     return (("classes never taught", ", ".join(unseen["classes"])), *rows)
-
-
-def _percent(value: float) -> str:
-    """A dash for nan: a class with neither ground truth nor prediction."""
-    return "-" if value != value else f"{100 * value:.1f}"

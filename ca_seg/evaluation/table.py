@@ -57,11 +57,12 @@ def _print_unseen(results: Mapping[str, Any], console: Console) -> None:
     for method, splits in unseen["miou"].items():
         for split, protocols in splits.items():
             parts = (
-                f"{p.split('-')[0]} taught {_percent(m['taught'])}, unseen {_percent(m['unseen'])}"
+                f"{p.split('-')[0]} taught {percent(m['taught'])}, unseen {percent(m['unseen'])}"
                 for p, m in protocols.items()
             )
             console.print(f"  {method}, {split}: {'; '.join(parts)}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A dash for nan: a class with neither ground truth nor prediction."""
     return "-" if value != value else f"{100 * value:.1f}"

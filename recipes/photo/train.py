@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from ca_seg.backbones.text.word_table import WordTable
+from recipes.command import run
 from recipes.mini.train import learning_rate, mean_of, new_optimizer
 from recipes.photo.batches import Batch, Hard, Soft, StepBatches
 from recipes.photo.cache import open_codec
@@ -204,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,6 +17,7 @@ from ca_seg.jobs.evaluate import ALL
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all
 from ca_seg.predictors.predictor import Predictor
+from recipes.command import run
 from recipes.mini.words.wordnet import Nouns
 from recipes.photo_baselines.bare_teacher import BareTeacher
 from recipes.photo_baselines.leaves import covered_classes, imagenet_synsets
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,6 +16,7 @@ from typing import Any
 
 from ca_seg.json_file import write_json
 from ca_seg.tasks.head_settings import HeadSettings, TrainingData
+from recipes.command import run
 from recipes.photo_jobs.msrc import FOLDER
 from recipes.probe.runs import Runs
 from recipes.probe.table import DECODER, LINEAR
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

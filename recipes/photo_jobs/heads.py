@@ -18,6 +18,7 @@ from typing import Any
 
 from ca_seg.errors import UserError
 from ca_seg.tasks.head_settings import HeadSettings, TrainingData
+from recipes.command import run
 from recipes.photo_jobs.choose import EPOCHS, OUT
 from recipes.photo_jobs.msrc import FOLDER, SEEDS, SIZES, split_name
 from recipes.probe.curves import epochs_for
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

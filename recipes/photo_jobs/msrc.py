@@ -22,6 +22,7 @@ from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
 from ca_seg.json_file import write_json
+from recipes.command import run
 
 FOLDER = Path("out/photographs/msrc")
 LEFT_OUT = "horse"
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

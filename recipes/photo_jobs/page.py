@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from recipes.command import run
 from recipes.page import fill, table
 from recipes.photo_baselines.evaluate import NAME as TEACHER
 from recipes.photo_jobs import heads, student
@@ -188,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,6 +22,7 @@ from ca_seg.jobs.trainer import quiet_lightning
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
+from recipes.command import run
 from recipes.once import once
 from recipes.photo_jobs.msrc import FOLDER
 from recipes.student.student import train_student
@@ -146,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
