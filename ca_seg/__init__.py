@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from ca_seg.labelling.registry import list_formats
     from ca_seg.labelling.run_reader import LabelRun
     from ca_seg.labelling.settings import LabelData
+    from ca_seg.methods.card import MethodCard
+    from ca_seg.methods.method import Method
+    from ca_seg.methods.open import method
+    from ca_seg.methods.registry import list_methods
     from ca_seg.predictors.settings import BackboneSettings, MethodSettings
     from ca_seg.refine.steps import Refinement, list_refinements
     from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
@@ -96,6 +100,10 @@ _MODULES = {
     "ca_seg.labelling.registry": ["list_formats"],
     "ca_seg.labelling.run_reader": ["LabelRun"],
     "ca_seg.labelling.settings": ["LabelData"],
+    "ca_seg.methods.card": ["MethodCard"],
+    "ca_seg.methods.method": ["Method"],
+    "ca_seg.methods.open": ["method"],
+    "ca_seg.methods.registry": ["list_methods"],
     "ca_seg.predictors.settings": ["BackboneSettings", "MethodSettings"],
     "ca_seg.refine.steps": ["Refinement", "list_refinements"],
     "ca_seg.tasks.head_settings": ["CheckpointConfig", "HeadSettings", "TrainingData"],
@@ -106,8 +114,8 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
     "segment", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review", "ablate",
     "two_class", "evaluate_video",
-    "load_backbone", "backbone_of", "load_head",
-    "list_backbones", "list_datasets", "list_formats", "list_heads", "list_refinements",
+    "load_backbone", "backbone_of", "load_head", "method",
+    "list_backbones", "list_datasets", "list_formats", "list_heads", "list_methods", "list_refinements",
     "SegmentSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
     "VideoEvaluationSettings", "CalibrationSettings", "AblationSettings", "TwoClassSettings", "ReviewSettings",
     "BackboneSettings", "MethodSettings", "HeadSettings", "ReadoutConfig", "Refinement", "AblationGrid",
@@ -115,7 +123,7 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, wh
     "Segmentation", "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
     "TwoClassResults", "ReviewResults",
-    "Backbone", "TrainedHead", "Vocabulary", "Words", "IGNORE_INDEX",
+    "Backbone", "TrainedHead", "Method", "MethodCard", "Vocabulary", "Words", "IGNORE_INDEX",
     "UserError", "WordsWarning", "__version__",
 ]  # fmt: skip
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("features",),
     ("baselines", "heads"),
     ("predictors",),
+    ("methods",),
     ("refine", "decision"),
     ("confidence",),
     ("tasks", "labelling"),

@@ -19,6 +19,7 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "segment": ("ca_seg.cli.segment:run", "segment images by words"),
     "video": ("ca_seg.cli.video:run_video", "segment a video by words"),
     "zoo": ("ca_seg.cli.zoo:run", "the backbones: list, show, plan, page"),
+    "methods": ("ca_seg.cli.methods:run", "the methods that can be compared"),
     "data": ("ca_seg.cli.data:run", "the datasets: list, path"),
     "eval": ("ca_seg.cli.evaluate:run", "zero-shot evaluation of a dataset"),
     "train": ("ca_seg.cli.train:run", "train a head on a frozen backbone"),

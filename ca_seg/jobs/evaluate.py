@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
+from ca_seg.methods.compared import check_compared, gives_probabilities, open_compared
+from ca_seg.methods.method import Method as OpenMethod
 from ca_seg.predictors.predictor import Predictor, Refine
-from ca_seg.predictors.registry import METHODS, MethodContext, check_methods, open_method
-from ca_seg.predictors.settings import BackboneSettings, MethodSettings, choose_backbone
+from ca_seg.predictors.registry import METHODS, MethodContext
+from ca_seg.predictors.settings import MethodSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 
 ALL = "all"  # the name of the split where the dataset is scored as a whole
@@ -52,7 +55,7 @@ class EvaluationSettings:
         data: the images
         refine: steps between class maps and mask
         unrefined: with refinement, also score the method without it
-        compare: further methods: backbones of the zoo, random-weights, random-maps, one-class, colour-clusters
+        compare: further methods: names from `list_methods()`, and backbones of the zoo
         expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
         save_predictions: write OUT/predictions/PROTOCOL/IMAGE_ID.png
         report: make a page and a picture of the best, middle and worst images
@@ -92,6 +95,7 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     *,
     head: str | Path | TrainedHead | None = None,
+    methods: Sequence[OpenMethod] = (),
     device: str | None = None,
     out: str | Path | None = None,
     announce: Callable[[str], None] = lambda text: None,
@@ -106,6 +110,7 @@ def evaluate(
         data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
         settings: all other options
         head: score a trained head in place of the zero-shot maps: the head, or where it is, as for `load_head`
+        methods: further methods that are open already (`ca_seg.method`), scored beside those of `settings.compare`
         device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
         out: a folder to write to, in place of `settings.out`; an interrupted run continues from what is in it
         announce: called with a line when a method starts on a split
@@ -129,13 +134,14 @@ def evaluate(
         settings = replace(settings, data=data_named(data, EvaluationData))
     folder = settings.out if out is None else str(out)
     settings = replace(settings, model=model, trainer=settings.trainer | trainer_options(device), out=folder)
-    return _evaluate(settings, loaded, trained, announce)
+    return _evaluate(settings, loaded, trained, methods, announce)
 
 
 def _evaluate(
     settings: EvaluationSettings,
     loaded: Backbone | None,
     head: TrainedHead | None,
+    ready: Sequence[OpenMethod],
     announce: Callable[[str], None],
 ) -> EvaluationResults:
     start, model = time.monotonic(), settings.model
@@ -144,7 +150,6 @@ def _evaluate(
     find_card(model.backbone)
     if head is None and model.head is not None:
         head = load_head(model.head, backbone=model.backbone)
-    check_methods(settings.compare)
     check_pairs(settings.expect)
     check_folder(folder)
     if settings.save_predictions and folder is None:
@@ -160,9 +165,9 @@ def _evaluate(
     unseen = None
     if head is None:
         unseen = check_words(model, vocabulary.concepts, loaded, warn=trainer.is_global_zero)
-    for name in settings.compare:
-        if name not in METHODS:
-            BackboneSettings(backbone=name).check_words(vocabulary.concepts)
+    check_compared(settings.compare, vocabulary)
+    for opened in ready:
+        opened.predictor.check_words(vocabulary)
     device = str(trainer.strategy.root_device)
     writer = None
     if settings.save_predictions and folder is not None:
@@ -171,8 +176,8 @@ def _evaluate(
     scores: dict[str, dict[str, SplitScores]] = {}
     readouts: dict[str, Any] = {}
     gallery: Gallery | None = None
-    settings_name = _settings_name(settings)
-    methods = list(_methods(settings, head, loaded, classes, device))
+    settings_name = _settings_name(settings, ready)
+    methods = list(_methods(settings, head, loaded, ready, classes, device))
     _check_distinct(methods)
     for method in methods:
         scores[method.name], predictor = {}, None
@@ -237,6 +242,7 @@ def _methods(
     settings: EvaluationSettings,
     head: TrainedHead | None,
     loaded: Backbone | None,
+    ready: Sequence[OpenMethod],
     classes: tuple[str, ...],
     device: str,
 ) -> Iterator[Method]:
@@ -250,7 +256,7 @@ def _methods(
     def compared(name: str) -> Callable[[SegmentationDataset], Predictor]:
         if name == model.backbone:  # its zero-shot maps, beside those of a head
             return lambda dataset: model.predictor(model.load(device), queries=queries)
-        return lambda dataset: open_method(name, MethodContext(model, dataset, device))
+        return lambda dataset: open_compared(name, MethodContext(model, dataset, device), loaded)
 
     probabilities = model.softmax if head is None else head.readout.get("softmax", True)
     name = model.backbone if head is None else f"{model.backbone} + {head.kind}"
@@ -259,10 +265,19 @@ def _methods(
         yield Method(UNREFINED, evaluated, calibrated=probabilities)
     for name in settings.compare:
         per_split = name in METHODS and METHODS[name].uses_dataset
-        yield Method(name, compared(name), per_split, calibrated=model.softmax or name != model.backbone)
+        probabilities = model.softmax if name == model.backbone else gives_probabilities(name)
+        yield Method(name, compared(name), per_split, calibrated=probabilities)
+    for opened in ready:
+        yield Method(opened.name, partial(_predictor, opened), calibrated=opened.card.probabilities)
 
 
-def _settings_name(settings: EvaluationSettings) -> str:
+def _predictor(opened: OpenMethod, dataset: SegmentationDataset) -> Predictor:
+    return opened.predictor
+
+
+def _settings_name(settings: EvaluationSettings, ready: Sequence[OpenMethod]) -> str:
     """A short name for the settings that figures depend on: all but where results go and what is reported."""
     relevant = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
+    if ready:
+        relevant["methods"] = {opened.name: opened.predictor.settings() for opened in ready}
     return fingerprint(relevant, digits=16)

@@ -1,0 +1,57 @@
+"""Concept attention on a backbone of the zoo, at its card's settings: the method of this project's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.readout import Readout
+from ca_seg.errors import UserError
+from ca_seg.methods.card import MethodCard
+from ca_seg.methods.image_size import check_image_size
+from ca_seg.methods.inputs import MethodInputs
+from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
+from ca_seg.predictors.zero_shot import ZeroShotPredictor
+from ca_seg.vocabulary import Vocabulary
+
+CARD = MethodCard(
+    name="concept-attention",
+    summary="Attention outputs of concept tokens that pass through a diffusion transformer beside its prompt.",
+    paper="Helbling et al. 2025, ConceptAttention (arXiv 2502.04320)",
+    kind="diffusion transformer",
+    words="free",
+    takes="backbone",
+    options=("resolution",),
+    probabilities=True,
+)
+
+
+class ConceptAttention(ZeroShotPredictor):
+    """Zero-shot maps of a backbone, with the checks of a method."""
+
+    def check_words(self, vocabulary: Vocabulary) -> None:
+        """Raises UnknownName for words that the backbone's word table does not have."""
+        self.backbone.unseen(vocabulary.concepts)
+
+    def predict(
+        self,
+        images: torch.Tensor,
+        seeds: Sequence[int],
+        ground_truth: Callable[[int], torch.Tensor] | None = None,
+    ) -> Readout:
+        check_image_size(images, CARD.name)
+        return super().predict(images, seeds)
+
+
+def open_predictor(inputs: MethodInputs) -> ConceptAttention:
+    """On the backbone that is given, by name or loaded; by default the one for photographs."""
+    backbone = inputs.backbone if inputs.backbone is not None else PHOTOGRAPHS
+    if isinstance(backbone, Backbone):
+        if inputs.resolution is not None:
+            raise UserError("resolution is given with a loaded backbone", fix="load the backbone with it")
+        return ConceptAttention(backbone.to(inputs.device))
+    if not isinstance(backbone, str):
+        raise UserError(f"the backbone is {type(backbone).__name__}", allowed="a name of the zoo, or a loaded backbone")
+    return ConceptAttention(BackboneSettings(backbone=backbone, resolution=inputs.resolution).load(inputs.device))

@@ -1,0 +1,52 @@
+"""What a method is opened with. A new option is a field here, an argument of `ca_seg.method`, and a name on a card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from ca_seg.errors import UserError
+from ca_seg.methods.card import MethodCard
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ca_seg.backbones.backbone import Backbone
+
+OBJECTS = ("model", "pipeline", "backbone")  # the ready objects
+Target = Literal["word", "predicted"]
+
+
+@dataclass(frozen=True)
+class MethodInputs:
+    """The ready object, if there is one, and the options; None: not given.
+
+    Args:
+        model: a network (timm, transformers, open_clip)
+        pipeline: a diffusers pipeline
+        backbone: a backbone of the zoo by name, or loaded
+        tokenizer: of `model`, for methods that read words
+        device: where to compute
+        resolution: pixels of the side that images are resized to
+        class_names: the classes of `model`, in the order of its outputs
+        target: which class a network's relevance is of: the "word" asked, or the class that it "predicted"
+    """
+
+    model: nn.Module | None = None
+    pipeline: Any = None
+    backbone: str | Backbone | None = None
+    tokenizer: Any = None
+    device: str = "cpu"
+    resolution: int | None = None
+    class_names: Sequence[str] | None = None
+    target: Target | None = None
+
+    def check(self, card: MethodCard) -> None:
+        """Raises UserError for a ready object or an option that the method of the card does not take."""
+        for field in fields(self):
+            name = field.name
+            if name == "device" or getattr(self, name) is None or name == card.takes or name in card.options:
+                continue
+            allowed = ", ".join((*([card.takes] if card.takes else []), *card.options, "device"))
+            raise UserError(f"the method {card.name!r} takes no {name}", allowed=allowed)

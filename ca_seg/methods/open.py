@@ -1,0 +1,75 @@
+"""A method by name: with its real weights, or on a ready object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ca_seg.errors import UserError
+from ca_seg.methods.inputs import MethodInputs, Target
+from ca_seg.methods.method import Method
+from ca_seg.methods.registry import IN_EVALUATIONS, method_module
+from ca_seg.optional import optional_imports
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ca_seg.backbones.backbone import Backbone
+
+
+def method(
+    name: str,
+    *,
+    model: nn.Module | None = None,
+    pipeline: Any = None,
+    backbone: str | Backbone | None = None,
+    tokenizer: Any = None,
+    device: str = "cpu",
+    resolution: int | None = None,
+    class_names: Sequence[str] | None = None,
+    target: Target | None = None,
+) -> Method:
+    """Open a method of the field.
+
+    Without a ready object its published weights are read from the Hugging Face hub. Each method takes one kind of
+    object and a few of the options; its card says which, and any other is refused.
+
+    Args:
+        name: from `list_methods()`
+        model: a network, such as a timm VisionTransformer
+        pipeline: a diffusers pipeline
+        backbone: a backbone of the zoo by name, or loaded
+        tokenizer: of `model`, for methods that read words
+        device: cpu, cuda, cuda:1 or mps
+        resolution: pixels of the side that images are resized to; None: the method's own
+        class_names: the classes of `model`, in the order of its outputs, where it is not an ImageNet-1k classifier
+        target: which class the relevance in a classifier is of: the "word" that is asked (None is the same), or the
+            class that it "predicted", whatever the word is
+
+    Returns:
+        The method, with `predict` and its `card`.
+
+    Raises:
+        UserError: for an unknown name, an object or option that the method does not take, an object of another
+            architecture, and weights that cannot be reached
+
+    Example:
+        >>> vit = timm.create_model("vit_base_patch16_224", pretrained=True)
+        >>> maps = ca_seg.method("rollout", model=vit).predict("photo.jpg", ["cat", "background"])
+    """
+    if name in IN_EVALUATIONS:
+        raise UserError(f"the method {name!r} needs a dataset", fix=f"compare it in an evaluation: --compare {name}")
+    inputs = MethodInputs(
+        model=model,
+        pipeline=pipeline,
+        backbone=backbone,
+        tokenizer=tokenizer,
+        device=device,
+        resolution=resolution,
+        class_names=class_names,
+        target=target,
+    )
+    with optional_imports(f"the method {name!r}"):
+        module = method_module(name)
+        inputs.check(module.CARD)
+        return Method(module.CARD, module.open_predictor(inputs))
