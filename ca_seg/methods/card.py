@@ -18,12 +18,14 @@ class Weights:
         licence: of the weights
         revision: branch, tag or commit
         file: one file of the repository; empty: those that the library reads
+        page: where to download the file by hand, for weights that are on no hub
     """
 
     repository: str
     licence: str
     revision: str = "main"
     file: str = ""
+    page: str = ""
 
     def __str__(self) -> str:
         at = "" if self.revision == "main" else f"@{self.revision}"

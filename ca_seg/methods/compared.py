@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.loading.card import list_backbones
-from ca_seg.errors import UnknownName
+from ca_seg.errors import UnknownName, UserError
 from ca_seg.methods.card import MethodCard
-from ca_seg.methods.foreground import check_one_class
+from ca_seg.methods.class_names import imagenet_classes
+from ca_seg.methods.foreground import BACKGROUND, background_index, check_one_class
 from ca_seg.methods.open import method
 from ca_seg.methods.registry import MODULES, find_method, list_methods
 from ca_seg.predictors.predictor import Predictor
@@ -27,7 +28,8 @@ def check_compared(names: Sequence[str], vocabulary: Vocabulary) -> None:
 
     Raises:
         UnknownName: for a name that is neither a method nor a backbone, and for words of no word table
-        UserError: for a class-agnostic method and several classes
+        UserError: for a class-agnostic method and several classes, and for words that are no class of ImageNet-1k,
+            where the method's real weights know no others
     """
     backbones = list_backbones()
     for name in names:
@@ -39,10 +41,27 @@ def check_compared(names: Sequence[str], vocabulary: Vocabulary) -> None:
             raise UnknownName("method", name, (*backbones, *list_methods()))
 
 
+def check_compared_objects(names: Sequence[str], words: Sequence[str], background_words: Sequence[str]) -> None:
+    """As `check_compared`, where an image is asked one of `words` against the background.
+
+    Raises:
+        UserError: as there, and for a method that needs the classes of the dataset
+    """
+    for name in names:
+        if name in METHODS and METHODS[name].uses_dataset:
+            raise UserError(f"{name!r} needs the classes of the dataset", fix="compare it in `ca-seg eval`")
+        if name in MODULES and find_method(name).words == "none":
+            continue
+        asked = dict.fromkeys((*words, *(background_words if sees_any_word(name) else (BACKGROUND,))))
+        check_compared([name], Vocabulary.from_names(tuple(asked)))
+
+
 def check_card(card: MethodCard, vocabulary: Vocabulary) -> None:
-    """Raises UserError for several classes of a method that is class-agnostic by its card."""
+    """Raises UserError for several classes of a class-agnostic method, and for words that are no class of a network."""
     if card.words == "none":
         check_one_class(vocabulary, card.name)
+    elif card.class_list == "imagenet-1k":
+        imagenet_classes().indices(vocabulary, background_index(vocabulary))
 
 
 def open_compared(name: str, context: MethodContext, loaded: Backbone | None = None) -> Predictor:
@@ -59,6 +78,11 @@ def open_compared(name: str, context: MethodContext, loaded: Backbone | None = N
         return method(name, device=context.device).predictor
     backbone = context.model.load(context.device, loaded)
     return method(name, backbone=backbone, device=context.device).predictor
+
+
+def sees_any_word(name: str) -> bool:
+    """Whether a compared method can be asked background words; the others are asked "background"."""
+    return name not in MODULES or find_method(name).words == "free"
 
 
 def gives_probabilities(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ca_seg.errors import UserError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 OBJECTS = ("model", "pipeline", "backbone")  # the ready objects
 Target = Literal["word", "predicted"]
+LinearRule = Literal["reference", "conserving"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class MethodInputs:
         resolution: pixels of the side that images are resized to
         class_names: the classes of `model`, in the order of its outputs
         target: which class a network's relevance is of: the "word" asked, or the class that it "predicted"
+        start_layer: the first block that counts in a product over blocks
+        lrp_rule: how a linear layer passes relevance on: "reference" (the authors' code) or "conserving"
+        weights: a file with published weights, of methods whose weights are on no hub
     """
 
     model: nn.Module | None = None
@@ -41,6 +46,9 @@ class MethodInputs:
     resolution: int | None = None
     class_names: Sequence[str] | None = None
     target: Target | None = None
+    start_layer: int | None = None
+    lrp_rule: LinearRule | None = None
+    weights: str | Path | None = None
 
     def check(self, card: MethodCard) -> None:
         """Raises UserError for a ready object or an option that the method of the card does not take."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.errors import UserError
-from ca_seg.methods.inputs import MethodInputs, Target
+from ca_seg.methods.inputs import LinearRule, MethodInputs, Target
 from ca_seg.methods.method import Method
 from ca_seg.methods.registry import IN_EVALUATIONS, method_module
 from ca_seg.optional import optional_imports
@@ -28,6 +29,9 @@ def method(
     resolution: int | None = None,
     class_names: Sequence[str] | None = None,
     target: Target | None = None,
+    start_layer: int | None = None,
+    lrp_rule: LinearRule | None = None,
+    weights: str | Path | None = None,
 ) -> Method:
     """Open a method of the field.
 
@@ -45,6 +49,10 @@ def method(
         class_names: the classes of `model`, in the order of its outputs, where it is not an ImageNet-1k classifier
         target: which class the relevance in a classifier is of: the "word" that is asked (None is the same), or the
             class that it "predicted", whatever the word is
+        start_layer: the first block that counts in a product over blocks; None: 0. The paper's table has 1
+        lrp_rule: how a linear layer passes relevance on in LRP: as in the authors' code ("reference", None is the
+            same), or so that the sum of the relevance does not change ("conserving")
+        weights: a downloaded file, for methods whose published weights are on no hub (ibot)
 
     Returns:
         The method, with `predict` and its `card`.
@@ -68,6 +76,9 @@ def method(
         resolution=resolution,
         class_names=class_names,
         target=target,
+        start_layer=start_layer,
+        lrp_rule=lrp_rule,
+        weights=weights,
     )
     with optional_imports(f"the method {name!r}"):
         module = method_module(name)

@@ -14,6 +14,16 @@ from ca_seg.methods.card import MethodCard
 
 MODULES = {
     "concept-attention": "ca_seg.methods.concept_attention",
+    "vit-attention": "ca_seg.methods.vit.attention",
+    "rollout": "ca_seg.methods.vit.rollout",
+    "gradcam": "ca_seg.methods.vit.gradcam",
+    "lrp": "ca_seg.methods.vit.lrp",
+    "partial-lrp": "ca_seg.methods.vit.partial_lrp",
+    "transinterp": "ca_seg.methods.vit.transinterp",
+    "dino": "ca_seg.methods.vit.dino",
+    "dinov2": "ca_seg.methods.vit.dinov2",
+    "dinov2-reg": "ca_seg.methods.vit.dinov2_reg",
+    "ibot": "ca_seg.methods.vit.ibot",
 }
 IN_EVALUATIONS = {
     card.name: card

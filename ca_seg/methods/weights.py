@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ca_seg.errors import WeightsUnavailable
@@ -22,7 +21,7 @@ def reading(weights: Weights, card: MethodCard) -> Iterator[None]:
     """
     try:
         yield
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as problem:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise WeightsUnavailable(
             f"the weights of {card.name} ({weights}, licence {weights.licence}) cannot be reached: {reason}",

@@ -1,0 +1,44 @@
+"""Partial LRP: relevance of a class in the attention of the last block, not passed on to earlier ones.
+
+relevance of the last attention [B, heads, N, N] ──positive part, mean over heads──► row of the class token
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ca_seg.methods.card import MethodCard
+from ca_seg.methods.inputs import MethodInputs
+from ca_seg.methods.method import WordPredictor
+from ca_seg.methods.vit.class_relevance import ClassRelevance, open_relevance
+from ca_seg.methods.vit.lrp import lrp_rules
+from ca_seg.methods.vit.network import Trace
+from ca_seg.methods.vit.relevance import check_propagation, propagate, recorded_modules
+from ca_seg.methods.vit.weights import SUPERVISED, open_network
+
+CARD = MethodCard(
+    name="partial-lrp",
+    summary="Relevance of a class in the attention of the last block.",
+    paper="Voita et al. 2019, Analyzing Multi-Head Self-Attention (arXiv 1905.09418), for images by Chefer et al. 2021 "
+    "(arXiv 2012.09838)",
+    kind="supervised ViT",
+    words="fixed",
+    takes="model",
+    weights=(SUPERVISED,),
+    class_list="imagenet-1k",
+    options=("resolution", "class_names", "target", "lrp_rule"),
+)
+
+
+def open_predictor(inputs: MethodInputs) -> WordPredictor:
+    """On the given timm VisionTransformer, or on ViT-B/16 of ImageNet."""
+    network, rules = open_network(CARD, inputs), lrp_rules(inputs)
+    check_propagation(network)
+
+    def relevance(trace: Trace, targets: Tensor) -> Tensor:
+        last = propagate(trace, targets, rules, last=len(trace.attention) - 1).attention[-1]
+        return trace.image_row(last.clamp_min(0).mean(dim=1))
+
+    modules, options = tuple(recorded_modules(network)), (("lrp_rule", inputs.lrp_rule or "reference"),)
+    how = ClassRelevance(relevance, modules, gradients=False, options=options)
+    return open_relevance(CARD, network, inputs, how)
