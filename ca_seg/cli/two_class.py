@@ -21,9 +21,10 @@ def run(arguments: Sequence[str]) -> int:
     settings = JobParser("ca-seg two-class", description, TwoClassSettings, out="out/two_class").parse(arguments)
     results = two_class(settings=settings)
     content, console = results.content, Console()
-    table = Table("decision", *FIGURES.values(), box=SIMPLE_HEAD, pad_edge=False)
-    for decision, figures in results.figures.items():
-        table.add_row(decision, *(f"{100 * figures[name]:.2f}" for name in FIGURES))
+    table = Table("method", "decision", *FIGURES.values(), box=SIMPLE_HEAD, pad_edge=False)
+    for method, decisions in {content["method"]: results.figures, **results.compared}.items():
+        for decision, figures in decisions.items():
+            table.add_row(method, decision, *(f"{100 * figures[name]:.2f}" for name in FIGURES))
     name, protocol = content["dataset"]["name"], content["protocol"]
     console.print(f"{content['method']} on {name}: {content['images']} images, protocol: paper")
     words, size = ", ".join(protocol["background_words"]), protocol["size"]

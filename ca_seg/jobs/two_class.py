@@ -16,6 +16,10 @@ from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
+from ca_seg.methods.compared import check_compared_objects, open_compared, sees_any_word
+from ca_seg.methods.method import Method
+from ca_seg.predictors.predictor import Predictor
+from ca_seg.predictors.registry import MethodContext
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.tasks.two_class import SIZE, TwoClass
 from ca_seg.versions import versions
@@ -30,6 +34,7 @@ class TwoClassSettings:
         data: the images
         background_words: what stands for the background; None: the dataset's own background words
         words: a JSON file with a word for each image, {"00000": "goldfish"}; None: the dataset's own
+        compare: further methods: names from `list_methods()`, and backbones of the zoo
         size: pixels; masks are compared at size x size
         seed: of the noise
         out: the folder of results.json; None: nothing is written
@@ -40,6 +45,7 @@ class TwoClassSettings:
     data: DataSettings = field(default_factory=DataSettings)
     background_words: list[str] | None = None
     words: str | None = None
+    compare: list[str] = field(default_factory=list)
     size: int = SIZE
     seed: int = 0
     out: str | None = None
@@ -57,6 +63,11 @@ class TwoClassResults:
     def figures(self) -> dict[str, dict[str, float]]:
         """By decision (threshold, argmax): accuracy, paper_miou, true_miou and map, all 0..1."""
         return self.content["figures"]
+
+    @property
+    def compared(self) -> dict[str, dict[str, Any]]:
+        """The same figures of the compared methods, by name."""
+        return {name: row["figures"] for name, row in self.content["compared"].items()}
 
     @property
     def skipped(self) -> list[list[str]]:
@@ -81,6 +92,7 @@ def two_class(
     settings: TwoClassSettings | None = None,
     *,
     background_words: str | Sequence[str] | None = None,
+    methods: Sequence[Method] = (),
     device: str | None = None,
     out: str | Path | None = None,
 ) -> TwoClassResults:
@@ -91,6 +103,7 @@ def two_class(
         data: a dataset's name, a folder with images/, masks/ and classes.json, or settings; in place of `settings.data`
         settings: all other options
         background_words: such as ["floor", "grass", "sky"], in place of `settings.background_words`
+        methods: further methods that are open already (`ca_seg.method`), scored beside those of `settings.compare`
         device: cpu, cuda, cuda:1 or mps; in place of the trainer's accelerator
         out: a folder to write to, in place of `settings.out`
 
@@ -121,25 +134,44 @@ def two_class(
     stuff = [name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"]
     asked = list(image_words.values()) or [name for name in classes.names if name not in (background, *stuff)]
     check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded)
+    check_compared_objects(settings.compare, asked, words)
+    _check_distinct([model.backbone, *settings.compare, *(method.name for method in methods)])
+
+    def scored(predictor: Predictor, *, any_words: bool = True) -> TwoClass:
+        task = TwoClass(
+            predictor,
+            classes.names,
+            words,
+            background=background,
+            stuff=stuff,
+            words=image_words,
+            size=settings.size,
+            seed=settings.seed,
+            any_words=any_words,
+        )
+        trainer.test(task, datamodule=images.module(), verbose=False)
+        task.predictor = None  # it holds a whole backbone
+        return task
+
     loaded = model.load(device, loaded)
-    predictor = model.predictor(loaded)
-    task = TwoClass(
-        predictor,
-        classes.names,
-        words,
-        background=background,
-        stuff=stuff,
-        words=image_words,
-        size=settings.size,
-        seed=settings.seed,
-    )
-    trainer.test(task, datamodule=images.module(), verbose=False)
+    readout = model.predictor(loaded).settings()
+    task = scored(model.predictor(loaded))
+    compared = {}
+    context = MethodContext(model, dataset, device)
+    for name in settings.compare:
+        predictor = open_compared(name, context, loaded)
+        row = scored(predictor, any_words=sees_any_word(name))
+        compared[name] = {"figures": row.figures, "readout": predictor.settings()}
+    for method in methods:
+        row = scored(method.predictor, any_words=method.card.words == "free")
+        compared[method.name] = {"figures": row.figures, "readout": method.predictor.settings()}
     content = {
         "schema": "ca_seg.two_class/2",
         "protocol": {"name": "paper", "size": settings.size, "background_words": list(words)},
         "method": model.backbone,
-        "readout": predictor.settings(),
+        "readout": readout,
         "figures": task.figures,
+        "compared": compared,
         "dataset": {"name": images.name, "fingerprint": dataset.fingerprint()},
         "images": task.scored,
         "skipped": [list(pair) for pair in task.skipped],
@@ -150,6 +182,13 @@ def two_class(
     if folder is not None:
         results.save(folder)
     return results
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    """Raises UserError for a method that is compared with itself."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name!r} is scored twice", fix="remove it from compare or methods")
 
 
 def read_words(file: Path) -> dict[str, str]:

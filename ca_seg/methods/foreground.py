@@ -60,7 +60,8 @@ def with_background(maps: torch.Tensor, vocabulary: Vocabulary) -> torch.Tensor:
     background = background_index(vocabulary)
     if background is None:
         return maps
-    level = maps.amax(dim=1, keepdim=True).mean(dim=(-2, -1), keepdim=True).expand(-1, 1, *maps.shape[-2:])
+    level = maps.amax(dim=1, keepdim=True).mean(dim=(-2, -1), keepdim=True)
+    level = level.nextafter(torch.full_like(level, torch.inf)).expand(-1, 1, *maps.shape[-2:])  # equal is not above
     if len(vocabulary.classes) == 1:
         return level.contiguous()
     return torch.cat([maps[:, :background], level, maps[:, background:]], dim=1)

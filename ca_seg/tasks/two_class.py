@@ -1,6 +1,7 @@
 """The protocol of the ConceptAttention paper: one object against background words.
 
-The backbone is asked the class of the image and the background words. There are two ways to decide what is foreground:
+The backbone is asked the class of the image and the background words; a method that does not see any word is asked the
+class and "background". There are two ways to decide what is foreground:
 
     threshold    where the map of the class is above its mean               (in the paper on ImageNet-Segmentation)
     argmax       where no background word has a larger map                  (in the paper on VOC, single-class)
@@ -45,6 +46,7 @@ class TwoClass(pl.LightningModule):
         words: by image id, a word to ask in place of the class (as in ImageNet-Segmentation)
         size: pixels; maps and masks are compared at size x size
         seed: seed of the noise
+        any_words: the predictor sees any word; false: it is asked "background" in place of the background words
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class TwoClass(pl.LightningModule):
         words: Mapping[str, str] | None = None,
         size: int = SIZE,
         seed: int = 0,
+        any_words: bool = True,
     ) -> None:
         super().__init__()
         if not background_words:
@@ -65,7 +68,7 @@ class TwoClass(pl.LightningModule):
         self.predictor: Predictor | None = predictor
         self.classes, self.background_words = tuple(classes), tuple(background_words)
         self.background_classes = {background, *stuff}
-        self.words, self.size, self.seed = dict(words or {}), size, seed
+        self.words, self.size, self.seed, self.any_words = dict(words or {}), size, seed, any_words
         self.confusion: Mapping[str, ConfusionMatrix] = torch.nn.ModuleDict(  # type: ignore[assignment]
             {decision: ConfusionMatrix(2) for decision in DECISIONS}
         )
@@ -95,7 +98,8 @@ class TwoClass(pl.LightningModule):
             self.scored += 1
 
     def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, object_class: int) -> None:
-        words = (word, *(other for other in self.background_words if other != word))
+        background = self.background_words if self.any_words else ("background",)
+        words = (word, *(other for other in background if other != word))
         maps = prediction.maps(Vocabulary(words, tuple((word,) for word in words))).to(mask.device)
         ground_truth = torch.where(mask == IGNORE_INDEX, mask, (mask == object_class).long())
         target = interpolate(ground_truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()

@@ -99,6 +99,14 @@ def test_the_background_is_where_no_class_is_above_the_mean():
     torch.testing.assert_close(maps[:, 1], level[:, None, None].expand(-1, 4, 4))
 
 
+@pytest.mark.parametrize("name", ["gradcam", "lrp"])
+def test_a_background_alone_is_everywhere_the_same(name):
+    """An evaluation asks this of an image that shows nothing else."""
+    maps = ca_seg.method(name, model=small_vit(), **INPUTS).predict(images(), ["background"])
+    assert maps.shape[:2] == (2, 1)
+    assert maps.unique().numel() == 1
+
+
 def test_phrases_of_a_class_give_their_largest_map():
     method = ca_seg.method("transinterp", model=small_vit(), **INPUTS)
     both = method.predict(images(), {"animal": ["cat", "dog"], "sky": ["sky"]})

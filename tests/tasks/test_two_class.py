@@ -105,6 +105,13 @@ def test_figures_equal_a_plain_loop():
         assert figures["map"] == pytest.approx(np.mean(precision), abs=1e-6)
 
 
+def test_a_method_that_does_not_see_any_word_is_asked_for_the_object_and_the_background():
+    masks = torch.zeros(2, 6, 9, dtype=torch.int64)
+    masks[0, :3], masks[1, :, :4] = 1, 2
+    _, asked = _run(masks, torch.rand(2, 2, 4, 4), any_words=False)
+    assert asked == [("cat", "background"), ("dog", "background")]
+
+
 def test_a_protocol_without_background_words_is_refused():
     with pytest.raises(UserError) as caught:
         TwoClass(FunctionPredictor(lambda images, seeds: None), CLASSES, ())

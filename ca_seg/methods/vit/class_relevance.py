@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ca_seg.errors import UserError
 from ca_seg.methods.card import MethodCard
 from ca_seg.methods.class_names import ClassNames, classes_of
-from ca_seg.methods.foreground import background_index, check_one_class, min_max, with_background
+from ca_seg.methods.foreground import background_index, min_max, with_background
 from ca_seg.methods.foreground_predictor import ForegroundPredictor
 from ca_seg.methods.inputs import MethodInputs
 from ca_seg.methods.method import WordPredictor
@@ -60,7 +60,7 @@ def open_relevance(
         raise UserError(f"target is {target!r}", allowed="word, predicted")
     settings = network.settings() | {"target": target} | dict(how.options)
     if target == "word":
-        return RelevancePredictor(card.name, network, classes_of(outputs, inputs.class_names), how, settings)
+        return RelevancePredictor(network, classes_of(outputs, inputs.class_names), how, settings)
 
     def of_the_prediction(images: Tensor) -> Tensor:
         trace = network.run(images, how.modules, gradients=how.gradients)
@@ -75,9 +75,9 @@ class RelevancePredictor:
     needs_ground_truth = False
 
     def __init__(
-        self, method: str, network: VisionNetwork, classes: ClassNames, how: ClassRelevance, options: dict[str, Any]
+        self, network: VisionNetwork, classes: ClassNames, how: ClassRelevance, options: dict[str, Any]
     ) -> None:
-        self.method, self.network, self.classes, self.how, self.options = method, network, classes, how, options
+        self.network, self.classes, self.how, self.options = network, classes, how, options
 
     def settings(self) -> dict[str, Any]:
         """For results.json."""
@@ -89,11 +89,7 @@ class RelevancePredictor:
 
     def outputs(self, vocabulary: Vocabulary) -> list[list[int]]:
         """For each class but the background the outputs of its phrases."""
-        background = background_index(vocabulary)
-        if background is not None and len(vocabulary.classes) == 1:
-            check_one_class(vocabulary, self.method)
-            raise UserError(f"{self.method} is asked for a background only", fix="ask for a class of the network too")
-        return self.classes.indices(vocabulary, background)
+        return self.classes.indices(vocabulary, background_index(vocabulary))
 
     def predict(
         self,
@@ -115,9 +111,11 @@ class RelevancePrediction:
         return RelevancePrediction(self.predictor, self.images[image : image + 1])
 
     def maps(self, vocabulary: Vocabulary) -> Tensor:
-        """[B, K, h, w] in 0..1."""
+        """[B, K, h, w] in 0..1; of nothing but a background [B, 1, 1, 1]."""
         how = self.predictor.how
         outputs = self.predictor.outputs(vocabulary)
+        if not outputs:
+            return torch.zeros(len(self.images), 1, 1, 1)
         trace = self.predictor.network.run(self.images, how.modules, gradients=how.gradients)
         maps = [torch.stack([self._map(trace, index) for index in several]).amax(dim=0) for several in outputs]
         return with_background(torch.stack(maps, dim=1), vocabulary)
