@@ -39,6 +39,7 @@ BUILDS_ON = {  # extras that install others too
     "label": ("eval",),
     "video": ("eval",),
     "datasets": ("eval",),
+    "methods": ("eval", "smp"),
 }
 JOBS = {  # the extra of a whole job, by its function and its command; of the others each library is named by itself
     "train_head": "train",
@@ -49,6 +50,7 @@ JOBS = {  # the extra of a whole job, by its function and its command; of the ot
     "video": "video",
     "evaluate_video": "video",
     "video-eval": "video",
+    "method": "methods",
 }
 
 

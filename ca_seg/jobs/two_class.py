@@ -16,7 +16,7 @@ from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
-from ca_seg.methods.compared import check_compared_objects, open_compared, sees_any_word
+from ca_seg.methods.compared import check_compared_objects, object_vocabulary, open_compared, sees_any_word
 from ca_seg.methods.method import Method
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.registry import MethodContext
@@ -135,6 +135,10 @@ def two_class(
     asked = list(image_words.values()) or [name for name in classes.names if name not in (background, *stuff)]
     check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded)
     check_compared_objects(settings.compare, asked, words)
+    for method in methods:
+        if method.card.words != "none":
+            any_words = method.card.words == "free"
+            method.predictor.check_words(object_vocabulary(asked, words, any_words=any_words))
     _check_distinct([model.backbone, *settings.compare, *(method.name for method in methods)])
 
     def scored(predictor: Predictor, *, any_words: bool = True) -> TwoClass:

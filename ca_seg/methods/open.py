@@ -80,7 +80,7 @@ def method(
         lrp_rule=lrp_rule,
         weights=weights,
     )
-    with optional_imports(f"the method {name!r}"):
+    with optional_imports(f"the method {name!r}", job="method"):
         module = method_module(name)
         inputs.check(module.CARD)
         return Method(module.CARD, module.open_predictor(inputs))

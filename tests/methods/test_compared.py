@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from ca_seg.methods.compared import check_card, check_compared, check_compared_o
 from ca_seg.methods.foreground import with_background
 from ca_seg.methods.registry import list_methods
 from ca_seg.vocabulary import Vocabulary
+from tests.docs.blocks import ROOT
 from tests.methods.small_vit import CLASSES, small_vit
 
 AGNOSTIC = MethodCard("outline", "One map.", "Nobody (nowhere)", "check", "none", "model")
@@ -61,6 +64,24 @@ def test_the_papers_protocol_scores_methods_that_do_not_see_any_word(pictures):
         decisions = results.compared[name]
         assert decisions["argmax"] == decisions["threshold"]
         assert 0 < decisions["argmax"]["accuracy"] < 1
+
+
+def test_words_that_an_open_method_does_not_know_are_refused_before_the_first_image(pictures):
+    """The scenes show a cat, and this network knows none."""
+    network = ca_seg.method("gradcam", model=small_vit(), class_names=["ant", "bee", "fly", "wasp", "moth"])
+    with pytest.raises(UserError, match="'cat'"):
+        ca_seg.two_class("mini", pictures, methods=[network], background_words=["grass"], device="cpu")
+
+
+def test_the_cards_are_listed_without_timm():
+    code = (
+        "import sys; from tests.hidden_packages import hide; hide(['timm']); from ca_seg.cli.main import main; "
+        "assert main(['methods']) == 0; import ca_seg, torch\n"
+        "try: ca_seg.method('rollout')\n"
+        "except ca_seg.UserError as problem: assert 'ca-seg[methods]' in str(problem), problem\n"
+        "else: sys.exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_what_the_papers_protocol_cannot_compare_is_refused():

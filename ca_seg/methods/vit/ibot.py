@@ -10,8 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.methods.card import MethodCard, Weights
@@ -57,7 +56,7 @@ def open_predictor(inputs: MethodInputs) -> ForegroundPredictor:
     return last_attention_of(VisionNetwork(model, CARD.name, device=inputs.device, resolution=resolution), CARD)
 
 
-def read_ibot(file: Path) -> VisionTransformer:
+def read_ibot(file: Path) -> nn.Module:
     """The network of a published checkpoint, whose size is that of its tensors.
 
     Raises:
@@ -87,8 +86,10 @@ def _backbone(content: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named.items() if not name.startswith(NOT_READ)}
 
 
-def _network(state: Mapping[str, Tensor]) -> VisionTransformer:
+def _network(state: Mapping[str, Tensor]) -> nn.Module:
     """The network of these tensors, with random weights."""
+    from timm.models.vision_transformer import VisionTransformer  # here, so that cards are listed without timm
+
     width, _, patch, _ = state["patch_embed.proj.weight"].shape
     return VisionTransformer(
         img_size=patch * round((state["pos_embed"].shape[1] - 1) ** 0.5),

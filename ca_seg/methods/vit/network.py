@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -56,6 +55,8 @@ class VisionNetwork:
             raise UserError(f"resolution is given, and the model takes {self._fixed} only", fix=fix)
         if resolution is not None and resolution < max(self.patch):
             raise OutOfRange(f"resolution {resolution}", allowed=f"{max(self.patch)} (a patch) or more")
+        from timm.data import resolve_model_data_config  # here, so that cards are listed without timm
+
         normalisation = resolve_model_data_config(model)
         self.mean, self.std = normalisation["mean"], normalisation["std"]
 

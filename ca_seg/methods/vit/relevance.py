@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from timm.layers import Attention, Mlp
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -57,6 +55,9 @@ class Propagated:
 
 def check_propagation(network: VisionNetwork) -> None:
     """Raises UserError for a network with parts that the rules do not cover."""
+    from timm.layers import Attention, Mlp  # here, so that cards are listed without timm
+    from timm.models.vision_transformer import Block
+
     model = network.model
     problems = [
         *(f"a {type(block).__name__}" for block in network.blocks if type(block) is not Block),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 from torch import nn
 
 from ca_seg.methods.card import MethodCard, Weights
@@ -29,6 +28,8 @@ def open_network(card: MethodCard, inputs: MethodInputs, *, resolution: int | No
 
 
 def _pretrained(card: MethodCard, *, dynamic: bool) -> nn.Module:
+    import timm  # here, so that cards are listed without it
+
     weights = card.weights[0]
     name = f"hf-hub:{weights.repository}@{weights.revision}"
     with reading(weights, card):
