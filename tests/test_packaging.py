@@ -27,6 +27,7 @@ DISTRIBUTIONS = {  # the distribution of an import, where the names differ
     "cv2": "opencv-python-headless",
     "lightning_fabric": "pytorch-lightning",  # a dependency of it, of the same authors and version
     "lightning_utilities": "pytorch-lightning",
+    "open_clip": "open-clip-torch",
     "skimage": "scikit-image",
     "yaml": "pyyaml",
 }

@@ -36,6 +36,8 @@ class MethodInputs:
         start_layer: the first block that counts in a product over blocks
         lrp_rule: how a linear layer passes relevance on: "reference" (the authors' code) or "conserving"
         weights: a file with published weights, of methods whose weights are on no hub
+        templates: sentences that words are put into, each with one {}, or "imagenet" for the 80 of CLIP's authors
+        guide: a second network, whose features guide the attention of `model`
     """
 
     model: nn.Module | None = None
@@ -49,6 +51,8 @@ class MethodInputs:
     start_layer: int | None = None
     lrp_rule: LinearRule | None = None
     weights: str | Path | None = None
+    templates: str | Sequence[str] | None = None
+    guide: nn.Module | None = None
 
     def check(self, card: MethodCard) -> None:
         """Raises UserError for a ready object or an option that the method of the card does not take."""

@@ -32,6 +32,8 @@ def method(
     start_layer: int | None = None,
     lrp_rule: LinearRule | None = None,
     weights: str | Path | None = None,
+    templates: str | Sequence[str] | None = None,
+    guide: nn.Module | None = None,
 ) -> Method:
     """Open a method of the field.
 
@@ -53,6 +55,9 @@ def method(
         lrp_rule: how a linear layer passes relevance on in LRP: as in the authors' code ("reference", None is the
             same), or so that the sum of the relevance does not change ("conserving")
         weights: a downloaded file, for methods whose published weights are on no hub (ibot)
+        templates: of CLIP methods: a sentence that each phrase is put into, with one {}, or several whose vectors are
+            averaged; "imagenet" for the 80 of CLIP's authors (open_clip brings them); None: "a photo of a {}"
+        guide: of `proxyclip`: a transformers ViTModel beside `model`, such as DINO
 
     Returns:
         The method, with `predict` and its `card`.
@@ -79,6 +84,8 @@ def method(
         start_layer=start_layer,
         lrp_rule=lrp_rule,
         weights=weights,
+        templates=templates,
+        guide=guide,
     )
     with optional_imports(f"the method {name!r}", job="method"):
         module = method_module(name)

@@ -24,6 +24,12 @@ MODULES = {
     "dinov2": "ca_seg.methods.vit.dinov2",
     "dinov2-reg": "ca_seg.methods.vit.dinov2_reg",
     "ibot": "ca_seg.methods.vit.ibot",
+    "textspan": "ca_seg.methods.clip.textspan",
+    "clip-as-rnn": "ca_seg.methods.clip.clip_as_rnn",
+    "maskclip": "ca_seg.methods.clip.maskclip",
+    "sclip": "ca_seg.methods.clip.sclip",
+    "naclip": "ca_seg.methods.clip.naclip",
+    "proxyclip": "ca_seg.methods.clip.proxyclip",
 }
 IN_EVALUATIONS = {
     card.name: card

@@ -1,0 +1,1 @@
+"""Methods on CLIP: a transformers CLIPModel with its tokenizer, run as it is, with hooks."""
