@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ca_seg.backbones.load import backbone_of, load_backbone
     from ca_seg.backbones.loading.card import list_backbones
     from ca_seg.backbones.readout import ReadoutConfig
+    from ca_seg.cross_attention.reader import CrossAttentionReader
+    from ca_seg.cross_attention.trace import CrossAttentionTrace
     from ca_seg.data.catalogue import list_datasets
     from ca_seg.data.settings import DataSettings, EvaluationData
     from ca_seg.errors import UserError, WordsWarning
@@ -72,6 +74,8 @@ _MODULES = {
     "ca_seg.backbones.load": ["backbone_of", "load_backbone"],
     "ca_seg.backbones.loading.card": ["list_backbones"],
     "ca_seg.backbones.readout": ["ReadoutConfig"],
+    "ca_seg.cross_attention.reader": ["CrossAttentionReader"],
+    "ca_seg.cross_attention.trace": ["CrossAttentionTrace"],
     "ca_seg.data.catalogue": ["list_datasets"],
     "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
     "ca_seg.errors": ["UserError", "WordsWarning"],
@@ -123,7 +127,8 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, wh
     "Segmentation", "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
     "TwoClassResults", "ReviewResults",
-    "Backbone", "TrainedHead", "Method", "MethodCard", "Vocabulary", "Words", "IGNORE_INDEX",
+    "Backbone", "TrainedHead", "Method", "MethodCard", "CrossAttentionReader", "CrossAttentionTrace",
+    "Vocabulary", "Words", "IGNORE_INDEX",
     "UserError", "WordsWarning", "__version__",
 ]  # fmt: skip
 

@@ -13,12 +13,13 @@ from torch import nn
 
 @contextmanager
 def recorded_calls(module: nn.Module) -> Iterator[list[dict[str, Any]]]:
-    """The arguments of every call of `module`, by name."""
+    """The arguments of every call of `module`, by name, as they were then: some pipelines change latents in place."""
     calls: list[dict[str, Any]] = []
     signature = inspect.signature(module.forward)
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.append(dict(signature.bind(*args, **kwargs).arguments))
+        call = signature.bind(*args, **kwargs).arguments
+        calls.append({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in call.items()})
 
     hook = module.register_forward_pre_hook(record, with_kwargs=True)
     try:

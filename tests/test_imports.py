@@ -15,7 +15,7 @@ LAYERS = (
     ("vocabulary_file", "json_file"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # these do not import each other
-    ("features",),
+    ("features", "cross_attention"),
     ("baselines", "heads"),
     ("predictors",),
     ("methods",),

@@ -95,6 +95,7 @@ class GenerationTrace:
             image_tokens=family.grid(transformer, kwargs).tokens,
             text_first=family.text_first,
             last_layer=max(self.layers),
+            reference_tokens=family.reference_tokens(transformer, kwargs),
         )
         self._tap = AttentionTap(family.attentions(transformer), attend)
         self._tap.__enter__()

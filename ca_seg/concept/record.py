@@ -35,14 +35,21 @@ class Stream:
 
 
 def stream_recorder(
-    streams: list[Stream], *, image_tokens: int, text_first: bool, last_layer: int, queries: bool = False
+    streams: list[Stream],
+    *,
+    image_tokens: int,
+    text_first: bool,
+    last_layer: int,
+    queries: bool = False,
+    reference_tokens: int = 0,
 ) -> Attend:
     """A function for `AttentionTap` that attends as the stock model does and adds the image stream to `streams`.
 
     It records layers 0 .. `last_layer`. With `queries` the image's queries are kept too (for propagation through the
-    image's self-attention, and for `attend_to_concepts`).
+    image's self-attention, and for `attend_to_concepts`). Tokens of reference pictures, which follow those of the image
+    in editing pipelines, are left out.
     """
-    rows = slice(-image_tokens, None) if text_first else slice(0, image_tokens)
+    rows = slice(-image_tokens - reference_tokens, -reference_tokens or None) if text_first else slice(0, image_tokens)
 
     def attend(
         layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]

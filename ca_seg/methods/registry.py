@@ -30,6 +30,9 @@ MODULES = {
     "sclip": "ca_seg.methods.clip.sclip",
     "naclip": "ca_seg.methods.clip.naclip",
     "proxyclip": "ca_seg.methods.clip.proxyclip",
+    "daam-sd2": "ca_seg.methods.unet.daam_sd2",
+    "daam-sdxl": "ca_seg.methods.unet.daam_sdxl",
+    "ovam-sdxl": "ca_seg.methods.unet.ovam_sdxl",
 }
 IN_EVALUATIONS = {
     card.name: card

@@ -88,6 +88,10 @@ class Family(ABC):
     def attentions(self, transformer: Any) -> list[nn.Module]:
         return [self.attention(block) for block in self.blocks(transformer)]
 
+    def reference_tokens(self, transformer: Any, inputs: dict[str, Any]) -> int:
+        """How many tokens of reference pictures follow those of the image in a call of an editing pipeline."""
+        return 0
+
     def registers(self, transformer: Any) -> int:
         """How many learned tokens the transformer puts before the text."""
         return 0

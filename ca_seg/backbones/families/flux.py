@@ -38,14 +38,25 @@ def same_positions(text: TextTokens) -> torch.Tensor:
     return text.hidden.new_zeros(text.hidden.shape[1], 3)
 
 
+def _of_the_image(inputs: dict[str, Any]) -> torch.Tensor:
+    """The positions of the image's tokens [N, 3]; those of a reference picture have 1 in the first place."""
+    ids = inputs["img_ids"]
+    ids = ids[0] if ids.ndim == 3 else ids
+    return ids[ids[:, 0] == 0]
+
+
 class PackedLatents(Family):
     """FLUX.1's tokens and their positions; in Chroma and Ovis-Image too."""
 
     block_lists = ("transformer_blocks", "single_transformer_blocks")
 
     def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:
-        last = inputs["img_ids"].reshape(-1, 3).amax(dim=0).int().tolist()
+        last = _of_the_image(inputs).amax(dim=0).int().tolist()
         return Grid(last[1] + 1, last[2] + 1)
+
+    def reference_tokens(self, transformer: Any, inputs: dict[str, Any]) -> int:
+        """FLUX.1-Kontext's reference picture."""
+        return int(inputs["hidden_states"].shape[1] - len(_of_the_image(inputs)))
 
     def image_inputs(
         self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float

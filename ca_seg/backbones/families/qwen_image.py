@@ -34,6 +34,10 @@ class QwenImage(Family):
         _, height, width = shape[0] if isinstance(shape, list) else shape
         return Grid(height, width)
 
+    def reference_tokens(self, transformer: Any, inputs: dict[str, Any]) -> int:
+        """Those of the pictures that Qwen-Image-Edit changes."""
+        return int(inputs["hidden_states"].shape[1] - self.grid(transformer, inputs).tokens)
+
     def image_inputs(
         self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def list_backbones(pattern: str | None = None) -> list[str]:
         pattern: only names that match it; `*` is any text, as in file names
 
     Example:
-        >>> list_backbones("flux1-*")
-        ['flux1-dev', 'flux1-schnell']
+        >>> list_backbones("sd3.5-large*")
+        ['sd3.5-large', 'sd3.5-large-turbo']
     """
     names = sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
     return names if pattern is None else [name for name in names if fnmatch(name, pattern)]

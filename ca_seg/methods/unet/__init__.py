@@ -1,0 +1,1 @@
+"""Methods on U-Net diffusion models: attribution maps of their cross-attention."""
