@@ -97,6 +97,12 @@ class Vocabulary:
         """The C phrases in order, class by class."""
         return tuple(phrase for phrases in self.phrases for phrase in phrases)
 
+    def in_template(self, template: str) -> Vocabulary:
+        """The same classes, each phrase put into a sentence with one {}. Raises UserError."""
+        check_template(template)
+        phrases = tuple(tuple(template.replace("{}", phrase) for phrase in phrases) for phrases in self.phrases)
+        return Vocabulary(self.classes, phrases, self.background)
+
     def pool(self, scores: torch.Tensor, *, dim: int = -3) -> torch.Tensor:
         """Phrase scores [..., C, h, w] to class scores [..., K, h, w]: a class has the score of its best phrase.
 

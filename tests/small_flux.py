@@ -36,6 +36,9 @@ class RandomText:
         hidden = torch.stack([torch.stack([self.tokens(f"{p}{i}", TEXT) for i in range(3)]) for p in prompts])
         return TextTokens(hidden, torch.stack([self.tokens(p + "!", POOLED) for p in prompts]))
 
+    def phrase_tokens(self, prompt: str, phrases: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        return {phrase: (index,) for index, phrase in enumerate(phrases)}
+
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
         return TextTokens(torch.stack([self.tokens(p, TEXT) for p in phrases])[None], torch.zeros(1, POOLED))
 

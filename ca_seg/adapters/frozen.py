@@ -15,7 +15,7 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.concept.features import channel_rms
+from ca_seg.concept.normalise import channel_rms
 from ca_seg.errors import OutOfRange
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.features.frozen_module import Frozen

@@ -12,8 +12,10 @@ from torch import nn
 from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
 from ca_seg.backbones.loading.card import Card, check_timestep
+from ca_seg.backbones.prompt_recorder import prompt_recorder
 from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
 from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.prompt_attention import Tokens
 from ca_seg.concept.record import Stream, record_streams
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import OutOfRange, UserError
@@ -98,6 +100,7 @@ class Backbone(nn.Module):
         images: Images,
         *,
         prompt: str | Sequence[str] = "",
+        prompt_phrases: Sequence[Sequence[str]] | None = None,
         timesteps: float | Sequence[float] | None = None,
         noise_samples: int | None = None,
         layers: Sequence[int] | None = None,
@@ -112,6 +115,8 @@ class Backbone(nn.Module):
         Args:
             images: see `images.as_tensor`
             prompt: one text for all images, or one per image
+            prompt_phrases: for each image the phrases that its prompt is made of, in order and joined by ", "; the
+                attention to them is kept too (needed for readers of the prompt)
             timesteps: noise levels, 0 (clean) to 1 (noise); default: the card's
             noise_samples: noise samples per image and timestep; default: the card's
             layers: the joint attentions that maps will read; the pass ends after the last one. Default: the card's
@@ -149,10 +154,21 @@ class Backbone(nn.Module):
         levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
         noised = torch.cat([self._noised(latents, sample, level) for level in levels for sample in noise])
         row_times = levels.repeat_interleave(noise_samples * batch)
-        text = self.text.prompt([prompt] * batch if isinstance(prompt, str) else list(prompt))
+        prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
+        tokens = [
+            self.text.phrase_tokens(p, phrases) for p, phrases in zip(prompts, prompt_phrases or (), strict=False)
+        ]
+        text = self.text.prompt(prompts)
         text = text.each(lambda x: self._on_device(x).repeat(noised_copies, *[1] * (x.ndim - 1)))
         return self.record_latents(
-            noised, text, row_times, noised_copies=noised_copies, layers=layers, queries=queries, stop_early=stop_early
+            noised,
+            text,
+            row_times,
+            noised_copies=noised_copies,
+            layers=layers,
+            queries=queries,
+            stop_early=stop_early,
+            prompt_tokens=tokens * noised_copies or None,
         )
 
     @torch.no_grad()
@@ -166,6 +182,7 @@ class Backbone(nn.Module):
         layers: Sequence[int] | None = None,
         queries: bool = False,
         stop_early: bool = True,
+        prompt_tokens: Sequence[Tokens] | None = None,
     ) -> Recording:
         """Record latents that are already noised.
 
@@ -175,24 +192,29 @@ class Backbone(nn.Module):
             timesteps: [copies * B], 0 (clean) to 1 (noise)
             noised_copies: how many copies of each image there are
             layers, queries, stop_early: as in `record`
+            prompt_tokens: by row, the tokens of each phrase of its prompt, to keep the attention to them
         """
         layers = self.card.layers if layers is None else tuple(layers)
         family, transformer = self.family, self.transformer
         inputs = family.inputs(transformer, latents, text, timesteps, self.card.guidance)
         grid = family.grid(transformer, inputs)
+        attentions = family.attentions(transformer)
+        words = prompt_recorder(family, transformer, prompt_tokens, grid.tokens, max(layers))
         streams, prediction = record_streams(
             transformer,
-            family.attentions(transformer),
+            attentions,
             inputs,
             image_tokens=grid.tokens,
             text_first=family.text_first,
             last_layer=max(layers),
             queries=queries,
             stop_early=stop_early,
+            observe=words,
         )
         tensor = None if prediction is None else prediction[0]
         call = family.concept_inputs(transformer, inputs)
-        return Recording(grid, noised_copies, tuple(layers), tuple(streams), call, tensor, self.ask)
+        attention = None if words is None else words.result(attentions)
+        return Recording(grid, noised_copies, tuple(layers), tuple(streams), call, tensor, self.ask, attention)
 
     @torch.no_grad()
     def ask(

@@ -10,12 +10,27 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import Images, as_tensor
-from ca_seg.concept.choices import CONCEPT_ATTENTION, IMAGE_OUTPUT, NORMALISE, SPACES
+from ca_seg.backbones.prompt import image_prompt
+from ca_seg.concept.blur import blurred
+from ca_seg.concept.choices import (
+    ALL,
+    CONCEPT_ATTENTION,
+    IMAGE_OUTPUT,
+    NO_PROMPT,
+    NORMALISE,
+    PRESENT,
+    PROMPT_READERS,
+    QUERY_READERS,
+    READERS,
+    SPACES,
+)
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.readers.registry import read
 from ca_seg.concept.recording import Recording
-from ca_seg.errors import UnknownName
-from ca_seg.vocabulary import Words
+from ca_seg.errors import UnknownName, UserError
+from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary, check_template
 
+PRODUCTS = ("space", "softmax", "normalise", "per_head", "layer_weights", "image_output")  # of the reader `concepts`
 FORMER_NAMES = {"samples": "noise_samples", "heads": "per_head", "weights": "layer_weights"}  # in saved heads
 
 
@@ -31,10 +46,15 @@ class ReadoutConfig:
         softmax: probabilities over the concepts (true) or raw products
         concept_attention: what concepts attend to: both (concepts and image), cross, self or none
         image_output: stock, or concepts (as the method's reference code reads SD3)
-        normalise: none, token or channel
+        normalise: none, token, channel, concepts or discard
         per_head: read every attention head on its own and average the maps
         layer_weights: how much each layer counts; one number for each of `layers`
         flip: read the flipped image too, and take the mean
+        prompt: what the model reads beside the image: none, all (the words that are asked), present (those that the
+            ground truth shows; an oracle, in evaluations only), or a text
+        reader: concepts (products of concept and image vectors), seg4diff, goca, tokenrank, gramcol or anchordiff
+        templates: sentences with {} for a phrase; the maps of all are averaged
+        blur: smooth the maps with a Gaussian of 3 x 3 tokens, as the method's reference code does
     """
 
     layers: tuple[int, ...] | None = None
@@ -48,6 +68,10 @@ class ReadoutConfig:
     per_head: bool = False
     layer_weights: tuple[float, ...] | None = None
     flip: bool = False
+    prompt: str = NO_PROMPT
+    reader: str = "concepts"
+    templates: tuple[str, ...] | None = None
+    blur: bool = False
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -55,9 +79,28 @@ class ReadoutConfig:
             ("concept attention", self.concept_attention, CONCEPT_ATTENTION),
             ("image output", self.image_output, IMAGE_OUTPUT),
             ("normalisation", self.normalise, NORMALISE),
+            ("reader", self.reader, READERS),
         ):
             if name is not None and name not in known:
                 raise UnknownName(kind, name, known)
+        for template in self.templates or ():
+            check_template(template)
+        if self.reader != "concepts":
+            self._check_reader()
+
+    def _check_reader(self) -> None:
+        """Raises UserError for options that only `concepts` has, and for a reader without the prompt that it needs."""
+        default = {f.name: f.default for f in fields(ReadoutConfig)}
+        for name in PRODUCTS:
+            if getattr(self, name) != default[name]:
+                raise UserError(f"the reader {self.reader!r} has no {name}", fix=f"leave {name} out")
+        if self.reader in PROMPT_READERS and self.prompt not in (ALL, PRESENT):
+            raise UserError(
+                f"the reader {self.reader!r} reads the words of the prompt, and the prompt is {self.prompt!r}",
+                allowed="prompt: all, or present in evaluations",
+            )
+        if self.reader in PROMPT_READERS and self.templates:
+            raise UserError(f"the reader {self.reader!r} has no templates", fix="leave templates out")
 
     def plain(self) -> dict[str, Any]:
         """The options that differ from the defaults, as JSON values; `from_plain` is the inverse."""
@@ -72,20 +115,52 @@ class ReadoutConfig:
         options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
         return ReadoutConfig(**options)
 
-    def record(self, backbone: Backbone, images: Images, seeds: Sequence[int], *, queries: bool = False) -> Readout:
-        """Record `images`, one seed per image; the result can be asked for maps."""
+    @property
+    def records_words(self) -> bool:
+        """Whether an image is recorded with the words that are asked, and so anew for each vocabulary."""
+        return self.prompt in (ALL, PRESENT)
+
+    def record(
+        self,
+        backbone: Backbone,
+        images: Images,
+        seeds: Sequence[int],
+        *,
+        queries: bool = False,
+        vocabulary: Vocabulary | None = None,
+        present: Sequence[Sequence[str]] | None = None,
+    ) -> Readout:
+        """Record `images`, one seed per image; the result can be asked for maps.
+
+        Args:
+            backbone: the frozen model
+            images: see `images.as_tensor`
+            seeds: of the noise, one per image
+            queries: keep the image's queries too
+            vocabulary: the words that will be asked, where the prompt is made of them
+            present: the classes that each image shows, for the prompt `present`
+
+        Raises:
+            UserError: for a prompt that needs words, or the ground truth, and none are given
+        """
+        shown = [None] * len(seeds) if present is None else present
+        prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
         recording = backbone.record(
             images,
+            prompt=[prompt.text for prompt in prompts],
+            prompt_phrases=[prompt.phrases for prompt in prompts] if self.reader in PROMPT_READERS else None,
             layers=self.layers,
             timesteps=self.timesteps,
             noise_samples=self.noise_samples,
             seed=list(seeds),
-            queries=queries or self.image_output != "stock",
+            queries=queries or self.image_output != "stock" or self.reader in QUERY_READERS,
         )
         space = self.space or backbone.card.space
         if not self.flip:
             return Readout(recording, self, space)
-        flipped = replace(self, flip=False).record(backbone, as_tensor(images).flip(-1), seeds, queries=queries)
+        flipped = replace(self, flip=False).record(
+            backbone, as_tensor(images).flip(-1), seeds, queries=queries, vocabulary=vocabulary, present=present
+        )
         return Readout(recording, self, space, flipped)
 
     def resolved(self, backbone: Backbone) -> dict[str, Any]:
@@ -103,6 +178,10 @@ class ReadoutConfig:
             "per_head": self.per_head,
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
             "flip": self.flip,
+            "prompt": self.prompt,
+            "reader": self.reader,
+            "templates": None if self.templates is None else list(self.templates),
+            "blur": self.blur,
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
             "precision": str(backbone.dtype).removeprefix("torch."),
@@ -124,21 +203,24 @@ class Readout:
         return Readout(self.recording.select(image), self.config, self.space, flipped)
 
     def ask(self, vocabulary: Words) -> ConceptFeatures:
-        """The concept and image vectors for words; without the flipped image."""
+        """The concept and image vectors for words; without the flipped image and without templates."""
         config = self.config
+        if config.reader in PROMPT_READERS:
+            return self.recording.prompt_words(vocabulary)
         return self.recording.ask(
             vocabulary, concept_attention=config.concept_attention, image_output=config.image_output
         )
 
     def maps(self, vocabulary: Words) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
-        maps = self.maps_of(self.ask(vocabulary))
+        maps = self._mean([self.maps_of(self.ask(words)) for words in self._templates(vocabulary)])
         return maps if self.flipped is None else (maps + self.flipped.maps(vocabulary).flip(-1)) / 2
 
     def maps_per_copy(self, vocabulary: Words) -> list[torch.Tensor]:
         """Class maps [B, K, h, w] of each noised copy (timestep, noise sample); their mean is `maps`."""
-        features = self.ask(vocabulary)
-        maps = [self.maps_of(features.noised_copy(index)) for index in range(features.noised_copies)]
+        asked = [self.ask(words) for words in self._templates(vocabulary)]
+        copies = range(asked[0].noised_copies)
+        maps = [self._mean([self.maps_of(features.noised_copy(index)) for features in asked]) for index in copies]
         if self.flipped is None:
             return maps
         return [(a + b.flip(-1)) / 2 for a, b in zip(maps, self.flipped.maps_per_copy(vocabulary), strict=True)]
@@ -146,10 +228,24 @@ class Readout:
     def maps_of(self, features: ConceptFeatures) -> torch.Tensor:
         """Class maps [B, K, h, w] of concept features; without the flipped image."""
         config = self.config
-        return features.maps(
-            space=self.space,
-            softmax=config.softmax,
-            weights=config.layer_weights,
-            normalise=config.normalise,
-            per_head=config.per_head,
-        )
+        if config.reader == "concepts":
+            maps = features.maps(
+                space=self.space,
+                softmax=config.softmax,
+                weights=config.layer_weights,
+                normalise=config.normalise,
+                per_head=config.per_head,
+            )
+        else:
+            maps = read(config.reader, features)
+        return blurred(maps) if config.blur else maps
+
+    def _templates(self, vocabulary: Words) -> list[Words]:
+        """The vocabulary in each of the templates."""
+        if self.config.templates is None:
+            return [vocabulary]
+        return [as_vocabulary(vocabulary).in_template(template) for template in self.config.templates]
+
+    @staticmethod
+    def _mean(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        return maps[0] if len(maps) == 1 else torch.stack(list(maps)).mean(dim=0)

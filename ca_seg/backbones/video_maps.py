@@ -6,14 +6,14 @@ image family     every frame is a separate image
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_out
 from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.vocabulary import Words
+from ca_seg.vocabulary import Words, as_vocabulary
 
 WINDOW = 49  # frames; CogVideoX and HunyuanVideo were trained on at least so many; 4k + 1
 BATCH = 8  # images at once
@@ -25,7 +25,13 @@ def frames_at_once(backbone: Backbone) -> int:
 
 
 def clip_maps(
-    backbone: Backbone, pieces: Iterable[torch.Tensor], vocabulary: Words, readout: ReadoutConfig, *, seed: int = 0
+    backbone: Backbone,
+    pieces: Iterable[torch.Tensor],
+    vocabulary: Words,
+    readout: ReadoutConfig,
+    *,
+    seed: int = 0,
+    present: Sequence[str] | None = None,
 ) -> Iterator[torch.Tensor]:
     """Class maps of a video, piece by piece.
 
@@ -37,15 +43,21 @@ def clip_maps(
         vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
         readout: how maps are read
         seed: of the noise
+        present: in evaluations the classes that the video shows, for the prompt `present`
 
     Yields:
         [F, K, H, W] for every piece
     """
+    words = as_vocabulary(vocabulary)
     for frames in pieces:
         height, width = frames.shape[-2:]
         if backbone.family.video:
-            maps = readout.record(backbone, frames.transpose(0, 1)[None], [seed]).maps(vocabulary)
+            shown = None if present is None else [present]
+            video = frames.transpose(0, 1)[None]
+            maps = readout.record(backbone, video, [seed], vocabulary=words, present=shown).maps(words)
             yield resize_out(maps, height, width, frames=len(frames))[0].transpose(0, 1)
         else:
-            maps = readout.record(backbone, frames, [seed] * len(frames)).maps(vocabulary)
+            shown = None if present is None else [present] * len(frames)
+            seeds = [seed] * len(frames)
+            maps = readout.record(backbone, frames, seeds, vocabulary=words, present=shown).maps(words)
             yield resize_out(maps, height, width)

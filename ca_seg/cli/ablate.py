@@ -16,7 +16,10 @@ from ca_seg.jobs.ablate import AblationSettings, ablate
 
 def run(arguments: Sequence[str]) -> int:
     """0, or 1 when an image was skipped."""
-    description = "Ablations: spaces, concept attention, layers, timesteps, noise samples, normalisation, resolutions."
+    description = (
+        "Ablations: spaces, concept attention, layers, timesteps, noise samples, normalisation, resolutions, readers, "
+        "prompts."
+    )
     settings = JobParser("ca-seg ablate", description, AblationSettings, out="out/ablation").parse(arguments)
     console = Console()
     results = ablate(settings=settings, progress=lambda indices: track(indices, "images", console=console))

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 SPACES = ("output", "cross-attention", "value")  # which vectors are multiplied: see `features.py`
-NORMALISE = ("none", "token", "channel")  # how vectors are scaled before the product: see `features.py`
+NORMALISE = ("none", "token", "channel", "concepts", "discard")  # how vectors are scaled first: see `normalise.py`
 CONCEPT_ATTENTION = ("both", "cross", "self", "none")  # what a concept attends to: see `ask.py`
 IMAGE_OUTPUT = ("stock", "concepts")  # the image's attention output: the model's own, or with concepts attended to
+READERS = ("concepts", "seg4diff", "goca", "tokenrank", "gramcol", "anchordiff")  # see `readers/`
+PROMPT_READERS = ("seg4diff", "goca")  # they read the words of the prompt, not concepts
+QUERY_READERS = ("goca", "tokenrank", "gramcol", "anchordiff")  # they need the image's queries
+NO_PROMPT, PRESENT, ALL = "none", "present", "all"  # see `backbones/prompt.py`; anything else is the prompt's text
+ORACLE = ", oracle prompt"  # behind the name of a method whose prompt has the words of the ground truth

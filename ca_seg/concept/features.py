@@ -8,11 +8,7 @@ There are three choices of vectors (spaces), as in the paper's ablation:
     cross-attention   <concept query, image key> / sqrt(head_dim), mean over heads, before any softmax
 
 Two options are not in the paper: separate heads (a softmax per head, then their mean), and vectors that are normalised
-before the product, against the very large activations of a few channels:
-
-    none       not normalised, as in the paper
-    token      every vector to length 1, so that the product is a cosine
-    channel    every channel divided by its root mean square over the image's tokens, concepts by the same number
+before the product (`normalise.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +20,8 @@ import torch
 
 from ca_seg.concept.choices import NORMALISE, SPACES
 from ca_seg.concept.grid import Grid
+from ca_seg.concept.normalise import normalised
+from ca_seg.concept.prompt_attention import PromptAttention
 from ca_seg.concept.record import Stream
 from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
@@ -42,7 +40,8 @@ class ConceptFeatures:
     noised_copies: int
     layers: tuple[int, ...]  # the layers that `maps` reads by default
     image: tuple[Stream, ...]  # N tokens each
-    concept: tuple[Stream, ...]  # C tokens each
+    concept: tuple[Stream, ...]  # C tokens each; none for readers of the prompt
+    prompt: PromptAttention | None = None  # recorded for readers of the prompt
 
     def scores(
         self, layer: int, *, space: str = "output", normalise: str = "none", per_head: bool = False
@@ -52,7 +51,7 @@ class ConceptFeatures:
         Args:
             layer: a recorded layer
             space: output, cross-attention or value
-            normalise: none, token or channel
+            normalise: none, token, channel, concepts or discard
             per_head: a product per head; their sum (for cross-attention their mean) is the product over all heads
 
         Returns:
@@ -64,14 +63,7 @@ class ConceptFeatures:
         """
         if normalise not in NORMALISE:
             raise UnknownName("normalisation", normalise, NORMALISE)
-        image, concept = self._vectors(layer, space)
-        if normalise == "token":
-            image, concept = (
-                x / x.square().sum(dim=(1, 3), keepdim=True).sqrt().clamp_min(1e-6) for x in (image, concept)
-            )
-        elif normalise == "channel":
-            size = channel_rms(image, dim=2)
-            image, concept = image / size, concept / size
+        image, concept = normalised(*self._vectors(layer, space), normalise)
         if per_head:
             raw = concept @ image.transpose(2, 3)
         else:
@@ -101,7 +93,7 @@ class ConceptFeatures:
             softmax: probabilities (true) or raw products
             layers: the layers to read (default: `self.layers`)
             weights: how much every layer counts, 0 or more, one number per layer (default: all the same)
-            normalise: none, token or channel
+            normalise: none, token, channel, concepts or discard
             per_head: a softmax per head, then their mean
 
         Returns:
@@ -134,7 +126,8 @@ class ConceptFeatures:
         batch = len(self.image[0].key) // self.noised_copies
         rows = slice(number * batch, (number + 1) * batch)
         image, concept = (tuple(stream.rows(rows) for stream in streams) for streams in (self.image, self.concept))
-        return replace(self, noised_copies=1, image=image, concept=concept)
+        prompt = None if self.prompt is None else self.prompt.rows(rows)
+        return replace(self, noised_copies=1, image=image, concept=concept, prompt=prompt)
 
     def projected(
         self, *, space: str = "output", layers: Sequence[int] | None = None, normalise: str = "none"
@@ -166,11 +159,3 @@ class ConceptFeatures:
         if not chosen:
             raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
         return chosen
-
-
-def channel_rms(vectors: torch.Tensor, dim: int | tuple[int, ...]) -> torch.Tensor:
-    """Root mean square of each channel over the image's tokens, which lie along `dim`; never 0, to divide by.
-
-    A few channels of a transformer are far larger than the rest (massive activations: Sun et al., COLM 2024).
-    """
-    return vectors.square().mean(dim=dim, keepdim=True).sqrt().clamp_min(1e-6)

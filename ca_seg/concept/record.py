@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ca_seg.concept.tap import Attend, AttentionTap
 from ca_seg.errors import UserError
+
+# layer, query, key, and the options of the attention kernel
+Observe = Callable[[int, torch.Tensor, torch.Tensor, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def record_streams(
     last_layer: int,
     queries: bool = False,
     stop_early: bool = True,
+    observe: Observe | None = None,
 ) -> tuple[list[Stream], Any]:
     """Run `model(**inputs)` once and keep the image stream of layers 0 .. `last_layer`.
 
@@ -92,6 +96,7 @@ def record_streams(
         last_layer: the last layer to record
         queries: keep the image's queries too
         stop_early: end the pass after the last layer
+        observe: is shown the queries, keys and options of every joint attention
 
     Returns:
         The streams, and the model's output (None with `stop_early`).
@@ -103,10 +108,22 @@ def record_streams(
     attend = stream_recorder(
         streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer, queries=queries
     )
+    if observe is not None:
+        attend = _observed(attend, observe)
     tap = AttentionTap(attentions, attend, stop_after=last_layer if stop_early else None)
     prediction = tap.run(model, inputs)
     check_recorded(streams, last_layer + 1)
     return streams, prediction
+
+
+def _observed(attend: Attend, observe: Observe) -> Attend:
+    def observed(
+        layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
+    ) -> torch.Tensor:
+        observe(layer, query, key, options)
+        return attend(layer, query, key, value, options)
+
+    return observed
 
 
 def check_recorded(streams: Sequence[Stream], expected: int) -> None:

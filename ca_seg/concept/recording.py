@@ -12,8 +12,9 @@ from ca_seg.concept.ask import attend_to_concepts
 from ca_seg.concept.choices import CONCEPT_ATTENTION, IMAGE_OUTPUT
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
+from ca_seg.concept.prompt_attention import PromptAttention
 from ca_seg.concept.record import Stream
-from ca_seg.errors import OutOfRange, UnknownName
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 
@@ -40,6 +41,7 @@ class Recording:
     call: dict[str, Any]  # the transformer's arguments, without text and with one dummy token for the image
     prediction: torch.Tensor | None  # the stock model's output; None if the pass ended after the last layer
     concept_pass: ConceptPass
+    prompt: PromptAttention | None = None  # for readers of the prompt
 
     @property
     def batch(self) -> int:
@@ -60,7 +62,9 @@ class Recording:
         """Some of the copies * B rows, as many of every copy; tensors are not copied."""
         total = len(self.streams[0].key)
         call = {k: _rows(v, chosen, total) for k, v in self.call.items()}
-        return replace(self, streams=tuple(s.rows(chosen) for s in self.streams), call=call, prediction=None)
+        prompt = None if self.prompt is None else self.prompt.rows(chosen)
+        streams = tuple(s.rows(chosen) for s in self.streams)
+        return replace(self, streams=streams, call=call, prediction=None, prompt=prompt)
 
     def ask(
         self, vocabulary: Words, *, concept_attention: str = "both", image_output: str = "stock"
@@ -86,6 +90,16 @@ class Recording:
         """
         return self.ask_each([vocabulary], concept_attention=concept_attention, image_output=image_output)[0]
 
+    def prompt_words(self, vocabulary: Words) -> ConceptFeatures:
+        """How much the image attends to the words of its prompt, for readers that look at those; nothing is asked.
+
+        Raises UserError for a recording that was made without.
+        """
+        if self.prompt is None:
+            raise UserError("the recording has no attention to its prompt", fix="record(..., prompt_phrases=...)")
+        asked = as_vocabulary(vocabulary)
+        return ConceptFeatures(asked, self.grid, self.noised_copies, self.layers, self.streams, (), self.prompt)
+
     def ask_each(
         self, vocabularies: Sequence[Words], *, concept_attention: str = "both", image_output: str = "stock"
     ) -> list[ConceptFeatures]:
@@ -105,9 +119,8 @@ class Recording:
         features = []
         for vocabulary, concept in zip(asked, self.concept_pass(asked, self, concept_attention), strict=True):
             image = self.streams if image_output == "stock" else tuple(map(attend_to_concepts, self.streams, concept))
-            features.append(
-                ConceptFeatures(vocabulary, self.grid, self.noised_copies, self.layers, image, tuple(concept))
-            )
+            shape = (vocabulary, self.grid, self.noised_copies, self.layers)
+            features.append(ConceptFeatures(*shape, image, tuple(concept), self.prompt))
         return features
 
 

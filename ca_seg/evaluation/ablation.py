@@ -8,17 +8,19 @@ image at another timestep    ──► record ──► ask ──► one entry;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.concept.choices import CONCEPT_ATTENTION, NORMALISE, SPACES
+from ca_seg.backbones.prompt import Prompt
+from ca_seg.concept.choices import ALL, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
+from ca_seg.evaluation.reader_experiments import readings
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.predictors.multi_view import with_resolution
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
@@ -38,6 +40,8 @@ class AblationGrid:
         spaces: read each space, with and without softmax
         concept_attention: let concepts attend to both (concepts and image), cross, self and none
         normalise: normalise vectors in each way, with attention heads joined and apart
+        readers: read maps in each published way, on the card's layers together and on each alone
+        prompt: give the model no prompt, the words that are asked, and the words of the ground truth
     """
 
     timesteps: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -47,6 +51,8 @@ class AblationGrid:
     spaces: bool = True
     concept_attention: bool = True
     normalise: bool = True
+    readers: bool = True
+    prompt: bool = True
 
     def sides(self, resolution: int) -> list[int]:
         """The resolutions, for a card of this resolution."""
@@ -137,6 +143,40 @@ class _ImageAblation:
             resized = with_resolution(self.backbone, side)
             recording = resized.record(self.image, layers=card.layers, noise_samples=1, seed=self.seed)
             self.add("resolution", str(side), self.ask(recording))
+        if grid.readers or grid.prompt:
+            self.add_readers()
+
+    def add_readers(self) -> None:
+        """The tables of readers and prompts: an image is recorded once with each prompt, and anew for `all`."""
+        card, oracle = self.backbone.card, self.vocabularies[0]
+        prompts = {NO_PROMPT: (None, None), ALL: self.vocabularies, PRESENT: (oracle, oracle)}
+        for prompt, in_prompt in prompts.items():
+            if prompt == PRESENT and not self.grid.prompt:
+                continue
+            features = self.prompted(in_prompt)
+            for table, entry, layers, maps in readings(self.grid, prompt, card, self.backbone.layers):
+                of_layers = (replace(part, layers=tuple(layers)) for part in features)
+                self.scores.add(table, entry, self.mask, *(maps(part) for part in of_layers))
+
+    def prompted(
+        self, in_prompt: tuple[Vocabulary | None, Vocabulary | None]
+    ) -> tuple[ConceptFeatures, ConceptFeatures]:
+        """The features of both vocabularies, each with the words of another in the prompt, or without a prompt."""
+        recordings: dict[tuple[str, ...] | None, Recording] = {}
+        for words in in_prompt:
+            phrases = None if words is None else words.concepts
+            if phrases not in recordings:
+                recordings[phrases] = self.backbone.record(
+                    self.image,
+                    prompt=Prompt.of_phrases(phrases or ()).text,
+                    prompt_phrases=None if phrases is None else [phrases],
+                    layers=range(self.backbone.layers),
+                    noise_samples=1,
+                    seed=self.seed,
+                    queries=True,
+                )
+        first, second = (recordings[None if words is None else words.concepts] for words in in_prompt)
+        return first.ask(self.vocabularies[0]), second.ask(self.vocabularies[1])
 
     def add_readouts(self, features: tuple[ConceptFeatures, ConceptFeatures]) -> None:
         """The tables that need no further recording: spaces, layers and normalisation."""

@@ -129,7 +129,8 @@ def _shown(
     dataset = data.dataset(data.split)
     sample = dataset[dataset.image_ids.index(image_id)]
     names, mask, image = dataset.class_list.names, sample["mask"], sample["image"][None].to(device)
-    prediction = predictor.predict(image, [image_seed(seed, image_id)])
+    ground_truth = (lambda i: mask) if predictor.needs_ground_truth else None
+    prediction = predictor.predict(image, [image_seed(seed, image_id)], ground_truth)
     full = prediction.maps(task.everything)
     if task.refine is not None:
         full = task.refine(full, image, prediction.select(0))

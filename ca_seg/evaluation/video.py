@@ -78,6 +78,6 @@ def _pieces(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(prediction, ground truth) of some frames in turn: 0 background, 1 + the index of a word."""
     at_once = frames_at_once(backbone)
-    maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, readout, seed=seed)
+    maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, readout, seed=seed, present=clip.classes)
     for scores, ground_truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
         yield scores.argmax(dim=1).cpu(), ground_truth

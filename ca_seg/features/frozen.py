@@ -26,9 +26,11 @@ from torch.nn.functional import pixel_unshuffle
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_in
+from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import Readout, ReadoutConfig
-from ca_seg.concept.features import ConceptFeatures, channel_rms
+from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
+from ca_seg.concept.normalise import channel_rms, massive_channels
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Words, as_vocabulary
@@ -71,10 +73,20 @@ class FrozenFeatures:
         self.vocabulary = None if vocabulary is None else as_vocabulary(vocabulary)
         if self.readout.flip:
             raise UserError("features of flipped images are not averaged", fix="leave flip false")
+        if self.readout.templates:
+            raise UserError("features of several templates are not averaged", fix="leave templates out")
+        check_prompt(self.readout.prompt, ground_truth=False)
         self.parts = tuple(part for part in PARTS if part in parts)
         asking = [part for part in self.parts if part in ("concepts", "maps") or self.readout.image_output != "stock"]
         if self.vocabulary is None and asking:
             raise UserError(f"the features {asking[0]!r} need words", fix="name what to look for")
+        if self.vocabulary is None and self.readout.records_words:
+            raise UserError("the prompt is made of words, and there are none", fix="name what to look for")
+        if "concepts" in self.parts and self.readout.reader != "concepts":
+            raise UserError(
+                f"the features 'concepts' with the reader {self.readout.reader!r}",
+                allowed="the reader 'concepts', or the features 'maps'",
+            )
         self.name = backbone.card.name
         self.stride = backbone.card.multiple
         self.maps = len(self.vocabulary.classes) if self.vocabulary and "maps" in self.parts else 0
@@ -100,7 +112,7 @@ class FrozenFeatures:
             float32 [B, channels, h, w], without a gradient
         """
         with torch.no_grad():
-            readout = self.readout.record(self.backbone, images, seeds)
+            readout = self.readout.record(self.backbone, images, seeds, vocabulary=self.vocabulary)
             asked = self._ask(readout)
             parts = []
             for part in self.parts:
@@ -134,7 +146,7 @@ class FrozenFeatures:
             raise UserError(f"the features {', '.join(self.parts)} by layer", allowed=", ".join(LAYERED))
         config = self.readout if layers is None else replace(self.readout, layers=tuple(layers))
         with torch.no_grad():
-            readout = config.record(self.backbone, images, seeds)
+            readout = config.record(self.backbone, images, seeds, vocabulary=self.vocabulary)
             asked = self._ask(readout)
             return [
                 torch.cat([self._layered(part, readout, asked, [layer]) for part in self.parts], dim=1)
@@ -194,6 +206,8 @@ class FrozenFeatures:
             vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
         elif self.readout.normalise == "channel":
             vectors = vectors / channel_rms(vectors, dim=1)
+        elif self.readout.normalise == "discard":
+            vectors = vectors * ~massive_channels(vectors[:, None])[:, 0]
         return recording.grid.unflatten(vectors.transpose(1, 2)).unflatten(0, (recording.noised_copies, -1))
 
     def _channels_per_timestep(self) -> int:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.concept.choices import NO_PROMPT
 from ca_seg.data.collate import Skipped, SkipUnreadable
 from ca_seg.data.settings import DataSettings, data_named
+from ca_seg.errors import UserError
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
 from ca_seg.evaluation.ablation_page import write_ablation_page
 from ca_seg.jobs.arguments import check_folder, checked_settings
@@ -117,6 +119,8 @@ def ablate(
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset = images.open()
+    if model.prompt != NO_PROMPT:
+        raise UserError("model.prompt is given to an ablation", fix="leave it out: grid.prompt varies it")
     check_words(model, dataset.class_list.names, loaded)
     device = device or settings.device
     loaded = model.load(device, loaded)

@@ -18,6 +18,7 @@ from typing import Any
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.loading.card import find_card
+from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.settings import EvaluationData, data_named
 from ca_seg.errors import UserError
@@ -164,7 +165,7 @@ def _evaluate(
     vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
     unseen = None
     if head is None:
-        unseen = check_words(model, vocabulary.concepts, loaded, warn=trainer.is_global_zero)
+        unseen = check_words(model, vocabulary.concepts, loaded, warn=trainer.is_global_zero, ground_truth=True)
     check_compared(settings.compare, vocabulary)
     for opened in ready:
         opened.predictor.check_words(vocabulary)
@@ -251,15 +252,16 @@ def _methods(
     queries = settings.refine.needs_queries
 
     def evaluated(dataset: SegmentationDataset) -> Predictor:
-        return model.predictor_of(model.load(device, loaded), head, queries=queries)
+        return model.predictor_of(model.load(device, loaded), head, queries=queries, classes=classes)
 
     def compared(name: str) -> Callable[[SegmentationDataset], Predictor]:
         if name == model.backbone:  # its zero-shot maps, beside those of a head
-            return lambda dataset: model.predictor(model.load(device), queries=queries)
+            return lambda dataset: model.predictor(model.load(device), queries=queries, classes=classes)
         return lambda dataset: open_compared(name, MethodContext(model, dataset, device), loaded)
 
     probabilities = model.softmax if head is None else head.readout.get("softmax", True)
-    name = model.backbone if head is None else f"{model.backbone} + {head.kind}"
+    oracle = ORACLE if model.prompt == PRESENT else ""
+    name = model.backbone + (oracle if head is None else f" + {head.kind}")
     yield Method(name, evaluated, refine=refine, calibrated=probabilities and refine is None, evaluated=True)
     if refine is not None and settings.unrefined:
         yield Method(UNREFINED, evaluated, calibrated=probabilities)

@@ -119,6 +119,7 @@ class Segmenter:
     """
 
     def __init__(self, classes: Words, settings: SegmentSettings, *, backbone: Backbone | None = None) -> None:
+        settings = settings.with_preset()
         self.settings = settings
         if settings.threshold is not None:
             _check_threshold(settings.threshold)

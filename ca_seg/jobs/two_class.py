@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.catalogue import class_words
 from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.errors import OutOfRange, UserError
@@ -133,7 +134,7 @@ def two_class(
     background = own_words.background or "background"
     stuff = [name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"]
     asked = list(image_words.values()) or [name for name in classes.names if name not in (background, *stuff)]
-    check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded)
+    check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded, ground_truth=True)
     check_compared_objects(settings.compare, asked, words)
     for method in methods:
         if method.card.words != "none":
@@ -172,7 +173,7 @@ def two_class(
     content = {
         "schema": "ca_seg.two_class/2",
         "protocol": {"name": "paper", "size": settings.size, "background_words": list(words)},
-        "method": model.backbone,
+        "method": model.backbone + (ORACLE if model.prompt == PRESENT else ""),
         "readout": readout,
         "figures": task.figures,
         "compared": compared,

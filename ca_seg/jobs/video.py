@@ -13,6 +13,7 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.video_maps import clip_maps, frames_at_once
+from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.video.davis import DavisVideo
 from ca_seg.data.video.reader import frame_rate, video_frames
 from ca_seg.errors import OutOfRange, UserError
@@ -233,13 +234,13 @@ def evaluate_video(
     clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
     background = tuple(settings.background or BACKGROUND)
     model, loaded = _chosen(settings.model, backbone)
-    unseen = check_words(model, (*clips.words, *(settings.background or ())), loaded)
+    unseen = check_words(model, (*clips.words, *(settings.background or ())), loaded, ground_truth=True)
     loaded = model.load(settings.device, loaded)
     scores = score_clips(
         loaded, clips, model, background=background, frames=settings.frames, seed=settings.seed, announce=announce
     )
     content = scores | {
-        "method": loaded.card.name,
+        "method": loaded.card.name + (ORACLE if model.prompt == PRESENT else ""),
         "readout": model.resolved(loaded),
         "dataset": {
             "root": settings.root,

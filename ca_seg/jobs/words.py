@@ -13,13 +13,18 @@ MAX_NAMED = 20  # words or images in a warning
 
 
 def check_words(
-    model: BackboneSettings, phrases: Sequence[str], loaded: Backbone | None = None, *, warn: bool = True
+    model: BackboneSettings,
+    phrases: Sequence[str],
+    loaded: Backbone | None = None,
+    *,
+    warn: bool = True,
+    ground_truth: bool = False,
 ) -> dict[str, str] | None:
     """The phrases that training never taught, as `Backbone.unseen` gives them; with `warn` a `WordsWarning` names them.
 
-    Raises UnknownName for words that the backbone's word table does not have, all of them at once.
+    Raises what `BackboneSettings.check_words` raises, which looks at the prompt too.
     """
-    unseen = model.check_words(phrases, loaded)
+    unseen = model.check_words(phrases, loaded, ground_truth=ground_truth)
     if warn:
         warn_of_unseen_words(model.backbone, unseen)
     return unseen

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import Readout
-from ca_seg.errors import UserError
 from ca_seg.methods.card import MethodCard
 from ca_seg.methods.image_size import check_image_size
 from ca_seg.methods.inputs import MethodInputs
-from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
+from ca_seg.methods.ready_backbone import ready_backbone
+from ca_seg.predictors.prompted import PromptedPrediction
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
 from ca_seg.vocabulary import Vocabulary
 
@@ -40,18 +39,11 @@ class ConceptAttention(ZeroShotPredictor):
         images: torch.Tensor,
         seeds: Sequence[int],
         ground_truth: Callable[[int], torch.Tensor] | None = None,
-    ) -> Readout:
+    ) -> Readout | PromptedPrediction:
         check_image_size(images, CARD.name)
         return super().predict(images, seeds)
 
 
 def open_predictor(inputs: MethodInputs) -> ConceptAttention:
     """On the backbone that is given, by name or loaded; by default the one for photographs."""
-    backbone = inputs.backbone if inputs.backbone is not None else PHOTOGRAPHS
-    if isinstance(backbone, Backbone):
-        if inputs.resolution is not None:
-            raise UserError("resolution is given with a loaded backbone", fix="load the backbone with it")
-        return ConceptAttention(backbone.to(inputs.device))
-    if not isinstance(backbone, str):
-        raise UserError(f"the backbone is {type(backbone).__name__}", allowed="a name of the zoo, or a loaded backbone")
-    return ConceptAttention(BackboneSettings(backbone=backbone, resolution=inputs.resolution).load(inputs.device))
+    return ConceptAttention(ready_backbone(inputs))

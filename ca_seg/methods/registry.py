@@ -14,6 +14,11 @@ from ca_seg.methods.card import MethodCard
 
 MODULES = {
     "concept-attention": "ca_seg.methods.concept_attention",
+    "cross-attention": "ca_seg.methods.attention_readers.cross_attention",
+    "seg4diff": "ca_seg.methods.attention_readers.seg4diff",
+    "goca": "ca_seg.methods.attention_readers.goca",
+    "tokenrank": "ca_seg.methods.attention_readers.tokenrank",
+    "gramcol": "ca_seg.methods.attention_readers.gramcol",
     "vit-attention": "ca_seg.methods.vit.attention",
     "rollout": "ca_seg.methods.vit.rollout",
     "gradcam": "ca_seg.methods.vit.gradcam",

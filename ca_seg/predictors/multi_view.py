@@ -17,6 +17,8 @@ from torch.nn.functional import interpolate
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import working_size
 from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.concept.choices import PRESENT
+from ca_seg.predictors.prompted import present_names
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
 
@@ -37,12 +39,14 @@ class MultiViewPredictor:
         backbone: the frozen model
         config: how the maps of each view are read out
         views: windows or scales
+        classes: the dataset's classes, for the prompt `present`
     """
 
-    needs_ground_truth = False
-
-    def __init__(self, backbone: Backbone, config: ReadoutConfig, views: Views) -> None:
-        self.backbone, self.config, self.views = backbone, config, views
+    def __init__(
+        self, backbone: Backbone, config: ReadoutConfig, views: Views, *, classes: Sequence[str] | None = None
+    ) -> None:
+        self.backbone, self.config, self.views, self.classes = backbone, config, views, classes
+        self.needs_ground_truth = config.prompt == PRESENT
 
     def settings(self) -> dict[str, Any]:
         """How the maps are read out, for results.json."""
@@ -54,20 +58,27 @@ class MultiViewPredictor:
         seeds: Sequence[int],
         ground_truth: Callable[[int], torch.Tensor] | None = None,
     ) -> MultiViewPrediction:
-        return MultiViewPrediction(self, images, tuple(seeds))
+        present = present_names(self.config, self.classes, ground_truth, len(images))
+        return MultiViewPrediction(self, images, tuple(seeds), present)
 
 
 @dataclass(frozen=True)
 class MultiViewPrediction:
-    """Images [B, 3, H, W] and their seeds."""
+    """Images [B, 3, H, W], their seeds, and the classes that each shows, for the prompt `present`."""
 
     predictor: MultiViewPredictor
     images: torch.Tensor
     seeds: tuple[int, ...]
+    present: tuple[tuple[str, ...], ...] | None = None
 
     def select(self, image: int) -> MultiViewPrediction:
         rows = slice(image, image + 1)
-        return replace(self, images=self.images[rows], seeds=self.seeds[rows])
+        present = None if self.present is None else self.present[rows]
+        return replace(self, images=self.images[rows], seeds=self.seeds[rows], present=present)
+
+    def showing(self, names: Sequence[str]) -> MultiViewPrediction:
+        """The same, where it is known from elsewhere that every image shows these classes."""
+        return replace(self, present=(tuple(names),) * len(self.images))
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]: of windows at the images' size, of scales at the backbone's working size."""
@@ -78,7 +89,8 @@ class MultiViewPrediction:
             sized = backbone
             if views.window is None:  # the view has the size at which it is recorded
                 sized = with_resolution(backbone, min(view.shape[-2:]))
-            return self.predictor.config.record(sized, view, self.seeds).maps(vocabulary).cpu()
+            readout = self.predictor.config.record(sized, view, self.seeds, vocabulary=vocabulary, present=self.present)
+            return readout.maps(vocabulary).cpu()
 
         images = self.images
         if views.window is None:

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.loading.card import Card, find_card
+from ca_seg.backbones.presets import preset_options
+from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.backbones.text.encoder import WordTableText
 from ca_seg.backbones.text.word_list import shipped_text
+from ca_seg.concept.choices import ALL, NO_PROMPT, PRESENT
 from ca_seg.errors import UserError
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.predictors.multi_view import MultiViewPredictor
@@ -22,6 +25,7 @@ from ca_seg.predictors.views import Views
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
 from ca_seg.vocabulary import Vocabulary
 
+Model = TypeVar("Model", bound="BackboneSettings")
 PHOTOGRAPHS = "photo"  # the backbone for a user's own images, where none is named
 
 
@@ -42,6 +46,7 @@ class BackboneSettings(ReadoutConfig):
         phrase_pooling: which token of a phrase represents it: first, mean or last
         template: a sentence to put each phrase into, such as "a photo of a {}"
         synonyms: further phrases for a class
+        preset: published settings: paper, reference or recommended (the card's); options that are given win
     """
 
     backbone: str = "mini"
@@ -56,6 +61,18 @@ class BackboneSettings(ReadoutConfig):
     phrase_pooling: str | None = None
     template: str = "{}"
     synonyms: dict[str, list[str]] | None = None
+    preset: str | None = None
+
+    def with_preset(self: Model) -> Model:
+        """The settings with the options of the preset filled in where they are at their defaults.
+
+        Raises UnknownName for an unknown preset, UserError for one that the backbone does not have.
+        """
+        if self.preset is None:
+            return self
+        default = {f.name: f.default for f in fields(self)}
+        options = preset_options(self.preset, self.backbone)
+        return replace(self, **{name: v for name, v in options.items() if getattr(self, name) == default[name]})
 
     def views(self) -> Views | None:
         """Windows and scales; None: the whole image once."""
@@ -90,15 +107,24 @@ class BackboneSettings(ReadoutConfig):
             return loaded.text if isinstance(loaded.text, WordTableText) else None
         return shipped_text(self.card())
 
-    def check_words(self, phrases: Sequence[str], loaded: Backbone | None = None) -> dict[str, str] | None:
+    def check_words(
+        self, phrases: Sequence[str], loaded: Backbone | None = None, *, ground_truth: bool = False
+    ) -> dict[str, str] | None:
         """The phrases that training never taught, as `Backbone.unseen` gives them, before any weights are read.
 
-        Raises UnknownName for words that the backbone's word table does not have, all of them at once.
+        The prompt is checked too; `ground_truth` says whether the job has it, for the prompt `present`.
+
+        Raises:
+            UnknownName: for words that the backbone's word table does not have, all of them at once
+            UserError: for a prompt that cannot be used
         """
+        check_prompt(self.prompt, ground_truth=ground_truth)
         text = self.text(loaded)
         if text is None:
             return None
         text.table.check(phrases)
+        if self.prompt not in (NO_PROMPT, ALL, PRESENT):
+            text.prompt([self.prompt])
         return text.unseen(phrases)
 
     def presence(self, backbone: Backbone, vocabulary: Vocabulary) -> WordPresence | None:
@@ -113,15 +139,20 @@ class BackboneSettings(ReadoutConfig):
     def _reads_as_on_card(self) -> bool:
         return not self.plain() and self.views() is None
 
-    def predictor(self, backbone: Backbone, *, queries: bool = False) -> Predictor:
-        """The predictor of zero-shot maps with these settings, for the loaded backbone."""
+    def predictor(
+        self, backbone: Backbone, *, queries: bool = False, classes: Sequence[str] | None = None
+    ) -> Predictor:
+        """The predictor of zero-shot maps with these settings, for the loaded backbone.
+
+        Args:
+            backbone: loaded
+            queries: keep the image queries in recordings
+            classes: in evaluations the dataset's classes, for the prompt `present`
+        """
         views = self.views()
         if views is not None:
-            return MultiViewPredictor(backbone, self, views)
-        return ZeroShotPredictor(backbone, self, queries=queries)
-
-
-Model = TypeVar("Model", bound=BackboneSettings)
+            return MultiViewPredictor(backbone, self, views, classes=classes)
+        return ZeroShotPredictor(backbone, self, queries=queries, classes=classes)
 
 
 def choose_backbone(model: Model, backbone: str | Backbone | BackboneSettings | None) -> tuple[Model, Backbone | None]:
@@ -132,22 +163,23 @@ def choose_backbone(model: Model, backbone: str | Backbone | BackboneSettings | 
         backbone: a name of the zoo, a loaded backbone, other settings, or None
 
     Returns:
-        The settings to use, and the loaded backbone where one was given.
+        The settings to use, with their preset filled in, and the loaded backbone where one was given.
 
     Raises:
-        UserError: for something else
+        UserError: for something else, and for a preset that the backbone does not have
     """
     if backbone is None:
-        return model, None
+        return model.with_preset(), None
     if isinstance(backbone, Backbone):
-        return replace(model, backbone=backbone.card.name), backbone
+        return replace(model, backbone=backbone.card.name).with_preset(), backbone
     if isinstance(backbone, str):
-        return replace(model, backbone=backbone), None
+        return replace(model, backbone=backbone).with_preset(), None
     kind = type(model)
     if isinstance(backbone, kind):
-        return backbone, None
+        return backbone.with_preset(), None
     if isinstance(backbone, BackboneSettings):
-        return kind(**{field.name: getattr(backbone, field.name) for field in fields(BackboneSettings)}), None
+        named = {field.name: getattr(backbone, field.name) for field in fields(BackboneSettings)}
+        return kind(**named).with_preset(), None
     allowed = f"a name of the zoo, a loaded backbone, or {kind.__name__}"
     raise UserError(f"the backbone is {backbone!r}", allowed=allowed)
 
@@ -164,10 +196,21 @@ class MethodSettings(BackboneSettings):
 
     def check(self) -> None:
         """Raises UserError for options of zero-shot maps that a head does not have."""
-        for name in ("flip", "window", "scales", "layers", "timesteps", "space"):
-            if self.head and getattr(self, name):
+        default = {f.name: f.default for f in fields(BackboneSettings)}
+        named = ("flip", "window", "scales", "layers", "timesteps", "space", "prompt", "reader", "templates", "blur")
+        for name in named:
+            if self.head and getattr(self, name) != default[name]:
                 raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
 
-    def predictor_of(self, backbone: Backbone, head: TrainedHead | None, *, queries: bool = False) -> Predictor:
+    def predictor_of(
+        self,
+        backbone: Backbone,
+        head: TrainedHead | None,
+        *,
+        queries: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> Predictor:
         """The predictor of the head on the backbone; without a head, of the backbone's zero-shot maps."""
-        return self.predictor(backbone, queries=queries) if head is None else HeadPredictor(head, backbone)
+        if head is not None:
+            return HeadPredictor(head, backbone)
+        return self.predictor(backbone, queries=queries, classes=classes)

@@ -9,6 +9,8 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import Readout, ReadoutConfig
+from ca_seg.concept.choices import PRESENT
+from ca_seg.predictors.prompted import PromptedPrediction, present_names
 
 
 class ZeroShotPredictor:
@@ -18,12 +20,19 @@ class ZeroShotPredictor:
         backbone: the frozen model
         config: how its maps are read out; None: as its card says
         queries: keep the image queries in the recording, which refinement by self-attention needs
+        classes: the dataset's classes, for the prompt `present`
     """
 
-    needs_ground_truth = False
-
-    def __init__(self, backbone: Backbone, config: ReadoutConfig | None = None, *, queries: bool = False) -> None:
-        self.backbone, self.config, self.queries = backbone, config or ReadoutConfig(), queries
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: ReadoutConfig | None = None,
+        *,
+        queries: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.backbone, self.config, self.queries, self.classes = backbone, config or ReadoutConfig(), queries, classes
+        self.needs_ground_truth = self.config.prompt == PRESENT
 
     def settings(self) -> dict[str, Any]:
         """How the maps are read out, for results.json."""
@@ -34,5 +43,9 @@ class ZeroShotPredictor:
         images: torch.Tensor,
         seeds: Sequence[int],
         ground_truth: Callable[[int], torch.Tensor] | None = None,
-    ) -> Readout:
-        return self.config.record(self.backbone, images, seeds, queries=self.queries)
+    ) -> Readout | PromptedPrediction:
+        config = self.config
+        if not config.records_words:
+            return config.record(self.backbone, images, seeds, queries=self.queries)
+        present = present_names(config, self.classes, ground_truth, len(images))
+        return PromptedPrediction(self.backbone, config, images, tuple(seeds), self.queries, present)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ca_seg.backbones.readout import Readout
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.predictors.predictor import Prediction, Refine
+from ca_seg.predictors.prompted import PromptedPrediction
 from ca_seg.refine.absence import present_classes, without_absent
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.background import background_by_threshold
@@ -89,6 +90,11 @@ def _absence(step: StepInput) -> Tensor:
 
 
 def _attention(step: StepInput) -> Tensor:
+    if isinstance(step.prediction, PromptedPrediction):
+        raise UserError(
+            "refinement by attention needs one recording, and a prompt of words makes one for each vocabulary",
+            allowed="prompt: none, or a text",
+        )
     if not isinstance(step.prediction, Readout) or step.prediction.recording.streams[0].query is None:
         raise UserError("refinement by attention needs a recording with queries", allowed="a backbone of the zoo")
     layer = step.settings.attention_layer

@@ -24,7 +24,9 @@ from ca_seg.errors import UserError
 from ca_seg.metrics.average_precision import MeanAveragePrecision
 from ca_seg.metrics.confusion import ConfusionMatrix
 from ca_seg.metrics.paper import two_class_scores
+from ca_seg.predictors.multi_view import MultiViewPrediction
 from ca_seg.predictors.predictor import Prediction, Predictor
+from ca_seg.predictors.prompted import PromptedPrediction
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
 
 DECISIONS = ("threshold", "argmax")
@@ -100,6 +102,8 @@ class TwoClass(pl.LightningModule):
     def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, object_class: int) -> None:
         background = self.background_words if self.any_words else ("background",)
         words = (word, *(other for other in background if other != word))
+        if isinstance(prediction, PromptedPrediction | MultiViewPrediction):
+            prediction = prediction.showing([word])
         maps = prediction.maps(Vocabulary(words, tuple((word,) for word in words))).to(mask.device)
         ground_truth = torch.where(mask == IGNORE_INDEX, mask, (mask == object_class).long())
         target = interpolate(ground_truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()

@@ -8,8 +8,10 @@ import torch
 from ca_seg.backbones.families.base import SkippedBlock, TextTokens
 from ca_seg.backbones.families.registry import FAMILIES, diffusers_class, find_family, is_exported
 from ca_seg.backbones.loading.partial import build, skip_later_blocks
+from ca_seg.backbones.prompt_recorder import prompt_recorder
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
+from ca_seg.errors import UserError
 from tests.naive_families import one_masked_pass, two_passes
 from tests.small_models import PROMPT, random_latents, random_text, small_model, small_transformer
 
@@ -243,3 +245,33 @@ def test_the_registry_names_what_the_family_needs(name):
     for class_name in (family.transformer, family.pipeline):
         assert is_exported(class_name)
         assert diffusers_class(family, class_name).__name__ == class_name
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if find_family(name).prompt_in_order])
+def test_the_tokens_of_the_prompt_are_where_readers_look(name):
+    """At the first layer, another third word changes the third key of the prompt and no other."""
+    case, keys = Case(name), []
+    recorder = prompt_recorder(case.family, case.model, [{"word": (2,)}] * 2, case.tokens, 0)
+
+    def observe(layer, query, key, options):
+        keys.append(key)
+        recorder(layer, query, key, options)
+
+    other = case.prompt.hidden.clone()
+    other[:, 2] += 1
+    for hidden in (case.prompt.hidden, other):
+        text = TextTokens(hidden, case.prompt.pooled, case.prompt.mask)
+        inputs = case.family.inputs(case.model, case.latents, text, case.timesteps, 3.5)
+        attentions, order = case.family.attentions(case.model), case.family.text_first
+        options = {"image_tokens": case.tokens, "text_first": order, "last_layer": 0}
+        with torch.no_grad():
+            record_streams(case.model, attentions, inputs, **options, observe=observe)
+    changed = (keys[0] != keys[1]).any(dim=3).any(dim=1)[0]
+    assert changed.nonzero().flatten().tolist() == [recorder.first + 2]
+    assert recorder.words[0].shape[2:] == (3, case.tokens)
+
+
+def test_readers_of_the_prompt_are_refused_where_its_words_are_mixed():
+    family = find_family("z-image")
+    with pytest.raises(UserError, match="mixes the words"):
+        prompt_recorder(family, None, [{"word": (0,)}], 4, 0)

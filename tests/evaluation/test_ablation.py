@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from ca_seg import Vocabulary, load_backbone
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.cli.ablate import run
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
-from ca_seg.evaluation.ablation import AblationGrid, AblationScores, ablate_image
+from ca_seg.evaluation.ablation import AblationGrid, AblationScores, ablate_image, present_classes
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 
 COUNT = 3
@@ -50,6 +51,28 @@ def test_an_entry_equals_a_separate_run(ablation, table, entry, recorded, asked,
                 recording = backbone.record(sample["image"], seed=image_seed(4, sample["image_id"]), layers=range(6))
             maps = recording.ask(words, **asked).maps(**{"layers": backbone.card.layers} | read)
             matrix.update(predict_mask(maps, *sample["mask"].shape).mask[0], sample["mask"])
+    assert figures[table][entry]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
+
+
+READOUTS = [
+    ("reader", "concepts, blur", {"blur": True}),
+    ("reader", "gramcol, layer 1", {"reader": "gramcol", "layers": (1,)}),
+    ("reader", "seg4diff, layer 4", {"reader": "seg4diff", "layers": (4,), "prompt": "all"}),
+    ("prompt", "all", {"prompt": "all"}),
+    ("prompt", "present (oracle)", {"prompt": "present"}),
+]
+
+
+@pytest.mark.parametrize(("table", "entry", "options"), READOUTS, ids=[c[1] for c in READOUTS])
+def test_an_entry_equals_its_readout(ablation, table, entry, options):
+    dataset, backbone, figures = ablation
+    words, matrix = Vocabulary.from_names(dataset.class_list.names), ConfusionMatrix(len(dataset.class_list))
+    config = ReadoutConfig(**options)
+    for sample in (dataset[i] for i in range(COUNT)):
+        present = [dataset.class_list.names[i] for i in present_classes(sample["mask"]).tolist()]
+        image, seed = sample["image"][None], image_seed(4, sample["image_id"])
+        maps = config.record(backbone, image, [seed], vocabulary=words, present=[present]).maps(words)
+        matrix.update(predict_mask(maps, *sample["mask"].shape).mask[0], sample["mask"])
     assert figures[table][entry]["full_miou"] == pytest.approx(float(miou(matrix.compute())), abs=2e-3)
 
 

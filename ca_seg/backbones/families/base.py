@@ -69,6 +69,7 @@ class Family(ABC):
     pipeline: ClassVar[str]  # the stock pipeline's class in diffusers
     text_first: ClassVar[bool] = True  # the joint sequence is [text, image]; False: [image, text]
     video: ClassVar[bool] = False  # latents have frames: [B, c, f, h, w]
+    prompt_in_order: ClassVar[bool] = True  # False: the words of a prompt are mixed or moved before the first block
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # of the transformer, in the order of running
     per_call: ClassVar[tuple[str, ...]] = ("timestep", "guidance")  # arguments that an ask shares with its recording
     guidance_argument: ClassVar[str] = "guidance_scale"  # of the stock pipeline

@@ -30,6 +30,7 @@ class HunyuanImage(Family):
     name = "hunyuan-image"
     transformer = "HunyuanImageTransformer2DModel"
     pipeline = "HunyuanImagePipeline"
+    prompt_in_order = False
     text_first = False
     block_lists = ("transformer_blocks", "single_transformer_blocks")
     per_call = ("timestep", "timestep_r", "guidance", "attention_kwargs")

@@ -28,6 +28,7 @@ class HunyuanVideo(Family):
     name = "hunyuan-video"
     transformer = "HunyuanVideoTransformer3DModel"
     pipeline = "HunyuanVideoPipeline"
+    prompt_in_order = False
     text_first = False
     video = True
     block_lists = ("transformer_blocks", "single_transformer_blocks")

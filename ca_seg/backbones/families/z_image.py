@@ -37,6 +37,7 @@ class ZImage(Family):
     name = "z-image"
     transformer = "ZImageTransformer2DModel"
     pipeline = "ZImagePipeline"
+    prompt_in_order = False
     text_first = False
     block_lists = ("layers",)
     per_call = ("t", "joint_attention_kwargs")

@@ -8,7 +8,11 @@ from typing import Protocol
 import torch
 
 from ca_seg.backbones.families.base import TextTokens
+from ca_seg.backbones.text.phrase_tokens import phrase_tokens
+from ca_seg.backbones.text.tokens import check_length
 from ca_seg.backbones.text.word_table import WordTable
+
+MAX_WORDS = 512  # of a prompt from a word table; no card has more
 
 
 class TextEncoder(Protocol):
@@ -20,6 +24,10 @@ class TextEncoder(Protocol):
 
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
         """Phrases [1, C, d], each pooled to one token; a pooled vector is zero (paper, appendix on settings)."""
+        ...
+
+    def phrase_tokens(self, prompt: str, phrases: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """For a prompt that is made of phrases: the indices of the tokens of each. Raises UserError."""
         ...
 
 
@@ -46,8 +54,14 @@ class WordTableText:
         self.table, self.taught = table, None if taught is None else tuple(taught)
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
+        for prompt in prompts:
+            check_length(prompt, len(self.table.tokens(prompt)), MAX_WORDS)
         hidden, mask = self.table.embed(list(prompts))
         return TextTokens(hidden, pool_tokens(hidden, mask, "mean"))
+
+    def phrase_tokens(self, prompt: str, phrases: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        counts = [len(self.table.tokens(phrase)) for phrase in phrases]
+        return phrase_tokens(prompt, phrases, counts, range(len(self.table.tokens(prompt))))
 
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
         hidden, mask = self.table.embed(list(phrases))

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from ca_seg.atomic import atomic_write
 from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
 from ca_seg.backbones.text.encoder import pool_tokens
+from ca_seg.backbones.text.phrase_tokens import phrase_tokens
 from ca_seg.errors import UserError
 
 MAX_PROMPTS = 8  # in memory; a prompt is [length, 4096], and a run has one, or one per image
@@ -67,7 +68,20 @@ class PipelineText:
             self._prompts.popitem(last=False)
         return _batch(rows)
 
+    def phrase_tokens(self, prompt: str, phrases: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        counts = [len(text.hidden) for text in self._words(phrases)]
+        self.prompt([prompt])
+        words = self._prompts[prompt].is_word.nonzero()[:, 0].tolist()
+        return phrase_tokens(prompt, phrases, counts, words)
+
     def concepts(self, phrases: Sequence[str], pooling: str) -> TextTokens:
+        encoded = self._words(phrases)
+        rows = [pool_tokens(text.hidden[None], text.is_word[None], pooling)[0] for text in encoded]
+        pooled = encoded[0].pooled
+        return TextTokens(torch.stack(rows)[None], None if pooled is None else torch.zeros_like(pooled)[None])
+
+    def _words(self, phrases: Sequence[str]) -> list[EncodedText]:
+        """The word tokens of each phrase."""
         for phrase in dict.fromkeys(phrases):
             if phrase not in self._concepts and (stored := self._cached(CONCEPT, phrase)) is not None:
                 self._concepts[phrase] = stored
@@ -75,10 +89,7 @@ class PipelineText:
             words = replace(text, hidden=text.hidden[text.is_word], is_word=text.is_word[text.is_word], mask=None)
             self._concepts[phrase] = words
             self._store(CONCEPT, phrase, words)
-        encoded = [self._concepts[phrase] for phrase in phrases]
-        rows = [pool_tokens(text.hidden[None], text.is_word[None], pooling)[0] for text in encoded]
-        pooled = encoded[0].pooled
-        return TextTokens(torch.stack(rows)[None], None if pooled is None else torch.zeros_like(pooled)[None])
+        return [self._concepts[phrase] for phrase in phrases]
 
     def _encoded(self, texts: Sequence[str]) -> dict[str, EncodedText]:
         """New texts, encoded on the device of the pipeline, in main memory."""

@@ -9,7 +9,7 @@ phrase in the table is one token. Other phrases are split into the longest words
     "a cat on the grass" -> [cat, grass]           stop words are skipped
     ""                   -> [zeros]                the empty prompt
 
-Capitals do not matter, and `_`, `-`, `,` separate words as a space does.
+Capitals do not matter, and `_`, `-` separate words as a space does. A comma also ends an entry: "hot, dog" is two.
 """
 
 from __future__ import annotations
@@ -131,10 +131,15 @@ class WordTable:
 
     def _split(self, phrase: str) -> Iterator[int | str]:
         """The indices of the words that make up a phrase; a word that is not in the table as it is."""
-        parts = _key(phrase).split()
-        if parts and STOP_WORDS.issuperset(parts):
-            yield parts[0]
+        everything = _key(phrase).split()
+        if everything and STOP_WORDS.issuperset(everything):
+            yield everything[0]
             return
+        for part in phrase.split(","):
+            yield from self._entries(_key(part).split())
+
+    def _entries(self, parts: Sequence[str]) -> Iterator[int | str]:
+        """The same for the words of a phrase without a comma."""
         while parts:
             for length in range(min(self._longest, len(parts)), 0, -1):
                 index = self._find(" ".join(parts[:length]))

@@ -1,0 +1,81 @@
+"""The prompt that the model reads beside an image while it is recorded.
+
+    none       the empty text
+    all        the words that are asked, joined by commas
+    present    those of them that the image's ground truth shows: an oracle, for evaluations only
+    TEXT       any other text, the same for every image
+
+With `all`, an image is recorded anew for each vocabulary that is asked. So an evaluation never tells the model more
+than its protocol does: under `oracle-presence` the prompt has the words of the image, under `full-vocabulary` all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ca_seg.backbones.text.phrase_tokens import SEPARATOR
+from ca_seg.concept.choices import ALL, NO_PROMPT, PRESENT
+from ca_seg.errors import UserError
+from ca_seg.vocabulary import Vocabulary
+
+CAPTIONER = "captioner"  # reserved, so that nobody's picture is recorded with this word
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text, and the phrases that it is made of (none for a text of the user's own)."""
+
+    text: str = ""
+    phrases: tuple[str, ...] = ()
+
+    @classmethod
+    def of_phrases(cls, phrases: Sequence[str]) -> Prompt:
+        return cls(SEPARATOR.join(phrases), tuple(phrases))
+
+
+def image_prompt(choice: str, vocabulary: Vocabulary | None, present: Sequence[str] | None) -> Prompt:
+    """The prompt of one image.
+
+    Args:
+        choice: none, all, present, or a text
+        vocabulary: the words that are asked
+        present: the classes that the image shows, in evaluations; those outside the vocabulary are left out
+
+    Raises:
+        UserError: for a choice that needs words, or the ground truth, where there are none
+    """
+    if choice not in (ALL, PRESENT):
+        return Prompt() if choice == NO_PROMPT else Prompt(choice)
+    if vocabulary is None:
+        raise UserError(f"the prompt {choice!r} is made of the words that are asked, and there are none yet")
+    if choice == ALL:
+        return Prompt.of_phrases(vocabulary.concepts)
+    if present is None:
+        raise ground_truth_needed()
+    shown = [vocabulary.phrases[vocabulary.classes.index(name)] for name in present if name in vocabulary.classes]
+    return Prompt.of_phrases([phrase for phrases in shown for phrase in phrases])
+
+
+def check_prompt(choice: str, *, ground_truth: bool) -> None:
+    """Raises UserError for a prompt that cannot be used.
+
+    Args:
+        choice: none, all, present, or a text
+        ground_truth: whether the job is an evaluation, which has it
+    """
+    if not isinstance(choice, str) or not choice.strip():
+        raise UserError(f"the prompt is {choice!r}", allowed="none, all, present or a text", fix="none is no prompt")
+    if choice == CAPTIONER:
+        raise UserError("the prompt 'captioner' is not supported", allowed="none, all, present or a text")
+    if choice == PRESENT and not ground_truth:
+        raise ground_truth_needed()
+
+
+def ground_truth_needed() -> UserError:
+    """The error for the prompt `present` where there is no ground truth."""
+    return UserError(
+        "the prompt 'present' has the words of the ground truth: it is an oracle",
+        allowed="in evaluations only",
+        fix="take 'all', 'none' or a text",
+    )
