@@ -45,6 +45,7 @@ def naive_flux(
     attention=plain_attention,
     full: bool = False,
     stop: int | None = None,
+    kept_layers: tuple[int, ...] | None = None,
 ) -> list[dict[str, torch.Tensor]]:
     """Per layer (double blocks, then single blocks): image and concept `output`, `value`, `query`, `key`, [B, T, D].
 
@@ -52,6 +53,7 @@ def naive_flux(
         full: compute the second attention with all queries [concept, image] and drop the rows of the image, as the
             reference implementation of the method does
         stop: run this many layers only
+        kept_layers: return these layers only, as the reference implementation does (default: all)
     """
     heads = model.config.num_attention_heads
 
@@ -65,7 +67,7 @@ def naive_flux(
     text_ids, concept_ids = torch.zeros(p.shape[1], 3), torch.zeros(c.shape[1], 3)
     turn = model.pos_embed(torch.cat([text_ids, image_ids]))
     concept_turn = model.pos_embed(torch.cat([concept_ids, image_ids]))
-    layers = []
+    layers, number = [], 0
 
     def projected(attn, hidden, added):
         names = ("add_q_proj", "add_k_proj", "add_v_proj") if added else ("to_q", "to_k", "to_v")
@@ -75,6 +77,10 @@ def naive_flux(
 
     def keep(qi, ki, vi, oi, qc, kc, vc, oc):
         names = ("query", "key", "value", "output")
+        nonlocal number
+        number += 1
+        if kept_layers is not None and number - 1 not in kept_layers:
+            return
         layers.append(
             {f"image_{n}": _join(t) for n, t in zip(names, (qi, ki, vi, oi), strict=True)}
             | {f"concept_{n}": _join(t) for n, t in zip(names, (qc, kc, vc, oc), strict=True)}

@@ -67,6 +67,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     table.add_row(
         "maps", f"recording of one image of {plan.resolution} x {plan.resolution}", _gib(plan.recording_bytes)
     )
+    table.add_row("", "the same, if the words are known beforehand", f"{plan.known_words_bytes / GIB:.2f}")
     console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
     console.print(table)
     beside = " A quantised transformer stays on the GPU beside them." if profile.quantised else ""

@@ -43,7 +43,8 @@ def test_memory_saved_by_quantisation():
     assert small.transformer_bytes / full.transformer_bytes == pytest.approx(0.5625 / 2, rel=0.01)
     assert small.transformer == full.transformer
     assert full.transformer_bytes == 2 * full.transformer
-    assert full.recording_bytes == 3 * 18 * 64 * 64 * 3072 * 2
+    assert full.recording_bytes == (2 * 18 + 4) * 64 * 64 * 3072 * 2
+    assert full.known_words_bytes == 4 * 64 * 64 * 3072 * 2
     assert full.peak_bytes == full.transformer_bytes + full.autoencoder_bytes + full.recording_bytes
     printed = _printed(print_plan, full)
     assert f"{full.peak_bytes / GIB:.1f}" in printed

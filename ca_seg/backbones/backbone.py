@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from ca_seg.backbones.ask_pass import AskPass
 from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
-from ca_seg.backbones.loading.card import Card, check_timestep
-from ca_seg.backbones.prompt_recorder import prompt_recorder
+from ca_seg.backbones.loading.card import Card
+from ca_seg.backbones.noise import noise_levels, noised_latents
+from ca_seg.backbones.record_pass import RecordPass
 from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
-from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.ask import Layout
+from ca_seg.concept.grid import Grid
+from ca_seg.concept.known_words import KnownWords
+from ca_seg.concept.linears import AskLinears, Modulation
 from ca_seg.concept.prompt_attention import Tokens
-from ca_seg.concept.record import Stream, record_streams
+from ca_seg.concept.record import Stream, batch_rows
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
@@ -49,6 +54,7 @@ class Backbone(nn.Module):
         self.card, self.family, self.text, self.scheduler = card, family, text, scheduler
         self.transformer: Any = transformer
         self.autoencoder: Any = autoencoder
+        self._linears: tuple[Any, AskLinears] | None = None  # and the transformer that they belong to
         self.requires_grad_(False)
         self.eval()
 
@@ -106,6 +112,7 @@ class Backbone(nn.Module):
         layers: Sequence[int] | None = None,
         seed: int | Sequence[int] = 0,
         queries: bool = False,
+        known: KnownWords | None = None,
         stop_early: bool = True,
     ) -> Recording:
         """Run the images through the transformer once and keep their attention.
@@ -122,11 +129,14 @@ class Backbone(nn.Module):
             layers: the joint attentions that maps will read; the pass ends after the last one. Default: the card's
             seed: of the noise; one number, or one per image, so that an image's noise does not depend on its batch
             queries: keep the image's queries too (needed for `image_output="concepts"`)
+            known: words that will be asked, if they are known already. Each layer is then asked right after it was
+                recorded, and its keys and values are not kept: the recording takes much less memory, and can be asked
+                nothing else. Not together with `queries` or `prompt_phrases`
             stop_early: end the pass after the last layer; otherwise the model's prediction is kept as well
 
         Raises:
             OutOfRange: for a layer, timestep or number of samples out of range
-            UserError: for images or seeds that do not fit
+            UserError: for images or seeds that do not fit, and for `known` with what needs all layers
 
         Example:
             >>> recording = backbone.record(image, timesteps=[0.4, 0.6])
@@ -137,38 +147,27 @@ class Backbone(nn.Module):
             raise OutOfRange(
                 f"layers {list(layers)} of {self.card.name}", allowed=f"0 to {self.layers - 1}", fix=MORE_LAYERS
             )
-        if timesteps is None:
-            timesteps = [self.card.timestep]
-        times = [timesteps] if isinstance(timesteps, float | int) else list(timesteps)
-        for time in times:
-            check_timestep(time)
-        noise_samples = self.card.noise_samples if noise_samples is None else noise_samples
-        if noise_samples < 1 or not times:
-            raise OutOfRange(f"{noise_samples} noise samples at {len(times)} timesteps", allowed="1 or more of each")
+        times, noise_samples = noise_levels(self.card, timesteps, noise_samples)
         latents = self.encode(images)
-        batch, noised_copies = len(latents), noise_samples * len(times)
+        batch, copies = len(latents), noise_samples * len(times)
         seeds = [seed] * batch if isinstance(seed, int) else list(seed)
-        if len(seeds) != batch:
-            raise UserError(f"{len(seeds)} seeds for {batch} images", allowed="one number, or one per image")
-        noise = torch.cat([_noise(latents.shape[1:], s, noise_samples) for s in seeds], dim=1).to(latents)
         levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
-        noised = torch.cat([self._noised(latents, sample, level) for level in levels for sample in noise])
+        noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds)
         row_times = levels.repeat_interleave(noise_samples * batch)
         prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
-        tokens = [
-            self.text.phrase_tokens(p, phrases) for p, phrases in zip(prompts, prompt_phrases or (), strict=False)
-        ]
+        tokens = [self.text.phrase_tokens(p, names) for p, names in zip(prompts, prompt_phrases or (), strict=False)]
         text = self.text.prompt(prompts)
-        text = text.each(lambda x: self._on_device(x).repeat(noised_copies, *[1] * (x.ndim - 1)))
+        text = text.each(lambda x: self._on_device(x).repeat(copies, *[1] * (x.ndim - 1)))
         return self.record_latents(
             noised,
             text,
             row_times,
-            noised_copies=noised_copies,
+            noised_copies=copies,
             layers=layers,
             queries=queries,
+            known=known,
             stop_early=stop_early,
-            prompt_tokens=tokens * noised_copies or None,
+            prompt_tokens=tokens * copies or None,
         )
 
     @torch.no_grad()
@@ -181,6 +180,7 @@ class Backbone(nn.Module):
         noised_copies: int = 1,
         layers: Sequence[int] | None = None,
         queries: bool = False,
+        known: KnownWords | None = None,
         stop_early: bool = True,
         prompt_tokens: Sequence[Tokens] | None = None,
     ) -> Recording:
@@ -191,54 +191,46 @@ class Backbone(nn.Module):
             text: the prompt of every row
             timesteps: [copies * B], 0 (clean) to 1 (noise)
             noised_copies: how many copies of each image there are
-            layers, queries, stop_early: as in `record`
-            prompt_tokens: by row, the tokens of each phrase of its prompt, to keep the attention to them
+            layers, queries, known, stop_early: as in `record`
+            prompt_tokens: by row, the tokens of each phrase of its prompt, to keep the attention to them;
+                not together with `known`
         """
+        if known is not None:
+            known.check_alone(queries=queries, prompt=prompt_tokens is not None)
         layers = self.card.layers if layers is None else tuple(layers)
         family, transformer = self.family, self.transformer
         inputs = family.inputs(transformer, latents, text, timesteps, self.card.guidance)
         grid = family.grid(transformer, inputs)
-        attentions = family.attentions(transformer)
-        words = prompt_recorder(family, transformer, prompt_tokens, grid.tokens, max(layers))
-        streams, prediction = record_streams(
-            transformer,
-            attentions,
-            inputs,
-            image_tokens=grid.tokens,
-            text_first=family.text_first,
-            last_layer=max(layers),
-            queries=queries,
-            stop_early=stop_early,
-            observe=words,
+        call, modulation = family.concept_inputs(transformer, inputs), Modulation()
+        record = RecordPass(family, transformer, inputs, grid, layers, stop_early)
+        if known is None:
+            recorded = record.for_any_words(queries=queries, prompt_tokens=prompt_tokens)
+        else:
+            words = known.vocabularies
+            ask = self._ask_pass(words, call, grid, len(latents), modulation) if words else None
+            recorded = record.for_known_words(known, ask)
+        return Recording(
+            grid=grid,
+            noised_copies=noised_copies,
+            layers=layers,
+            streams=recorded.streams,
+            call=call,
+            prediction=recorded.prediction,
+            concept_pass=self.ask,
+            modulation=modulation,
+            known=known,
+            answers=recorded.answers,
+            prompt=recorded.prompt,
         )
-        tensor = None if prediction is None else prediction[0]
-        call = family.concept_inputs(transformer, inputs)
-        attention = None if words is None else words.result(attentions)
-        return Recording(grid, noised_copies, tuple(layers), tuple(streams), call, tensor, self.ask, attention)
 
     @torch.no_grad()
     def ask(
         self, vocabularies: Sequence[Vocabulary], recording: Recording, concept_attention: str = "both"
     ) -> list[list[Stream]]:
         """The concept streams of each vocabulary, layer by layer, for a recording. `Recording.ask_each` calls this."""
-        family, transformer = self.family, self.transformer
-        phrases = [phrase for vocabulary in vocabularies for phrase in vocabulary.concepts]
-        words = self.text.concepts(phrases, self.card.phrase_pooling)
-        rows = len(recording.streams[0].key)
-        concepts = words.each(lambda x: self._on_device(x).expand(rows, *x.shape[1:]))
-        groups = tuple(len(vocabulary.concepts) for vocabulary in vocabularies)
-        layout = Layout(len(phrases), family.text_first, family.registers(transformer), groups)
-        inputs = recording.call | family.text_inputs(transformer, concepts, concepts=True)
-        with family.asking(transformer, recording.grid):
-            streams = ask_streams(
-                transformer,
-                family.attentions(transformer),
-                inputs,
-                recording.streams,
-                layout,
-                concept_attention=concept_attention,
-            )
-        return [[stream.tokens(group) for stream in streams] for group in layout.group_slices]
+        rows = batch_rows(recording.streams)
+        ask = self._ask_pass(vocabularies, recording.call, recording.grid, rows, recording.modulation)
+        return ask.by_vocabulary(ask(recording.streams, concept_attention=concept_attention))
 
     def unseen(self, vocabulary: Words) -> dict[str, str] | None:
         """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.
@@ -278,21 +270,29 @@ class Backbone(nn.Module):
             >>> backbone.maps(Image.open("photo.jpg"), ["cat", "grass"]).argmax(1)
         """
         vocabulary, batch = as_vocabulary(vocabulary), as_tensor(images)
-        features = self.record(batch, seed=seed).ask(vocabulary)
+        known = KnownWords((vocabulary,), self.card.space)
+        features = self.record(batch, seed=seed, known=known).ask(vocabulary)
         frames = batch.shape[2] if batch.ndim == 5 else None
         return resize_out(features.maps(space=self.card.space), *batch.shape[-2:], frames=frames)
 
-    def _noised(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Latents [B, ...] at timestep t with one noise [B, ...] (see `Family.noise_at`)."""
-        if self.family.noise_at == "flow":
-            return (1 - t) * latents + t * noise
-        steps = (t * self.scheduler.config.num_train_timesteps).long().clamp(max=len(self.scheduler.alphas_cumprod) - 1)
-        return self.scheduler.add_noise(latents, noise, steps.expand(len(latents)))
+    def _ask_pass(
+        self, vocabularies: Sequence[Vocabulary], call: dict[str, Any], grid: Grid, rows: int, modulation: Modulation
+    ) -> AskPass:
+        """Modulation is read from `modulation`, or added to it."""
+        family, transformer = self.family, self.transformer
+        phrases = [phrase for vocabulary in vocabularies for phrase in vocabulary.concepts]
+        words = self.text.concepts(phrases, self.card.phrase_pooling)
+        concepts = words.each(lambda x: self._on_device(x).expand(rows, *x.shape[1:]))
+        groups = tuple(len(vocabulary.concepts) for vocabulary in vocabularies)
+        layout = Layout(len(phrases), family.text_first, family.registers(transformer), groups)
+        inputs = call | family.text_inputs(transformer, concepts, concepts=True)
+        linears = self._ask_linears().reading(modulation.of(words.pooled))
+        return AskPass(family, transformer, inputs, grid, layout, linears)
+
+    def _ask_linears(self) -> AskLinears:
+        if self._linears is None or self._linears[0] is not self.transformer:
+            self._linears = self.transformer, self.family.ask_linears(self.transformer)
+        return self._linears[1]
 
     def _on_device(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-
-
-def _noise(shape: torch.Size, seed: int, samples: int) -> torch.Tensor:
-    """[samples, 1, *shape] standard normal noise, the same on every device."""
-    return torch.randn(samples, 1, *shape, generator=torch.Generator().manual_seed(seed))

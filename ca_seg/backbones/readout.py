@@ -25,6 +25,7 @@ from ca_seg.concept.choices import (
     SPACES,
 )
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.known_words import KnownWords
 from ca_seg.concept.readers.registry import read
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
@@ -129,8 +130,10 @@ class ReadoutConfig:
         queries: bool = False,
         vocabulary: Vocabulary | None = None,
         present: Sequence[Sequence[str]] | None = None,
+        words: Sequence[Vocabulary] | None = None,
+        parts: Sequence[str] = (),
     ) -> Readout:
-        """Record `images`, one seed per image; the result can be asked for maps.
+        """Record images; the result can be asked for maps.
 
         Args:
             backbone: the frozen model
@@ -139,12 +142,22 @@ class ReadoutConfig:
             queries: keep the image's queries too
             vocabulary: the words that will be asked, where the prompt is made of them
             present: the classes that each image shows, for the prompt `present`
+            words: all that will be asked, if that is known; none, if nothing will be. Then much less memory is taken,
+                and other words are refused. Without effect with `queries`, `image_output` "concepts" and other readers
+                than `concepts`, which need all layers, and with `templates`, which are asked one after another
+            parts: more parts of the image that are read beside maps: key, value or output
 
         Raises:
             UserError: for a prompt that needs words, or the ground truth, and none are given
         """
         shown = [None] * len(seeds) if present is None else present
         prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
+        space = self.space or backbone.card.space
+        everything = queries or words is None or self.image_output != "stock" or self.reader != "concepts"
+        if everything or self.templates:
+            known = None
+        else:
+            known = KnownWords(tuple(words or ()), space, self.concept_attention, tuple(parts))
         recording = backbone.record(
             images,
             prompt=[prompt.text for prompt in prompts],
@@ -154,12 +167,19 @@ class ReadoutConfig:
             noise_samples=self.noise_samples,
             seed=list(seeds),
             queries=queries or self.image_output != "stock" or self.reader in QUERY_READERS,
+            known=known,
         )
-        space = self.space or backbone.card.space
         if not self.flip:
             return Readout(recording, self, space)
         flipped = replace(self, flip=False).record(
-            backbone, as_tensor(images).flip(-1), seeds, queries=queries, vocabulary=vocabulary, present=present
+            backbone,
+            as_tensor(images).flip(-1),
+            seeds,
+            queries=queries,
+            vocabulary=vocabulary,
+            present=present,
+            words=words,
+            parts=parts,
         )
         return Readout(recording, self, space, flipped)
 
@@ -198,7 +218,7 @@ class Readout:
     flipped: Readout | None = None
 
     def select(self, image: int) -> Readout:
-        """The readout of one image of the batch; no copy."""
+        """The readout of one image of the batch. It does not keep the batch in memory."""
         flipped = None if self.flipped is None else self.flipped.select(image)
         return Readout(self.recording.select(image), self.config, self.space, flipped)
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.concept.record import Stream, check_recorded, stream_recorder
+from ca_seg.concept.record import Kept, Stream, check_recorded, stream_recorder
 from ca_seg.concept.recording import Recording
-from ca_seg.concept.tap import AttentionTap
+from ca_seg.concept.tap import AttentionTap, check_whole
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Words, as_vocabulary
 
@@ -68,6 +68,7 @@ class GenerationTrace:
 
     def __enter__(self) -> GenerationTrace:
         transformer = self.backbone.transformer
+        check_whole(transformer)
         self._hooks = [
             transformer.register_forward_pre_hook(self._before, with_kwargs=True),
             transformer.register_forward_hook(self._after, with_kwargs=True, always_call=True),
@@ -96,6 +97,7 @@ class GenerationTrace:
             text_first=family.text_first,
             last_layer=max(self.layers),
             reference_tokens=family.reference_tokens(transformer, kwargs),
+            kept=Kept(self.layers, ("output",), ("key", "value")),
         )
         self._tap = AttentionTap(family.attentions(transformer), attend)
         self._tap.__enter__()
@@ -122,7 +124,15 @@ class GenerationTrace:
         backbone = self.backbone
         family, transformer = backbone.family, backbone.transformer
         grid, call = family.grid(transformer, kwargs), family.concept_inputs(transformer, kwargs)
-        recording = Recording(grid, 1, self.layers, tuple(self._streams), call, None, backbone.ask)
+        recording = Recording(
+            grid=grid,
+            noised_copies=1,
+            layers=self.layers,
+            streams=tuple(self._streams),
+            call=call,
+            prediction=None,
+            concept_pass=backbone.ask,
+        )
         rows = recording.batch
         if rows == 2 * self.images:
             prompt_rows = slice(0, self.images) if backbone.family.prompt_first else slice(self.images, None)

@@ -52,12 +52,12 @@ def clip_maps(
     for frames in pieces:
         height, width = frames.shape[-2:]
         if backbone.family.video:
-            shown = None if present is None else [present]
-            video = frames.transpose(0, 1)[None]
-            maps = readout.record(backbone, video, [seed], vocabulary=words, present=shown).maps(words)
+            video, seeds = frames.transpose(0, 1)[None], [seed]
+        else:
+            video, seeds = frames, [seed] * len(frames)
+        shown = None if present is None else [present] * len(seeds)
+        maps = readout.record(backbone, video, seeds, vocabulary=words, present=shown, words=[words]).maps(words)
+        if backbone.family.video:
             yield resize_out(maps, height, width, frames=len(frames))[0].transpose(0, 1)
         else:
-            shown = None if present is None else [present] * len(frames)
-            seeds = [seed] * len(frames)
-            maps = readout.record(backbone, frames, seeds, vocabulary=words, present=shown).maps(words)
             yield resize_out(maps, height, width)

@@ -24,9 +24,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
-from ca_seg.concept.record import Stream, repeat_kv
+from ca_seg.concept.linears import Linear
+from ca_seg.concept.record import Kept, Stream, repeat_kv
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
 
@@ -65,6 +66,9 @@ def ask_streams(
     layout: Layout,
     *,
     concept_attention: str = "both",
+    linears: Linear = linear,
+    kept: Kept | None = None,
+    last_layer: int | None = None,
 ) -> list[Stream]:
     """The concept streams, layer by layer, for the recorded `image` streams.
 
@@ -74,12 +78,15 @@ def ask_streams(
         model: the stock transformer
         attentions: its joint attentions, layer by layer
         inputs: its arguments, with C concept tokens instead of the prompt and one image token
-        image: the recorded streams of layers 0 .. last
+        image: the recorded streams of layers 0 .. last; each is read when its layer is asked
         layout: the joint sequence of this call
         concept_attention: what concepts attend to: both, cross, self or none
+        linears: computes the linear layers (see `AskLinears`); default: all of them as in the stock model
+        kept: what is kept of the concept streams (default: all)
+        last_layer: the last layer to ask (default: the last one in `image`)
 
     Returns:
-        One stream per recorded layer, each [B, heads, C, head_dim].
+        One stream per layer, each [B, heads, C, head_dim].
     """
     streams: list[Stream] = []
 
@@ -91,18 +98,20 @@ def ask_streams(
         if concept_attention == "none":
             output = v
         else:
-            outputs = []
+            outputs, recorded = [], image[layer]
             for group in layout.group_slices:
                 own_q, own_k, own_v = (x[:, :, group] for x in (q, k, v))
-                keys, values = _keys_and_values(own_k, own_v, image[layer], concept_attention, layout.text_first)
+                keys, values = _keys_and_values(own_k, own_v, recorded, concept_attention, layout.text_first)
                 outputs.append(scaled_dot_product_attention(own_q, keys, values, scale=options.get("scale")))
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
-        streams.append(Stream(q, k, v, output))
+        stream = Stream(q, k, v, output)
+        streams.append(stream if kept is None else kept.of(layer, stream))
         joint = output.new_zeros(*output.shape[:2], query.shape[2], output.shape[3])
         joint[:, :, layout.concepts_slice] = output
         return joint
 
-    AttentionTap(attentions, attend, stop_after=len(image) - 1).run(model, inputs)
+    last_layer = len(image) - 1 if last_layer is None else last_layer
+    AttentionTap(attentions, attend, stop_after=last_layer, linears=linears).run(model, inputs)
     return streams
 
 
@@ -111,10 +120,10 @@ def _keys_and_values(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The keys and values that concepts attend to, in the order of the model's sequence."""
     if concept_attention == "cross":
-        return image.key, image.value
+        return image.part("key"), image.part("value")
     if concept_attention == "self":
         return key, value
-    pairs = ((key, image.key), (value, image.value))
+    pairs = ((key, image.part("key")), (value, image.part("value")))
     keys, values = (torch.cat(pair if text_first else pair[::-1], dim=2) for pair in pairs)
     return keys, values
 
@@ -127,5 +136,5 @@ def attend_to_concepts(image: Stream, concept: Stream) -> Stream:
     """
     if image.query is None:
         raise UserError("the recording has no image queries", fix="record(..., queries=True)")
-    keys, values = torch.cat((image.key, concept.key), dim=2), torch.cat((image.value, concept.value), dim=2)
+    keys, values = (torch.cat((image.part(name), concept.part(name)), dim=2) for name in ("key", "value"))
     return replace(image, output=scaled_dot_product_attention(image.query, keys, values))

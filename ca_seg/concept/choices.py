@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SPACES = ("output", "cross-attention", "value")  # which vectors are multiplied: see `features.py`
 NORMALISE = ("none", "token", "channel", "concepts", "discard")  # how vectors are scaled first: see `normalise.py`
+IMAGE_PART = {"output": "output", "cross-attention": "key", "value": "value"}  # what maps of a space read of the image
+CONCEPT_PART = {"output": "output", "cross-attention": "query", "value": "value"}  # and of the concepts
 CONCEPT_ATTENTION = ("both", "cross", "self", "none")  # what a concept attends to: see `ask.py`
 IMAGE_OUTPUT = ("stock", "concepts")  # the image's attention output: the model's own, or with concepts attended to
 READERS = ("concepts", "seg4diff", "goca", "tokenrank", "gramcol", "anchordiff")  # see `readers/`

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ca_seg.concept.choices import NORMALISE, SPACES
+from ca_seg.concept.choices import CONCEPT_PART, IMAGE_PART, NORMALISE, SPACES
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.normalise import normalised
 from ca_seg.concept.prompt_attention import PromptAttention
-from ca_seg.concept.record import Stream
+from ca_seg.concept.record import Stream, batch_rows
 from ca_seg.errors import OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ class ConceptFeatures:
 
         Raises:
             UnknownName: for an unknown space or normalisation
-            OutOfRange: for a layer that was not recorded
+            OutOfRange: for a layer, or a part of it, that was not recorded
         """
         if normalise not in NORMALISE:
             raise UnknownName("normalisation", normalise, NORMALISE)
@@ -123,7 +123,7 @@ class ConceptFeatures:
         """The features of one noised copy, 0 to noised_copies - 1; tensors are not copied. Raises OutOfRange."""
         if not 0 <= number < self.noised_copies:
             raise OutOfRange(f"noised copy {number}", allowed=f"0 to {self.noised_copies - 1}")
-        batch = len(self.image[0].key) // self.noised_copies
+        batch = batch_rows(self.image) // self.noised_copies
         rows = slice(number * batch, (number + 1) * batch)
         image, concept = (tuple(stream.rows(rows) for stream in streams) for streams in (self.image, self.concept))
         prompt = None if self.prompt is None else self.prompt.rows(rows)
@@ -147,12 +147,7 @@ class ConceptFeatures:
         if not 0 <= layer < len(self.concept):
             raise OutOfRange(f"layer {layer} was not recorded", allowed=f"0 to {len(self.concept) - 1}")
         image, concept = self.image[layer], self.concept[layer]
-        if space == "output":
-            return image.output.float(), concept.output.float()
-        if space == "value":
-            return image.value.float(), concept.value.float()
-        assert concept.query is not None
-        return image.key.float(), concept.query.float()
+        return image.part(IMAGE_PART[space]).float(), concept.part(CONCEPT_PART[space]).float()
 
     def _chosen(self, layers: Sequence[int] | None) -> tuple[int, ...]:
         chosen = self.layers if layers is None else tuple(layers)

@@ -11,7 +11,7 @@ N x N is never in memory: rows of the attention are computed in chunks, and only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,12 +45,11 @@ class PromptAttention:
 
     def rows(self, chosen: slice) -> PromptAttention:
         """That of some rows of the batch; tensors are not copied."""
-        return replace(
-            self,
-            tokens=self.tokens[chosen],
-            words=tuple(x[chosen] for x in self.words),
-            image_share=tuple(x[chosen] for x in self.image_share),
-        )
+        return replace(self.each(lambda x: x[chosen]), tokens=self.tokens[chosen])
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PromptAttention:
+        """The same with every tensor of rows changed."""
+        return replace(self, words=tuple(map(change, self.words)), image_share=tuple(map(change, self.image_share)))
 
     def of_phrases(self, attention: torch.Tensor, phrases: Sequence[str]) -> torch.Tensor:
         """The mean over the tokens of each phrase; zeros for a phrase that is not in the prompt.

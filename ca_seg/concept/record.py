@@ -10,8 +10,11 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from ca_seg.concept.eight_bit import EightBit
 from ca_seg.concept.tap import Attend, AttentionTap
-from ca_seg.errors import UserError
+from ca_seg.errors import OutOfRange, UserError
+
+PARTS = ("query", "key", "value", "output")  # of a stream
 
 # layer, query, key, and the options of the attention kernel
 Observe = Callable[[int, torch.Tensor, torch.Tensor, Mapping[str, Any]], None]
@@ -19,22 +22,70 @@ Observe = Callable[[int, torch.Tensor, torch.Tensor, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Stream:
-    """The tokens of one stream (image or concepts) in one joint attention. All [B, heads, tokens, head_dim]."""
+    """The tokens of one stream (image or concepts) in one joint attention.
 
-    query: torch.Tensor | None  # after query norm and rotary embedding; None if not kept
-    key: torch.Tensor  # after key norm and rotary embedding
-    value: torch.Tensor
-    output: torch.Tensor  # attention output before the output projection
+    All [B, heads, tokens, head_dim]; None if not kept. `part` gives them as floats.
+    """
+
+    query: torch.Tensor | None  # after query norm and rotary embedding
+    key: torch.Tensor | EightBit | None  # after key norm and rotary embedding
+    value: torch.Tensor | EightBit | None
+    output: torch.Tensor | None  # attention output before the output projection
+
+    def part(self, name: str) -> torch.Tensor:
+        """The query, key, value or output. Raises OutOfRange if it was not kept."""
+        part: torch.Tensor | EightBit | None = getattr(self, name)
+        if part is None:
+            kept = [part for part in PARTS if getattr(self, part) is not None]
+            raise OutOfRange(
+                f"the {name} of this layer was not kept",
+                allowed=" or ".join(kept) or "another layer",
+                fix="name the layer in `layers` when the image is recorded",
+            )
+        return part.floats() if isinstance(part, EightBit) else part
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Stream:
+        """The stream with every tensor changed; None stays None."""
+
+        def changed(part: torch.Tensor | EightBit | None) -> Any:
+            if part is None:
+                return None
+            return part.each(change) if isinstance(part, EightBit) else change(part)
+
+        return Stream(*(changed(getattr(self, name)) for name in PARTS))
 
     def rows(self, chosen: slice) -> Stream:
         """The stream of some rows of the batch; tensors are not copied."""
-        query = None if self.query is None else self.query[chosen]
-        return Stream(query, self.key[chosen], self.value[chosen], self.output[chosen])
+        return self.each(lambda x: x[chosen])
 
     def tokens(self, chosen: slice) -> Stream:
         """The stream of some tokens; tensors are not copied."""
-        query = None if self.query is None else self.query[:, :, chosen]
-        return Stream(query, *(x[:, :, chosen] for x in (self.key, self.value, self.output)))
+        return self.each(lambda x: x[:, :, chosen])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which parts of a stream are kept, in which layers.
+
+    Args:
+        layers: those that maps read
+        parts: of these layers: query, key, value or output
+        everywhere: of all layers
+    """
+
+    layers: tuple[int, ...]
+    parts: tuple[str, ...]
+    everywhere: tuple[str, ...] = ()
+
+    def of(self, layer: int, stream: Stream) -> Stream:
+        """The kept parts of a layer's stream, copied where the tensor belongs to a larger one."""
+        names = (*self.everywhere, *(self.parts if layer in self.layers else ()))
+        return Stream(*(getattr(stream, name) if name in names else None for name in PARTS)).each(alone)
+
+
+def alone(x: torch.Tensor) -> torch.Tensor:
+    """The tensor; a copy if it is a view that keeps a larger tensor in memory."""
+    return x.clone() if x.untyped_storage().nbytes() > x.nbytes else x
 
 
 def stream_recorder(
@@ -45,12 +96,13 @@ def stream_recorder(
     last_layer: int,
     queries: bool = False,
     reference_tokens: int = 0,
+    kept: Kept | None = None,
 ) -> Attend:
     """A function for `AttentionTap` that attends as the stock model does and adds the image stream to `streams`.
 
-    It records layers 0 .. `last_layer`. With `queries` the image's queries are kept too (for propagation through the
-    image's self-attention, and for `attend_to_concepts`). Tokens of reference pictures, which follow those of the image
-    in editing pipelines, are left out.
+    It records layers 0 .. `last_layer`. With `queries` the image's queries are recorded too (for propagation through
+    the image's self-attention, and for `attend_to_concepts`). Tokens of reference pictures, which follow those of the
+    image in editing pipelines, are left out. `kept` says what is kept (default: all).
     """
     rows = slice(-image_tokens - reference_tokens, -reference_tokens or None) if text_first else slice(0, image_tokens)
 
@@ -60,10 +112,16 @@ def stream_recorder(
         output = scaled_dot_product_attention(query, key, value, **options)
         if layer <= last_layer:
             image_parts = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
-            streams.append(Stream(query[:, :, rows] if queries else None, *image_parts))
+            stream = Stream(query[:, :, rows] if queries else None, *image_parts)
+            streams.append(stream if kept is None else kept.of(layer, stream))
         return output
 
     return attend
+
+
+def batch_rows(streams: Sequence[Stream]) -> int:
+    """The number of rows of recorded streams."""
+    return next(len(part) for stream in streams for name in PARTS if (part := getattr(stream, name)) is not None)
 
 
 def repeat_kv(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -80,6 +138,7 @@ def record_streams(
     text_first: bool,
     last_layer: int,
     queries: bool = False,
+    kept: Kept | None = None,
     stop_early: bool = True,
     observe: Observe | None = None,
 ) -> tuple[list[Stream], Any]:
@@ -94,7 +153,8 @@ def record_streams(
         image_tokens: how many tokens of the joint sequence are the image
         text_first: the joint sequence is [text, image]; otherwise [image, text]
         last_layer: the last layer to record
-        queries: keep the image's queries too
+        queries: record the image's queries too
+        kept: what is kept of the recorded streams (default: all)
         stop_early: end the pass after the last layer
         observe: is shown the queries, keys and options of every joint attention
 
@@ -106,7 +166,7 @@ def record_streams(
     """
     streams: list[Stream] = []
     attend = stream_recorder(
-        streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer, queries=queries
+        streams, image_tokens=image_tokens, text_first=text_first, last_layer=last_layer, queries=queries, kept=kept
     )
     if observe is not None:
         attend = _observed(attend, observe)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 
 from ca_seg.concept.ask import attend_to_concepts
 from ca_seg.concept.choices import CONCEPT_ATTENTION, IMAGE_OUTPUT
+from ca_seg.concept.eight_bit import EightBit
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
+from ca_seg.concept.known_words import KnownWords
+from ca_seg.concept.linears import Modulation
 from ca_seg.concept.prompt_attention import PromptAttention
-from ca_seg.concept.record import Stream
+from ca_seg.concept.record import Stream, alone, batch_rows
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
+
+KV = ("key", "value")
+MAX_NAMES = 20  # class names in an error message
 
 
 class ConceptPass(Protocol):
@@ -41,16 +47,19 @@ class Recording:
     call: dict[str, Any]  # the transformer's arguments, without text and with one dummy token for the image
     prediction: torch.Tensor | None  # the stock model's output; None if the pass ended after the last layer
     concept_pass: ConceptPass
+    modulation: Modulation = field(default_factory=Modulation)  # of the concepts; the first ask computes it
+    known: KnownWords | None = None  # the only words that can be asked; they were asked while the image was recorded
+    answers: tuple[tuple[Stream, ...], ...] = ()  # the concept streams of each of the known vocabularies
     prompt: PromptAttention | None = None  # for readers of the prompt
 
     @property
     def batch(self) -> int:
         """The number of images."""
-        return len(self.streams[0].key) // self.noised_copies
+        return batch_rows(self.streams) // self.noised_copies
 
     def select(self, image: int) -> Recording:
-        """The recording of one image of the batch, all its noised copies; tensors are not copied."""
-        return self.rows(slice(image, None, self.batch))
+        """The recording of one image of the batch, all its noised copies. It does not keep the batch in memory."""
+        return self.rows(slice(image, None, self.batch))._each(lambda part: part.each(alone))
 
     def first_noised_copies(self, count: int) -> Recording:
         """The recording with only the first `count` noised copies; tensors are not copied. Raises OutOfRange."""
@@ -58,13 +67,30 @@ class Recording:
             raise OutOfRange(f"{count} noised copies of a recording", allowed=f"1 to {self.noised_copies}")
         return replace(self.rows(slice(0, count * self.batch)), noised_copies=count)
 
+    def eight_bit(self) -> Recording:
+        """The recording with keys and values in 8 bits, for one that waits long for words.
+
+        Maps change a little (docs/method.md says by how much); the attention outputs that they read stay as they are.
+        """
+
+        def smaller(stream: Stream) -> Stream:
+            key, value = (None if getattr(stream, name) is None else EightBit.of(stream.part(name)) for name in KV)
+            return replace(stream, key=key, value=value)
+
+        return replace(self, streams=tuple(map(smaller, self.streams)))
+
     def rows(self, chosen: slice) -> Recording:
         """Some of the copies * B rows, as many of every copy; tensors are not copied."""
-        total = len(self.streams[0].key)
+        total = batch_rows(self.streams)
         call = {k: _rows(v, chosen, total) for k, v in self.call.items()}
-        prompt = None if self.prompt is None else self.prompt.rows(chosen)
-        streams = tuple(s.rows(chosen) for s in self.streams)
-        return replace(self, streams=streams, call=call, prediction=None, prompt=prompt)
+        changed = self._each(lambda part: part.rows(chosen))
+        return replace(changed, call=call, prediction=None, modulation=Modulation())
+
+    def _each(self, change: Callable[[Any], Any]) -> Recording:
+        """The recording with every stream, and the attention to the prompt, changed."""
+        answers = tuple(tuple(map(change, streams)) for streams in self.answers)
+        prompt = None if self.prompt is None else change(self.prompt)
+        return replace(self, streams=tuple(map(change, self.streams)), answers=answers, prompt=prompt)
 
     def ask(
         self, vocabulary: Words, *, concept_attention: str = "both", image_output: str = "stock"
@@ -116,12 +142,30 @@ class Recording:
             raise UnknownName("concept attention", concept_attention, CONCEPT_ATTENTION)
         if image_output not in IMAGE_OUTPUT:
             raise UnknownName("image output", image_output, IMAGE_OUTPUT)
+        if self.known is None:
+            streams = self.concept_pass(asked, self, concept_attention)
+        else:
+            streams = self._answers(self.known, asked, concept_attention, image_output)
         features = []
-        for vocabulary, concept in zip(asked, self.concept_pass(asked, self, concept_attention), strict=True):
+        for vocabulary, concept in zip(asked, streams, strict=True):
             image = self.streams if image_output == "stock" else tuple(map(attend_to_concepts, self.streams, concept))
             shape = (vocabulary, self.grid, self.noised_copies, self.layers)
             features.append(ConceptFeatures(*shape, image, tuple(concept), self.prompt))
         return features
+
+    def _answers(
+        self, known: KnownWords, asked: Sequence[Vocabulary], concept_attention: str, image_output: str
+    ) -> list[list[Stream]]:
+        """The streams of vocabularies that were asked while the image was recorded."""
+        others = [vocabulary for vocabulary in asked if vocabulary not in known.vocabularies]
+        if others or concept_attention != known.concept_attention or image_output != "stock":
+            what = f"the classes {', '.join(others[0].classes[:MAX_NAMES])}" if others else "other options"
+            raise UserError(
+                f"{what} were not asked while the image was recorded, and no more than that answer was kept",
+                allowed="the known words and their options",
+                fix="record without `known`",
+            )
+        return [list(self.answers[known.vocabularies.index(vocabulary)]) for vocabulary in asked]
 
 
 def _rows(value: Any, chosen: slice, total: int) -> Any:

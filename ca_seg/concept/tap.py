@@ -14,16 +14,33 @@ Attentions of other modules (the image's second attention in SD3.5-medium, a tex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
+
+from ca_seg.concept.linears import Linear
+from ca_seg.errors import UserError
 
 # layer, query, key, value, and the other options that the model gives to the kernel: attn_mask, scale, enable_gqa
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]
 UNSUPPORTED = ("is_causal", "dropout_p")  # options of the kernel: only full attention is defined
+
+
+def check_whole(model: nn.Module) -> None:
+    """Raises UserError for a transformer that diffusers splits over several devices by heads or tokens.
+
+    Each of them would see a part of the attention, and record that part as if it were all.
+    """
+    if getattr(model, "_parallel_config", None) is not None:
+        raise UserError(
+            "the transformer is split over devices (`enable_parallelism`): each sees a part of the attention",
+            allowed="a whole transformer on each device",
+            fix="load it without `enable_parallelism`, and give each device other images",
+        )
 
 
 class _PassEnd(Exception):
@@ -34,17 +51,28 @@ class AttentionTap(TorchFunctionMode):
     """Calls `attend(layer, query, key, value, options)` instead of the attention kernel inside each of `modules`.
 
     `attend` returns the attention output [B, heads, tokens, head_dim]. With `stop_after` the forward pass ends right
-    after the attention of that layer; use `run`, which handles that end. The hooks exist only inside the `with`: they
-    are removed after success and after an exception.
+    after the attention of that layer; use `run`, which handles that end. With `linears`, that function replaces torch's
+    `linear` in the whole pass. The hooks exist only inside the `with`: they are removed after success and after an
+    exception. A pass of the same model in another thread is not intercepted.
     """
 
-    def __init__(self, modules: Sequence[nn.Module], attend: Attend, *, stop_after: int | None = None) -> None:
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        attend: Attend,
+        *,
+        stop_after: int | None = None,
+        linears: Linear = linear,
+    ) -> None:
         super().__init__()
+        self._linears = linears
+        self._thread = get_ident()
         self._modules, self._attend, self._stop_after = modules, attend, stop_after
         self._layer: int | None = None
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> AttentionTap:
+        self._thread = get_ident()
         for layer, module in enumerate(self._modules):
             self._hooks.append(module.register_forward_pre_hook(self._entering(layer)))
             self._hooks.append(module.register_forward_hook(self._leaving))
@@ -58,7 +86,8 @@ class AttentionTap(TorchFunctionMode):
         super().__exit__(*exc)
 
     def run(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
-        """`model(**inputs)`; None if the pass ended after `stop_after`."""
+        """`model(**inputs)`; None if the pass ended after `stop_after`. Raises UserError as `check_whole` does."""
+        check_whole(model)
         try:
             with self:
                 return model(**inputs)
@@ -67,15 +96,19 @@ class AttentionTap(TorchFunctionMode):
 
     def _entering(self, layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
-            self._layer = layer
+            if get_ident() == self._thread:
+                self._layer = layer
 
         return hook
 
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._layer = None
+        if get_ident() == self._thread:
+            self._layer = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is linear:
+            return self._linears(*args, **kwargs)
         if func is not scaled_dot_product_attention or self._layer is None:
             return func(*args, **kwargs)
         layer, call = self._layer, dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs

@@ -112,12 +112,12 @@ class FrozenFeatures:
             float32 [B, channels, h, w], without a gradient
         """
         with torch.no_grad():
-            readout = self.readout.record(self.backbone, images, seeds, vocabulary=self.vocabulary)
+            readout = self._record(self.readout, images, seeds)
             asked = self._ask(readout)
             parts = []
             for part in self.parts:
                 if part == "pixels":
-                    parts.append(self._pixels(images).to(readout.recording.streams[0].output.device))
+                    parts.append(self._pixels(images).to(self.device))
                 elif part == "latents":
                     parts.append(self._latents(images, readout.recording.grid))
                 elif part == "maps" and asked is not None:
@@ -146,7 +146,7 @@ class FrozenFeatures:
             raise UserError(f"the features {', '.join(self.parts)} by layer", allowed=", ".join(LAYERED))
         config = self.readout if layers is None else replace(self.readout, layers=tuple(layers))
         with torch.no_grad():
-            readout = config.record(self.backbone, images, seeds, vocabulary=self.vocabulary)
+            readout = self._record(config, images, seeds)
             asked = self._ask(readout)
             return [
                 torch.cat([self._layered(part, readout, asked, [layer]) for part in self.parts], dim=1)
@@ -170,6 +170,12 @@ class FrozenFeatures:
 
     def to(self, device: torch.device) -> None:
         self.backbone.to(device)
+
+    def _record(self, config: ReadoutConfig, images: torch.Tensor, seeds: Sequence[int]) -> Readout:
+        """With the words, where there are some: then no more is kept than what the parts read."""
+        words = () if self.vocabulary is None else (self.vocabulary,)
+        parts = ("output",) if "outputs" in self.parts else ()
+        return config.record(self.backbone, images, seeds, vocabulary=self.vocabulary, words=words, parts=parts)
 
     def _ask(self, readout: Readout) -> ConceptFeatures | None:
         return None if self.vocabulary is None else readout.ask(self.vocabulary)
@@ -201,7 +207,7 @@ class FrozenFeatures:
         """Attention outputs of one layer [noised copies, B, width, h, w], normalised as the readout says."""
         recording = readout.recording
         streams = recording.streams if asked is None else asked.image
-        vectors = streams[layer].output.float().transpose(1, 2).flatten(2)  # [noised copies * B, N, width]
+        vectors = streams[layer].part("output").float().transpose(1, 2).flatten(2)  # [noised copies * B, N, width]
         if self.readout.normalise == "token":
             vectors = nn.functional.normalize(vectors, dim=2, eps=1e-6)
         elif self.readout.normalise == "channel":
@@ -218,7 +224,7 @@ class FrozenFeatures:
 
     def _width(self) -> int:
         """Channels of one attention output."""
-        output = self._gray().streams[0].output
+        output = self._gray().streams[0].part("output")
         return output.shape[1] * output.shape[3]
 
     def _latent_channels(self) -> int:

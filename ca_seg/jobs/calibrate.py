@@ -176,7 +176,7 @@ def _calibrate(
     check_words(model, vocabulary.concepts, loaded)
     refine = refinement(settings.refine, classes)
     backbone = model.load(settings.device, loaded)
-    predictor = model.predictor(backbone, queries=settings.refine.needs_queries)
+    predictor = model.predictor(backbone, queries=settings.refine.needs_queries, words=[vocabulary])
     reader = LabelledMapsReader(predictor, vocabulary, refine=refine, seed=settings.seed)
     sample = PixelSample(len(classes), len(dataset), settings.pixels, settings.seed)
     for labelled in reader.read(progress(module.test_dataloader()), settings.device):

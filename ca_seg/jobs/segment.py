@@ -148,7 +148,8 @@ class Segmenter:
         self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
         self.presence = settings.presence(self.backbone, self.vocabulary)
-        self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine)
+        words = [self.vocabulary] if self.presence is None else self.presence.asked
+        self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine, words=words)
 
     @property
     def decision(self) -> str:

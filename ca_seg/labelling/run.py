@@ -118,8 +118,10 @@ class Labelling:
         """
         backbone = self.model.load(device)
         backbone.text.concepts(self.vocabulary.concepts, backbone.card.phrase_pooling)
+        presence = self.model.presence(backbone, self.vocabulary) if self.measured_presence else None
+        words = [self.vocabulary] if presence is None else presence.asked
         return PseudoLabel(
-            self.model.predictor_of(backbone, self.head, queries=self.refinement.needs_queries),
+            self.model.predictor_of(backbone, self.head, queries=self.refinement.needs_queries, words=words),
             self.vocabulary,
             save_label,
             measure=self.confidence.measure,
@@ -128,7 +130,7 @@ class Labelling:
             refine=refinement(self.refinement, self.vocabulary.classes),
             full_size=self.full_size,
             seed=self.seed,
-            presence=self.model.presence(backbone, self.vocabulary) if self.measured_presence else None,
+            presence=presence,
         )
 
     def depends_on(self, settings: Mapping[str, Any]) -> dict[str, Any]:

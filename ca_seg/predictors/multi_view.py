@@ -89,7 +89,9 @@ class MultiViewPrediction:
             sized = backbone
             if views.window is None:  # the view has the size at which it is recorded
                 sized = with_resolution(backbone, min(view.shape[-2:]))
-            readout = self.predictor.config.record(sized, view, self.seeds, vocabulary=vocabulary, present=self.present)
+            readout = self.predictor.config.record(
+                sized, view, self.seeds, vocabulary=vocabulary, present=self.present, words=[vocabulary]
+            )
             return readout.maps(vocabulary).cpu()
 
         images = self.images

@@ -92,6 +92,13 @@ class WordPresence:
         phrases = (*vocabulary.phrases, *((word,) for word in references))
         return cls(vocabulary, Vocabulary(classes, phrases, vocabulary.background), threshold)
 
+    @property
+    def asked(self) -> tuple[Vocabulary, ...]:
+        """What `maps` asks, in one pass."""
+        if len(self.extended.classes) > len(self.vocabulary.classes):
+            return self.vocabulary, self.extended
+        return (self.vocabulary,)  # no reference word is far from the words
+
     def maps(self, prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass for both.
 
@@ -102,10 +109,8 @@ class WordPresence:
             The class maps [B, K, h, w], as `prediction.maps` gives them, and the presence of each class [B, K], 0..1.
         """
         assert isinstance(prediction, Readout)
-        if len(self.extended.classes) > len(self.vocabulary.classes):
-            own, beside = prediction.recording.ask_each([self.vocabulary, self.extended])
-        else:  # no reference word is far from the words
-            own = beside = prediction.ask(self.vocabulary)
+        own, *others = prediction.recording.ask_each(self.asked)
+        beside = others[0] if others else own
         everything = prediction.maps_of(beside)[:, : len(self.vocabulary.classes)].flatten(2)
         highest = everything.topk(max(1, everything.shape[2] // TOKENS), dim=2).values
         return prediction.maps_of(own), highest.mean(dim=2)

@@ -51,6 +51,7 @@ class PromptedPrediction:
             queries=self.queries,
             vocabulary=vocabulary,
             present=self.present,
+            words=[vocabulary],
         )
         return readout.maps(vocabulary)
 

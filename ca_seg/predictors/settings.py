@@ -140,7 +140,12 @@ class BackboneSettings(ReadoutConfig):
         return not self.plain() and self.views() is None
 
     def predictor(
-        self, backbone: Backbone, *, queries: bool = False, classes: Sequence[str] | None = None
+        self,
+        backbone: Backbone,
+        *,
+        queries: bool = False,
+        classes: Sequence[str] | None = None,
+        words: Sequence[Vocabulary] | None = None,
     ) -> Predictor:
         """The predictor of zero-shot maps with these settings, for the loaded backbone.
 
@@ -148,11 +153,12 @@ class BackboneSettings(ReadoutConfig):
             backbone: loaded
             queries: keep the image queries in recordings
             classes: in evaluations the dataset's classes, for the prompt `present`
+            words: all that predictions will be asked, if that is known (see `ZeroShotPredictor`)
         """
         views = self.views()
         if views is not None:
             return MultiViewPredictor(backbone, self, views, classes=classes)
-        return ZeroShotPredictor(backbone, self, queries=queries, classes=classes)
+        return ZeroShotPredictor(backbone, self, queries=queries, classes=classes, words=words)
 
 
 def choose_backbone(model: Model, backbone: str | Backbone | BackboneSettings | None) -> tuple[Model, Backbone | None]:
@@ -209,8 +215,9 @@ class MethodSettings(BackboneSettings):
         *,
         queries: bool = False,
         classes: Sequence[str] | None = None,
+        words: Sequence[Vocabulary] | None = None,
     ) -> Predictor:
         """The predictor of the head on the backbone; without a head, of the backbone's zero-shot maps."""
         if head is not None:
             return HeadPredictor(head, backbone)
-        return self.predictor(backbone, queries=queries, classes=classes)
+        return self.predictor(backbone, queries=queries, classes=classes, words=words)

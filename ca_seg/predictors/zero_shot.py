@@ -11,6 +11,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import Readout, ReadoutConfig
 from ca_seg.concept.choices import PRESENT
 from ca_seg.predictors.prompted import PromptedPrediction, present_names
+from ca_seg.vocabulary import Vocabulary
 
 
 class ZeroShotPredictor:
@@ -21,6 +22,7 @@ class ZeroShotPredictor:
         config: how its maps are read out; None: as its card says
         queries: keep the image queries in the recording, which refinement by self-attention needs
         classes: the dataset's classes, for the prompt `present`
+        words: all that predictions will be asked, if that is known: recordings then take much less memory
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class ZeroShotPredictor:
         *,
         queries: bool = False,
         classes: Sequence[str] | None = None,
+        words: Sequence[Vocabulary] | None = None,
     ) -> None:
-        self.backbone, self.config, self.queries, self.classes = backbone, config or ReadoutConfig(), queries, classes
+        self.backbone, self.config = backbone, config or ReadoutConfig()
+        self.queries, self.classes, self.words = queries, classes, words
         self.needs_ground_truth = self.config.prompt == PRESENT
 
     def settings(self) -> dict[str, Any]:
@@ -46,6 +50,6 @@ class ZeroShotPredictor:
     ) -> Readout | PromptedPrediction:
         config = self.config
         if not config.records_words:
-            return config.record(self.backbone, images, seeds, queries=self.queries)
+            return config.record(self.backbone, images, seeds, queries=self.queries, words=self.words)
         present = present_names(config, self.classes, ground_truth, len(images))
         return PromptedPrediction(self.backbone, config, images, tuple(seeds), self.queries, present)

@@ -99,8 +99,8 @@ def _attention(step: StepInput) -> Tensor:
         raise UserError("refinement by attention needs a recording with queries", allowed="a backbone of the zoo")
     layer = step.settings.attention_layer
     stream = step.prediction.recording.streams[-1 if layer is None else layer]
-    assert stream.query is not None
-    return propagate(step.maps, stream.query[:1].float(), stream.key[:1].float(), power=step.settings.attention_power)
+    query, key = (stream.part(name)[:1].float() for name in ("query", "key"))
+    return propagate(step.maps, query, key, power=step.settings.attention_power)
 
 
 def _guided_filter(step: StepInput) -> Tensor:

@@ -46,7 +46,16 @@ def test_kontexts_edit_stays_as_it_is_and_its_maps_leave_the_reference_out():
         )
         image = tuple(stream.tokens(slice(0, 15)) for stream in streams)
         inputs, grid = family.concept_inputs(transformer, call), family.grid(transformer, call)
-        total = total + Recording(grid, 1, (0, 4), image, inputs, None, backbone.ask).ask(WORDS).maps()
+        recording = Recording(
+            grid=grid,
+            noised_copies=1,
+            layers=(0, 4),
+            streams=image,
+            call=inputs,
+            prediction=None,
+            concept_pass=backbone.ask,
+        )
+        total = total + recording.ask(WORDS).maps()
     torch.testing.assert_close(trace.maps(), total / 2, atol=1e-5, rtol=1e-5)
 
 

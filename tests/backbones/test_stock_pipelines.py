@@ -132,7 +132,16 @@ def test_traced_maps_are_those_of_the_prompts_rows_recorded_again(run):
             last_layer=2,
         )
         inputs = family.concept_inputs(transformer, rows)
-        total = total + Recording(grid, 1, (0, 2), tuple(streams), inputs, None, backbone.ask).ask(WORDS).maps()
+        recording = Recording(
+            grid=grid,
+            noised_copies=1,
+            layers=(0, 2),
+            streams=tuple(streams),
+            call=inputs,
+            prediction=None,
+            concept_pass=backbone.ask,
+        )
+        total = total + recording.ask(WORDS).maps()
     torch.testing.assert_close(trace.maps(), total / 2, atol=1e-5, rtol=1e-5)
 
 

@@ -170,6 +170,40 @@ def test_the_graph_is_row_stochastic(recording):
     assert graph.min() >= 0
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_a_part_of_a_recording_is_read_as_the_whole(backbone, reader):
+    images = torch.rand(2, 3, 48, 80, generator=torch.Generator().manual_seed(5))
+    config = ReadoutConfig(reader=reader, prompt="all", layers=LAYERS, timesteps=(0.3, 0.6))
+    readout = config.record(backbone, images, [1, 2], vocabulary=WORDS)
+    maps, alone = readout.maps(WORDS), readout.select(1)
+    torch.testing.assert_close(alone.maps(WORDS), maps[1:], atol=1e-5, rtol=1e-5)
+    small = Readout(readout.recording.eight_bit(), config, "output").maps(WORDS)
+    assert float((small - maps).abs().mean()) < 0.05
+    prompt = alone.recording.prompt
+    assert (prompt is None) == (reader not in PROMPT_READERS)
+    for x in () if prompt is None else (*prompt.words, *prompt.image_share):
+        assert len(x) == 2 == len(prompt.tokens)
+        assert x.untyped_storage().nbytes() == x.nbytes, "the batch is kept in memory"
+
+
+OPTIONS = [{"reader": reader} for reader in READERS] + [
+    {"templates": ("a {}", "the {}")},
+    {"image_output": "concepts"},
+    {"normalise": "discard", "space": "value"},
+    {"flip": True, "blur": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_words_that_are_known_beforehand_give_the_same_maps(backbone, image, options):
+    config = ReadoutConfig(prompt="all", layers=LAYERS, timesteps=(0.3, 0.6), **options)
+    maps = config.record(backbone, image, [1], vocabulary=WORDS).maps(WORDS)
+    known = config.record(backbone, image, [1], vocabulary=WORDS, words=[WORDS])
+    assert torch.equal(known.maps(WORDS), maps)
+    everything = options.get("reader", "concepts") != "concepts" or {"templates", "image_output"} & set(options)
+    assert (known.recording.known is None) == bool(everything)
+
+
 def test_linear_normalisation_as_in_the_reference_code():
     x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     for b, h, d in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(5)).tolist():

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, TextTokens
 from ca_seg.backbones.families.patched_latents import PatchedLatents
 from ca_seg.backbones.text.tokens import word_tokens
 
@@ -25,6 +25,7 @@ class AuraFlow(PatchedLatents):
     transformer = "AuraFlowTransformer2DModel"
     pipeline = "AuraFlowPipeline"
     block_lists = ("joint_transformer_blocks", "single_transformer_blocks")
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "attention_kwargs")
 
     def registers(self, transformer: Any) -> int:

@@ -22,6 +22,10 @@ import torch
 from torch import nn
 
 from ca_seg.concept.grid import Grid
+from ca_seg.concept.linears import AskLinears
+
+# diffusers' names, in a block that has separate weights for text and image, of the modules for the image
+IMAGE_BRANCH = ("norm1", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out", "attn2", "ff")
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class Family(ABC):
     video: ClassVar[bool] = False  # latents have frames: [B, c, f, h, w]
     prompt_in_order: ClassVar[bool] = True  # False: the words of a prompt are mixed or moved before the first block
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # of the transformer, in the order of running
+    image_branch: ClassVar[tuple[str, ...]] = ()  # modules of blocks of the first list that only the image uses
+    image_parts: ClassVar[tuple[str, ...]] = ()  # modules outside the blocks that only the image uses
+    modulation: ClassVar[tuple[str, ...]] = ()  # modules outside the blocks whose output depends on the timestep alone
     per_call: ClassVar[tuple[str, ...]] = ("timestep", "guidance")  # arguments that an ask shares with its recording
     guidance_argument: ClassVar[str] = "guidance_scale"  # of the stock pipeline
     prompt_first: ClassVar[bool] = False  # with guidance in one batch: [prompt, negative]; False: [negative, prompt]
@@ -92,6 +99,14 @@ class Family(ABC):
     def reference_tokens(self, transformer: Any, inputs: dict[str, Any]) -> int:
         """How many tokens of reference pictures follow those of the image in a call of an editing pipeline."""
         return 0
+
+    def ask_linears(self, transformer: Any) -> AskLinears:
+        """The linear layers that an ask need not compute."""
+        first = [block for block in getattr(transformer, self.block_lists[0]) if not isinstance(block, SkippedBlock)]
+        image = [module for block in first for name in self.image_branch if (module := _submodule(block, name))]
+        image += [transformer.get_submodule(name) for name in self.image_parts]
+        outside = [transformer.get_submodule(name) for name in self.modulation]
+        return AskLinears(image, outside, self.blocks(transformer))
 
     def registers(self, transformer: Any) -> int:
         """How many learned tokens the transformer puts before the text."""
@@ -151,3 +166,11 @@ class Family(ABC):
         There is no negative prompt: a pipeline that needs one for guidance gets zeros.
         """
         return {"prompt_embeds": text.hidden, "negative_prompt_embeds": torch.zeros_like(text.hidden)}
+
+
+def _submodule(block: nn.Module, name: str) -> nn.Module | None:
+    """The module called `name` in a block; None in a block without it."""
+    module: Any = block
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module

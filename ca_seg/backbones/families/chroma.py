@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, TextTokens
 from ca_seg.backbones.families.flux import PackedLatents, same_positions
 from ca_seg.backbones.text.tokens import word_tokens
 
@@ -25,6 +25,8 @@ class Chroma(PackedLatents):
     name = "chroma"
     transformer = "ChromaTransformer2DModel"
     pipeline = "ChromaPipeline"
+    image_branch = IMAGE_BRANCH
+    modulation = ("distilled_guidance_layer",)
     per_call = ("timestep", "joint_attention_kwargs")
 
     def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:

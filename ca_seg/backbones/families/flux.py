@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, Family, TextTokens
 from ca_seg.backbones.text.tokens import word_tokens
 from ca_seg.concept.grid import Grid
 
@@ -76,6 +76,7 @@ class Flux(PackedLatents):
     name = "flux"
     transformer = "FluxTransformer2DModel"
     pipeline = "FluxPipeline"
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "guidance", "joint_attention_kwargs")
 
     def image_inputs(

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, Family, TextTokens
 from ca_seg.backbones.text.template_tokens import words_by_difference
 from ca_seg.backbones.text.tokens import check_length
 from ca_seg.concept.grid import Grid
@@ -27,6 +27,9 @@ class Flux2(Family):
     transformer = "Flux2Transformer2DModel"
     pipeline = "Flux2Pipeline"
     block_lists = ("transformer_blocks", "single_transformer_blocks")
+    image_branch = IMAGE_BRANCH
+    image_parts = ("double_stream_modulation_img",)
+    modulation = ("double_stream_modulation_txt", "single_stream_modulation")
     per_call = ("timestep", "guidance", "joint_attention_kwargs")
 
     def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:

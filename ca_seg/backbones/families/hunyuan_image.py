@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, Family, TextTokens
 from ca_seg.backbones.text.template_tokens import words_in_template
 from ca_seg.backbones.text.tokens import shortened
 from ca_seg.concept.grid import Grid
@@ -33,6 +33,7 @@ class HunyuanImage(Family):
     prompt_in_order = False
     text_first = False
     block_lists = ("transformer_blocks", "single_transformer_blocks")
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "timestep_r", "guidance", "attention_kwargs")
     guidance_argument = "distilled_guidance_scale"
 

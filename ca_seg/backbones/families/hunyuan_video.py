@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, Family, TextTokens
 from ca_seg.backbones.text.template_tokens import words_in_template
 from ca_seg.concept.grid import Grid
 
@@ -32,6 +32,7 @@ class HunyuanVideo(Family):
     text_first = False
     video = True
     block_lists = ("transformer_blocks", "single_transformer_blocks")
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "guidance", "attention_kwargs")
 
     def grid(self, transformer: Any, inputs: dict[str, Any]) -> Grid:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, TextTokens
 from ca_seg.backbones.families.flux import PackedLatents, same_positions
 from ca_seg.backbones.text.template_tokens import words_by_difference
 from ca_seg.backbones.text.tokens import check_length
@@ -27,6 +27,7 @@ class OvisImage(PackedLatents):
     name = "ovis-image"
     transformer = "OvisImageTransformer2DModel"
     pipeline = "OvisImagePipeline"
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "joint_attention_kwargs")
 
     def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ca_seg.backbones.families.base import EncodedText, TextTokens
+from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, TextTokens
 from ca_seg.backbones.families.patched_latents import PatchedLatents
 from ca_seg.backbones.text.tokens import word_tokens
 
@@ -25,6 +25,7 @@ class StableDiffusion3(PatchedLatents):
     transformer = "SD3Transformer2DModel"
     pipeline = "StableDiffusion3Pipeline"
     text_first = False
+    image_branch = IMAGE_BRANCH
     per_call = ("timestep", "joint_attention_kwargs")
 
     def image_inputs(

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class ZImage(Family):
     prompt_in_order = False
     text_first = False
     block_lists = ("layers",)
+    image_parts = ("noise_refiner",)
     per_call = ("t", "joint_attention_kwargs")
     prompt_first = True
 
@@ -66,7 +68,10 @@ class ZImage(Family):
 
     @contextmanager
     def asking(self, transformer: Any, grid: Grid) -> Iterator[None]:
-        """Blocks without padding, and every concept at the first position of a prompt."""
+        """Blocks without padding, and every concept at the first position of a prompt.
+
+        Only in this thread: a recording of the same model may go on in another one.
+        """
         call = _WithoutPadding()
 
         def begin(model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -101,15 +106,20 @@ class _WithoutPadding:
 
     image_tokens: int = 0
     concepts: int = 0
+    thread: int = field(default_factory=get_ident)
 
     def refine(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The blocks of the text: the length stays, concepts do not attend to padding."""
+        if get_ident() != self.thread:
+            return args
         tokens, _, positions, *others = args
         attended = torch.arange(tokens.shape[1], device=tokens.device) < self.concepts
         return (tokens, attended.expand(len(tokens), -1), positions[:, :1].expand_as(positions), *others)
 
     def join(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The joint blocks: the first gets padding among its tokens, all get the positions of padding."""
+        if get_ident() != self.thread:
+            return args
         tokens, _, positions, *others = args
         image, start = self.image_tokens, -(-self.image_tokens // PADDED_TO) * PADDED_TO
         if tokens.shape[1] == positions.shape[1]:

@@ -3,7 +3,9 @@
 1  text encoders   once per vocabulary, then freed      ┐
 2  transformer     blocks 0 .. last layer               ├─ must fit on a GPU: the larger of 1 + 3 and 2 + 3 + 4
 3  autoencoder                                          │  (activations come on top and are not counted)
-4  recording       keys, values, outputs of an image    ┘
+4  recording       keys and values, outputs of an image ┘
+
+Where the words are known beforehand, a recording has no keys and values.
 
 A plain transformer is in main memory while words are encoded. A quantised one stays on the GPU: then it is 1 + 2 + 3.
 """
@@ -44,6 +46,7 @@ class Plan:
     text: dict[str, int]  # bytes of each text encoder
     autoencoder_bytes: int
     recording_bytes: int  # of one square image, one noise sample at one timestep
+    known_words_bytes: int  # of such a recording if the words are known beforehand
 
     @property
     def peak_bytes(self) -> int:
@@ -82,6 +85,7 @@ def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, r
     sizes = {folder: part_parameters(part) for folder, part in card.parts.items()}
     size = profile.dtype.itemsize
     tokens = round(side / card.multiple) ** 2
+    read = sum(layer <= last for layer in card.layers) or 1
     return Plan(
         card,
         profile,
@@ -91,8 +95,22 @@ def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, r
         round(linear * profile.linear_bytes + other * profile.dtype.itemsize),
         {folder: count * size for folder, count in sizes.items() if folder.startswith("text_encoder")},
         sizes["vae"] * size,
-        3 * (last + 1) * tokens * width * size,
+        recording_bytes(tokens, width, layers=last + 1, read=read, size=size),
+        recording_bytes(tokens, width, layers=0, read=read, size=size),
     )
+
+
+def recording_bytes(tokens: int, width: int, *, layers: int, read: int, size: int) -> int:
+    """Bytes of the recording of one image.
+
+    Args:
+        tokens: of the image
+        width: channels of all heads together
+        layers: how many keep their keys and values; 0 where the words are known beforehand
+        read: how many layers' outputs maps read
+        size: bytes of a number
+    """
+    return (2 * layers + read) * tokens * width * size
 
 
 def part_names() -> list[str]:

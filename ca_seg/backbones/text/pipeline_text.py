@@ -27,6 +27,7 @@ from ca_seg.backbones.text.phrase_tokens import phrase_tokens
 from ca_seg.errors import UserError
 
 MAX_PROMPTS = 8  # in memory; a prompt is [length, 4096], and a run has one, or one per image
+MAX_CONCEPTS = 4096  # phrases in memory; one is a few tokens [t, 4096]
 CONCEPT, PROMPT = "concept", "prompt"
 
 
@@ -54,7 +55,7 @@ class PipelineText:
         self.family, self.length, self.cache, self.room = family, length, cache, room
         self._load = load
         self._prompts: OrderedDict[str, EncodedText] = OrderedDict()
-        self._concepts: dict[str, EncodedText] = {}
+        self._concepts: OrderedDict[str, EncodedText] = OrderedDict()
 
     def prompt(self, prompts: Sequence[str]) -> TextTokens:
         new = [p for p in dict.fromkeys(prompts) if p not in self._prompts]
@@ -89,7 +90,12 @@ class PipelineText:
             words = replace(text, hidden=text.hidden[text.is_word], is_word=text.is_word[text.is_word], mask=None)
             self._concepts[phrase] = words
             self._store(CONCEPT, phrase, words)
-        return [self._concepts[phrase] for phrase in phrases]
+        encoded = [self._concepts[phrase] for phrase in phrases]
+        for phrase in phrases:
+            self._concepts.move_to_end(phrase)
+        while len(self._concepts) > MAX_CONCEPTS:  # those that were not asked for longest
+            self._concepts.popitem(last=False)
+        return encoded
 
     def _encoded(self, texts: Sequence[str]) -> dict[str, EncodedText]:
         """New texts, encoded on the device of the pipeline, in main memory."""

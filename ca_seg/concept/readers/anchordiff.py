@@ -36,7 +36,7 @@ def anchordiff(features: ConceptFeatures) -> torch.Tensor:
 
 def similarity_graph(image: Stream) -> torch.Tensor:
     """[B, N, N], 0 or more, rows sum to 1."""
-    output = torch.nn.functional.normalize(image.output.float().transpose(1, 2).flatten(2), dim=2)
+    output = torch.nn.functional.normalize(image.part("output").float().transpose(1, 2).flatten(2), dim=2)
     gate = self_attention(image).mean(dim=1)
     graph = (output @ output.transpose(1, 2)).clamp_min(0) * gate / gate.amax(dim=2, keepdim=True)
     return graph / graph.sum(dim=2, keepdim=True).clamp_min(TINY)

@@ -43,7 +43,7 @@ def goca(
     for layer in features.layers:
         stream, words, projection = features.image[layer], prompt.words[layer], prompt.projections[layer]
         if weigh_heads and projection is not None:
-            words = words * head_weights(stream.output.float(), projection.float())[:, :, None]
+            words = words * head_weights(stream.part("output").float(), projection.float())[:, :, None]
             attentions.append(words.sum(dim=1))
         else:
             attentions.append(words.mean(dim=1))
@@ -78,7 +78,7 @@ def head_weights(output: torch.Tensor, projection: torch.Tensor) -> torch.Tensor
 
 def dense_affinity(stream: Stream) -> torch.Tensor:
     """Pseudo self-attention of dense features f [B, N, width], the attention outputs: softmax(f f^T / sqrt(width))."""
-    dense = stream.output.float().transpose(1, 2).flatten(2)
+    dense = stream.part("output").float().transpose(1, 2).flatten(2)
     return (dense @ dense.transpose(1, 2) / dense.shape[2] ** 0.5).softmax(dim=-1)
 
 

@@ -27,9 +27,9 @@ def gramcol(features: ConceptFeatures) -> torch.Tensor:
 
 def _columns(features: ConceptFeatures, layer: int) -> torch.Tensor:
     """Standardised Gram columns of one layer, the mean over heads: [copies * B, C, N]."""
-    image, key = features.image[layer], features.concept[layer].key.float()
+    image, key = features.image[layer], features.concept[layer].part("key").float()
     frames = features.grid.frames
-    query, output = (x.unflatten(2, (frames, -1)) for x in (image_query(image), image.output.float()))
+    query, output = (x.unflatten(2, (frames, -1)) for x in (image_query(image), image.part("output").float()))
     best = torch.einsum("bhfpd,bhcd->bhcfp", query, key).argmax(dim=-1)  # [B, heads, C, frames]
     index = best.transpose(2, 3)[..., None].expand(*best.transpose(2, 3).shape, output.shape[-1])
     proxy = output.gather(3, index)  # [B, heads, frames, C, d]

@@ -36,11 +36,10 @@ def image_query(stream: Stream) -> torch.Tensor:
 def self_attention(stream: Stream) -> torch.Tensor:
     """Softmaxed attention of image tokens to each other, without the prompt: [B, heads, N, N], rows sum to 1."""
     query = image_query(stream)
-    return (query @ stream.key.float().transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)
+    return (query @ stream.part("key").float().transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)
 
 
 def concept_attention(image: Stream, concept: Stream) -> torch.Tensor:
     """Softmaxed attention of concepts to image tokens: [B, heads, C, N], rows sum to 1."""
-    assert concept.query is not None
-    query = concept.query.float()
-    return (query @ image.key.float().transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)
+    query = concept.part("query").float()
+    return (query @ image.part("key").float().transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1)

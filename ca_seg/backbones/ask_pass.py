@@ -1,0 +1,37 @@
+"""One pass of a transformer over the words of several vocabularies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ca_seg.backbones.families.base import Family
+from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.grid import Grid
+from ca_seg.concept.linears import Linear
+from ca_seg.concept.record import Stream
+
+
+@dataclass(frozen=True)
+class AskPass:
+    """Everything that an ask needs but the recorded streams."""
+
+    family: Family
+    transformer: Any
+    inputs: dict[str, Any]  # the transformer's arguments
+    grid: Grid  # of the recorded image
+    layout: Layout
+    linears: Linear
+
+    def __call__(self, image: Sequence[Stream], **options: Any) -> list[Stream]:
+        """The concept streams, layer by layer; options as of `ask_streams`."""
+        attentions = self.family.attentions(self.transformer)
+        with self.family.asking(self.transformer, self.grid):
+            return ask_streams(
+                self.transformer, attentions, self.inputs, image, self.layout, linears=self.linears, **options
+            )
+
+    def by_vocabulary(self, streams: Sequence[Stream]) -> list[list[Stream]]:
+        """The streams of the concepts of each vocabulary."""
+        return [[stream.tokens(group) for stream in streams] for group in self.layout.group_slices]
