@@ -16,7 +16,7 @@ from ca_seg.optional import optional_imports
 from ca_seg.quiet import silence_import_noise
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
-    "segment": ("ca_seg.cli.segment:run", "segment images by words"),
+    "segment": ("ca_seg.cli.images_first:run_segment", "segment images by words"),
     "video": ("ca_seg.cli.video:run_video", "segment a video by words"),
     "zoo": ("ca_seg.cli.zoo:run", "the backbones: list, show, plan, page"),
     "methods": ("ca_seg.cli.methods:run", "the methods that can be compared"),

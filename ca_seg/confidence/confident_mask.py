@@ -1,18 +1,13 @@
-"""The mask of an image and the confidence of each of its pixels, on the device, in strips of rows.
+"""The mask of an image and the confidence of its pixels, on the device, in strips of rows (`decision/strips.py`).
 
 An image of any size takes the memory of one strip of class scores, its mask and its confidence. Where a measure depends
-on the two best classes only, a strip lies between two rows of tokens and holds the classes that can be those two:
-
-    tokens   o---o---o---o      of 20 classes perhaps 5 can be first or second between these rows
-             |   strip   |
-             o---o---o---o
+on the two best classes only, a strip holds the classes that can be those two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,7 +15,9 @@ from torch import Tensor
 from ca_seg.confidence.measures import MEASURES, check_probabilities, confidence_of, two_best
 from ca_seg.confidence.temperature import check_temperature
 from ca_seg.decision.argmax import predict_mask
-from ca_seg.decision.candidates import argmax_candidates
+from ca_seg.decision.candidates import possible_classes
+from ca_seg.decision.rows import ScoreRows
+from ca_seg.decision.strips import strips
 from ca_seg.errors import UnknownName
 
 RANKS = {None: 1, "margin": 2, "max_probability": 1}  # how many of the best classes a measure needs; entropy: all
@@ -64,14 +61,14 @@ def predict_confident_mask(
         check_temperature(temperature)
         check_probabilities(maps)
     if temperature == 1 and measure in RANKS:
-        strips = _between_tokens(maps, height, width, RANKS[measure])
+        pieces = _of_best_classes(maps, height, width, RANKS[measure])
     else:
         all_classes = torch.arange(maps.shape[1], dtype=torch.uint8, device=maps.device)
-        strips = ((*strip, all_classes) for strip in predict_mask(maps, height, width).strips(MAX_STRIP_SCORES))
-    summed = predict_mask(maps.sum(dim=1, keepdim=True), height, width)
+        pieces = ((*piece, all_classes) for piece in predict_mask(maps, height, width).strips(MAX_STRIP_SCORES))
+    summed = ScoreRows(maps.sum(dim=1, keepdim=True), height, width)
     mask = torch.empty(height, width, dtype=torch.uint8, device=maps.device)
     confidence = None if measure is None else torch.empty(height, width, dtype=torch.float32, device=maps.device)
-    for start, stop, scores, classes in strips:
+    for start, stop, scores, classes in pieces:
         best = two_best(scores[0])
         mask[start:stop] = classes[best.index.long()]
         if measure is not None and confidence is not None:
@@ -102,18 +99,11 @@ def agreement(noised_copies: Sequence[Tensor], mask: Tensor) -> Tensor:
     return count / len(noised_copies)
 
 
-def _between_tokens(maps: Tensor, height: int, width: int, rank: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Strips: their rows start to stop, the scores [1, k, rows, W] of classes uint8 [k] that can be among the best."""
-    prediction, token_rows = predict_mask(maps, height, width), maps.shape[2]
-    possible = argmax_candidates(maps, rank)[0].any(dim=2).cpu()  # [K, h + 1]: by row of cells, with the frame
-    upper = prediction.upper_token_row
-    edges = [0, *((upper[1:] != upper[:-1]).nonzero()[:, 0] + 1).tolist(), height]
-    small = maps.shape[1] * height * width < MIN_SCORES_TO_CUT
-    if small or maps.device.type != "cpu" or height < MIN_PIXELS_PER_TOKEN * token_rows:  # a GPU needs large strips
-        edges, possible = [0, height], possible.any(dim=1, keepdim=True).expand(-1, token_rows + 1)
-    for top, bottom in pairwise(edges):
-        classes = possible[:, int(upper[top]) + 1].nonzero()[:, 0]
-        rows = max(1, MAX_STRIP_SCORES // (len(classes) * width))
-        for start in range(top, bottom, rows):
-            stop = min(start + rows, bottom)
-            yield start, stop, prediction.rows(start, stop, classes), classes.to(maps.device, torch.uint8)
+def _of_best_classes(maps: Tensor, height: int, width: int, rank: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """Rows start to stop, and the scores [1, k, rows, W] of classes uint8 [k] that can be among the best."""
+    if maps.shape[1] * height * width < MIN_SCORES_TO_CUT or height < MIN_PIXELS_PER_TOKEN * maps.shape[2]:
+        classes = possible_classes(maps, rank)
+        yield 0, height, ScoreRows(maps, height, width).rows(0, height, classes), classes.to(torch.uint8)
+        return
+    for strip in strips(maps, height, width, rank=rank):
+        yield strip.start, strip.stop, strip.scores, strip.classes.to(torch.uint8)

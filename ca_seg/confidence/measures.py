@@ -93,7 +93,8 @@ def confidence_of(
 
 def two_best(scores: Tensor) -> TwoBest:
     """The two largest of scores [K, ...]. Both ways are several times faster than `topk`."""
-    if scores.device.type != "cpu" or scores[0].numel() < MIN_PLANE_PIXELS:
+    planes = scores.stride(-1) == 1 or scores.shape[-1] == 1  # else the scores of a pixel lie side by side
+    if scores.device.type != "cpu" or not planes or scores[0].numel() < MIN_PLANE_PIXELS:
         first, index = scores.max(dim=0)
         second = scores.scatter(0, index[None], -1.0).amax(dim=0)
         return TwoBest(first, index.to(torch.uint8), second)

@@ -1,8 +1,12 @@
 """The mask of an image: at every pixel the class with the largest map, bilinear between tokens.
 
-In a large image only the classes that can win somewhere (`candidates.py`) are resized to the image's size, strip by
-strip. This changes nothing but time and memory; `benchmarks/evaluation.py` and `benchmarks/label.py`
-measure what it costs beside the backbone.
+    scores of all classes      how they are computed
+    up to 2^24                 all at once
+    more                       only classes that can win somewhere (`candidates.py`), row by row
+    more than 2^27 of these    only classes that can win in a strip (`strips.py`)
+
+This changes time and memory. Masks are those of resizing everything, up to ties that rounding decides: the last bit of
+a score depends on how it is computed, so the limits are part of the result. `benchmarks/decision.py` measures.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ import torch
 
 from ca_seg.backbones.images import resize_out
 from ca_seg.decision.candidates import possible_classes
+from ca_seg.decision.rows import ScoreRows, resized_rows
+from ca_seg.decision.strips import strips
 
-# Tuned with benchmarks/evaluation.py: below this number of scores [B, K, H, W], resizing all classes is as fast as
-# finding the candidates.
-MIN_SCORES_TO_PRUNE = 2**24
-MAX_SCORES = 2**27  # scores resized at a time (half a gigabyte)
+MIN_SCORES_TO_PRUNE = 2**24  # K * H * W; below it, resizing all classes is as fast as finding the candidates
+MAX_RESIZED = 2**27  # scores of candidates
 
 
 @dataclass(frozen=True)
@@ -66,41 +70,13 @@ class MaskPrediction:
             stop = min(start + rows, self.height)
             yield start, stop, self.rows(start, stop)
 
-    def rows(self, start: int, stop: int, classes: torch.Tensor | None = None) -> torch.Tensor:
-        """The scores of the rows `start` to `stop` (exclusive).
-
-        Args:
-            start: first row
-            stop: the row after the last
-            classes: int64 [k], only these classes; None: all
-
-        Returns:
-            [B, K or k, stop - start, W]
-        """
-        upper, last = self.upper_token_row[start:stop], self.maps.shape[2] - 1
-        top, bottom = int(upper[0]), min(int(upper[-1]) + 1, last)
-        tokens = self._widened[:, :, top : bottom + 1]
-        tokens = tokens if classes is None else tokens[:, classes]
-        weight = (self._token_row[start:stop] - upper)[:, None].to(tokens)
-        if upper[0] == upper[-1]:
-            return torch.lerp(tokens[:, :, :1], tokens[:, :, -1:], weight)
-        return torch.lerp(tokens[:, :, upper - top], tokens[:, :, (upper + 1).clamp(max=last) - top], weight)
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        """[B, K, stop - start, W], the scores of the rows `start` to `stop` (exclusive)."""
+        return self._rows.rows(start, stop)
 
     @cached_property
-    def upper_token_row(self) -> torch.Tensor:
-        """For every row of pixels the row of tokens at or above it: int64 [H], rising, in main memory."""
-        return self._token_row.long()
-
-    @cached_property
-    def _token_row(self) -> torch.Tensor:
-        """The position of every row of pixels among the rows of tokens, float [H]."""
-        rows = self.maps.shape[2]
-        return ((torch.arange(self.height) + 0.5) * rows / self.height - 0.5).clamp(0, rows - 1)
-
-    @cached_property
-    def _widened(self) -> torch.Tensor:
-        """[B, K, h, W]: resized to the image's width, not yet to its height."""
-        return resize_out(self.maps, self.maps.shape[2], self.width)
+    def _rows(self) -> ScoreRows:
+        return ScoreRows(self.maps, self.height, self.width)
 
     @cached_property
     def _winners(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,10 +84,24 @@ class MaskPrediction:
         if self.maps.shape[1] * self.height * self.width < MIN_SCORES_TO_PRUNE:
             score, index = self.scores.max(dim=1)
             return score, index
+        size = (len(self.maps), self.height, self.width)
+        score = self.maps.new_empty(size)
+        index = torch.empty(size, dtype=torch.int64, device=self.maps.device)
+        for start, stop, scores, classes in self._pieces():
+            best = scores.max(dim=1)
+            score[:, start:stop], index[:, start:stop] = best.values, classes[best.indices]
+        return score, index
+
+    def _pieces(self) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
+        """First row, row after the last, the scores [B, k, rows, W] of classes int64 [k] that can win."""
         classes = possible_classes(self.maps)
-        candidates = predict_mask(self.maps[:, classes], self.height, self.width)
-        strips = [scores.max(dim=1) for _, _, scores in candidates.strips(MAX_SCORES)]
-        return torch.cat([s.values for s in strips], dim=1), classes[torch.cat([s.indices for s in strips], dim=1)]
+        maps = self.maps[:, classes]
+        if len(maps) * len(classes) * self.height * self.width <= MAX_RESIZED:
+            for start, stop, scores in resized_rows(maps, self.height, self.width):
+                yield start, stop, scores, classes
+        else:
+            for strip in strips(maps, self.height, self.width):
+                yield strip.start, strip.stop, strip.scores, classes[strip.classes]
 
 
 def predict_mask(maps: torch.Tensor, height: int, width: int) -> MaskPrediction:

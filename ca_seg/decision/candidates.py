@@ -13,16 +13,17 @@ import torch
 from torch.nn.functional import max_pool2d, pad
 
 
-def possible_classes(maps: torch.Tensor) -> torch.Tensor:
-    """The classes that can have the largest bilinear value somewhere.
+def possible_classes(maps: torch.Tensor, rank: int = 1) -> torch.Tensor:
+    """The classes that can be among the `rank` largest bilinear values somewhere.
 
     Args:
         maps: float [B, K, h, w]
+        rank: as for `argmax_candidates`
 
     Returns:
         int64 [n], 1 or more class indices, rising.
     """
-    return argmax_candidates(maps).flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
+    return argmax_candidates(maps, rank).flatten(2).any(dim=2).any(dim=0).nonzero().squeeze(1)
 
 
 def argmax_candidates(maps: torch.Tensor, rank: int = 1) -> torch.Tensor:

@@ -101,8 +101,9 @@ def segment(
         "device": device,
     }
     chosen = replace(chosen, **{name: value for name, value in named.items() if value is not None})
+    images = open_images(image)  # a missing file ends it here, before the backbone is loaded
     segmenter = Segmenter(classes, chosen, backbone=backbone if isinstance(backbone, Backbone) else None)
-    results = [segmenter(named_image) for named_image in open_images(image)]
+    results = [segmenter(named_image) for named_image in images]
     warn_of_absent_words(segmenter.backbone.card.name, [result.image_id for result in results if not result.likely])
     return results[0] if is_single(image) else results
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ca_seg.atomic import atomic_write
 from ca_seg.decision.argmax import MaskPrediction, predict_mask
+from ca_seg.decision.class_scores import class_scores
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
@@ -139,8 +140,11 @@ class Segmentation:
 
     def as_dict(self) -> dict[str, Any]:
         """Size, backbone, unseen words, presence; per class: id in the mask file, fraction, probabilities, presence."""
-        scores, fractions = self.probabilities, self.fractions()
+        fractions = self.fractions()
         height, width = self.mask.shape
+        mean, highest = (scores.tolist() for scores in class_scores(self.maps[0], height, width))
+        missing = [0.0] * (len(self.classes) - len(mean))  # a background that a threshold alone decides
+        mean, highest = mean + missing, highest + missing
         presence = self.presence
         return {
             "image": self.image_id,
@@ -154,8 +158,8 @@ class Segmentation:
                 name: {
                     "mask_id": int(self._mask_ids[index]),
                     "fraction": fractions[name],
-                    "mean_score": float(scores[index].mean()),
-                    "highest_score": float(scores[index].max()),
+                    "mean_score": mean[index],
+                    "highest_score": highest[index],
                     "presence": None if presence is None else presence.words.get(name),
                 }
                 for index, name in enumerate(self.classes)

@@ -95,12 +95,9 @@ class CalibrationError(Metric):
             raise OutOfRange(f"a confidence of {float(wrong):g}", allowed="0 to 1", fix="take a softmax of the scores")
         units = (values.clamp(max=1) * _UNIT).round().long()
         index = ((units * self.bins - 1) // _UNIT).clamp(min=0)
-        for state, amount in (
-            (self.count, torch.ones_like(units)),
-            (self.confidence, units),
-            (self.hits, correct.long()),
-        ):
-            state.index_add_(0, index, amount)
+        self.count += torch.bincount(index, minlength=self.bins)
+        self.hits += torch.bincount(index[correct], minlength=self.bins)
+        self.confidence.index_add_(0, index, units)
 
     def reliability(self) -> Reliability:
         """The bins, for a reliability diagram."""

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -122,3 +123,16 @@ def test_a_bad_argument_is_one_line(folder, arguments, value, capsys):
     assert error.startswith("error: ")
     assert value in error
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["missing.jpg", "--concepts", "dog"], ["dog", "missing.jpg"]])
+def test_a_missing_image_is_said_before_anything_heavy_is_imported(tmp_path, arguments):
+    code = (
+        "import sys; from ca_seg.cli.main import main; status = main(sys.argv[1:]);"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "segment", *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "missing.jpg" in result.stderr
+    assert "Traceback" not in result.stderr

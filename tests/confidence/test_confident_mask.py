@@ -11,6 +11,7 @@ from ca_seg.confidence.confident_mask import agreement, predict_confident_mask
 from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.decision.candidates import argmax_candidates
+from ca_seg.decision.strips import strips
 from ca_seg.errors import BadMask, OutOfRange, UnknownName
 from tests.confidence.numpy_measures import MEASURES
 
@@ -25,6 +26,7 @@ def maps_of(classes, seed=0, height=5, width=7):
 @pytest.mark.parametrize("measure", sorted(MEASURES))
 def test_measures_equal_those_of_numpy(monkeypatch, measure, classes, strip, cut):
     monkeypatch.setattr(confident_mask, "MAX_STRIP_SCORES", strip)
+    monkeypatch.setattr("ca_seg.decision.strips.CACHED_SCORES", strip)
     monkeypatch.setattr(confident_mask, "MIN_SCORES_TO_CUT", cut)
     maps = maps_of(classes)
     result = predict_confident_mask(maps, 23, 31, measure=measure)
@@ -52,9 +54,8 @@ def test_excluding_hopeless_classes_changes_nothing(monkeypatch, measure, size):
     assert_best_class(result.mask, scores)
     if measure is not None:
         np.testing.assert_allclose(result.confidence.numpy(), MEASURES[measure](scores.numpy()), atol=2e-5)
-    strips = list(confident_mask._between_tokens(maps, 200, 90, 2))
-    assert [start for start, *_ in strips[1:]] == [stop for _, stop, *_ in strips[:-1]]
-    assert max(len(classes) for *_, classes in strips) < 30  # of 40: some classes were excluded
+    most = max(len(strip.classes) for strip in strips(maps, 200, 90, rank=2))
+    assert most < 30  # of 40: some classes were excluded
 
 
 def test_candidates_of_rank_2_include_the_second_best():

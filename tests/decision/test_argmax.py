@@ -50,12 +50,26 @@ def test_one_class_wins_everywhere(size):
     assert predict_mask(torch.rand(2, 1, 3, 3), *size).mask.eq(0).all()
 
 
-@pytest.mark.parametrize("most", [1, 500, 3000])
+@pytest.mark.parametrize("classes", [2, 40])
+def test_large_images_have_the_bits_of_the_resized_candidates(classes):
+    maps = (4 * torch.randn(2, classes, 9, 11, generator=torch.Generator().manual_seed(1))).softmax(dim=1)
+    chosen = possible_classes(maps)
+    ordered = maps[:, chosen].contiguous(memory_format=torch.channels_last)
+    score, index = torch.nn.functional.interpolate(ordered, (150, 170), mode="bilinear", align_corners=False).max(dim=1)
+    found = predict_mask(maps, 150, 170)
+    assert torch.equal(found.confidence, score)
+    assert torch.equal(found.mask, chosen[index])
+
+
+@pytest.mark.parametrize("most", [1, 500, 2**18])
 def test_strips_decide_as_the_whole(monkeypatch, most):
     maps = torch.rand(2, 5, 4, 6, generator=torch.Generator().manual_seed(1))
     whole = predict_mask(maps, 37, 23)
     mask, confidence = whole.mask, whole.confidence
-    monkeypatch.setattr("ca_seg.decision.argmax.MAX_SCORES", most)
-    strips = predict_mask(maps, 37, 23)
-    torch.testing.assert_close(strips.confidence, confidence)
-    assert (strips.mask == mask).float().mean() > 0.999
+    monkeypatch.setattr("ca_seg.decision.argmax.MAX_RESIZED", 0)
+    monkeypatch.setattr("ca_seg.decision.strips.CACHED_SCORES", most)
+    in_strips = predict_mask(maps, 37, 23)
+    torch.testing.assert_close(in_strips.confidence, confidence)
+    assert (in_strips.mask == mask).float().mean() > 0.999
+    rows = [scores.max(dim=1) for *_, scores in in_strips.strips(most)]
+    torch.testing.assert_close(torch.cat([row.values for row in rows], dim=1), confidence)

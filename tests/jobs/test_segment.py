@@ -16,7 +16,9 @@ from torch.nn.functional import interpolate
 import ca_seg
 from ca_seg.data.read import read_image
 from ca_seg.data.seeds import image_seed
+from ca_seg.errors import UnreadableImage
 from ca_seg.jobs.segment import REST
+from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.resources import resource_path
 
 SCENES = resource_path("datasets", "scenes", "images")
@@ -180,3 +182,9 @@ def test_files(backbone, photo, tmp_path):
     assert (coco.annToMask(annotation).astype(bool) == (result.mask == 0)).all()
     with pytest.raises(ca_seg.UserError, match="coco"):
         result.save(tmp_path, ["cocoo"])
+
+
+def test_a_missing_image_is_said_before_a_backbone_is_loaded(monkeypatch):
+    monkeypatch.setattr(BackboneSettings, "load", lambda *_: pytest.fail("the backbone was loaded"))
+    with pytest.raises(UnreadableImage):
+        ca_seg.segment("missing.jpg", ["dog", "grass"])

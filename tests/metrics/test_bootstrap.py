@@ -138,3 +138,10 @@ def test_invalid_input_raises_and_is_not_counted() -> None:
         BootstrapIntervals(2, ignore_index=1)
     with pytest.raises(OutOfRange, match="95"):
         metric.interval(counted_miou, level=95)
+
+
+def test_classes_that_an_image_does_not_show_change_nothing() -> None:
+    image_ids, prediction, target = images(3, 5, 3)
+    few, many = (metric_of(count, image_ids, prediction, target, replicates=40) for count in (3, 200))
+    assert torch.equal(few.replicates, many.replicates[:, :3])
+    assert not many.replicates[:, 3:].any()
