@@ -11,8 +11,9 @@ own words: tokens then learn to read their own place, not the whole picture (att
 and three kinds of target:
 
     classes   the frozen classifier's share of each word at each position, over words that do not hold each other
-    masks     the segmenters' classes, averaged over the token, beside words that are not in the picture
-    words     which words are true of the picture or quarter: candidate and presence loss, as in recipes/mini
+    masks     the votes of segmenters and detectors, averaged over the token, beside words that are not in the picture
+    words     which words are true of the picture or quarter, or of a box in it: candidate and presence loss, as in
+              recipes/mini
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d, interpolate, one_hot
+from torch.nn.functional import avg_pool2d, interpolate
 
 from ca_seg.backbones.efficientnet_lite import CHANNELS
 from ca_seg.backbones.feature_codec import FeatureCodec, on_one_grid
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.features.efficientnet import EfficientNetLite0
 from recipes.photo.cache import SCALE
-from recipes.photo.data import TEACHER_WORDS, Example, FeatureCache
+from recipes.photo.data import Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
+from recipes.photo.labels import SMALLEST_BOX, TEACHER_WORDS, UNKNOWN, area, inside
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
 QUILTED = {"classes": (0.3, 0.25, 0.25, 0.2), "masks": (0.25, 0.35, 0.3, 0.1), "words": (0.5, 0.35, 0.05, 0.1)}
+KINDS = {"classes": 0.25, "masks": 0.45, "words": 0.3}  # how often each is a step's
+TOKENS = 16  # along a side of a whole picture
 COARSE_ROWS = 3  # rows of 8 x 8 tokens for one of 16 x 16
 WORDS = 48  # asked at each step
 SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
@@ -117,18 +121,19 @@ class StepBatches:
             for word in example.words:
                 counts[word] += 1
         rarity = np.array([max(counts[w] ** -0.5 for w in e.words) for e in self.pools["words"]])
-        self.rarity = rarity / rarity.sum()
+        self.chance = (rarity / rarity.sum() + 1 / len(rarity)) / 2  # half of them by the rarest word
         self.wide = [w for w in self.class_words if w not in set(self.label_words)]
         self.other = [w for w in table.words if w not in lexicon.leaves and w not in set(self.label_words)]
-        self.kinds = ("classes", "masks", "words") if cache.teachers else ("classes", "words")
+        self.kinds = [kind for kind in KINDS if cache.teachers or kind != "masks"]
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
-        kind = self.kinds[rng.integers(len(self.kinds))]
+        share = np.array([KINDS[kind] for kind in self.kinds])
+        kind = self.kinds[rng.choice(len(share), p=share / share.sum())]
         layout = LAYOUTS[rng.choice(4, p=QUILTED[kind])]
         pictures = self.rows * {"fine": 1, "coarse": COARSE_ROWS}.get(layout, 4)
         pool = self.pools[kind]
-        chance = self.rarity if kind == "words" else None
+        chance = self.chance if kind == "words" else None
         examples = [pool[i] for i in rng.choice(len(pool), pictures, p=chance)]
         cut = Cut(layout, rng.integers(0, 9, (pictures, 2)), torch.from_numpy(rng.random(pictures) < 0.5))
         fine, coarse = (x.float() / SCALE for x in self.cache.features(examples))
@@ -183,9 +188,7 @@ class StepBatches:
     def _masks(
         self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
     ) -> tuple[list[str], Soft]:
-        classes = self.cache.teacher_masks(examples)
-        shares = one_hot(classes.clamp_max(len(TEACHER_WORDS)), len(TEACHER_WORDS) + 1)[..., :-1].permute(0, 3, 1, 2)
-        shares = avg_pool2d(shares.float(), 4)
+        shares = token_shares(self.cache.teacher_votes(examples))
         words, shares = self._named(examples, coarse, shares)
         shares = cut(shares).flatten(2)
         seen = shares.sum(dim=(0, 2)) > 0.5
@@ -230,15 +233,15 @@ class StepBatches:
         negatives = self._negatives(rng, set(true_words), len(true_words), exclude_near=False)
         words = true_words + negatives
         position = {word: k for k, word in enumerate(words)}
-        shape = (len(examples), len(words), 1, 1)
+        shape = (len(examples), len(words), TOKENS, TOKENS)
         true, unasked = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
         for i, example in enumerate(examples):
             maybe = near(set(example.words), self.lexicon, words) | (set() if example.tagged else STUFF)
             for word in example.words & position.keys():
-                true[i, position[word]] = True
+                true[i, position[word]] = torch.from_numpy(where(word, example))
             for word in (maybe - example.words) & position.keys():
                 unasked[i, position[word]] = True
-        spread = [cut(x.float().expand(-1, -1, 16, 16)).flatten(2) > 0.5 for x in (true, unasked)]
+        spread = [cut(x.float()).flatten(2) > 0.5 for x in (true, unasked)]
         tokens = spread[0].shape[2] // (4 if cut.layout.startswith("quilt") else 1)
         best = torch.tensor([tokens // 5 if word in STUFF else tokens // 12 for word in words])
         return words, Hard(spread[0], spread[1], best)
@@ -255,3 +258,19 @@ class StepBatches:
             out = true | (near(true, self.lexicon, order) if exclude_near else set())
             negatives += [word for word in order if word not in out][:count]
         return negatives
+
+
+def token_shares(votes: np.ndarray) -> torch.Tensor:
+    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 16, 16]."""
+    pictures, classes = len(votes), UNKNOWN + 1
+    cells = votes.reshape(pictures, 2, TOKENS, 4, TOKENS, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 32)
+    rows = np.arange(len(cells))[:, None] * classes
+    counts = np.bincount((cells + rows).ravel(), minlength=len(cells) * classes).reshape(-1, classes)
+    shares = counts[:, : len(TEACHER_WORDS)].astype(np.float32) / 32
+    return torch.from_numpy(shares.reshape(pictures, TOKENS, TOKENS, -1).transpose(0, 3, 1, 2).copy())
+
+
+def where(word: str, example: Example) -> np.ndarray:
+    """The tokens [16, 16] of which the word may be true: in its boxes if only a detector saw it, or else all."""
+    boxes = [inside(b, 0.0, TOKENS) for b in example.boxes if b.word == word and area(b) >= SMALLEST_BOX]
+    return np.any(boxes, axis=0) if boxes and word != example.name else np.ones((TOKENS, TOKENS), bool)

@@ -4,7 +4,6 @@
     features/000.fine.npy          int8 [N, 112, 16, 16], unit variance is SCALE
     features/000.coarse.npy        int8 [N, 320, 8, 8]
     features/000.json              the pictures' words, in the same order
-    features/000.masks.npy         uint8 [N, 2, 64, 64], the segmenters' classes; 255 for a picture they did not see
 
 A picture takes 57 kB. A shard that exists is not made again, and one that was not finished has no `.json`.
 """
@@ -13,42 +12,22 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import os
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ca_seg.backbones.efficientnet_lite import CHANNELS
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.errors import UserError
 from recipes.photo.encoder import encoder
 from recipes.photo.fetch import CACHE
-from recipes.photo.segmenters import GRID
+from recipes.photo.pack import read_shard
 
 SCALE = 16  # int8 per standard deviation: steps of 1/16, up to 8 deviations
 BATCH = 32
-NOT_SHOWN = 255
-
-
-def read_shard(file: Path) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
-    """The record, the pixels [256, 256, 3] and the masks [2, 64, 64] of every picture of a shard."""
-    parts: dict[str, dict[str, bytes]] = {}
-    with tarfile.open(file) as tar:
-        for member in tar:
-            name, extension = member.name.split(".")
-            parts.setdefault(name, {})[extension] = tar.extractfile(member).read()  # type: ignore[union-attr]
-    for name in sorted(parts):
-        files = parts[name]
-        masks = np.full((2, GRID, GRID), NOT_SHOWN, np.uint8)
-        if "png" in files:
-            masks = np.asarray(Image.open(io.BytesIO(files["png"]))).reshape(2, GRID, GRID)
-        yield json.loads(files["json"]), np.asarray(Image.open(io.BytesIO(files["jpg"]))), masks
 
 
 def fit(codec: FeatureCodec, pixels: torch.Tensor) -> None:
@@ -85,7 +64,7 @@ def open_codec(cache: Path) -> FeatureCodec:
     else:
         codec = FeatureCodec()
         codec.encoder.load_state_dict(encoder().state_dict())
-        pictures = [pixels for number in (0, 1) for _, pixels, _ in read_shard(cache / "shards" / f"{number:03d}.tar")]
+        pictures = [pixels for number in (0, 1) for _, pixels in read_shard(cache / "shards" / f"{number:03d}.tar")]
         fit(codec, as_pixels(pictures))
         codec.save_pretrained(folder)
     codec = codec.requires_grad_(False).eval()
@@ -110,7 +89,7 @@ def cache_features(cache: Path, device: str, part: int, of: int) -> None:
         base = cache / "features" / shard.stem
         if base.with_suffix(".json").exists():
             continue
-        records, pictures, masks = zip(*read_shard(shard), strict=True)
+        records, pictures = zip(*read_shard(shard), strict=True)
         fine, coarse = [], []
         with torch.inference_mode():
             for batch in as_pixels(list(pictures)).split(BATCH):
@@ -119,7 +98,6 @@ def cache_features(cache: Path, device: str, part: int, of: int) -> None:
                 coarse.append(quantised(b, codec.mean[CHANNELS[0] :], codec.deviation[CHANNELS[0] :]))
         np.save(base.with_suffix(".fine.npy"), np.concatenate(fine))
         np.save(base.with_suffix(".coarse.npy"), np.concatenate(coarse))
-        np.save(base.with_suffix(".masks.npy"), np.stack(masks))
         base.with_suffix(".partial").write_text(json.dumps(records))
         os.replace(base.with_suffix(".partial"), base.with_suffix(".json"))
         print(f"{shard.name}: {len(records)} pictures", flush=True)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.text.word_table import WordTable
-from recipes.photo.cache import as_pixels, read_shard
-from recipes.photo.data import TEACHER_WORDS, FeatureCache
+from recipes.photo.cache import as_pixels
+from recipes.photo.data import FeatureCache
 from recipes.photo.fetch import CACHE
+from recipes.photo.labels import TEACHER_WORDS
 from recipes.photo.monitor import HeldBackScores
+from recipes.photo.pack import read_shard
 from recipes.photo.train import WORDS
 from recipes.photo.words import Lexicon
 
@@ -27,7 +29,7 @@ LAYERS = ((3,), (2, 3), (1, 2, 3))
 def choose(name: str, cache: Path, pictures: int) -> None:
     """Print the mIoU among the classes present, and among all words, for every combination."""
     features = FeatureCache(cache, Lexicon(WordTable.load(WORDS)), teachers=True)
-    examples = [e for e in features.examples if e.held_back][:pictures]
+    examples = [e for e in features.examples if e.held_back and e.tagged][:pictures]
     masks = features.teacher_masks(examples)
     records = sorted((cache / "features").glob("[0-9]*.json"))
     shards = {e.shard: list(read_shard(cache / "shards" / f"{records[e.shard].stem}.tar")) for e in examples}

@@ -11,17 +11,11 @@ import numpy as np
 import torch
 
 from ca_seg.errors import UserError
-from recipes.photo.cache import NOT_SHOWN
-from recipes.photo.segmenters import ADE, VOC
+from recipes.photo import labels
+from recipes.photo.detectors import Box
 from recipes.photo.sources import SOURCES
+from recipes.photo.teach import NOT_SHOWN
 from recipes.photo.words import Lexicon
-
-SMALLEST = {0: 0.05, 1: 0.04}  # the share of a picture that a segmenter's class takes to be one of its words
-TEACHER_WORDS = tuple(dict.fromkeys(word for file in (ADE, VOC) for word in file.words if word))
-UNKNOWN = 255
-_INDEX = {word: index for index, word in enumerate(TEACHER_WORDS)}
-_TABLES = [np.array([_INDEX.get(w, UNKNOWN) for w in f.words] + [UNKNOWN] * (256 - len(f.words))) for f in (ADE, VOC)]
-_THINGS = [_INDEX[word] for word in VOC.words if word]
 
 
 @dataclass(frozen=True)
@@ -35,6 +29,7 @@ class Example:
     words: frozenset[str]  # all words known to be true of it
     tagged: bool  # seen by the segmenters: then the frequent stuff that is not among the words is absent
     held_back: bool
+    boxes: tuple[Box, ...] = ()  # of the detectors
 
 
 class FeatureCache:
@@ -47,35 +42,31 @@ class FeatureCache:
             raise UserError(f"{folder} has no features", fix="run recipes.photo.pack, then recipes.photo.cache")
         self.fine = [np.load(file.with_suffix(".fine.npy"), mmap_mode="r") for file in records]
         self.coarse = [np.load(file.with_suffix(".coarse.npy"), mmap_mode="r") for file in records]
-        self.masks = [np.load(file.with_suffix(".masks.npy"), mmap_mode="r") for file in records]
         self.teachers, self.lexicon = teachers, lexicon
         self.sources = {source.name: source for source in SOURCES}
-        self.examples = [
-            example
-            for shard, file in enumerate(records)
-            for row, record in enumerate(json.loads(file.read_text()))
-            for example in self._examples(shard, row, record)
-        ]
+        self.votes: list[np.ndarray | None] = []
+        self.examples = []
+        for shard, file in enumerate(records):
+            said = _read_labels(cache / "labels" / file.name) if teachers else None
+            self.votes.append(
+                None if said is None else np.stack([labels.votes(*row) for row in zip(*said, strict=True)])
+            )
+            for row, record in enumerate(json.loads(file.read_text())):
+                masks, boxes = (None, ()) if said is None else (said[0][row], said[1][row])
+                self.examples += self._examples(shard, row, record, masks, boxes)
 
-    def _examples(self, shard: int, row: int, record: dict) -> list[Example]:
+    def _examples(
+        self, shard: int, row: int, record: dict, masks: np.ndarray | None, boxes: tuple[Box, ...]
+    ) -> list[Example]:
         source = self.sources[record["source"]]
-        tags = self._tags(shard, row) if self.teachers and source.natural else frozenset()
         names = [self.lexicon.word(source.word(path)) for path in record["paths"]]
         if len(names) > 1:
             return [Example(shard, row, k, w, frozenset({w} - {""}), False, False) for k, w in enumerate(names)]
         said = self.lexicon.said(record["words"][0]) if source.captions else set()
+        tagged = masks is not None and source.natural
+        tags = labels.words(masks, boxes) if tagged else frozenset()
         words = frozenset((said | tags | set(names)) - {""})
-        tagged = self.teachers and source.natural
-        return [Example(shard, row, -1, names[0], words, tagged, record["held_back"])]
-
-    def _tags(self, shard: int, row: int) -> frozenset[str]:
-        tags = set()
-        for index, file in enumerate((ADE, VOC)):
-            shares = (
-                np.bincount(self.masks[shard][row, index].ravel(), minlength=256) / self.masks[shard][row, index].size
-            )
-            tags |= {w for k, w in enumerate(file.words) if w and shares[k] > SMALLEST[index]}
-        return frozenset(tags)
+        return [Example(shard, row, -1, names[0], words, tagged, record["held_back"], boxes)]
 
     def features(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
         """int8 features of whole pictures: [B, 112, 16, 16] and [B, 320, 8, 8]."""
@@ -83,14 +74,27 @@ class FeatureCache:
         coarse = np.stack([self.coarse[e.shard][e.row] for e in examples])
         return torch.from_numpy(fine), torch.from_numpy(coarse)
 
-    def teacher_masks(self, examples: Sequence[Example]) -> torch.Tensor:
-        """[B, 64, 64] long: the index in TEACHER_WORDS, or UNKNOWN.
+    def teacher_votes(self, examples: Sequence[Example]) -> np.ndarray:
+        """[B, 2, 64, 64] uint8: indices in TEACHER_WORDS, or UNKNOWN. The examples must be tagged."""
+        return np.stack([self.votes[e.shard][e.row] for e in examples])  # type: ignore[index]
 
-        Where VOC's segmenter sees a thing, it is that thing. Where it sees none, ADE20K's class counts, unless that is
-        one of VOC's things.
-        """
-        masks = np.stack([self.masks[e.shard][e.row] for e in examples])
-        ade, voc = (table[masks[:, index]] for index, table in enumerate(_TABLES))
-        ade = np.where(np.isin(ade, _THINGS), UNKNOWN, ade)
-        merged = np.where(voc != UNKNOWN, voc, ade)
-        return torch.from_numpy(np.where(masks[:, 0] == NOT_SHOWN, UNKNOWN, merged)).long()
+    def teacher_masks(self, examples: Sequence[Example]) -> torch.Tensor:
+        """[B, 64, 64] long: what the teachers agree on."""
+        return torch.from_numpy(np.stack([labels.agreed(both) for both in self.teacher_votes(examples)])).long()
+
+
+def _votes(masks: np.ndarray, boxes: Sequence[Sequence[Box]]) -> np.ndarray:
+    """The votes of a shard's pictures [N, 2, 64, 64]; UNKNOWN for those that the teachers were not shown."""
+    votes = np.full((len(masks), *labels.VOTES), labels.UNKNOWN, np.uint8)
+    for row, mask in enumerate(masks):
+        if mask.min() != NOT_SHOWN:
+            votes[row] = labels.votes(mask, boxes[row])
+    return votes
+
+
+def _read_labels(file: Path) -> tuple[np.ndarray, list[tuple[Box, ...]]] | None:
+    """The masks and boxes of a shard; None where the teachers were not asked."""
+    if not file.exists():
+        return None
+    boxes = [tuple(Box(**box) for box in of_picture) for of_picture in json.loads(file.read_text())]
+    return np.load(file.with_suffix(".npz"))["masks"], boxes

@@ -15,8 +15,9 @@ import torch
 from torch.nn.functional import l1_loss, pixel_shuffle
 
 from ca_seg.backbones.feature_codec import STRIDE, on_one_grid
-from recipes.photo.cache import SCALE, as_pixels, open_codec, read_shard
+from recipes.photo.cache import SCALE, as_pixels, open_codec
 from recipes.photo.fetch import CACHE
+from recipes.photo.pack import read_shard
 
 BATCH = 12
 NOISE = 0.1  # a generated grid is not exact
@@ -32,7 +33,7 @@ def train_decoder(cache: Path, run: Path, minutes: float, rate: float = 2e-3) ->
     rng, begun, errors = np.random.default_rng(int(time.time())), time.monotonic(), [float("nan")]
     while time.monotonic() - begun < minutes * 60:
         base = shards[rng.integers(len(shards))]
-        pictures = as_pixels([pixels for _, pixels, _ in read_shard(cache / "shards" / f"{base.stem}.tar")])
+        pictures = as_pixels([pixels for _, pixels in read_shard(cache / "shards" / f"{base.stem}.tar")])
         features = [torch.from_numpy(np.load(base.with_suffix(f".{part}.npy"))) for part in ("fine", "coarse")]
         for rows in torch.from_numpy(rng.permutation(len(pictures))).split(BATCH):
             elapsed = (time.monotonic() - begun) / (minutes * 60)

@@ -30,8 +30,9 @@ from recipes.photo.words import Lexicon
 
 OBJECTIVES = {
     "photo": "losses on the maps of double blocks 1 to 3: the words of pictures and of quarters of 2 x 2 quilts, the "
-    "share of 1,400 words that a frozen ImageNet classifier sees at each position, and the classes of two open "
-    "segmenters, which were trained with masks; flow matching on 6 % of the steps",
+    "share of 1,400 words that a frozen ImageNet classifier sees at each position, and the classes of three open "
+    "segmenters and two open detectors, which were trained with masks and boxes (one of each on COCO); flow matching "
+    "on 6 % of the steps",
     "photo-words": "losses on the maps of double blocks 1 to 3: the words of pictures and of quarters of 2 x 2 quilts, "
     "and the share of 1,400 words that a frozen ImageNet classifier sees at each position; flow matching on 6 % of the "
     "steps. No mask of a person or of a network is used",

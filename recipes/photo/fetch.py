@@ -1,4 +1,4 @@
-"""Get the pictures' repositories and the segmenters: `python -m recipes.photo.fetch` (needs git and a connection).
+"""Get the repositories of the pictures and of their teachers: `python -m recipes.photo.fetch` (needs a connection).
 
 Each repository is fetched at the commit in `sources.py`, without its history. What is complete is not fetched again.
 """
@@ -9,6 +9,7 @@ import argparse
 import subprocess
 from pathlib import Path
 
+from recipes.photo.detectors import DETECTORS
 from recipes.photo.segmenters import SEGMENTERS
 from recipes.photo.sources import SOURCES
 
@@ -22,7 +23,7 @@ def repository_folder(cache: Path, repository: str) -> Path:
 def fetch(cache: Path) -> None:
     """Fetch what is missing into `cache`."""
     wanted = {source.repository: source.commit for source in SOURCES}
-    wanted |= {segmenter.repository: segmenter.commit for segmenter in SEGMENTERS}
+    wanted |= {network.repository: network.commit for network in (*SEGMENTERS, *DETECTORS)}
     for repository, commit in wanted.items():
         folder = repository_folder(cache, repository)
         if folder.exists():

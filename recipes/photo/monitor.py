@@ -14,7 +14,8 @@ from ca_seg.backbones.feature_codec import on_one_grid
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
 from recipes.mini.monitor import averaged
 from recipes.photo.cache import SCALE
-from recipes.photo.data import TEACHER_WORDS, UNKNOWN, FeatureCache
+from recipes.photo.data import FeatureCache
+from recipes.photo.labels import TEACHER_WORDS, UNKNOWN
 from recipes.photo.losses import layer_scores
 from recipes.photo.model import READ_LAYERS
 
@@ -62,7 +63,7 @@ def monitor(
 ) -> tuple[float, float]:
     """mIoU of the averaged weights among the classes present, and among all words of the segmenters."""
     device = next(transformer.parameters()).device
-    examples = [e for e in cache.examples if e.held_back][:pictures]
+    examples = [e for e in cache.examples if e.held_back and e.tagged][:pictures]
     table = torch.stack([vectors[word] for word in TEACHER_WORDS]).to(device)
     held_back = HeldBackScores()
     with averaged(transformer, average, seed=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,20 @@ class Picture:
 
 
 def plan(files: dict[str, GitFiles], seed: int = 0) -> list[Picture]:
-    """Every picture of every source, in random order. The crops of one picture are held back or trained on together."""
+    """Every picture of every source, series after series, each in random order.
+
+    The crops of one picture are held back or trained on together.
+    """
     pictures = []
-    for source in SOURCES:
+    for series in sorted({source.series for source in SOURCES}):
+        of_series = _listed([source for source in SOURCES if source.series == series], files, seed)
+        pictures += [of_series[i] for i in np.random.default_rng(seed).permutation(len(of_series))]
+    return pictures
+
+
+def _listed(sources: Sequence[Source], files: dict[str, GitFiles], seed: int) -> list[Picture]:
+    pictures = []
+    for source in sources:
         paths = sorted(path for path in files[source.name].paths() if re.fullmatch(source.pattern, path))
         chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, min(source.pictures, len(paths))).astype(int)]
         if source.side < SIDE:
@@ -45,7 +57,7 @@ def plan(files: dict[str, GitFiles], seed: int = 0) -> list[Picture]:
             pictures += [
                 Picture(source.name, group, crop, held_back) for crop in range(1 if held_back else source.crops)
             ]
-    return [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
+    return pictures
 
 
 def open_sources(cache: Path) -> dict[str, GitFiles]:

@@ -1,6 +1,6 @@
 """The pictures that the backbones for photographs learn from: where they are, under which terms, and their words.
 
-`python -m recipes.photo.sources` writes the table of them into docs/photo.md.
+`python -m recipes.photo.page` writes the table of them into docs/photo.md.
 
 No picture of MSRC or COCO is among them. The words of a picture are true of it as a whole; nobody says where they are.
 Masks that come with a source are not read.
@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-from recipes.page import fill, table
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,7 @@ class Source:
     crops: int = 1  # of each picture
     natural: bool = True  # whole photographs, which the segmenters see too
     captions: str = ""  # path of a CSV file "image,caption"
+    series: int = 0  # packed after the sources of lower series, so that shards which exist stay as they are
     side: int = 256  # pixels to which a picture is scaled before four of 128 are put together, or one of 256 alone
 
 
@@ -54,6 +52,11 @@ def synset(path: str) -> str:
 
 def weather(path: str) -> str:
     return "sky" if path.split("/")[-2] in ("Cloudy", "Shine", "Sunrise") else ""
+
+
+def house_part(path: str) -> str:
+    """100_frontal.jpg: house."""
+    return {"frontal": "house", "bedroom": "bed"}.get(path.rsplit("_", 1)[-1].removesuffix(".jpg"), "")
 
 
 CALTECH = {
@@ -102,16 +105,18 @@ SOURCES = (
            "CC0", "clothes on floors and beds", r"images/.*\.jpg", no_word, 300),
     Source("tiny-imagenet", "seshuad/IMagenet", "", "ImageNet terms (research)", "200 kinds, 64 px, four side by side",
            r"tiny-imagenet-200/train/.*\.JPEG", folder(2), 12000, natural=False, side=128),
+    Source("animal-pose", "mateusrafael4/Atividade_programacao_pose_estimation",
+           "dab5c74036184926803e5edcf2082b71e0c85c86", "not stated; PASCAL VOC 2011 and pictures from the web",
+           "cats, dogs, cows, horses and sheep at home and outdoors, no words", r"images/.*\.jpe?g", no_word, 1600,
+           series=1),
+    Source("houses", "emanhamed/Houses-dataset", "5e148219500558089cf5cf121b626b17fdde9b92",
+           "not stated (asks for citation of Ahmed and Moustafa 2016)", "rooms and fronts of houses",
+           r"Houses Dataset/\d+_(frontal|bedroom|bathroom|kitchen)\.jpg", house_part, 500, series=1),
+    Source("street-fashion", "bearpaw/clothing-co-parsing", "fe34fb77721a9973fbae92c05f7f12b664d10110",
+           "Apache-2.0 (its LICENSE); the rights of the photographers are not stated", "people in streets, no words",
+           r"photos/\d+\.jpg", no_word, 400, series=1),
+    Source("sports", "jurjsorinliviu/Sports-Type-Classifier", "44513762e9ebbabeb64b55c5da5401fe57b6d85b",
+           "not stated; pictures from the web", "22 sports, no words",
+           r"data/[a-z0-9_]+/[^/]+\.(jpe?g|png)", no_word, 500, series=1),
 )  # fmt: skip
 HELD_BACK = 16  # of the natural pictures, one in so many is never trained on: the part on which choices are made
-PAGE = Path(__file__).parents[2] / "docs" / "photo.md"
-
-
-def sources_table() -> str:
-    """The sources in Markdown."""
-    rows = [[s.shows, f"`{s.repository}`", f"{s.pictures:,}", s.terms] for s in SOURCES]
-    return table(["what", "repository", "at most", "terms"], rows)
-
-
-if __name__ == "__main__":
-    fill(PAGE, "sources", sources_table())
