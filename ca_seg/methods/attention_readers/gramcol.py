@@ -15,4 +15,4 @@ CARD = reader_card(
 
 def open_predictor(inputs: MethodInputs) -> AttentionReader:
     """On the backbone that is given, by name or loaded; by default the one for photographs."""
-    return open_reader(inputs, lambda name: ReadoutConfig(reader="gramcol"))
+    return open_reader(CARD, inputs, lambda name: ReadoutConfig(reader="gramcol"))

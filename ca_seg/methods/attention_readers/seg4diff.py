@@ -30,4 +30,4 @@ def seg4diff_config(name: str) -> ReadoutConfig:
 
 def open_predictor(inputs: MethodInputs) -> AttentionReader:
     """On the backbone that is given, by name or loaded; by default the one for photographs."""
-    return open_reader(inputs, seg4diff_config)
+    return open_reader(CARD, inputs, seg4diff_config)

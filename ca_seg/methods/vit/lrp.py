@@ -5,6 +5,8 @@ The map has the size of the network's input: the relevance of a pixel, summed ov
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ca_seg.errors import UserError
@@ -32,15 +34,25 @@ CARD = MethodCard(
 
 def open_predictor(inputs: MethodInputs) -> WordPredictor:
     """On the given timm VisionTransformer, or on ViT-B/16 of ImageNet."""
-    network, rules = open_network(CARD, inputs), lrp_rules(inputs)
+    return open_lrp(CARD, inputs, pixel_relevance)
+
+
+def pixel_relevance(trace: Trace, targets: Tensor, rules: Rules) -> Tensor:
+    """The relevance of every pixel [B, H, W], summed over its colours."""
+    return to_pixels(propagate(trace, targets, rules).tokens, trace).sum(dim=1)
+
+
+def open_lrp(
+    card: MethodCard, inputs: MethodInputs, relevance: Callable[[Trace, Tensor, Rules], Tensor]
+) -> WordPredictor:
+    """A method of layer-wise relevance propagation; `relevance` makes its map with the rules that are chosen."""
+    network, rules = open_network(card, inputs), lrp_rules(inputs)
     check_propagation(network)
-
-    def relevance(trace: Trace, targets: Tensor) -> Tensor:
-        return to_pixels(propagate(trace, targets, rules).tokens, trace).sum(dim=1)
-
     modules, options = tuple(recorded_modules(network)), (("lrp_rule", inputs.lrp_rule or "reference"),)
-    how = ClassRelevance(relevance, modules, gradients=False, options=options)
-    return open_relevance(CARD, network, inputs, how)
+    how = ClassRelevance(
+        lambda trace, targets: relevance(trace, targets, rules), modules, gradients=False, options=options
+    )
+    return open_relevance(card, network, inputs, how)
 
 
 def lrp_rules(inputs: MethodInputs) -> Rules:

@@ -10,11 +10,10 @@ from torch import Tensor
 from ca_seg.methods.card import MethodCard
 from ca_seg.methods.inputs import MethodInputs
 from ca_seg.methods.method import WordPredictor
-from ca_seg.methods.vit.class_relevance import ClassRelevance, open_relevance
-from ca_seg.methods.vit.lrp import lrp_rules
+from ca_seg.methods.vit.lrp import open_lrp
 from ca_seg.methods.vit.network import Trace
-from ca_seg.methods.vit.relevance import check_propagation, propagate, recorded_modules
-from ca_seg.methods.vit.weights import SUPERVISED, open_network
+from ca_seg.methods.vit.relevance import Rules, propagate
+from ca_seg.methods.vit.weights import SUPERVISED
 
 CARD = MethodCard(
     name="partial-lrp",
@@ -32,13 +31,10 @@ CARD = MethodCard(
 
 def open_predictor(inputs: MethodInputs) -> WordPredictor:
     """On the given timm VisionTransformer, or on ViT-B/16 of ImageNet."""
-    network, rules = open_network(CARD, inputs), lrp_rules(inputs)
-    check_propagation(network)
+    return open_lrp(CARD, inputs, last_attention_relevance)
 
-    def relevance(trace: Trace, targets: Tensor) -> Tensor:
-        last = propagate(trace, targets, rules, last=len(trace.attention) - 1).attention[-1]
-        return trace.image_row(last.clamp_min(0).mean(dim=1))
 
-    modules, options = tuple(recorded_modules(network)), (("lrp_rule", inputs.lrp_rule or "reference"),)
-    how = ClassRelevance(relevance, modules, gradients=False, options=options)
-    return open_relevance(CARD, network, inputs, how)
+def last_attention_relevance(trace: Trace, targets: Tensor, rules: Rules) -> Tensor:
+    """The positive relevance of the patches in the last block's attention, mean over heads."""
+    last = propagate(trace, targets, rules, last=len(trace.attention) - 1).attention[-1]
+    return trace.image_row(last.clamp_min(0).mean(dim=1))
