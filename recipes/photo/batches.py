@@ -32,13 +32,13 @@ from ca_seg.features.efficientnet import EfficientNetLite0
 from recipes.photo.cache import SCALE
 from recipes.photo.data import Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
-from recipes.photo.labels import SMALLEST_BOX, TEACHER_WORDS, UNKNOWN, area, inside
+from recipes.photo.labels import TEACHER_WORDS
+from recipes.photo.targets import TOKENS, chances, merge_alike, token_shares, where
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
 QUILTED = {"classes": (0.3, 0.25, 0.25, 0.2), "masks": (0.25, 0.35, 0.3, 0.1), "words": (0.5, 0.35, 0.05, 0.1)}
 KINDS = {"classes": 0.25, "masks": 0.45, "words": 0.3}  # how often each is a step's
-TOKENS = 16  # along a side of a whole picture
 COARSE_ROWS = 3  # rows of 8 x 8 tokens for one of 16 x 16
 WORDS = 48  # asked at each step
 SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
@@ -116,12 +116,10 @@ class StepBatches:
             "words": [e for e in used if e.words],
         }
         self.label_words = sorted({word for e in self.pools["words"] for word in e.words})
-        counts = {word: 0 for word in self.label_words}
-        for example in self.pools["words"]:
-            for word in example.words:
-                counts[word] += 1
-        rarity = np.array([max(counts[w] ** -0.5 for w in e.words) for e in self.pools["words"]])
-        self.chance = (rarity / rarity.sum() + 1 / len(rarity)) / 2  # half of them by the rarest word
+        self.chance = {
+            "words": chances([e.words for e in self.pools["words"]]),
+            "masks": chances([e.words & frozenset(TEACHER_WORDS) for e in self.pools["masks"]]),
+        }
         self.wide = [w for w in self.class_words if w not in set(self.label_words)]
         self.other = [w for w in table.words if w not in lexicon.leaves and w not in set(self.label_words)]
         self.kinds = [kind for kind in KINDS if cache.teachers or kind != "masks"]
@@ -133,8 +131,7 @@ class StepBatches:
         layout = LAYOUTS[rng.choice(4, p=QUILTED[kind])]
         pictures = self.rows * {"fine": 1, "coarse": COARSE_ROWS}.get(layout, 4)
         pool = self.pools[kind]
-        chance = self.chance if kind == "words" else None
-        examples = [pool[i] for i in rng.choice(len(pool), pictures, p=chance)]
+        examples = [pool[i] for i in rng.choice(len(pool), pictures, p=self.chance.get(kind))]
         cut = Cut(layout, rng.integers(0, 9, (pictures, 2)), torch.from_numpy(rng.random(pictures) < 0.5))
         fine, coarse = (x.float() / SCALE for x in self.cache.features(examples))
         quarters = [self._quarter(e, x) for e, x in zip(examples, fine, strict=True)]
@@ -190,11 +187,12 @@ class StepBatches:
     ) -> tuple[list[str], Soft]:
         shares = token_shares(self.cache.teacher_votes(examples))
         words, shares = self._named(examples, coarse, shares)
+        words, shares, merged = merge_alike(words, shares, rng)
         shares = cut(shares).flatten(2)
         seen = shares.sum(dim=(0, 2)) > 0.5
         true = [word for word, s in zip(words, seen.tolist(), strict=True) if s]
         shares = shares[:, seen]
-        negatives = self._negatives(rng, set(true) | {w for e in examples for w in e.words}, len(true))
+        negatives = self._negatives(rng, set(true) | merged | {w for e in examples for w in e.words}, len(true))
         weight = shares.sum(dim=1)
         shares = shares / weight[:, None].clamp_min(1e-6)
         empty = shares.new_zeros(len(shares), len(negatives), shares.shape[2])
@@ -258,19 +256,3 @@ class StepBatches:
             out = true | (near(true, self.lexicon, order) if exclude_near else set())
             negatives += [word for word in order if word not in out][:count]
         return negatives
-
-
-def token_shares(votes: np.ndarray) -> torch.Tensor:
-    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 16, 16]."""
-    pictures, classes = len(votes), UNKNOWN + 1
-    cells = votes.reshape(pictures, 2, TOKENS, 4, TOKENS, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 32)
-    rows = np.arange(len(cells))[:, None] * classes
-    counts = np.bincount((cells + rows).ravel(), minlength=len(cells) * classes).reshape(-1, classes)
-    shares = counts[:, : len(TEACHER_WORDS)].astype(np.float32) / 32
-    return torch.from_numpy(shares.reshape(pictures, TOKENS, TOKENS, -1).transpose(0, 3, 1, 2).copy())
-
-
-def where(word: str, example: Example) -> np.ndarray:
-    """The tokens [16, 16] of which the word may be true: in its boxes if only a detector saw it, or else all."""
-    boxes = [inside(b, 0.0, TOKENS) for b in example.boxes if b.word == word and area(b) >= SMALLEST_BOX]
-    return np.any(boxes, axis=0) if boxes and word != example.name else np.ones((TOKENS, TOKENS), bool)

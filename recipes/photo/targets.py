@@ -1,0 +1,82 @@
+"""What the labels of pictures become in a training step: shares of words per token, and which pictures are drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence, Set
+
+import numpy as np
+import torch
+
+from recipes.photo.data import Example
+from recipes.photo.labels import SMALLEST_BOX, TEACHER_WORDS, UNKNOWN, area, inside
+from recipes.photo.words import ALIKE
+
+TOKENS = 16  # along a side of a whole picture
+MERGED = 0.3  # of the steps, for each group of words that are alike
+
+
+def chances(words: Sequence[Set[str]]) -> np.ndarray:
+    """How likely each picture is drawn: half of the pictures evenly, half by the rarest of their words.
+
+    Args:
+        words: of each picture; a picture without words counts as one with a frequent word
+    """
+    if not words:
+        return np.zeros(0)
+    counts = Counter(word for of_picture in words for word in of_picture)
+    rarity = np.array([max((counts[w] ** -0.5 for w in of_picture), default=0.0) for of_picture in words])
+    rarity = np.maximum(rarity, rarity[rarity > 0].min(initial=1.0))
+    return (rarity / rarity.sum() + 1 / len(rarity)) / 2
+
+
+def merge_alike(
+    words: Sequence[str], shares: torch.Tensor, rng: np.random.Generator
+) -> tuple[list[str], torch.Tensor, set[str]]:
+    """Ask for one word of some groups of similar words, as users do.
+
+        asked: floor, road, dog          asked: road, dog
+        floor | floor | dog       ->     road  | road  | dog
+
+    Who asks for "road" and "dog" alone means the ground by "road". A transformer that was always asked for all words
+    learns nothing about which of "road" and "dog" a floor is nearer to.
+
+    Args:
+        words: W words
+        shares: [P, W, 16, 16]
+        rng: decides which groups are merged, and which word stands for each
+
+    Returns:
+        Words and shares after it, and the words of the merged groups, which must not be asked as negatives.
+    """
+    words, merged = list(words), set()
+    kept = torch.ones(len(words), dtype=torch.bool)
+    for group in ALIKE:
+        if rng.random() >= MERGED:
+            continue
+        columns = [k for k, word in enumerate(words) if word in group and kept[k]]
+        if not columns or float(shares[:, columns].sum()) == 0:
+            continue
+        chosen = group[int(rng.integers(len(group)))]
+        total = shares[:, columns].sum(dim=1, keepdim=True)
+        kept[columns] = False
+        words.append(chosen)
+        shares, kept = torch.cat([shares, total], dim=1), torch.cat([kept, torch.ones(1, dtype=torch.bool)])
+        merged |= set(group)
+    return [word for word, keep in zip(words, kept.tolist(), strict=True) if keep], shares[:, kept], merged
+
+
+def token_shares(votes: np.ndarray) -> torch.Tensor:
+    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 16, 16]."""
+    pictures, classes = len(votes), UNKNOWN + 1
+    cells = votes.reshape(pictures, 2, TOKENS, 4, TOKENS, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 32)
+    rows = np.arange(len(cells))[:, None] * classes
+    counts = np.bincount((cells + rows).ravel(), minlength=len(cells) * classes).reshape(-1, classes)
+    shares = counts[:, : len(TEACHER_WORDS)].astype(np.float32) / 32
+    return torch.from_numpy(shares.reshape(pictures, TOKENS, TOKENS, -1).transpose(0, 3, 1, 2).copy())
+
+
+def where(word: str, example: Example) -> np.ndarray:
+    """The tokens [16, 16] of which the word may be true: in its boxes if only a detector saw it, or else all."""
+    boxes = [inside(b, 0.0, TOKENS) for b in example.boxes if b.word == word and area(b) >= SMALLEST_BOX]
+    return np.any(boxes, axis=0) if boxes and word != example.name else np.ones((TOKENS, TOKENS), bool)
