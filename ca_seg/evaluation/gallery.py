@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL.Image import Image
 
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.seeds import image_seed
@@ -83,7 +82,7 @@ def evaluation_gallery(
             for rank, (image_id, miou) in enumerate(ranked, start=1)
         }
         chosen = dict.fromkeys(image_id for pairs in ends.values() for image_id, _ in pairs)
-        shown = {i: _shown(task, data[split], i, titles[i], predictor, seed, device) for i in chosen}
+        shown = {i: shown_image(task, data[split], i, titles[i], predictor, seed, device) for i in chosen}
         for end, pairs in ends.items():
             items = tuple(shown[image_id].item for image_id, _ in pairs)
             rule = f"{end} {len(pairs)} of {len(ranked)} images by mIoU, all classes offered"
@@ -98,26 +97,29 @@ def evaluation_gallery(
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """An image with its masks, and the heat maps of the classes in its ground truth."""
+class ShownImage:
+    """An image with its masks, and the maps [C, h, w] of the classes in its ground truth."""
 
     example: Example
-    heat_maps: tuple[str, Image]  # caption and strip
+    present: tuple[int, ...]  # these C classes
+    maps: np.ndarray
+    caption: str  # of the maps
 
     @property
     def item(self) -> GalleryItem:
         example = self.example
+        strip = heatmap_strip(example.image, self.maps, [example.names[index] for index in self.present])
         return GalleryItem(
             example.title,
             (
                 ("ground truth", example.overlay(example.ground_truth)),
                 ("prediction, all classes offered", example.overlay(example.prediction)),
-                self.heat_maps,
+                (self.caption, strip),
             ),
         )
 
 
-def _shown(
+def shown_image(
     task: ZeroShot,
     data: SegmentationData,
     image_id: str,
@@ -125,7 +127,8 @@ def _shown(
     predictor: Predictor,
     seed: int,
     device: str,
-) -> _Shown:
+) -> ShownImage:
+    """Predict one image of a split again, to be looked at: its mask, and the heat maps of the classes that it shows."""
     dataset = data.dataset(data.split)
     sample = dataset[dataset.image_ids.index(image_id)]
     names, mask, image = dataset.class_list.names, sample["mask"], sample["image"][None].to(device)
@@ -139,5 +142,4 @@ def _shown(
     pixels = (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     guess = predict_mask(full, *mask.shape).mask[0].cpu().numpy()
     caption = "heat maps, present classes offered" + ("" if task.refine is None else ", before refinement")
-    strip = heatmap_strip(pixels, maps, [names[i] for i in present])
-    return _Shown(Example(title, pixels, mask.numpy(), guess, names), (caption, strip))
+    return ShownImage(Example(title, pixels, mask.numpy(), guess, names), tuple(present), maps, caption)

@@ -28,6 +28,7 @@ from ca_seg.evaluation.predictions import PredictionWriter
 from ca_seg.evaluation.progress import Progress
 from ca_seg.evaluation.results import EvaluationResults, results_content
 from ca_seg.evaluation.run import SplitScores, score
+from ca_seg.evaluation.side_by_side import SideBySide
 from ca_seg.evaluation.unseen import unseen_figures
 from ca_seg.fingerprint import fingerprint
 from ca_seg.heads.trained import TrainedHead, load_head
@@ -59,7 +60,7 @@ class EvaluationSettings:
         compare: further methods: names from `list_methods()`, and backbones of the zoo
         expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
         save_predictions: write OUT/predictions/PROTOCOL/IMAGE_ID.png
-        report: make a page and a picture of the best, middle and worst images
+        report: make a page and a picture of the best, middle and worst images; several methods are shown side by side
         seed: of the noise
         out: the folder of results, predictions, page and progress; None: nothing is written
         trainer: arguments of Lightning's Trainer
@@ -180,6 +181,9 @@ def _evaluate(
     settings_name = _settings_name(settings, ready)
     methods = list(_methods(settings, head, loaded, ready, classes, device))
     _check_distinct(methods)
+    sides = None
+    if settings.report and len(methods) > 1 and trainer.is_global_zero:
+        sides = SideBySide(first_split, settings.seed, device)
     for method in methods:
         scores[method.name], predictor = {}, None
         for split, part in data.items():
@@ -202,6 +206,8 @@ def _evaluate(
                 progress=progress,
                 save_mask=writer if method.evaluated else None,
             )
+            if sides is not None and part is first_split:
+                sides.add(method.name, scores[method.name][split].task, predictor)
         assert predictor is not None
         if predictor.settings():
             steps = {"refine": settings.refine.steps} if method.evaluated else {}
@@ -216,6 +222,8 @@ def _evaluate(
     dataset = first_split.dataset(first_split.split)
     content = results_content(methods[0].name, dataset, settings.data.name, scores, readouts, plain(settings), seconds)
     content["unseen"] = None if unseen is None else unseen_figures(vocabulary, unseen, scores)
+    if gallery is not None and sides is not None:
+        gallery = replace(gallery, sections=(sides.section(), *gallery.sections))
     return _finished(EvaluationResults(content, complete, gallery), settings, folder)
 
 

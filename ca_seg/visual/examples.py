@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ca_seg.visual.drawing import font, resized, shortened, wrapped
+from ca_seg.visual.method_grid import class_colours
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.palette import colour
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -53,10 +54,7 @@ class Example:
     @cached_property
     def colours(self) -> list[int]:
         """The number of each of the K classes in the palette. Those that occur come first, in the clearest colours."""
-        masks = (self.ground_truth, self.prediction)
-        shown = [index for mask in masks for index in np.unique(mask).tolist() if index != IGNORE_INDEX]
-        number = {index: place for place, index in enumerate(dict.fromkeys(shown))}
-        return [number.get(index, 0) for index in range(len(self.names))]
+        return class_colours((self.ground_truth, self.prediction), len(self.names))
 
     def overlay(self, mask: np.ndarray, *, legend: bool = True) -> Image.Image:
         """The image with one of its masks laid over it; a class has the same colour in both."""

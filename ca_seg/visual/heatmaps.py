@@ -33,12 +33,8 @@ def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> 
     slot, letters = max(width, MIN_SLOT), font(14)
     tiles = [(resized(image, height, width), ["image"])]
     for values, name in zip(maps, names, strict=True):
-        low, high = float(values.min()), float(values.max())
-        relative = (values - low) / max(high - low, 1e-12)
-        smooth = Image.fromarray(relative.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-        heat = (matplotlib.colormaps["magma"](np.asarray(smooth))[..., :3] * 255).astype(np.uint8)
-        label = [*wrapped(name, slot, letters, lines=2), _range(low, high)]
-        tiles.append((Image.fromarray(heat), label))
+        label = [*wrapped(name, slot, letters, lines=2), value_range(values)]
+        tiles.append((heat_map(values, height, width), label))
     label_height = LINE * max(len(label) for _, label in tiles) + 6
     columns = min(TILES_PER_ROW, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -58,8 +54,17 @@ def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> 
     return canvas
 
 
-def _range(low: float, high: float) -> str:
-    """Two decimals, or powers of ten where two decimals would hide the numbers."""
+def heat_map(values: np.ndarray, height: int, width: int) -> Image.Image:
+    """One map [h, w] as a picture, from its lowest value (dark) to its highest (bright)."""
+    low, high = float(values.min()), float(values.max())
+    relative = (values - low) / max(high - low, 1e-12)
+    smooth = Image.fromarray(relative.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return Image.fromarray((matplotlib.colormaps["magma"](np.asarray(smooth))[..., :3] * 255).astype(np.uint8))
+
+
+def value_range(values: np.ndarray) -> str:
+    """The lowest and highest value, with two decimals, or as powers of ten where two decimals would hide them."""
+    low, high = float(values.min()), float(values.max())
     large = max(abs(low), abs(high))
     form = ".2f" if large == 0 or 0.01 <= large < 10_000 else ".1e"
     return f"{low:{form}} to {high:{form}}"

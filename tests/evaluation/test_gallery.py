@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,8 +13,10 @@ import ca_seg
 from ca_seg.errors import UserError
 from ca_seg.evaluation.gallery import best_middle_worst
 from ca_seg.evaluation.results import EvaluationResults
+from ca_seg.evaluation.side_by_side import spread
 from ca_seg.refine.steps import Refinement
 from ca_seg.tasks.scores import image_miou
+from ca_seg.visual.method_grid import GAP, HEAD, LINE, TILE, MethodView, method_grid
 from tests.cli.commands import few_scenes
 
 
@@ -85,3 +88,47 @@ def test_without_a_report_there_is_no_picture(tmp_path):
     with pytest.raises(UserError, match="no images") as caught:
         EvaluationResults({}, True).examples()
     assert "report" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("images", "count", "expected"), [(11, 6, "0 2 4 6 8 10"), (2, 6, "0 1"), (1, 6, "0"), (9, 1, "0")]
+)
+def test_images_shown_side_by_side_are_spread_evenly(images, count, expected):
+    assert " ".join(spread([str(number) for number in range(images)], count)) == expected
+
+
+def test_every_method_is_shown_beside_the_others_as_it_was_scored(tmp_path):
+    settings = ca_seg.EvaluationSettings(compare=["one-class", "random-maps"], report=True)
+    few = few_scenes(tmp_path / "few", 3)
+    results = ca_seg.evaluate("mini", few, settings, device="cpu", out=tmp_path / "out")
+    title, items = results.gallery.sections[0]
+    assert title == "methods side by side: 3 of 3 images, spread evenly over their order"
+    assert [item.title for item in items] == sorted(results.content["images"]["all"]["full-vocabulary"])
+    for item in items:
+        [(_, grid)] = item.views
+        assert grid.width == HEAD + 4 * (TILE + GAP)  # square images: ground truth and three methods
+    grids = {item.title: np.asarray(item.views[0][1]) for item in items}
+    assert len({grid.tobytes() for grid in grids.values()}) == 3
+
+
+def test_a_grid_has_a_column_for_each_method_and_a_row_for_each_class():
+    image = np.full((TILE, TILE, 3), 128, np.uint8)
+    truth = np.zeros((TILE, TILE), np.int64)
+    truth[:50] = 2
+    views = {
+        "right": MethodView(truth, np.stack([truth == 0, truth == 2]).astype(np.float32)),
+        "wrong": MethodView(np.full_like(truth, 1), np.stack([truth == 2, truth == 0]).astype(np.float32)),
+    }
+    grid = np.asarray(method_grid(image, truth, (0, 2), views, ("cat", "dog", "sky")))
+    step, row = TILE + GAP, TILE + LINE + GAP
+    tile = lambda column, line: grid[2 * LINE + line * row :, HEAD + column * step :][:TILE, :TILE]  # noqa: E731
+    assert np.array_equal(tile(0, 0), tile(1, 0))  # the right mask looks as the ground truth
+    assert not np.array_equal(tile(0, 0), tile(2, 0))
+    assert (tile(0, 1)[80:] == 255).all()  # the larger class comes first
+    assert (tile(0, 1)[:20] == 0).all()
+    assert np.array_equal(tile(1, 1)[:20], tile(2, 1)[-20:])  # magma's lowest
+    assert tile(1, 1)[100:].mean() > tile(1, 1)[:20].mean()
+
+
+def test_one_method_alone_is_not_beside_others(results):
+    assert not any(title.startswith("methods side by side") for title, _ in results.gallery.sections)

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
-from ca_seg.visual.heatmaps import _range, heatmap_strip
+from ca_seg.visual.heatmaps import heatmap_strip, value_range
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
 from ca_seg.visual.page import text_columns, write_page
@@ -146,8 +146,8 @@ def test_many_concepts_wrap_to_rows():
 
 
 def test_small_values_are_printed_in_scientific_notation():
-    assert _range(0, 0.88) == "0.00 to 0.88"
-    assert _range(-3e-5, 9e-5) == "-3.0e-05 to 9.0e-05"
+    assert value_range(np.array([0, 0.88])) == "0.00 to 0.88"
+    assert value_range(np.array([-3e-5, 9e-5])) == "-3.0e-05 to 9.0e-05"
 
 
 @pytest.fixture
