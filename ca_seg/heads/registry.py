@@ -11,6 +11,7 @@ from ca_seg.optional import optional_imports
 HEADS = {  # imported on first use, because the libraries of some take seconds
     "linear": "ca_seg.heads.linear:LinearHead",
     "zero-shot-linear": "ca_seg.heads.zero_shot_linear:ZeroShotLinearHead",
+    "fused-timesteps": "ca_seg.heads.fused_timesteps:FusedTimestepsHead",
     "convex-upsampling": "ca_seg.heads.convex_upsampling:ConvexUpsamplingHead",
     "smp": "ca_seg.heads.smp:SMPHead",
 }

@@ -32,7 +32,7 @@ class HeadSettings(BackboneSettings):
         backbone: a name from `ca-seg zoo list`, or a baseline: rgb-patches, efficientnet-lite0
         random_weights: give the backbone's architecture random weights, as a baseline
         parts: the features that the head reads: pixels, latents, outputs, concepts, maps
-        kind: the head: linear, zero-shot-linear, convex-upsampling or smp
+        kind: the head: linear, zero-shot-linear, fused-timesteps, convex-upsampling or smp
         options: options of the head, such as {dropout: 0.1}
         losses: the weight of each loss: cross-entropy, dice, lovasz, focal
         loss_at: image (logits at the size of the image), or tokens (cross-entropy on the backbone's grid, faster)
