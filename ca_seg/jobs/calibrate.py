@@ -174,9 +174,10 @@ def _calibrate(
     classes = dataset.class_list.names
     vocabulary = settings.data.vocabulary(classes, synonyms=model.synonyms, template=model.template)
     check_words(model, vocabulary.concepts, loaded)
-    refine = refinement(settings.refine, classes)
+    steps = settings.refine.of_backbone(model.backbone)
+    refine = refinement(steps, classes)
     backbone = model.load(settings.device, loaded)
-    predictor = model.predictor(backbone, queries=settings.refine.needs_queries, words=[vocabulary])
+    predictor = model.predictor(backbone, queries=steps.needs_queries, words=[vocabulary])
     reader = LabelledMapsReader(predictor, vocabulary, refine=refine, seed=settings.seed)
     sample = PixelSample(len(classes), len(dataset), settings.pixels, settings.seed)
     for labelled in reader.read(progress(module.test_dataloader()), settings.device):
@@ -192,7 +193,7 @@ def _calibrate(
         "never": fitted.never,
         "backbone": model.backbone,
         "vocabulary": vocabulary_fingerprint(vocabulary.classes, vocabulary.phrases),
-        "readout": predictor.settings() | {"refine": list(settings.refine.steps)},
+        "readout": predictor.settings() | {"refine": steps.steps},
         "figures": fitted.figures | {"images": sample.images},
         "curve": {
             when: [dict(zip(("threshold", "precision", "coverage"), point, strict=True)) for point in points]

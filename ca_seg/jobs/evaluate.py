@@ -56,7 +56,7 @@ class EvaluationSettings:
         model: the evaluated method
         data: the images
         refine: steps between class maps and mask
-        unrefined: with refinement, also score the method without it
+        unrefined: beside refinement that was asked for, or beside other methods, also score the method without it
         compare: further methods: names from `list_methods()`, and backbones of the zoo
         expect: path/to/figure: [value, tolerance]; the run fails when a figure leaves its tolerance
         save_predictions: write OUT/predictions/PROTOCOL/IMAGE_ID.png
@@ -150,6 +150,9 @@ def _evaluate(
     folder = None if settings.out is None else Path(settings.out)
     model.check()
     find_card(model.backbone)
+    refine = settings.refine.of_backbone(model.backbone, head=head is not None or model.head is not None)
+    beside = settings.refine.steps is not None or bool(settings.compare) or bool(ready)
+    settings = replace(settings, refine=refine, unrefined=settings.unrefined and beside)
     if head is None and model.head is not None:
         head = load_head(model.head, backbone=model.backbone)
     check_pairs(settings.expect)
@@ -268,9 +271,10 @@ def _methods(
         return lambda dataset: open_compared(name, MethodContext(model, dataset, device), loaded)
 
     probabilities = model.softmax if head is None else head.readout.get("softmax", True)
+    calibrated = probabilities and settings.refine.keeps_probabilities
     oracle = ORACLE if model.prompt == PRESENT else ""
     name = model.backbone + (oracle if head is None else f" + {head.kind}")
-    yield Method(name, evaluated, refine=refine, calibrated=probabilities and refine is None, evaluated=True)
+    yield Method(name, evaluated, refine=refine, calibrated=calibrated, evaluated=True)
     if refine is not None and settings.unrefined:
         yield Method(UNREFINED, evaluated, calibrated=probabilities)
     for name in settings.compare:

@@ -138,6 +138,8 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
     by_ray = settings.ray.actors > 0
     if by_ray:
         _check_ray(settings)
+    refine = settings.refine.of_backbone(settings.model.backbone, head=settings.model.head is not None)
+    settings = replace(settings, refine=refine)
     labelling = Labelling.of(settings, words)
     seed_all(settings.seed)
     trainer = None if by_ray else new_trainer(patient(settings.trainer), **INFERENCE)

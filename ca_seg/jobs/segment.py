@@ -39,7 +39,7 @@ class SegmentSettings(BackboneSettings):
     Args:
         background: words for everything else; together they are one class, "background"
         threshold: 0 to 1; a pixel where no word reaches this probability becomes background
-        refine: steps that sharpen the mask, such as pamr (see `ca_seg.list_refinements()`)
+        refine: steps that sharpen the mask (see `ca_seg.list_refinements()`), or none; by default those of the card
         colors: a colour for each class, by name or code: {cat: red}
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
         seed: of the noise
@@ -48,7 +48,7 @@ class SegmentSettings(BackboneSettings):
     backbone: str = PHOTOGRAPHS
     background: tuple[str, ...] | None = None
     threshold: float | None = None
-    refine: tuple[str, ...] = ()
+    refine: tuple[str, ...] | None = None
     colors: dict[str, str] | None = None
     device: str | None = None
     seed: int = 0
@@ -75,7 +75,7 @@ def segment(
         backbone: a name from `list_backbones()`, or a loaded backbone
         background: words for everything else; together they are one class, "background"
         threshold: 0 to 1; a pixel where no word reaches this probability becomes background
-        refine: steps that sharpen the mask, such as "pamr"
+        refine: steps that sharpen the mask, such as "pamr"; "none" for none; by default those of the backbone's card
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
         settings: all other options
 
@@ -143,14 +143,16 @@ class Segmenter:
         if len(self.classes) > MAX_CLASSES:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
-        self.refine = refinement(Refinement(steps=list(settings.refine)), names)
+        named = None if settings.refine is None else list(settings.refine)
+        steps = Refinement(steps=named).of_backbone(settings.backbone if backbone is None else backbone.card.name)
+        self.refine = refinement(steps, names)
         own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
         self.unseen = check_words(settings, own.concepts, backbone)
         self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
         self.presence = settings.presence(self.backbone, self.vocabulary)
         words = [self.vocabulary] if self.presence is None else self.presence.asked
-        self.predictor = settings.predictor(self.backbone, queries="attention" in settings.refine, words=words)
+        self.predictor = settings.predictor(self.backbone, queries=steps.needs_queries, words=words)
 
     @property
     def decision(self) -> str:

@@ -19,13 +19,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange
 from ca_seg.refine.shapes import check_image
 
 ITERATIONS = 10
+COARSE_SIDE = 96  # pixels
+COARSE_DILATIONS = (1, 2, 4, 8, 12)
 DILATIONS = (1, 2, 4, 8, 12, 24)
 _NEIGHBOURS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 _DEVIATION_FACTOR = 0.1
@@ -67,6 +69,36 @@ def pamr(
             spread.addcmul_(weight[:, None], neighbour)
         scores = spread
     return scores
+
+
+def coarse_pamr(scores: Tensor, image: Tensor, *, side: int = COARSE_SIDE, iterations: int = ITERATIONS) -> Tensor:
+    """`pamr` on a small copy of the image: many times cheaper, and for coarse scores often better.
+
+    Scores of 20 x 30 tokens are wrong by whole tokens, not by pixels. On a small image the same number of steps reaches
+    over several tokens. Chosen on training images of MSRC-21 for `photo` (20 x 30 tokens): mIoU rises by 1 to 2 with
+    the words present and by 2.6 with all words, where `pamr` at the image's own size gives 1.2.
+
+    Args:
+        scores: float [B, K, h, w]
+        image: float [B, 3, H, W], 0..1; smaller ones than `side` stay as they are
+        side: pixels of the short side of the copy, 1 or more
+        iterations: as in `pamr`
+
+    Returns:
+        [B, K, H', W'], in the size of the copy
+
+    Raises:
+        UserError, OutOfRange: as `pamr`, and for a side below 1
+    """
+    check_image(scores, image)
+    if side < 1:
+        raise OutOfRange(f"a side of {side} pixels", allowed="1 or more")
+    height, width = image.shape[-2:]
+    scale = side / min(height, width)
+    if scale < 1:
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        image = adaptive_avg_pool2d(image if image.dtype == torch.float64 else image.float(), size)
+    return pamr(scores, image, iterations=iterations, dilations=COARSE_DILATIONS)
 
 
 def neighbour_weights(image: Tensor, dilations: Sequence[int]) -> Tensor:

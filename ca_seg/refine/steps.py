@@ -1,6 +1,8 @@
-"""Refinement steps between class maps and mask, by name and in order. Without a named step, nothing is refined.
+"""Refinement steps between class maps and mask, by name and in order.
 
 maps [1, K, h, w] ──► absence ──► attention ──► pamr ──► mask
+
+Where no steps are named, those of the backbone's card run; `none` alone means no step.
 
 To add a step, write its function in a file of its own and add an entry to STEPS.
 """
@@ -8,10 +10,11 @@ To add a step, write its function in a file of its own and add an entry to STEPS
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.readout import Readout
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.predictors.predictor import Prediction, Refine
@@ -20,9 +23,10 @@ from ca_seg.refine.absence import present_classes, without_absent
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.background import background_by_threshold
 from ca_seg.refine.guided_filter import guided_filter
-from ca_seg.refine.pamr import pamr
+from ca_seg.refine.pamr import coarse_pamr, pamr
 from ca_seg.refine.superpixels import superpixel_vote
 
+NONE = "none"  # in place of steps: nothing is refined
 MAX_NAMES = 20  # class names in an error message
 
 
@@ -31,11 +35,13 @@ class Refinement:
     """Which steps, and their settings. Fix them before a run whose figures are reported.
 
     Args:
-        steps: any of absence, attention, guided-filter, pamr, superpixels, background, in the order of running
+        steps: any of absence, attention, guided-filter, pamr, coarse-pamr, superpixels, background, in the order of
+            running; none: no step; by default those of the backbone's card
         absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
         attention_power: how often the maps are spread
-        pamr_iterations: steps of pixel-adaptive refinement
+        pamr_iterations: steps of pixel-adaptive refinement, at both sizes
+        coarse_pamr_side: pixels of the image's short side for coarse-pamr
         guided_radius: cells of the score grid
         guided_epsilon: variance of colour that counts as flat
         superpixel_segments: superpixels of an image
@@ -43,26 +49,42 @@ class Refinement:
         background_threshold: the lowest foreground probability that is not background
     """
 
-    steps: list[str] = field(default_factory=list)
+    steps: list[str] | None = None
     absence_relative: float = 0.5
     attention_layer: int | None = None
     attention_power: int = 1
     pamr_iterations: int = 10
+    coarse_pamr_side: int = 96
     guided_radius: int = 2
     guided_epsilon: float = 1e-3
     superpixel_segments: int = 200
     background: str | None = None
     background_threshold: float = 0.5
 
+    def of_backbone(self, name: str, *, head: bool = False) -> Refinement:
+        """With steps that are named: the user's, or else those of the backbone's card; none for a trained head."""
+        steps = self.steps
+        if steps is None:
+            steps = [] if head else list(find_card(name).refine)
+        return replace(self, steps=[] if steps == [NONE] else list(steps))
+
     @property
     def needs_queries(self) -> bool:
         """Whether a step needs a recording that keeps the queries of the attention."""
-        return any(name in STEPS and STEPS[name].needs_queries for name in self.steps)
+        return any(step.needs_queries for step in self._known())
 
     @property
     def full_size(self) -> bool:
         """Whether a step looks at the image in its original size, and gives maps of that size."""
-        return any(name in STEPS and STEPS[name].full_size for name in self.steps)
+        return any(step.full_size for step in self._known())
+
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether maps that are probabilities are so after all steps, each of which then takes weighted means."""
+        return all(step.keeps_probabilities for step in self._known())
+
+    def _known(self) -> list[Step]:
+        return [STEPS[name] for name in self.steps or () if name in STEPS]
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class Step:
     apply: Callable[[StepInput], Tensor]
     full_size: bool = False  # it looks at the image, and gives maps in the image's size
     needs_queries: bool = False  # it needs the queries of the recorded attention
+    keeps_probabilities: bool = False  # it takes weighted means of probabilities
 
 
 def _absence(step: StepInput) -> Tensor:
@@ -108,6 +131,15 @@ def _guided_filter(step: StepInput) -> Tensor:
     return guided_filter(step.maps, step.image, radius=settings.guided_radius, epsilon=settings.guided_epsilon)
 
 
+def _pamr(step: StepInput) -> Tensor:
+    return pamr(step.maps, step.image, iterations=step.settings.pamr_iterations)
+
+
+def _coarse_pamr(step: StepInput) -> Tensor:
+    settings = step.settings
+    return coarse_pamr(step.maps, step.image, side=settings.coarse_pamr_side, iterations=settings.pamr_iterations)
+
+
 def _background(step: StepInput) -> Tensor:
     if step.maps.shape[1] != len(step.classes):  # oracle presence: only the classes of the image are offered
         return step.maps
@@ -119,7 +151,8 @@ STEPS = {
     "absence": Step(_absence),
     "attention": Step(_attention, needs_queries=True),
     "guided-filter": Step(_guided_filter, full_size=True),
-    "pamr": Step(lambda x: pamr(x.maps, x.image, iterations=x.settings.pamr_iterations), full_size=True),
+    "pamr": Step(_pamr, full_size=True, keeps_probabilities=True),
+    "coarse-pamr": Step(_coarse_pamr, keeps_probabilities=True),
     "superpixels": Step(
         lambda x: superpixel_vote(x.maps, x.image, segments=x.settings.superpixel_segments), full_size=True
     ),
@@ -132,7 +165,7 @@ def list_refinements() -> list[str]:
 
     Example:
         >>> list_refinements()
-        ['absence', 'attention', 'guided-filter', 'pamr', 'superpixels', 'background']
+        ['absence', 'attention', 'guided-filter', 'pamr', 'coarse-pamr', 'superpixels', 'background']
     """
     return list(STEPS)
 
@@ -141,7 +174,7 @@ def refinement(settings: Refinement, classes: Sequence[str]) -> Refine | None:
     """The steps of the settings as one function.
 
     Args:
-        settings: which steps
+        settings: which steps; those of a card are not looked up here (`Refinement.of_backbone`)
         classes: all classes of the dataset; the background step works only where all of them are offered
 
     Returns:
@@ -151,18 +184,19 @@ def refinement(settings: Refinement, classes: Sequence[str]) -> Refine | None:
         UnknownName: for a step that does not exist
         UserError: for a background that is not one of the classes
     """
-    for name in settings.steps:
+    steps = settings.steps or []
+    for name in steps:
         if name not in STEPS:
-            raise UnknownName("refinement", name, STEPS)
+            raise UnknownName("refinement", name, [*STEPS, NONE])
         if name == "background" and settings.background not in classes:
             raise UserError(
                 f"the background {settings.background!r} is not a class", allowed=", ".join(classes[:MAX_NAMES])
             )
-    if not settings.steps:
+    if not steps:
         return None
 
     def refine(maps: Tensor, image: Tensor, prediction: Prediction) -> Tensor:
-        for name in settings.steps:
+        for name in steps:
             maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes))
         return maps
 

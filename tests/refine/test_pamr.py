@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.refine.pamr import neighbour_weights, pamr
+from ca_seg.refine.pamr import COARSE_DILATIONS, coarse_pamr, neighbour_weights, pamr
 from tests.refine.scene import random_case, two_regions
 
 
@@ -101,3 +101,22 @@ def test_invalid_arguments_raise() -> None:
     for dilations in ((), (0, 1)):
         with pytest.raises(OutOfRange, match=r"dilations.*" + re.escape(str(dilations))):
             pamr(scores, image, dilations=dilations)
+
+
+def test_coarse_pamr_is_pamr_on_an_image_of_means():
+    scores, image = torch.rand(2, 3, 4, 6), torch.rand(2, 3, 40, 60)
+    small = image.unflatten(3, (30, 2)).mean(dim=4).unflatten(2, (20, 2)).mean(dim=3)
+    expected = pamr(scores, small, iterations=3, dilations=COARSE_DILATIONS)
+    torch.testing.assert_close(coarse_pamr(scores, image, side=20, iterations=3), expected)
+
+
+def test_coarse_pamr_leaves_small_images_as_they_are():
+    scores, image = torch.rand(1, 2, 4, 4), torch.rand(1, 3, 12, 20)
+    assert torch.equal(coarse_pamr(scores, image, side=96), pamr(scores, image, dilations=COARSE_DILATIONS))
+    narrow = torch.rand(1, 3, 1, 500)
+    assert coarse_pamr(scores, narrow).shape == (1, 2, 1, 500)
+
+
+def test_coarse_pamr_refuses_a_side_below_1():
+    with pytest.raises(OutOfRange):
+        coarse_pamr(torch.rand(1, 2, 4, 4), torch.rand(1, 3, 8, 8), side=0)

@@ -1,15 +1,16 @@
-"""Refinement steps in an evaluation: named, in order, checked before a run, and off unless asked for."""
+"""Refinement steps: named by the user or the backbone's card, in order, and checked before a run."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from ca_seg import Vocabulary, load_backbone
+from ca_seg import Vocabulary, list_backbones, load_backbone, segment
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.refine.attention import propagate
-from ca_seg.refine.pamr import pamr
+from ca_seg.refine.pamr import coarse_pamr, pamr
 from ca_seg.refine.steps import Refinement, list_refinements, refinement
 
 NAMES = ("cat", "grass", "sky")
@@ -37,10 +38,49 @@ def test_steps_run_in_their_order():
 @pytest.mark.parametrize("step", list_refinements())
 def test_every_step_gives_maps_of_all_classes(step):
     read, maps = _recorded(queries=True)
-    refined = refinement(Refinement([step], background="sky"), NAMES)(maps, IMAGE, read)
+    settings = Refinement([step], background="sky", coarse_pamr_side=32)
+    refined = refinement(settings, NAMES)(maps, IMAGE, read)
     assert refined.shape[:2] == (1, len(NAMES))
     assert refined.isfinite().all()
     assert (refined.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size
+
+
+@pytest.mark.parametrize("step", list_refinements())
+def test_steps_that_say_so_keep_probabilities(step):
+    if not Refinement([step]).keeps_probabilities:
+        assert step not in ("pamr", "coarse-pamr")
+        return
+    read, maps = _recorded(queries=True)
+    refined = refinement(Refinement([step], coarse_pamr_side=32), NAMES)(maps, IMAGE, read)
+    torch.testing.assert_close(refined.sum(dim=1), torch.ones_like(refined[:, 0]))
+    assert refined.min() >= 0
+
+
+def test_the_card_names_the_steps_unless_the_user_does():
+    card = find_card("photo").refine
+    assert card == ("coarse-pamr",)
+    assert Refinement(pamr_iterations=3).of_backbone("photo") == Refinement(list(card), pamr_iterations=3)
+    assert Refinement(["none"]).of_backbone("photo").steps == []
+    assert Refinement([]).of_backbone("photo").steps == []
+    assert Refinement(["pamr"]).of_backbone("photo").steps == ["pamr"]
+    assert Refinement().of_backbone("photo", head=True).steps == []
+    assert Refinement().of_backbone("mini").steps == []
+
+
+def test_every_card_names_known_steps():
+    for name in list_backbones():
+        assert set(find_card(name).refine) <= set(list_refinements())
+
+
+def test_segment_refines_as_the_card_says():
+    image = (IMAGE[0].permute(1, 2, 0) * 255).byte().numpy()
+    by_card, plain, named = (
+        segment(image, list(NAMES), backbone="photo", refine=refine) for refine in (None, "none", "coarse-pamr")
+    )
+    assert torch.equal(by_card.maps, named.maps)
+    assert by_card.maps.shape != plain.maps.shape or not torch.equal(by_card.maps, plain.maps)
+    expected = coarse_pamr(plain.maps, torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    torch.testing.assert_close(by_card.maps, expected)
 
 
 def test_a_background_threshold_needs_the_background_among_the_classes():

@@ -39,6 +39,7 @@ class Card:
     parameters: int  # of the transformer
     noise_samples: int = 1  # noise samples per image
     space: str = "output"
+    refine: tuple[str, ...] = ()  # steps between maps and mask that measured best; see ca_seg/refine/steps.py
     guidance: float = 0.0
     phrase_pooling: str = "first"  # which token of a phrase represents it: first, mean or last
     text_tokens: int = 512  # prompts are padded to so many tokens
@@ -75,7 +76,9 @@ class Card:
         for key in content:
             if key not in known:
                 raise UnknownName(f"key in {path}", key, known)
-        content["layers"] = tuple(content["layers"])
+        for key in ("layers", "refine"):
+            if key in content:
+                content[key] = tuple(content[key])
         try:
             return cls(**content)
         except TypeError as problem:
