@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "quiet"),
-    ("vocabulary", "resources", "atomic", "fingerprint", "versions", "optional"),
+    ("vocabulary", "resources", "atomic", "folder_lock", "fingerprint", "versions", "optional"),
     ("vocabulary_file", "json_file"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # these do not import each other

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ca_seg.cli.parser import JobParser
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.evaluation.table import print_results
 from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
 
@@ -17,7 +18,9 @@ def run(arguments: Sequence[str]) -> int:
     description = "Zero-shot segmentation of a dataset, scored under both protocols."
     settings = JobParser("ca-seg eval", description, EvaluationSettings, out="out/zero_shot").parse(arguments)
     console = Console()
-    results = evaluate(settings=settings, announce=lambda text: console.print(text, style="dim"))
+    advice = f"what is counted so far is kept in {Path(settings.out) / 'progress'}: the same command again continues"
+    with when_stopped(lambda: advice):
+        results = evaluate(settings=settings, announce=lambda text: console.print(text, style="dim"))
     if not results.content:
         return 0  # another process than the first
     print_results(results.content, console)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from ca_seg.cli.parser import JobParser, settings_of
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.errors import UserError
 from ca_seg.jobs.label import LabelResults, LabelSettings, label
 
@@ -33,7 +34,7 @@ class LabelCommand(LabelSettings):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """0 when every image has a label (from this run or one before), 1 when some were skipped."""
+    """0 when every image has a label (from this run or one before), 1 when some have none."""
     command, folders = JobParser("ca-seg label", DESCRIPTION, LabelCommand).parse_with_positional(arguments)
     if len(folders) > 1:
         raise UserError(f"{len(folders)} folders", allowed="one", fix="words are given with --concepts cat grass")
@@ -41,7 +42,9 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("vocabulary and concepts are both given", allowed="one of the two")
     settings = settings_of(command, LabelSettings)
     settings = replace(settings, format_options=_present_options(settings.format_options))
-    results = label(folders[0] if folders else None, command.concepts or None, settings)
+    advice = f"the labels so far are whole, in {settings.out}: the same command again labels the other images"
+    with when_stopped(lambda: advice):
+        results = label(folders[0] if folders else None, command.concepts or None, settings)
     if not results.summary:
         return 0  # another process than the first
     _print(results)
@@ -55,6 +58,9 @@ def _print(results: LabelResults) -> None:
     if len(skipped) > MAX_NAMED:
         more = f"... and {len(skipped) - MAX_NAMED} more, in {results.folder / 'summary.json'}"
         console.print(more, soft_wrap=True, markup=False)
+    if results.missing:
+        why = "the trainer's limit_predict_batches or fast_dev_run left them out"
+        console.print(f"{results.missing} images have no label yet: {why}", soft_wrap=True, highlight=False)
     console.print(
         f"{results.labelled} labelled now, {results.summary['images']} in all, {len(skipped)} skipped: "
         f"{results.folder}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from importlib import import_module
 from typing import TextIO
 
 from ca_seg import __version__
+from ca_seg.cli.stopping import Stop
 from ca_seg.errors import UnknownName, UserError, WordsWarning
 from ca_seg.optional import optional_imports
 from ca_seg.quiet import silence_import_noise
@@ -32,11 +34,15 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "video-eval": ("ca_seg.cli.video:run_evaluation", "zero-shot J and F on clips in the DAVIS layout"),
 }
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 SMALLER = "Give a lower resolution, fewer noise samples, or a smaller batch size"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 done, 1 done in part (an image was skipped, a figure is off), 2 could not start."""
+    """The exit status: 0 done, 1 done in part (an image was skipped, a figure is off), 2 could not start.
+
+    128 and more: a signal stopped it.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(_help())
@@ -44,6 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"ca-seg {__version__}")
         return 0
+    with Stop() as stop:
+        try:
+            status = _status(words)
+        except BaseException:
+            if stop.received is None:
+                raise
+        if stop.received is not None:
+            stop.end()
+        return status
+
+
+def _status(words: Sequence[str]) -> int:
+    """The exit status of a command that is not stopped by a signal."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", WordsWarning)
@@ -57,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ca-seg ... | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        where = f" ({problem.filename})" if problem.filename else ""
+        print(f"error: {os.strerror(problem.errno)}{where}. Free some space, or give another folder.", file=sys.stderr)
+        return 2
     except (MemoryError, RuntimeError) as problem:
         if not _is_out_of_memory(problem):
             raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ca_seg.cli.parser import JobParser, settings_of
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
@@ -66,10 +67,11 @@ def run(arguments: Sequence[str]) -> int:
     failed: list[UserError] = []
     absent: list[str] = []  # images in which none of the words is likely
     count = 0
-    for segmentation in segmenter.each(images, failed.append):
-        _write(segmentation, command)
-        absent += [] if segmentation.likely else [segmentation.image_id]
-        count += 1
+    with when_stopped(lambda: f"{count} images are written to {command.out}; the same command again begins anew"):
+        for segmentation in segmenter.each(images, failed.append):
+            _write(segmentation, command)
+            absent += [] if segmentation.likely else [segmentation.image_id]
+            count += 1
     warn_of_absent_words(segmenter.backbone.card.name, absent)
     if not count and len(failed) == 1:
         raise failed[0]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ca_seg.cli.parser import JobParser, settings_of
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.errors import UserError
 from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
 from ca_seg.metrics.video import SequenceScores
@@ -46,7 +47,9 @@ def run_video(arguments: Sequence[str]) -> int:
     if not words:
         raise UserError("no word was given", fix=f"name what to look for: {EXAMPLE}")
     settings = settings_of(parsed, VideoSettings)
-    result = video(videos[0], words, settings)
+    advice = f"the masks so far are in {settings.out}/masks, without an overlay; the same command again begins anew"
+    with when_stopped(lambda: advice):
+        result = video(videos[0], words, settings)
     print(f"{result.frames} frames: {result.overlay}, {result.masks}")
     return 0
 

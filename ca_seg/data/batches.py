@@ -106,13 +106,18 @@ class EpochShuffle(Sampler[int]):
     """All indices in a random order that follows from (seed, epoch) alone, so that a resumed run sees the same order.
 
     Lightning calls `set_epoch` before every epoch.
+
+    Args:
+        count: of the indices
+        seed: of the order
+        repeated: every epoch is like the first (for Lightning's overfit_batches)
     """
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
+    def __init__(self, count: int, seed: int, *, repeated: bool = False) -> None:
+        self.count, self.seed, self.repeated, self.epoch = count, seed, repeated, 0
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = 0 if self.repeated else epoch
 
     def __iter__(self) -> Iterator[int]:
         yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist()

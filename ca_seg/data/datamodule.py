@@ -16,7 +16,8 @@ from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import SkipUnreadable, collate
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.few_shot import few_shot
-from ca_seg.errors import BadDataset, OutOfRange
+from ca_seg.errors import BadDataset, OutOfRange, UserError
+from ca_seg.vocabulary import IGNORE_INDEX
 
 
 class Items(NamedTuple):
@@ -93,6 +94,7 @@ class SegmentationData(pl.LightningDataModule):
         self._validation: SegmentationDataset | None = None
         self._training: SegmentationDataset | None = None
         self.done: frozenset[str] = frozenset()  # image_ids that are not to be tested again
+        self.first_epoch = 0  # of a resumed training: workers begin to read before Lightning sets the epoch
         self._open: dict[str | None, SegmentationDataset] = {}
 
     def dataset(self, split: str | None) -> SegmentationDataset:
@@ -131,19 +133,32 @@ class SegmentationData(pl.LightningDataModule):
             self._validation = whole if self.limit is None else whole.first(self.limit)
         return self._validation
 
+    def has_ground_truth(self) -> bool:
+        """Whether any pixel of the validation set has a class; reads masks until one has."""
+        dataset = self.validation_set()
+        for index in range(len(dataset)):
+            try:
+                if bool((dataset.mask(index, *dataset.size(index)) != IGNORE_INDEX).any()):
+                    return True
+            except UserError:
+                continue  # it is skipped in validation too
+        return False
+
     @property
     def class_list(self) -> ClassList:
         return self.dataset(self.split).class_list
 
     def train_dataloader(self) -> DataLoader:
         dataset = self.training_set()
-        order = EpochShuffle(len(dataset), self.seed)
+        overfit = getattr(self.trainer, "overfit_batches", 0)
+        order = EpochShuffle(len(dataset), self.seed, repeated=overfit > 0)
+        order.set_epoch(self.first_epoch)
         if not self.augment:
             return self._shared(self.view(dataset, order), order)
         from ca_seg.data.transforms import Augment, Augmented  # only here: albumentations takes seconds to import
 
         crop = self.crop or min(dataset.size(0))
-        views = Augmented(SkipUnreadable(dataset), Augment(crop), self.seed)
+        views = Augmented(SkipUnreadable(dataset), Augment(crop), self.seed, order)
         return self._shared(Items(views, lambda _: (crop, crop), collate), order)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

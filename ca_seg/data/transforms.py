@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
+from ca_seg.data.batches import EpochShuffle
 from ca_seg.data.collate import Sample, Skipped
 from ca_seg.errors import OutOfRange
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -84,20 +85,20 @@ class Samples(Protocol):
 
 
 class Augmented(Dataset):
-    """A dataset of random views: a new one each time an image is read.
+    """A dataset of random views, another one in each epoch of `order`.
 
-    The views follow from `seed` where there are no workers, else from each worker's seed, which the loader draws from
-    its generator. (If workers shared one random state, all of them would give the same views.)
+    The same (seed, epoch, index) gives the same view, in any order and process. Workers of a loader get the epoch when
+    they are started, so leave `persistent_workers` off.
 
     Args:
         dataset: gives a Sample or Skipped per index
         augment: makes the view
         seed: of the views
+        order: knows the epoch
     """
 
-    def __init__(self, dataset: Samples, augment: Augment, seed: int) -> None:
-        self.dataset, self.augment, self.seed = dataset, augment, seed
-        self._random: tuple[int, torch.Generator] | None = None  # the seed it was made from, and the generator
+    def __init__(self, dataset: Samples, augment: Augment, seed: int, order: EpochShuffle) -> None:
+        self.dataset, self.augment, self.seed, self.order = dataset, augment, seed, order
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -106,17 +107,11 @@ class Augmented(Dataset):
         item = self.dataset[index]
         if isinstance(item, Skipped):
             return item
+        seed = int(np.random.SeedSequence((self.seed, self.order.epoch, index)).generate_state(1)[0])
         view = Sample(image=item["image"], mask=item["mask"], image_id=item["image_id"], path=item["path"])
         if "weight" in item:
-            views = self.augment.weighted(item["image"], item["mask"], item["weight"], self._view_seed())
+            views = self.augment.weighted(item["image"], item["mask"], item["weight"], seed)
             view["image"], view["mask"], view["weight"] = views
         else:
-            view["image"], view["mask"] = self.augment(item["image"], item["mask"], self._view_seed())
+            view["image"], view["mask"] = self.augment(item["image"], item["mask"], seed)
         return view
-
-    def _view_seed(self) -> int:
-        worker = get_worker_info()
-        seed = self.seed if worker is None else worker.seed
-        if self._random is None or self._random[0] != seed:
-            self._random = seed, torch.Generator().manual_seed(seed)
-        return int(torch.randint(2**31, (), generator=self._random[1]))

@@ -1,6 +1,7 @@
 """Continuing an interrupted evaluation: the counts so far are in one small file per method and split.
 
-    OUT/progress/METHOD-SPLIT-0.safetensors     written every minute: counts (integers) and the images they are of
+    OUT/progress/METHOD-SPLIT-0.safetensors     written every minute, and when the run is stopped: counts (integers)
+                                                and the images they are of
     the same command again                      reads the counts back and passes over those images
 
 A file that was written with other settings is refused. The files are removed when the results are written.
@@ -71,6 +72,9 @@ class Progress(pl.Callback):
             self._last = self.clock()
 
     def save(self, task: ZeroShot) -> None:
+        """Write the counts, unless the task was stopped while it counted an image: then those of before stay."""
+        if not task.whole:
+            return
         _make_persistent(task)
         done = list(task.images["full-vocabulary"])
         about = {

@@ -80,6 +80,10 @@ def score(
     trainer.callbacks = callbacks if progress is None else [*callbacks, progress]  # type: ignore[attr-defined]
     try:
         trainer.test(task, datamodule=data, verbose=False)
+    except BaseException:
+        if progress is not None and trainer.world_size == 1:  # of several, each may be within the exchange of counts
+            progress.save(task)
+        raise
     finally:
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         data.done = frozenset()

@@ -42,6 +42,11 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     console.print(f"{speed['images']} images at {speed['images_per_second']:.1f} a second, both protocols")
     for path, reason in results["skipped"][:10]:
         console.print(f"skipped {path}: {reason}", style="red", markup=False)
+    for split, count in results["dataset"]["images"].items():
+        scored, skipped = len(results["images"][split][PROTOCOLS[1]]), len(results["skipped"])
+        if scored + skipped < count:
+            why = "the trainer's limit_test_batches or fast_dev_run left out the others"
+            console.print(f"{split}: {scored} of {count} images were scored; {why}", style="red", soft_wrap=True)
     for check in results["expect"]:
         mark = "[green]as expected" if check["holds"] else "[red]NOT as expected"
         console.print(f"{mark}: {check['figure']} = {check['found']:.4f} ({check['expected']} ± {check['tolerance']})")

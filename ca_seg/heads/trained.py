@@ -31,6 +31,7 @@ from ca_seg.heads.registry import head_class
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
+NEEDED = ("kind", "backbone", "classes", "phrases", "channels")  # in config.json
 SHIPPED = ("checkpoints", "heads")
 CARD = """---
 library_name: ca-seg
@@ -217,8 +218,14 @@ def _from_folder(folder: Path) -> TrainedHead:
         if not (folder / name).is_file():
             raise WeightsUnavailable(f"no {folder / name}", fix="train a head: it is written to OUT/head")
     try:
-        head = TrainedHead(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        lacking = [name for name in NEEDED if name not in config]
+        if lacking:
+            raise CorruptWeights(f"{folder / 'config.json'} is not of a head: it lacks {', '.join(lacking)}")
+        head = TrainedHead(**config)
         head.load_state_dict(load_file(folder / "model.safetensors"))
+    except CorruptWeights:
+        raise
     except (SafetensorError, RuntimeError, TypeError, ValueError) as problem:
         raise CorruptWeights(f"the head in {folder} cannot be read ({str(problem).splitlines()[0]})") from problem
     return head

@@ -25,6 +25,7 @@ from ca_seg.jobs.words import warn_of_absent_words, warn_of_unseen_words
 from ca_seg.json_file import write_json
 from ca_seg.labelling.background_writer import BackgroundWriter
 from ca_seg.labelling.lightning import label_by_lightning, patient
+from ca_seg.labelling.manifest import read_entries
 from ca_seg.labelling.ray import label_by_ray
 from ca_seg.labelling.run import Labelling
 from ca_seg.labelling.run_folder import RunFolder
@@ -52,7 +53,12 @@ class LabelResults:
     @property
     def complete(self) -> bool:
         """Whether every image has a label, from this run or one before."""
-        return not self.skipped
+        return not self.skipped and not self.missing
+
+    @property
+    def missing(self) -> int:
+        """Images that the run did not come to: the trainer's limit_predict_batches or fast_dev_run left them out."""
+        return self.summary.get("missing", 0)
 
     def open(self) -> LabelRun:
         """The masks, confidence maps and manifest of the folder."""
@@ -164,6 +170,7 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
             classes,
             labelled=labelled,
             skipped=skipped,
+            missing=_missing(labelling, manifest, skipped),
             seconds=seconds,
             unseen=labelling.unseen,
             presence=labelling.measured_presence.get("threshold"),
@@ -180,6 +187,13 @@ def _writer(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> B
     if threads is None:
         threads = threads_beside(trainer.strategy.root_device.type)
     return BackgroundWriter(labelling.files, threads=threads)
+
+
+def _missing(labelling: Labelling, manifest: Path, skipped: Sequence[tuple[str, str]]) -> int:
+    """How many images have neither a label nor a reason."""
+    labelled, named, images = {entry.key for entry in read_entries(manifest)}, dict(skipped), labelling.images({})
+    keys = labelling.dataset.image_ids
+    return sum(key not in labelled and images.path(index) not in named for index, key in enumerate(keys))
 
 
 def _check_ray(settings: LabelSettings) -> None:

@@ -11,33 +11,34 @@ OUT/log-N           losses and figures as CSV, one folder per start; OUT/curve.p
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.loading.card import find_card
+from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.settings import DataSettings, data_named
-from ca_seg.errors import UserError
-from ca_seg.evaluation.expectations import check_expected, check_pairs
+from ca_seg.evaluation.expectations import check_expected
 from ca_seg.evaluation.learning_curve import training_logs, write_learning_curve
 from ca_seg.features.registry import BASELINES
 from ca_seg.features.source import FeatureSource
+from ca_seg.folder_lock import lock_folder
 from ca_seg.heads.trained import TrainedHead
-from ca_seg.jobs.arguments import check_folder, checked_settings
+from ca_seg.jobs.arguments import checked_settings
+from ca_seg.jobs.fit import figures_of, fit, training_trainer
 from ca_seg.jobs.plain import plain
-from ca_seg.jobs.trainer import new_trainer, seed_all, trainer_options
+from ca_seg.jobs.trainer import seed_all, trainer_options
+from ca_seg.jobs.training_checks import check_time, check_training
+from ca_seg.jobs.training_folder import Progress, TrainingFolder, load_weights
 from ca_seg.jobs.training_result import TrainingResult
 from ca_seg.jobs.words import check_words
 from ca_seg.predictors.settings import choose_backbone
-from ca_seg.tasks.atomic_checkpoint import AtomicCheckpoint
 from ca_seg.tasks.cached_features import CachedFeatures
 from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
 from ca_seg.tasks.probe import Probe
@@ -130,24 +131,71 @@ def train_head(
 
 
 def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callable[[str], None]) -> TrainingResult:
-    start, model, checkpoint = time.monotonic(), settings.model, settings.checkpoint
-    folder = None if settings.out is None else Path(settings.out)
-    _check(settings, folder)
-    if folder is not None and not settings.resume:
-        for log in training_logs(folder):
-            shutil.rmtree(log.parent)
+    start = time.monotonic()
+    trial = bool(settings.trainer.get("fast_dev_run"))  # Lightning's trial of one batch, of which nothing is kept
+    folder = None if settings.out is None or trial else Path(settings.out)
+    check_training(settings, folder, trial=trial)
+    trainer = training_trainer(settings, folder)
+    check_time(trainer)
+    with nullcontext() if folder is None or not trainer.is_global_zero else lock_folder(folder, "training in"):
+        seed_all(settings.seed)
+        data = settings.data.module(settings.seed)
+        probe, record = _probe(settings, data, trainer, loaded)
+        if settings.data.cache is not None and settings.data.augment == "images":
+            announce("data.augment=images makes new images in every epoch: the cache is not used")
+        elif settings.data.cache is not None:
+            trainer.callbacks.append(_cached(settings, probe.source, announce))  # type: ignore[attr-defined]
+        if folder is None:
+            fit(trainer, probe, data, None)
+            figures = figures_of(trainer, probe, data, None)
+            return _result(settings, probe, figures, probe.global_step, time.monotonic() - start)
 
-    seed_all(settings.seed)
-    data = settings.data.module(settings.seed)
+        files = TrainingFolder(folder, record, plain(settings))
+        progress = files.former(announce) if settings.resume else None
+        finished = files.finished(trainer, progress) if settings.resume else None
+        if finished is not None:
+            announce(f"the training in {folder} is finished; nothing was changed")
+            return finished
+        if settings.resume and progress is None:
+            announce(f"the training in {folder} was stopped within its first epoch, and begins anew")
+        elif not settings.resume and trainer.is_global_zero:
+            files.begin_anew(announce)
+        weights = None
+        if progress is None or progress.goes_on(trainer):
+            checkpoints = files.checkpoints(None if progress is None else progress.run)
+            trainer.callbacks.append(checkpoints)  # type: ignore[attr-defined]
+            data.first_epoch = 0 if progress is None else progress.epochs
+            fit(trainer, probe, data, None if progress is None else files.last)
+            progress = Progress.of(trainer, checkpoints)
+        else:  # it was stopped after its last epoch, before its head was written
+            weights = files.last
+        if settings.checkpoint.keep == "best" and progress.best_score is not None:
+            weights = files.best
+        steps = progress.steps if weights is None else load_weights(probe, weights)
+        figures = figures_of(trainer, probe, data, weights)
+        if not trainer.is_global_zero:
+            return TrainingResult(probe.result, {}, folder)
+        result = _result(settings, probe, figures, steps, time.monotonic() - start, folder)
+        result.content["training"] = files.about(progress)
+        write_learning_curve(training_logs(folder), folder / "curve.png")
+        result.save(folder)
+        return result
+
+
+def _probe(
+    settings: TrainingSettings, data: SegmentationData, trainer: pl.Trainer, loaded: Backbone | None
+) -> tuple[Probe, dict[str, Any]]:
+    """What is trained, and the same as plain values: a checkpoint of anything else cannot be resumed."""
+    model = settings.model
     vocabulary = settings.data.vocabulary(data.class_list.names, model)
-    trainer = _trainer(settings, folder)
     if loaded is not None or model.backbone not in BASELINES:
         check_words(model, vocabulary.concepts, loaded, warn=model.reads_words and trainer.is_global_zero)
     source = model.features(vocabulary, str(trainer.strategy.root_device), loaded)
     seed_all(settings.seed)  # the head's first weights do not depend on how the backbone came
+    arguments = _head_arguments(model, source, vocabulary)
     probe = Probe(
         source,
-        _new_head(model, source, vocabulary),
+        TrainedHead(**arguments),
         loss=model.loss(),
         lr=model.lr,
         weight_decay=model.weight_decay,
@@ -155,63 +203,7 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
         ema=model.ema,
         seed=settings.seed,
     )
-    if settings.data.cache is not None and settings.data.augment == "images":
-        announce("data.augment=images makes new images in every epoch: the cache is not used")
-    elif settings.data.cache is not None:
-        trainer.callbacks.append(_cached(settings, source, announce))  # type: ignore[attr-defined]
-    last = str(folder / "last.ckpt") if folder is not None and settings.resume else None
-    trainer.fit(probe, data, ckpt_path=last, weights_only=True)
-    if checkpoint.keep == "best":
-        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-        trainer.validate(probe, data, ckpt_path=best, verbose=False, weights_only=True)
-    if not trainer.is_global_zero:
-        return TrainingResult(probe.result, {}, folder)
-    figures = {name: float(trainer.callback_metrics[f"val/{name}"]) for name in ("miou", "pixel_accuracy")}
-    result = TrainingResult(probe.result, _content(settings, probe, figures, time.monotonic() - start), folder)
-    if folder is not None:
-        write_learning_curve(training_logs(folder), folder / "curve.png")
-        result.save(folder)
-    return result
-
-
-def _check(settings: TrainingSettings, folder: Path | None) -> None:
-    """Raises UserError for settings that cannot be used, before anything is written."""
-    for part in (settings.model, settings.data, settings.checkpoint):
-        part.check()
-    if settings.data.augment == "features" and "pixels" in settings.model.parts:
-        raise UserError(
-            "the part 'pixels' of features cannot be flipped or scaled", fix="leave data.augment=features out"
-        )
-    check_pairs(settings.expect)
-    check_folder(folder)
-    if folder is None and (settings.resume or settings.checkpoint.keep == "best"):
-        raise UserError("resume and checkpoint.keep=best need checkpoints, and there is no folder", fix="give out")
-    if folder is not None and settings.resume and not (folder / "last.ckpt").exists():
-        raise UserError(f"there is no {folder / 'last.ckpt'} to resume from", fix="train without resume first")
-
-
-def _trainer(settings: TrainingSettings, folder: Path | None) -> pl.Trainer:
-    stop = settings.checkpoint.patience
-    callbacks: list[Callback] = [] if stop is None else [EarlyStopping("val/miou", mode="max", patience=stop)]
-    loggers: list[Logger] = []
-    if folder is not None:
-        best = ModelCheckpoint(
-            folder, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
-        )
-        callbacks = [best, LearningRateMonitor("step"), *callbacks]
-        # a resumed run writes a log of its own: Lightning would delete the one that is there
-        number = 1 + len(training_logs(folder) if settings.resume else [])
-        loggers = [CSVLogger(folder, name="", version=f"log-{number}")]
-        if settings.checkpoint.tensorboard:
-            loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
-    return new_trainer(
-        settings.trainer,
-        use_distributed_sampler=False,  # the data module shares the images among the processes
-        enable_checkpointing=folder is not None,
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[AtomicCheckpoint()],
-    )
+    return probe, {"head": arguments, "features": source.identity(), "ema": model.ema is not None}
 
 
 def _cached(settings: TrainingSettings, source: FeatureSource, announce: Callable[[str], None]) -> CachedFeatures:
@@ -227,20 +219,21 @@ def _cached(settings: TrainingSettings, source: FeatureSource, announce: Callabl
     )
 
 
-def _new_head(model: HeadSettings, source: FeatureSource, vocabulary: Vocabulary) -> TrainedHead:
-    return TrainedHead(
-        kind=model.kind,
-        backbone=source.name,
-        classes=list(vocabulary.classes),
-        phrases=[list(phrases) for phrases in vocabulary.phrases],
-        channels=source.channels,
-        maps=source.maps,
-        stride=source.stride,
-        parts=model.parts,
-        readout=model.plain(),
-        resolution=model.resolution,
-        options=model.options,
-    )
+def _head_arguments(model: HeadSettings, source: FeatureSource, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Of `TrainedHead`."""
+    return {
+        "kind": model.kind,
+        "backbone": source.name,
+        "classes": list(vocabulary.classes),
+        "phrases": [list(phrases) for phrases in vocabulary.phrases],
+        "channels": source.channels,
+        "maps": source.maps,
+        "stride": source.stride,
+        "parts": model.parts,
+        "readout": model.plain(),
+        "resolution": model.resolution,
+        "options": model.options,
+    }
 
 
 def _resolution(backbone: Backbone) -> int | None:
@@ -249,16 +242,24 @@ def _resolution(backbone: Backbone) -> int | None:
     return None if resolution == find_card(backbone.card.name).resolution else resolution
 
 
-def _content(settings: TrainingSettings, probe: Probe, figures: dict[str, float], seconds: float) -> dict[str, Any]:
-    """What results.json holds."""
+def _result(
+    settings: TrainingSettings,
+    probe: Probe,
+    figures: dict[str, float],
+    steps: int,
+    seconds: float,
+    folder: Path | None = None,
+) -> TrainingResult:
+    """The head, and what results.json holds; `steps` are those of the head."""
     content: dict[str, Any] = {"metrics": figures}
-    return content | {
+    content |= {
         "head": {"kind": settings.model.kind, "parameters": sum(p.numel() for p in probe.trained.parameters())},
         "features": probe.source.identity(),
-        "steps": probe.global_step,
+        "steps": steps,
         "seconds": seconds,
         "config": plain(settings),
         "versions": versions(),
         "expect": check_expected(settings.expect, content) if settings.data.limit is None else [],
         "skipped": [list(pair) for pair in probe.skipped.items()],
     }
+    return TrainingResult(probe.result, content, folder)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ca_seg.errors import UserError
 from ca_seg.heads.trained import TrainedHead
@@ -22,7 +25,7 @@ class TrainingResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`miou` and `pixel_accuracy` on the validation images, 0..1, with all classes offered."""
+        """`miou` and `pixel_accuracy` on the validation images, 0..1, with all classes offered; empty without any."""
         return self.content["metrics"]
 
     @property
@@ -36,24 +39,32 @@ class TrainingResult:
         return all(check["holds"] for check in self.content.get("expect", ()))
 
     def save(self, folder: str | Path) -> Path:
-        """Write FOLDER/head and FOLDER/results.json; the path of the latter. Raises UserError when it cannot."""
-        save_head(self.head, Path(folder) / "head")
+        """Write FOLDER/head and FOLDER/results.json; the path of the latter. Raises UserError when it cannot.
+
+        Former results are removed first: at no moment are results beside another head.
+        """
         path = Path(folder) / "results.json"
+        save_head(self.head, Path(folder) / "head", before=lambda: path.unlink(missing_ok=True))
         write_json(path, self.content)
         return path
 
 
-def save_head(head: TrainedHead, folder: Path) -> None:
-    """Write the whole folder; when that fails, what was there before stays. Raises UserError, naming the folder."""
+def save_head(head: TrainedHead, folder: Path, *, before: Callable[[], None] = lambda: None) -> None:
+    """Write the whole folder; when that fails, what was there before stays. Raises UserError, naming the folder.
+
+    `before` is called when the new head is whole, right before it replaces the former one.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         head.save_pretrained(part)
         (part / "model.safetensors").chmod(0o644)  # safetensors makes it unreadable for other users
+        before()
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
+    except (OSError, SafetensorError) as problem:  # safetensors raises its own error for a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        reason = getattr(problem, "strerror", None) or str(problem)
         raise UserError(
             f"{folder} cannot be written ({reason})", fix="free some space, or give another folder"
         ) from problem

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ca_seg.errors import UserError
+from ca_seg.folder_lock import PATIENCE
 from ca_seg.labelling.label_files import LabelFiles, LabelPrediction, concerns_one_image
 from ca_seg.labelling.manifest import Manifest
-from ca_seg.labelling.run_folder import PATIENCE
 from ca_seg.labelling.thread_pool import BoundedThreadPool
 
 

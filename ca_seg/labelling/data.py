@@ -85,7 +85,7 @@ class UnlabelledImages(Dataset):
             try:
                 content = self.dataset.image_bytes(index)
             except UnreadableImage as problem:
-                skipped.append(Skipped(self._path(index), str(problem)))
+                skipped.append(Skipped(self.path(index), str(problem)))
             else:
                 files.append((index, content, hashlib.sha256(content).hexdigest()))
         keys = self.dataset.image_ids
@@ -102,12 +102,12 @@ class UnlabelledImages(Dataset):
                 size = (image.shape[1], image.shape[2])
                 self.working_size.size(*size)  # raises for an image that is too stretched
             except UserError as problem:
-                skipped.append(Skipped(self._path(index), str(problem)))
+                skipped.append(Skipped(self.path(index), str(problem)))
                 continue
             images.append(image if self.full_size else self.working_size(image[None])[0])
             batch["key"].append(keys[index])
             batch["file"].append(keys[index] + self.dataset.image_path(index).suffix)
-            batch["path"].append(self._path(index))
+            batch["path"].append(self.path(index))
             batch["sha256"].append(sha256)
             batch["size"].append(size)
             batch["wanted"].append(is_wanted)
@@ -123,7 +123,7 @@ class UnlabelledImages(Dataset):
             raise UnreadableImage(str(problem)) from problem
         return size if self.full_size else working_size
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
         """The image's path as any file can hold it: names may have bytes that are not UTF-8."""
         return str(self.dataset.image_path(index)).encode("utf-8", "backslashreplace").decode()
 

@@ -15,6 +15,8 @@ import logging
 import math
 import os
 import pickle
+import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,12 +25,13 @@ from typing import Any
 import torch
 
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.folder_lock import PATIENCE
 from ca_seg.labelling.data import UnlabelledImages
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.label_files import LabelFiles, LabelPrediction, concerns_one_image
 from ca_seg.labelling.manifest import Manifest
 from ca_seg.labelling.run import Labelling
-from ca_seg.labelling.run_folder import PATIENCE, RunFolder
+from ca_seg.labelling.run_folder import RunFolder
 from ca_seg.labelling.settings import RaySettings
 from ca_seg.labelling.task import PseudoLabel
 
@@ -168,6 +171,7 @@ def _ray(settings: RaySettings) -> Iterator[Any]:
         raise UserError(f"ray.actors needs Ray Data ({problem})", fix=fix) from problem
     cores = settings.actors * settings.cpus + (settings.readers + settings.writers) * CORES
     start_here = settings.address is None
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             settings.address or "local",
@@ -179,6 +183,8 @@ def _ray(settings: RaySettings) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as problem:
         reason = (str(problem).splitlines() or [repr(problem)])[0]
         raise UserError(f"Ray at {settings.address or 'this machine'} cannot be reached ({reason})") from problem
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # the program's own, in place of Ray's
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # as with Lightning: no hints beside the results
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:

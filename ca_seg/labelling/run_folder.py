@@ -20,10 +20,10 @@ import filelock
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import UserError
 from ca_seg.fingerprint import differences, fingerprint
+from ca_seg.folder_lock import PATIENCE, lock_folder
 from ca_seg.labelling.manifest import Manifest, merge_manifests, read_entries
 
 SCHEMA = "ca_seg.labels/2"
-PATIENCE = 15.0  # seconds that the workers of a killed run may take to end
 MAX_DIFFERENCES = 3  # settings that are named in an error
 OTHER_FOLDER = "give another out"
 
@@ -53,16 +53,8 @@ class RunFolder:
         Raises:
             UserError: when the folder holds something else or labels of other settings, is in use, or cannot be written
         """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self._refuse_other_files()
-            lock = filelock.FileLock(self.out / ".lock")
-            lock.acquire(timeout=PATIENCE)
-        except filelock.Timeout as problem:
-            raise UserError(f"another run is labelling into {self.out}", fix="wait for it, or end it") from problem
-        except OSError as problem:
-            reason = problem.strerror or str(problem)
-            raise UserError(f"{self.out} cannot be written ({reason})", fix=OTHER_FOLDER) from problem
+        self._refuse_other_files()
+        lock = lock_folder(self.out, "labelling into")
         try:
             self._claim(about)
             self._gather()
@@ -89,9 +81,13 @@ class RunFolder:
         return target
 
     def _refuse_other_files(self) -> None:
-        if (self.out / "run.json").exists():
+        if not self.out.is_dir() or (self.out / "run.json").exists():
             return
-        others = sorted(path.name for path in self.out.iterdir() if path.name not in (".lock", "run.json.part"))
+        try:
+            others = sorted(path.name for path in self.out.iterdir() if path.name not in (".lock", "run.json.part"))
+        except OSError as problem:
+            reason = problem.strerror or str(problem)
+            raise UserError(f"{self.out} cannot be read ({reason})", fix=OTHER_FOLDER) from problem
         if others:
             raise UserError(f"{self.out} is not a folder of labels, and holds {others[0]!r}", fix="give an empty out")
 

@@ -18,6 +18,7 @@ def summarise(
     *,
     labelled: int,
     skipped: Sequence[tuple[str, str]],
+    missing: int,
     seconds: float,
     unseen: Mapping[str, str] | None = None,
     presence: float | None = None,
@@ -31,6 +32,7 @@ def summarise(
         classes: names of all classes, in their order
         labelled: how many images this run labelled
         skipped: (image, reason) of the images that this run could not label
+        missing: how many images the run did not come to: it was limited to a part
         seconds: that this run took
         unseen: phrases that training never taught, each with the nearest word that it taught; None: not known
         presence: the lowest presence of a likely word; None: presence was not measured
@@ -47,6 +49,7 @@ def summarise(
         "images": statistics.images,
         "labelled": labelled,
         "skipped": [{"image": image, "reason": reason} for image, reason in skipped],
+        "missing": missing,
         "classes": {
             name: {key: rows[name][key] for key in ("images", "pixels", "mean_confidence")} for name in classes
         },

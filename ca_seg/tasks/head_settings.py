@@ -174,6 +174,8 @@ class CheckpointConfig:
     tensorboard: bool = True
 
     def check(self) -> None:
-        """Raises UnknownName."""
+        """Raises UnknownName and OutOfRange."""
         if self.keep not in KEEP:
             raise UnknownName("head to keep", self.keep, KEEP)
+        if self.patience is not None and self.patience < 1:
+            raise OutOfRange(f"checkpoint.patience is {self.patience}", allowed="1 or more, or none")

@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.features.frozen_module import Frozen
@@ -23,7 +25,7 @@ from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.vocabulary import IGNORE_INDEX
 
-RESUME = "continue from the last complete epoch with resume=true and a smaller model.lr"
+RESUME = "train with a smaller model.lr; with resume=true it continues from the last complete epoch"
 
 
 class Probe(Frozen[FeatureSource], pl.LightningModule):
@@ -40,7 +42,8 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         lr: highest learning rate
         weight_decay: of AdamW
         warmup_steps: 0 or more, below the number of steps
-        ema: decay of a moving average of the weights, between 0 and 1; the average is what is scored and saved
+        ema: decay of a moving average of the weights, between 0 and 1, which moves once for each step of the optimizer;
+            the average is what is scored and saved
         seed: of the noise
     """
 
@@ -67,7 +70,9 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         self.confusion = ConfusionMatrix(len(trained.vocabulary.classes))
         self.loss, self.lr, self.weight_decay, self.warmup_steps = loss, lr, weight_decay, warmup_steps
         self.seed = seed
+        self.figures: dict[str, float] | None = None  # of the weights as they are; None until they are validated
         self.skipped: dict[str, str] = {}  # the reason by path
+        self._steps = 1  # of the whole training
 
     @property
     def result(self) -> TrainedHead:
@@ -99,8 +104,21 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch["image_id"]))
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        if self.averaged is not None:
+    def on_train_start(self) -> None:
+        """A resumed training gets the optimizer's state from its checkpoint, and the options from its settings."""
+        schedule = cast(torch.optim.lr_scheduler.LambdaLR, self.lr_schedulers())
+        schedule.base_lrs = [self.lr]
+        for group in schedule.optimizer.param_groups:
+            group["initial_lr"], group["weight_decay"] = self.lr, self.weight_decay
+            group["lr"] = self.lr * self._lr_factor(schedule.last_epoch, self._steps)
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        self.figures = None
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        super().optimizer_step(*arguments, **options)
+        learned = any(parameter.grad is not None for parameter in self.trained.parameters())
+        if self.averaged is not None and learned:  # no gradient: every batch since the last step was void
             self.averaged.update_parameters(self.trained)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
@@ -112,11 +130,19 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
-        if not bool(matrix.sum()):
+        scored = bool(matrix.sum())
+        if self.trainer.sanity_checking and not scored:  # Lightning tries two batches before it trains
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            scored = isinstance(data, SegmentationData) and data.has_ground_truth()
+        if not scored:
             reason = next(iter(self.skipped.values()), "every pixel of the masks is void")
             raise UserError(f"no image could be scored: {reason}", fix="check the images, their masks and the cache")
-        self.log_dict({"val/miou": miou(matrix), "val/pixel_accuracy": pixel_accuracy(matrix)}, prog_bar=True)
         self.confusion.reset()
+        if self.trainer.sanity_checking:
+            return
+        self.figures = {"miou": float(miou(matrix)), "pixel_accuracy": float(pixel_accuracy(matrix))}
+        figures = {f"val/{name}": value for name, value in self.figures.items()}
+        self.log_dict(figures, prog_bar=True, logger=self.trainer.state.fn == TrainerFn.FITTING)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to replace a good checkpoint by one with weights that are not finite."""
@@ -129,7 +155,7 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.trained.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        steps = self._steps = max(1, int(self.trainer.estimated_stepping_batches))
         if self.warmup_steps >= steps:
             raise OutOfRange(f"{self.warmup_steps} warm-up steps of {steps}", allowed=f"0 to {steps - 1}")
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._lr_factor(step, steps))

@@ -38,6 +38,7 @@ class ZeroShot(pl.LightningModule):
         reliability    the bins of the reliability plot
         images         mIoU of each image, by image id
         skipped        (not by protocol) path and reason of each image that could not be scored
+        whole          (not by protocol) False while an image is counted under one protocol and not yet under both
 
     Args:
         predictor: the method
@@ -71,6 +72,7 @@ class ZeroShot(pl.LightningModule):
         self.everything = self.vocabulary(range(len(self.classes)))
         self.images: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
         self.skipped: list[tuple[str, str]] = []
+        self.whole = True  # no image is counted in part
         self.figures: dict[str, dict[str, float]] = {}
         self.intervals: dict[str, dict[str, list[float]]] = {}
         self.reliability: dict[str, list[dict[str, float]]] = {}
@@ -104,11 +106,13 @@ class ZeroShot(pl.LightningModule):
                 continue
             single = prediction.select(i)
             oracle = single.maps(self.vocabulary(present)).to(masks.device)
+            self.whole = False
             for protocol, maps, offered in zip(
                 PROTOCOLS, (oracle, full[i : i + 1]), (present, everything), strict=True
             ):
                 maps = maps if self.refine is None else self.refine(maps, images[i : i + 1], single)
                 self._score(protocol, image_id, maps, mask, offered)
+            self.whole = True
 
     def _score(self, protocol: str, image_id: str, maps: torch.Tensor, mask: torch.Tensor, offered: list[int]) -> None:
         prediction = predict_mask(maps, *mask.shape)

@@ -98,6 +98,12 @@ def test_a_broken_image_is_skipped_and_the_exit_status_is_1(tmp_path):
     assert list(results["methods"]) == ["mini", "one-class"]
 
 
+def test_an_evaluation_of_a_part_says_so(tmp_path, capsys):
+    options = ["--data.limit", "3", "--data.batch_size", "1", "--no-report", "--trainer.limit_test_batches", "2"]
+    assert main(["eval", "--backbone", "mini", "--data.splits", "val", *options, *CPU, "--out", str(tmp_path)]) == 1
+    assert "2 of 3" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "value"),
     [

@@ -90,6 +90,14 @@ def test_the_same_command_again_labels_missing_and_changed_images(workdir, capsy
     assert len(manifest(workdir)) == 7
 
 
+def test_labels_of_a_part_are_not_complete(workdir, capsys):
+    assert run(workdir, **{"trainer.limit_predict_batches": 2}) == 1
+    assert summary(workdir)["missing"] == 7 - summary(workdir)["images"] > 0
+    assert f"{summary(workdir)['missing']} images have no label yet" in capsys.readouterr().out
+    assert run(workdir) == 0
+    assert summary(workdir)["missing"] == 0
+
+
 def start(workdir, out, **changes):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command_line = [sys.executable, "-m", "ca_seg", "label", *arguments(workdir, out, **changes)]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ca_seg.cli.main import main
+from ca_seg.data.batches import EpochShuffle
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.collate import collate
 from ca_seg.data.datamodule import SegmentationData
@@ -58,7 +59,7 @@ def test_weights_are_the_confidence_and_follow_their_pixels(labels):
     assert image.shape == (3, 96, 96)
     assert torch.equal(labelled.float(), weight)
     assert torch.equal(Augment(96)(sample["image"], mask, 7)[1], labelled)
-    moved = Augmented(dataset, Augment(64), 0)[0]
+    moved = Augmented(dataset, Augment(64), 0, EpochShuffle(len(dataset), 0))[0]
     assert moved["weight"].shape == moved["mask"].shape == (64, 64)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ca_seg.data.batches import EpochShuffle
 from ca_seg.data.collate import Skipped, SkipUnreadable, collate
 from ca_seg.data.formats.folder import FolderDataset
 from ca_seg.data.transforms import Augment, Augmented
@@ -55,10 +56,13 @@ def test_the_seed_determines_the_view() -> None:
 
 
 def views(dataset: FolderDataset, workers: int, seed: int, epochs: int) -> list[torch.Tensor]:
-    data = Augmented(SkipUnreadable(dataset), Augment(16), seed)
-    generator = torch.Generator().manual_seed(seed)
-    loader = DataLoader(data, batch_size=1, num_workers=workers, collate_fn=collate, generator=generator)
-    return [batch["image"] for _ in range(epochs) for batch in loader]
+    order, images = EpochShuffle(len(dataset), seed), list[torch.Tensor]()
+    data = Augmented(SkipUnreadable(dataset), Augment(16), seed, order)
+    loader = DataLoader(data, batch_size=1, num_workers=workers, collate_fn=collate)
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        images += [batch["image"] for batch in loader]
+    return images
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -72,12 +76,13 @@ def test_views_differ_between_images_and_epochs_and_depend_on_the_seed(make_fold
     assert len({view.sum().item() for view in first}) == 8
     assert all(torch.equal(a, b) for a, b in zip(first, same_seed, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, new_seed, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, views(dataset, 2 - workers, 5, 2), strict=True))
 
 
 def test_skipped_images_pass_through(make_folder) -> None:
     root = make_folder()
     (root / "images" / "p1.png").write_bytes(b"")
-    data = Augmented(SkipUnreadable(FolderDataset(root)), Augment(16), 0)
+    data = Augmented(SkipUnreadable(FolderDataset(root)), Augment(16), 0, EpochShuffle(3, 0))
     assert isinstance(data[1], Skipped)
     assert data[2]["image_id"] == "p2"
     assert data[2]["path"] == str(root / "images" / "p2.png")

@@ -158,6 +158,15 @@ def test_a_config_that_does_not_fit_raises(change, tmp_path):
         load_head(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"kind": "linear"}'])
+def test_a_config_of_something_else_is_named(content, tmp_path):
+    trained("linear").save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CorruptWeights, match=r"config\.json.*classes") as problem:
+        load_head(tmp_path)
+    assert "__init__" not in str(problem.value)
+
+
 def test_unknown_kinds_and_missing_classes_are_named():
     with pytest.raises(UnknownName, match="'linear'"):
         trained("linaer")

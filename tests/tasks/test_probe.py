@@ -208,5 +208,6 @@ def test_a_validation_without_an_image_is_an_error():
     source = ImageFeatures()
     probe = Probe(source, head(source), loss=LOSS)
     probe.skipped["a.png"] = "a.png cannot be read"
+    probe.trainer = pl.Trainer(**QUIET)
     with pytest.raises(UserError, match=r"a\.png"):
         probe.on_validation_epoch_end()
