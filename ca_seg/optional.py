@@ -26,6 +26,7 @@ EXTRAS = {  # the name that is imported, and the smallest extra that installs it
     "av": "video",
     "datasets": "datasets",
     "h5py": "datasets",
+    "pillow_heif": "heif",
     "segmentation_models_pytorch": "smp",
     "timm": "smp",
     "ray": "ray",

@@ -19,6 +19,7 @@ import yaml
 
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, check_template
+from ca_seg.yaml_file import load_yaml
 
 KEYS = ("classes", "background", "template")
 CLASS_KEYS = ("name", "synonyms", "phrases")
@@ -35,7 +36,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         >>> read_vocabulary(Path("configs/vocabularies/scenes.yaml"))
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        content = load_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         reason = " ".join(str(problem).split())
         raise UserError(f"the vocabulary {path} cannot be read ({reason})", fix=EXAMPLE) from problem
@@ -81,14 +82,3 @@ def _check_keys(content: dict, known: tuple[str, ...]) -> None:
     for key in content:
         if key not in known:
             raise UnknownName("key", str(key), known)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice. (YAML would take the last.)"""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
-        if repeated:
-            raise yaml.YAMLError(f"the key {repeated[0]!r} is given twice, line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)

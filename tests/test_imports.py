@@ -11,8 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "quiet"),
-    ("vocabulary", "resources", "atomic", "folder_lock", "fingerprint", "versions", "optional"),
-    ("vocabulary_file", "json_file"),
+    (
+        "vocabulary",
+        "yaml_file",
+        "output_files",
+        "resources",
+        "atomic",
+        "folder_lock",
+        "fingerprint",
+        "versions",
+        "optional",
+    ),
+    ("vocabulary_file", "json_file", "pixels"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # these do not import each other
     ("features", "cross_attention"),

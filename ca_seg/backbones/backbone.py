@@ -28,6 +28,8 @@ from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 MORE_LAYERS = "load_backbone reads the blocks up to the card's last layer; give a later last_layer"
 
+LAYERWISE_CASTING = "layerwise_casting"  # the name of the hook of `enable_layerwise_casting`
+
 
 class Backbone(nn.Module):
     """The transformer, autoencoder and text encoder of one card. Get one from `load_backbone`.
@@ -75,7 +77,12 @@ class Backbone(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which the transformer computes (quantised weights have another)."""
+        """The type in which the transformer computes (quantised weights, and those that are stored smaller, differ)."""
+        for module in self.transformer.modules():
+            registry = getattr(module, "_diffusers_hook", None)
+            casting = None if registry is None else registry.get_hook(LAYERWISE_CASTING)
+            if casting is not None:
+                return casting.compute_dtype
         weights = (p.dtype for p in self.transformer.parameters())
         return next(dtype for dtype in weights if dtype.is_floating_point and dtype.itemsize > 1)
 

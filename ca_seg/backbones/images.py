@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ImageOps
 from PIL.Image import Image
 from torch.nn.functional import interpolate
 
 from ca_seg.errors import UserError
+from ca_seg.pixels import upright_tensor
 
 MAX_ASPECT_RATIO = 16  # long side to short side: the work grows with its square
+TOLERANCE = 0.01  # of values beyond 0..1, as resizing leaves them
 FRAMES = 4  # per latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
 Images = Any  # what `as_tensor` accepts
 
@@ -35,8 +36,8 @@ def as_tensor(images: Images) -> torch.Tensor:
     """Images of any usual kind as one tensor.
 
     Args:
-        images: a float tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image (gray and RGBA become RGB, the EXIF
-            orientation is applied), a uint8 array [H, W, 3], or a list of them of one size; a clip [B, 3, F, H, W]
+        images: a float tensor [B, 3, H, W] or [3, H, W] in 0..1, a PIL image (read as `ca_seg.pixels`
+            says: upright, RGB), a uint8 array [H, W, 3], or a list of them of one size; a clip [B, 3, F, H, W]
 
     Returns:
         [B, 3, H, W] in 0..1, or the clip [B, 3, F, H, W]
@@ -55,6 +56,7 @@ def as_tensor(images: Images) -> torch.Tensor:
                 f"images of shape {tuple(images.shape)}, {images.dtype}",
                 allowed="float [B, 3, H, W], 0..1; a video [B, 3, F, H, W]",
             )
+        _check_range(batch)
         return batch
     if isinstance(images, Sequence):
         if not images:
@@ -64,10 +66,22 @@ def as_tensor(images: Images) -> torch.Tensor:
         if len(sizes) > 1:
             raise UserError(f"images of {len(sizes)} sizes in one batch", fix="give them one by one, or resize them")
         return torch.cat(parts)
-    array = np.asarray(ImageOps.exif_transpose(images).convert("RGB") if isinstance(images, Image) else images)
+    if isinstance(images, Image):
+        return upright_tensor(images, getattr(images, "filename", "") or "the PIL image")[None]
+    array = np.asarray(images)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise UserError(f"an image of shape {array.shape}, {array.dtype}", allowed="uint8 [H, W, 3]")
     return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _check_range(images: torch.Tensor) -> None:
+    """Raises UserError for NaN, for bytes as floats, and for images that are normalised to a mean of 0."""
+    if not images.numel():
+        return
+    low, high = (float(value) for value in images.aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN too
+        fix = "divide them by 255" if high > 2 else ""
+        raise UserError(f"images with values from {low:g} to {high:g}", allowed="0 to 1", fix=fix)
 
 
 def working_size(height: int, width: int, resolution: int, multiple: int) -> tuple[int, int]:

@@ -139,6 +139,8 @@ def check_device(device: str) -> None:
     if not isinstance(device, str | torch.device):
         raise UserError(f"the device is {device!r}", allowed="cpu, cuda, cuda:1, mps")
     try:
+        if torch.device(device).type == "meta":
+            raise UserError("the device 'meta' holds no values", allowed="cpu, cuda, cuda:1, mps")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as problem:
         reason = str(problem).splitlines()[0]

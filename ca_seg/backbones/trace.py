@@ -7,7 +7,8 @@ ask         ask               ask         at the timestep of the step
 
 With guidance a pipeline also runs the transformer on a negative prompt. The image does not follow that prompt, so it is
 excluded. If both prompts run in one batch, the other half is excluded (`Family.prompt_first`); if they run in separate
-calls, every call whose text differs from that of the first call.
+calls, every call whose text differs from that of the first call. Two of these in a row are no guidance but a second
+prompt, which is refused.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class GenerationTrace:
         self.steps = 0
         self._sum: torch.Tensor | None = None
         self._text: torch.Tensor | None = None
+        self._negatives = 0  # calls in a row whose text is not that of the first call
         self._tap: AttentionTap | None = None
         self._streams: list[Stream] = []
         self._asking = False
@@ -87,8 +89,14 @@ class GenerationTrace:
 
     def _before(self, transformer: Any, args: Any, kwargs: dict[str, Any]) -> None:
         kwargs = _by_name(transformer, args, kwargs)
-        if self._asking or self._is_negative(kwargs):
+        if self._asking:
             return
+        if self._is_negative(kwargs):
+            self._negatives += 1
+            if self._negatives > 1:
+                raise UserError("a second prompt inside one GenerationTrace", fix="open a trace for each prompt")
+            return
+        self._negatives = 0
         family = self.backbone.family
         self._streams = []
         attend = stream_recorder(

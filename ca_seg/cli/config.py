@@ -16,6 +16,7 @@ from ca_seg.cli.kinds import is_list, is_table
 from ca_seg.cli.options import Dialect
 from ca_seg.errors import UserError, close_matches
 from ca_seg.resources import shipped_config
+from ca_seg.yaml_file import load_yaml
 
 CONFIG = "--config-file"
 
@@ -61,7 +62,7 @@ def read_config(file: Path) -> dict:
         what = f"the config {file} is a folder" if file.is_dir() else f"there is no config file {file}"
         raise UserError(what, allowed=allowed, fix="the folder configs/ has those that ship")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = load_yaml(file) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as problem:
         raise UserError(f"the config {file} is not YAML: {' '.join(str(problem).split())}") from problem
     if not isinstance(content, dict):

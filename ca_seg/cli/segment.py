@@ -14,8 +14,9 @@ from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.segment import Segmenter, SegmentSettings
-from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation
+from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation, cutout_file, default_file
 from ca_seg.jobs.words import warn_of_absent_words
+from ca_seg.output_files import check_apart, check_outputs
 
 DESCRIPTION = (
     "Segment images by words: ca-seg segment PHOTO ... --concepts cat grass sky. PHOTO is a file, a folder, a glob in "
@@ -57,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("no word was given", fix="name what to look for: --concepts cat grass sky")
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
+    _check_outputs(command, paths)
     settings = settings_of(command, SegmentSettings)
     segmenter = Segmenter(words, settings)
     for name in command.cutout:
@@ -78,6 +80,19 @@ def run(arguments: Sequence[str]) -> int:
     for problem in failed:
         _say(f"skipped: {problem}")
     return 1 if failed else 0
+
+
+def _check_outputs(command: SegmentCommand, paths: Sequence[str]) -> None:
+    """Raises UserError where a file of one image would replace another image, or a folder would read its outputs."""
+    out = Path(command.out)
+    for path in paths:
+        if Path(path).is_dir():
+            check_apart(out, Path(path))
+    inputs = [(image.image_id, image.path) for image in open_images(paths)]
+    names = [name for name in command.formats if name in DEFAULT_FORMATS]
+    outputs = [out / default_file(image_id, name) for image_id, _ in inputs for name in names]
+    outputs += [out / cutout_file(image_id, name) for image_id, _ in inputs for name in command.cutout]
+    check_outputs(outputs, [path for _, path in inputs if path is not None])
 
 
 def _write(segmentation: Segmentation, command: SegmentCommand) -> None:

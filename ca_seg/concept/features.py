@@ -23,7 +23,7 @@ from ca_seg.concept.grid import Grid
 from ca_seg.concept.normalise import normalised
 from ca_seg.concept.prompt_attention import PromptAttention
 from ca_seg.concept.record import Stream, batch_rows
-from ca_seg.errors import OutOfRange, UnknownName
+from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName
 from ca_seg.vocabulary import Vocabulary
 
 
@@ -117,7 +117,7 @@ class ConceptFeatures:
             mean = mean if weights is None else weight * mean
             total = mean if total is None else total + mean
         assert total is not None
-        return total / sum(layer_weights)
+        return check_finite(total / sum(layer_weights))
 
     def noised_copy(self, number: int) -> ConceptFeatures:
         """The features of one noised copy, 0 to noised_copies - 1; tensors are not copied. Raises OutOfRange."""
@@ -154,3 +154,11 @@ class ConceptFeatures:
         if not chosen:
             raise OutOfRange("no layer was given", allowed=f"one or more of 0 to {len(self.concept) - 1}")
         return chosen
+
+
+def check_finite(maps: torch.Tensor) -> torch.Tensor:
+    """The maps. Raises CorruptWeights where one is NaN or infinite, for a class would win there all the same."""
+    if not bool(maps.isfinite().all()):
+        fix = "load whole weights; in fp16, try bf16 or fp32"
+        raise CorruptWeights("the maps are not finite: the weights or the image hold NaN or infinity", fix=fix)
+    return maps

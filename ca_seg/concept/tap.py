@@ -31,15 +31,26 @@ UNSUPPORTED = ("is_causal", "dropout_p")  # options of the kernel: only full att
 
 
 def check_whole(model: nn.Module) -> None:
-    """Raises UserError for a transformer that diffusers splits over several devices by heads or tokens.
+    """Raises UserError for a transformer of which only a part of the attention can be seen.
 
-    Each of them would see a part of the attention, and record that part as if it were all.
+    Split over several devices by heads or tokens, each sees a part, and would record it as if it were all. Caches skip
+    attentions, and a compiled module runs them without the hooks.
     """
     if getattr(model, "_parallel_config", None) is not None:
         raise UserError(
             "the transformer is split over devices (`enable_parallelism`): each sees a part of the attention",
             allowed="a whole transformer on each device",
             fix="load it without `enable_parallelism`, and give each device other images",
+        )
+    if getattr(model, "is_cache_enabled", False):
+        raise UserError(
+            "the transformer has a cache of diffusers (`enable_cache`), which skips attentions",
+            fix="call `disable_cache()` first",
+        )
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
+        raise UserError(
+            "the transformer is compiled (`compile`), and its attentions cannot be seen",
+            fix="load it without `compile`, which can be called afterwards",
         )
 
 

@@ -42,6 +42,7 @@ class Calibration:
         backbone: its name
         vocabulary: the `vocabulary_fingerprint` of its words
         figures: precision, coverage and calibration error on the sample it was fitted on
+        words: the phrases of each class; None in files of version 0.2
     """
 
     temperature: float
@@ -50,16 +51,23 @@ class Calibration:
     backbone: str
     vocabulary: str
     figures: Mapping[str, Any]
+    words: Mapping[str, Sequence[str]] | None = None
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
         """The confidence of each pixel, computed as it was when the thresholds were fitted.
 
         Args:
-            scores: float [K, H, W], 0 or more
+            scores: float [K, H, W], 0 or more; an array or a tensor
 
         Returns:
             float32 [H, W], 0..1
+
+        Raises:
+            UserError: for scores of another shape
         """
+        scores = np.asarray(scores)
+        if scores.ndim != 3 or scores.dtype.kind != "f":
+            raise UserError(f"scores of shape {scores.shape}, {scores.dtype}", allowed="float [K, H, W]")
         pixels = apply_temperature_to_pixels(scores.reshape(len(scores), -1), self.temperature)
         return pixel_confidence(pixels, self.measure).reshape(scores.shape[1:])
 
@@ -115,7 +123,13 @@ def read_calibration(path: str | Path) -> Calibration:
             raise UserError(f"{path} has no {key!r}", fix=HOW_TO_FIX)
     thresholds = float(threshold) if threshold is not None else {k: float(v) for k, v in (by_class or {}).items()}
     return Calibration(
-        float(temperature), measure, thresholds, content["backbone"], content["vocabulary"], content["figures"]
+        float(temperature),
+        measure,
+        thresholds,
+        content["backbone"],
+        content["vocabulary"],
+        content["figures"],
+        content.get("words"),
     )
 
 

@@ -58,13 +58,16 @@ def list_datasets() -> list[str]:
     return list(DATASETS)
 
 
-def open_dataset(name: str, root: str | None = None, split: str | None = None) -> SegmentationDataset:
+def open_dataset(
+    name: str, root: str | None = None, split: str | None = None, *, masks: bool = True
+) -> SegmentationDataset:
     """Open a dataset, or one split of it.
 
     Args:
         name: one of `list_datasets()`
         root: its folder; None where it comes with ca_seg
         split: one of its splits; None: the usual one, or all images
+        masks: whether they will be read; if not, nothing is said about masks that are missing or of no use
 
     Raises:
         UnknownName: for a name or split that there is not
@@ -79,7 +82,13 @@ def open_dataset(name: str, root: str | None = None, split: str | None = None) -
     reader = entry.module()
     if root is None and not entry.shipped:
         raise BadDataset(f"the dataset {name!r} needs a folder", fix=f"give its root; {reader.HOW_TO_GET}")
-    return reader.open_dataset(name, root, split)
+    from ca_seg.data.dataset import MASKS_ARE_READ
+
+    token = MASKS_ARE_READ.set(masks)
+    try:
+        return reader.open_dataset(name, root, split)
+    finally:
+        MASKS_ARE_READ.reset(token)
 
 
 def class_words(name: str) -> ClassWords:

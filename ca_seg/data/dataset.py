@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from torch.utils.data import Dataset
 
 from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import Sample
+from ca_seg.data.image_files import open_regular
 from ca_seg.data.read import read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnreadableImage
+
+MASKS_ARE_READ: ContextVar[bool] = ContextVar("masks are read", default=True)  # see `catalogue.open_dataset`
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,8 @@ class SegmentationDataset(Dataset):
 
     def image_bytes(self, index: int) -> bytes:
         """The bytes that `read_image` decodes; they identify the image. Raises UnreadableImage where there are none."""
-        try:
-            return self._pairs[index].image_path.read_bytes()
-        except OSError as problem:
-            raise UnreadableImage(f"{self._pairs[index].image_path} cannot be read ({problem.strerror})") from problem
+        with open_regular(self._pairs[index].image_path) as file:
+            return file.read()
 
     def read_ids(self, index: int) -> np.ndarray:
         """The numbers in a mask file, [H, W]: the ids of `class_list`."""
@@ -148,7 +150,7 @@ class SegmentationDataset(Dataset):
     def _check_first(self) -> None:
         for index in range(len(self)):
             try:
-                self[index]
+                self[index] if MASKS_ARE_READ.get() else self.read_image(index)
             except UnreadableImage:
                 continue  # a single broken file is reported when it is read
             except BadMask as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from ca_seg.errors import BadDataset
+from ca_seg.errors import BadDataset, UnreadableImage
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif",
+    ".heic", ".heif", ".hif",
 )  # fmt: skip
 
 
@@ -28,6 +31,25 @@ def images_below(folder: Path) -> Iterator[str]:
             lead in circles)
     """
     return _walk(folder, folder.resolve(), "")
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """A file, opened for reading. Raises UnreadableImage for a folder, a pipe and a device; the last may never end."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UnreadableImage(f"{path} is a folder", allowed="a file")
+        if not stat.S_ISREG(mode):
+            raise UnreadableImage(f"{path} is a pipe or a device", allowed="a file", fix="copy its content to a file")
+        return open(path, "rb")
+    except UnreadableImage:
+        raise
+    except FileNotFoundError as problem:
+        raise UnreadableImage(f"{path} is missing") from problem
+    except OSError as problem:
+        raise UnreadableImage(f"{path} cannot be read ({problem.strerror})") from problem
+    except ValueError as problem:  # a zero byte in the name
+        raise UnreadableImage(f"{path!r} cannot be the name of a file ({problem})") from problem
 
 
 def _walk(folder: Path, root: Path, prefix: str) -> Iterator[str]:

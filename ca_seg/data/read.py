@@ -9,8 +9,6 @@ A mask holds numbers and not colours, so a colour image is refused as a mask.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ca_seg.data.heif import know_heif
+from ca_seg.data.image_files import open_regular
 from ca_seg.errors import BadMask, UnreadableImage, UserError
+from ca_seg.pixels import BROKEN, upright_size, upright_tensor
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-_TAG = 0x0112  # EXIF orientation
-_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SPREAD = {"L;2": 85, "L;4": 17}  # 2- and 4-bit gray PNG: PIL spreads the values over 0..255
 
 
@@ -56,8 +45,7 @@ class HeldFile(io.BytesIO):
 def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
     """Read an image file.
 
-    16-bit gray is divided by 65535 and not cut to 8 bits. Transparency is dropped and the stored colours are used, as
-    in torchvision and OpenCV.
+    `ca_seg.pixels` says what becomes of other depths, transparency and orientation.
 
     Args:
         path: of the file, or an open file
@@ -69,28 +57,25 @@ def read_image(path: Path | str | BinaryIO) -> torch.Tensor:
         UnreadableImage: for anything that is not a whole image; it names the file
     """
     with _opened(path) as image:
-        return _tensor(image, path)
+        return upright_tensor(image, str(path))
+
+
+def image_frames(path: Path | str) -> Iterator[tuple[torch.Tensor, float]]:
+    """The frames of an image file, one by one, as `read_image` gives the first; and how long each is shown, in ms.
+
+    Raises UnreadableImage for anything that is not a whole image.
+    """
+    with _opened(path) as image:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            frame = upright_tensor(image, str(path))
+            yield frame, float(image.info.get("duration") or 0)
 
 
 def image_tensor(image: Image.Image, name: str) -> torch.Tensor:
     """A PIL image to float32 [3, H, W] in 0..1, as `read_image` gives it for the file. `name` is for messages."""
     with _named_problems(name):
-        return _tensor(image, name)
-
-
-def _tensor(image: Image.Image, path: Path | str | BinaryIO) -> torch.Tensor:
-    turn = _UPRIGHT.get(_orientation(image))
-    deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-    if image.mode in ("I", "F") and not deep:
-        raise UnreadableImage(f"{path} holds numbers of unknown range", fix="save it as 8- or 16-bit PNG")
-    upright = image if turn is None else image.transpose(turn)
-    if deep:
-        gray = torch.from_numpy(np.asarray(upright).astype(np.float32)) / 65535
-        return gray.expand(3, *gray.shape).contiguous()
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    colours = np.array(upright.convert("RGB"))
-    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
+        return upright_tensor(image, name)
 
 
 def read_size(path: Path | str | BinaryIO) -> tuple[int, int]:
@@ -99,8 +84,7 @@ def read_size(path: Path | str | BinaryIO) -> tuple[int, int]:
     Raises UnreadableImage for an unreadable header. (A file that is cut short later is only noticed by `read_image`.)
     """
     with _opened(path) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) in _TURNED else (height, width)
+        return upright_size(image)
 
 
 def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
@@ -132,23 +116,19 @@ def read_mask(path: Path | str | BinaryIO) -> np.ndarray:
     )
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1..8, from the header alone; 1 (upright) where the EXIF note is broken, as viewers do."""
-    try:
-        if image.format != "PNG":
-            return image.getexif().get(_TAG, 1)
-        exif = Image.Exif()  # image.getexif() would decode a PNG to search behind its pixels
-        exif.load(image.info.get("exif", b""))
-        return exif.get(_TAG, 1)
-    except (*_BROKEN, KeyError, TypeError):
-        return 1
-
-
 @contextmanager
 def _opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """An image file, not yet decoded."""
-    with _named_problems(path), Image.open(path) as image:
-        yield image
+    with _named_problems(path):
+        if not isinstance(path, str | Path):
+            know_heif(path, str(path))
+            with Image.open(path) as image:
+                yield image
+            return
+        with open_regular(path) as file:
+            know_heif(file, str(path))
+            with Image.open(file) as image:
+                yield image
 
 
 @contextmanager
@@ -162,5 +142,5 @@ def _named_problems(path: Path | str | BinaryIO) -> Iterator[None]:
         raise UnreadableImage(f"{path} is missing") from error
     except Image.UnidentifiedImageError as error:
         raise UnreadableImage(f"{path} is not an image", fix="replace it, or take it out of the folder") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UnreadableImage(f"{path} cannot be read ({error})", fix="replace the file") from error

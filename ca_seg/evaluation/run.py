@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 
 from ca_seg.data.datamodule import SegmentationData
+from ca_seg.errors import UserError
 from ca_seg.evaluation.progress import Progress
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.tasks.zero_shot import SaveMask, ZeroShot
@@ -87,6 +88,8 @@ def score(
     finally:
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         data.done = frozenset()
+    if not task.figures:
+        raise UserError("no image was scored", fix="leave out the trainer's limit_test_batches")
     if progress is not None:
         progress.save(task)
     task.predictor = None  # it holds a whole backbone

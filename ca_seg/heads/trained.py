@@ -222,8 +222,12 @@ def _from_folder(folder: Path) -> TrainedHead:
         lacking = [name for name in NEEDED if name not in config]
         if lacking:
             raise CorruptWeights(f"{folder / 'config.json'} is not of a head: it lacks {', '.join(lacking)}")
+        weights = load_file(folder / "model.safetensors")
+        broken = [name for name, x in weights.items() if x.is_floating_point() and not bool(x.isfinite().all())]
+        if broken:
+            raise CorruptWeights(f"{broken[0]} in {folder / 'model.safetensors'} holds NaN or infinity")
         head = TrainedHead(**config)
-        head.load_state_dict(load_file(folder / "model.safetensors"))
+        head.load_state_dict(weights)
     except CorruptWeights:
         raise
     except (SafetensorError, RuntimeError, TypeError, ValueError) as problem:

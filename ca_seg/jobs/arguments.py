@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,10 @@ def check_folder(folder: str | Path | None) -> None:
         raise UserError(f"{folder} cannot be a folder: {existing} is a file", fix="give another out")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{folder} cannot be written: {existing} is read-only", fix="give another out")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()  # /proc and full disks only say so here
+    except OSError as problem:
+        raise UserError(f"{folder} cannot be written ({problem.strerror})", fix="give another out") from problem
 
 
 def check_file(file: str | Path) -> None:

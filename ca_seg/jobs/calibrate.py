@@ -12,7 +12,13 @@ from PIL.Image import Image
 
 from ca_seg.atomic import atomic_write
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.confidence.calibration import SCHEMA, Calibration, vocabulary_fingerprint, write_calibration
+from ca_seg.confidence.calibration import (
+    SCHEMA,
+    Calibration,
+    read_calibration,
+    vocabulary_fingerprint,
+    write_calibration,
+)
 from ca_seg.confidence.fit import FittedConfidence, TargetPrecision, fit_confidence
 from ca_seg.confidence.pixel_sample import LabelledMapsReader, PixelSample
 from ca_seg.data.settings import EvaluationData, data_named
@@ -90,6 +96,7 @@ class CalibrationResult:
             self.content["backbone"],
             self.content["vocabulary"],
             self.content["figures"],
+            self.content["words"],
         )
 
     def plot(self) -> Image:
@@ -153,10 +160,24 @@ def calibrate(
     )
     if settings.out is not None:
         check_file(settings.out)
+        _check_replaced(Path(settings.out))
     result = _calibrate(settings, loaded, progress)
     if settings.out is not None:
         result.save(settings.out)
     return result
+
+
+def _check_replaced(out: Path) -> None:
+    """Raises UserError where the file, or the plot beside it, is something else than an earlier calibration."""
+    plot = out.with_suffix(".png")
+    if out == plot:
+        raise UserError(f"{out} is the name of the plot", allowed="a name that ends in .json")
+    if out.exists():
+        read_calibration(out)
+    elif plot.exists():
+        raise UserError(
+            f"{plot} is there, and no calibration beside it", fix="give another out: its plot would be there"
+        )
 
 
 def _calibrate(
@@ -192,6 +213,7 @@ def _calibrate(
         "thresholds" if target.per_class else "threshold": fitted.thresholds,
         "never": fitted.never,
         "backbone": model.backbone,
+        "words": dict(zip(vocabulary.classes, map(list, vocabulary.phrases), strict=True)),
         "vocabulary": vocabulary_fingerprint(vocabulary.classes, vocabulary.phrases),
         "readout": predictor.settings() | {"refine": steps.steps},
         "figures": fitted.figures | {"images": sample.images},

@@ -18,7 +18,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.catalogue import DATASETS
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError, close_matches
-from ca_seg.jobs.arguments import check_path, checked_settings
+from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.jobs.words import warn_of_absent_words, warn_of_unseen_words
@@ -33,6 +33,7 @@ from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.settings import LabelData, LabelSettings
 from ca_seg.labelling.summary import summarise
 from ca_seg.labelling.thread_pool import threads_beside
+from ca_seg.output_files import check_apart
 from ca_seg.predictors.settings import MethodSettings, choose_backbone
 from ca_seg.vocabulary import Words
 
@@ -141,6 +142,9 @@ def _data(images: str | Path | DataSettings, data: LabelData) -> LabelData:
 def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
     start = time.monotonic()
     settings.ray.check()
+    check_folder(settings.out)
+    if settings.data.name == LabelData.FOLDER and settings.data.root and Path(settings.data.root).is_dir():
+        check_apart(Path(settings.out), Path(settings.data.root))
     by_ray = settings.ray.actors > 0
     if by_ray:
         _check_ray(settings)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, OutOfRange, UserError
-from ca_seg.jobs.arguments import check_path
+from ca_seg.jobs.arguments import check_file, check_path
 from ca_seg.json_file import write_json
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.statistics import LabelStatistics
@@ -92,6 +92,8 @@ def review(
         raise OutOfRange(f"a page of {count} images", allowed=f"1 to {MAX_IMAGES}")
     if sample < 0:
         raise OutOfRange(f"a sample of {sample} images", allowed="0 or more")
+    path = Path(out) if out else Path(run_folder) / "review.html"
+    _check_page(path)
     run = LabelRun.open(Path(run_folder), None if images is None else Path(images))
     skipped = run.skipped()
     choice, statistics = Choice(count, by, sample=sample), LabelStatistics(run.classes)
@@ -110,6 +112,13 @@ def review(
     write_json(run.folder / "statistics.json", content)
     with atomic_write(run.folder / "statistics.csv") as part:
         part.write_text(statistics.as_csv(), encoding="utf-8")
-    page, path = ReviewPage(run, statistics, skipped, by), Path(out) if out else run.folder / "review.html"
+    page = ReviewPage(run, statistics, skipped, by)
     size = page.write(path, choice.chosen)
     return ReviewResults(path, size, page.shown, content, failed | dict(page.failed))
+
+
+def _check_page(path: Path) -> None:
+    """Raises UserError for a page that would replace another file, such as the run's manifest."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"the page {path}", allowed="a name that ends in .html")
+    check_file(path)

@@ -192,7 +192,7 @@ class Segmentation:
 
     def save_cutout(self, name: str, folder: str | Path) -> Path:
         """Write FOLDER/ID_cutout_CLASS.png."""
-        path = Path(folder) / f"{self.image_id}_cutout_{name.replace('/', '_')}.png"
+        path = Path(folder) / cutout_file(self.image_id, name)
         _write_png(path, self.cutout(name))
         return path
 
@@ -205,7 +205,7 @@ class Segmentation:
         return ids
 
     def _save_default(self, folder: Path, name: str) -> Path:
-        path = folder / (f"{self.image_id}_scores.json" if name == "json" else f"{self.image_id}_{name}.png")
+        path = folder / default_file(self.image_id, name)
         if name == "overlay":
             _write_png(path, self.overlay())
         elif name == "heatmaps":
@@ -254,6 +254,16 @@ class Segmentation:
         parts = ", ".join(f"{name} {100 * fraction:.0f} %" for name, fraction in self.fractions().items())
         note = "" if self.likely else "; none of the words is likely"
         return f"Segmentation({self.image_id!r}: {parts}; mean confidence {self.confidence.mean():.2f}{note})"
+
+
+def default_file(image_id: str, name: str) -> str:
+    """The file of a format of DEFAULT_FORMATS, relative to the folder."""
+    return f"{image_id}_scores.json" if name == "json" else f"{image_id}_{name}.png"
+
+
+def cutout_file(image_id: str, name: str) -> str:
+    """The file of the pixels of a class, relative to the folder."""
+    return f"{image_id}_cutout_{name.replace('/', '_')}.png"
 
 
 def _write_png(path: Path, picture: Image) -> None:

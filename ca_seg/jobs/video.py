@@ -22,6 +22,7 @@ from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
+from ca_seg.output_files import check_outputs
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
 from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
@@ -85,7 +86,7 @@ def video(
     with the length of the video.
 
     Args:
-        path: a video file, or a folder of frames
+        path: a video file, an animated image, or a folder of frames
         classes: what to look for, such as ["dog", "grass"]
         settings: all other options
         backbone: a name of the zoo, or a loaded backbone; in place of `settings.model.backbone`
@@ -110,6 +111,7 @@ def video(
     if settings.fps is not None and not settings.fps > 0:
         raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
     check_folder(settings.out)
+    _check_outputs(source, folder)
     vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
     rate = frame_rate(source) if settings.fps is None else settings.fps
     model, loaded = _chosen(settings.model, backbone)
@@ -125,10 +127,21 @@ def video(
         (mask for _, mask in for_masks),
         range(len(vocabulary.classes)),
         rate,
+        names=vocabulary.classes,
     )
     names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
     write_json(folder / "classes.json", {"classes": names, "unseen": unseen})
     return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks", unseen)
+
+
+def _check_outputs(source: Path, folder: Path) -> None:
+    """Raises UserError where the video, its frames or another's classes.json would be replaced."""
+    check_outputs([folder / "overlay.mp4"], [source])
+    if source.is_dir():
+        check_outputs([folder / "masks"], [source])
+    classes = folder / "classes.json"
+    if classes.is_file() and "unseen" not in classes.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{classes} is there, and not of a segmented video", fix="give another out")
 
 
 def _frames_and_masks(

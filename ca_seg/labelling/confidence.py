@@ -19,6 +19,7 @@ from ca_seg.predictors.settings import MethodSettings
 from ca_seg.vocabulary import Vocabulary
 
 NO_MEASURE = "none"
+CALIBRATE = "calibrate again"
 CONFIDENCE = (*MEASURES, AGREEMENT, NO_MEASURE)
 
 
@@ -80,13 +81,28 @@ def _from_calibration(file: Path, backbone: str, vocabulary: Vocabulary) -> Conf
         ("backbone", calibration.backbone, backbone),
         ("vocabulary", calibration.vocabulary, words),
     ):
+        if fitted != current and what == "vocabulary" and calibration.words:
+            raise UserError(
+                f"{file} was made for other words: {_differences(calibration.words, vocabulary)}", fix=CALIBRATE
+            )
         if fitted != current:
-            raise UserError(f"{file} was made for the {what} {fitted!r}, this is {current!r}", fix="calibrate again")
+            raise UserError(f"{file} was made for the {what} {fitted!r}, this is {current!r}", fix=CALIBRATE)
     thresholds = calibration.thresholds
     if isinstance(thresholds, Mapping):
         thresholds = dict(thresholds)
     _check_threshold(thresholds, vocabulary.classes)
     return ConfidenceConfig(calibration.measure, calibration.temperature, thresholds)
+
+
+def _differences(fitted: Mapping[str, Sequence[str]], vocabulary: Vocabulary) -> str:
+    """Up to three classes whose phrases differ, or their order."""
+    current = dict(zip(vocabulary.classes, map(list, vocabulary.phrases), strict=True))
+    parts = [f"{name} ({', '.join(fitted[name])}) is missing" for name in fitted if name not in current]
+    parts += [f"{name} ({', '.join(current[name])}) is new" for name in current if name not in fitted]
+    both = [name for name in current if name in fitted and list(fitted[name]) != current[name]]
+    parts += [f"{name} was {', '.join(fitted[name])}, is now {', '.join(current[name])}" for name in both]
+    more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+    return "; ".join(parts[:3]) + more if parts else "their order differs"
 
 
 def _check_threshold(threshold: Any, classes: Sequence[str]) -> None:

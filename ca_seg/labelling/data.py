@@ -26,6 +26,7 @@ from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.read import HeldFile, read_image
 from ca_seg.errors import BadDataset, OutOfRange, UnreadableImage, UserError
 
+BATCHES_PER_WORKER = 16  # starting a worker takes as long as reading hundreds of images
 MAX_PIXELS = 2**23  # of a batch of images in their own size: 100 MB
 
 
@@ -134,7 +135,7 @@ class UnlabelledData(pl.LightningDataModule):
     Args:
         images: called when the loader is made, which is after all processes have started
         batch_size: images per batch
-        num_workers: processes that read images; 0: this one
+        num_workers: processes that read images, at most one for 16 batches; 0: this one
     """
 
     def __init__(self, images: Callable[[], UnlabelledImages], *, batch_size: int = 8, num_workers: int = 0) -> None:
@@ -159,6 +160,7 @@ class BatchLoader:
 
     def __init__(self, images: UnlabelledImages, batches: list[list[int]], num_workers: int) -> None:
         self.batches = batches
+        num_workers = min(num_workers, len(batches) // BATCHES_PER_WORKER)
         self._loader = DataLoader(
             images,
             batch_size=None,

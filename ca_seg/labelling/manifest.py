@@ -204,9 +204,22 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         content.setdefault("presence", None)  # manifests of version 0.2 do not have it
         if set(content) != {field.name for field in fields(Entry)} or not isinstance(content["key"], str):
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
+        _check_numbers(content)
         return Entry(**{**content, "outputs": tuple(content["outputs"])})
     except (ValueError, TypeError, AttributeError) as problem:
         raise UserError(f"{path}, line {number}, is not an entry ({problem})", fix="remove the line") from problem
+
+
+def _check_numbers(content: dict[str, Any]) -> None:
+    """Raises ValueError for numbers that no label has: pixels beyond the image, a confidence beyond 0..1."""
+    pixels = content["height"] * content["width"]
+    for name, area in content["area"].items():
+        if not 0 <= area <= pixels:
+            raise ValueError(f"{name} has {area} of {pixels} pixels")
+    fractions = {**content["confidence"], "presence": content["presence"]}
+    for name, value in fractions.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} has a confidence of {value}" if name != "presence" else f"presence is {value}")
 
 
 def _complete_bytes(path: Path, fingerprint: str) -> int:

@@ -5,6 +5,7 @@ A `Labelling` can be pickled and is the same in every process. Only `task` loads
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -135,6 +136,7 @@ class Labelling:
 
     def depends_on(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """All that the labels depend on beside the images; `settings` are the run's, as plain values."""
+        data = settings["data"]
         model = {key: value for key, value in settings["model"].items() if key not in ("template", "synonyms")}
         return {
             "ca_seg": versions()["ca_seg"],
@@ -147,7 +149,11 @@ class Labelling:
             "formats": settings["formats"],
             "format_options": settings["format_options"],
             "save_confidence": settings["save_confidence"],
-            "data": {key: settings["data"][key] for key in ("name", "root", "split")},
+            "data": {
+                "name": data["name"],
+                "root": data["root"] and os.path.realpath(data["root"]),
+                "split": data["split"],
+            },
             "seed": settings["seed"],
         }
 

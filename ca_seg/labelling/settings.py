@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import OutOfRange
 from ca_seg.predictors.settings import PHOTOGRAPHS, MethodSettings
@@ -22,7 +24,7 @@ class LabelData(DataSettings):
         root: the folder, list file or shards, for datasets that do not ship
         split: a part of the dataset; None: all of it
         batch_size: images per batch
-        num_workers: processes that read images; 0: this one
+        num_workers: processes that read images, at most one for 16 batches; 0: this one
         limit: only the first images
     """
 
@@ -30,6 +32,11 @@ class LabelData(DataSettings):
 
     name: str = "images"
     num_workers: int = 2
+
+    def open(self) -> SegmentationDataset:
+        """The images of the dataset, limited; their masks are not looked at. Raises UnknownName, BadDataset."""
+        dataset = open_dataset(self.name, self.root, self.split, masks=False)
+        return dataset if self.limit is None else dataset.first(self.limit)
 
 
 @dataclass(frozen=True)

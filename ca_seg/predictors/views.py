@@ -11,6 +11,7 @@ windows of 6, stride 4, along a side of 11:     [0 .. 5]
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from torch.nn.functional import interpolate
 from ca_seg.backbones.images import resize_maps
 from ca_seg.errors import OutOfRange, UserError
 
+MAX_VIEWS = 10_000  # of one image
 Predict = Callable[[Tensor], Tensor]  # images [B, 3, H, W] to scores [B, K, h, w] on any grid
 
 
@@ -77,12 +79,31 @@ def predict_views(predict: Predict, images: Tensor, views: Views) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UserError(f"images of shape {tuple(images.shape)}, {images.dtype}", allowed="float [B, 3, H, W]")
     height, width = images.shape[-2:]
+    _check_count(height, width, views)
     total: Tensor | None = None
     for scale in views.scales:
         scores = resize_maps(_windowed(predict, _scaled(images, scale, views.multiple), views), height, width)
         total = scores if total is None else total + scores
     assert total is not None
     return total / len(views.scales)
+
+
+def _check_count(height: int, width: int, views: Views) -> None:
+    """Raises OutOfRange for more windows than anyone waits for: windows of one pixel would take days."""
+    count = 0
+    for scale in views.scales:
+        sides = [max(views.multiple, round(side * scale / views.multiple) * views.multiple) for side in (height, width)]
+        if views.window is None:
+            count += 1
+        else:
+            stride = views.stride or max(1, views.window // 2)
+            count += math.prod(1 + -(-max(0, side - views.window) // stride) for side in sides)
+    if count > MAX_VIEWS:
+        raise OutOfRange(
+            f"{count:,} windows of {views.window} pixels in an image of {width} x {height}",
+            allowed=f"{MAX_VIEWS:,}, each of which is an image for the model",
+            fix="give a larger window, or a larger stride",
+        )
 
 
 def _scaled(images: Tensor, scale: float, multiple: int) -> Tensor:

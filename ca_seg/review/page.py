@@ -115,6 +115,7 @@ class ReviewPage:
         statistics = self.statistics
         present = np.flatnonzero(statistics.class_images).tolist()
         return {
+            "run": self.run.fingerprint,
             "names": list(self.run.classes),
             "colours": {row["index"]: row["colour"] for row in self._classes()},
             "areaEdges": list(AREAS),
@@ -136,8 +137,14 @@ class ReviewPage:
         ]
         facts += [("backbone", str(self.run.settings.get("model", {}).get("backbone")))]
         for key, value in self.run.settings.get("confidence", {}).items():
-            facts.append((key, "one for each class" if isinstance(value, dict) else str(value)))
+            facts.append((key, _fact(value)))
         return [*facts, ("fingerprint", self.run.fingerprint)]
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, dict):
+        return "one for each class"
+    return "none" if value is None else str(value)
 
 
 def _number(value: object) -> float:

@@ -66,7 +66,7 @@ class TwoClass(pl.LightningModule):
     ) -> None:
         super().__init__()
         if not background_words:
-            raise UserError("no background word was given", fix="name some: floor grass sky")
+            raise UserError("no background word was given", fix="name some: --background_words floor grass sky")
         self.predictor: Predictor | None = predictor
         self.classes, self.background_words = tuple(classes), tuple(background_words)
         self.background_classes = {background, *stuff}

@@ -67,14 +67,14 @@ def overlay(
         if counts[index] or index in asked:
             red, green, blue = table[index].astype(int).tolist()
             rows.append(((red, green, blue), names[index], _percent(counts[index] / mask.size)))
-    return _with_legend(result, rows)
+    return with_legend(result, rows)
 
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %" if fraction >= 0.005 or fraction == 0 else "< 1 %"
 
 
-def _with_legend(image: Image.Image, rows: Sequence[LegendRow]) -> Image.Image:
+def with_legend(image: Image.Image, rows: Sequence[LegendRow]) -> Image.Image:
     """The image with the rows on its right. A low image is extended downwards for the rows."""
     size = max(14, min(image.height, 2 * image.width) // 26)
     line, letters = round(1.7 * size), font(size)

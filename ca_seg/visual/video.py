@@ -18,7 +18,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from ca_seg.atomic import atomic_write
 from ca_seg.errors import BadMask, OutOfRange, UserError
-from ca_seg.visual.overlay import overlay
+from ca_seg.visual.overlay import LegendRow, overlay, with_legend
+from ca_seg.visual.palette import colour
 from ca_seg.vocabulary import IGNORE_INDEX
 
 MIN_FPS, MAX_FPS = 0.1, 240.0
@@ -33,6 +34,7 @@ def write_overlay_video(
     palette: Sequence[int],
     fps: float = 24.0,
     opacity: float = 0.55,
+    names: Sequence[str] = (),
 ) -> int:
     """Write the frames of a video with their masks laid over them.
 
@@ -47,6 +49,7 @@ def write_overlay_video(
         palette: for each of the K classes its number in `ca_seg.visual.palette`
         fps: frames per second, 0.1 to 240
         opacity: weight of the class colour, 0..1
+        names: of the classes, for a legend beside every frame; none: no legend
 
     Returns:
         The number of frames.
@@ -65,7 +68,10 @@ def write_overlay_video(
         raise OutOfRange(f"a palette of {len(palette)} classes", allowed=f"up to {IGNORE_INDEX}, which is no class")
     if not 0 <= opacity <= 1:
         raise OutOfRange(f"an opacity of {opacity}", allowed="0 to 1")
-    painted = _painted(path, frames, masks, palette, opacity)
+    if names and len(names) != len(palette):
+        raise UserError(f"{len(names)} names for {len(palette)} classes", allowed="one for each, or none")
+    legend: list[LegendRow] = [(colour(index), name, "") for index, name in zip(palette, names, strict=False)]
+    painted = _painted(path, frames, masks, palette, opacity, legend)
     with atomic_write(path) as part:
         first = next(painted, None)
         if first is None:
@@ -74,7 +80,12 @@ def write_overlay_video(
 
 
 def _painted(
-    path: Path, frames: Iterable[np.ndarray], masks: Iterable[np.ndarray], palette: Sequence[int], opacity: float
+    path: Path,
+    frames: Iterable[np.ndarray],
+    masks: Iterable[np.ndarray],
+    palette: Sequence[int],
+    opacity: float,
+    legend: Sequence[LegendRow],
 ) -> Iterator[np.ndarray]:
     """The frames of the video, uint8 [h, w, 3], h and w even."""
     size, names = None, [""] * len(palette)
@@ -94,7 +105,8 @@ def _painted(
             raise BadMask(
                 f"mask {number} has class {wrong[0]}", allowed=f"0 to {len(palette) - 1}, {IGNORE_INDEX} (none)"
             )
-        image = np.asarray(overlay(frame, mask, names, alpha=opacity, legend=False, colours=palette))
+        shown = overlay(frame, mask, names, alpha=opacity, legend=False, colours=palette)
+        image = np.asarray(with_legend(shown, legend) if legend else shown)
         height, width = image.shape[:2]
         yield np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

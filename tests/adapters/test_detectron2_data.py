@@ -107,6 +107,27 @@ def test_images_that_are_no_files_are_written_to_the_cache(name, tmp_path):
         assert np.array_equal(read_image(entry["sem_seg_file_name"], "L").squeeze(2), mask)
 
 
+def test_images_that_detectron2_would_read_otherwise_are_written_to_the_cache(name, tmp_path):
+    gray, root = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8)), tmp_path / "set"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(gray.astype(np.uint16) * 257).save(root / "images" / "deep.png")
+    Image.fromarray(gray).save(root / "images" / "turned.tif", exif=exif)
+    Image.fromarray(gray).save(root / "images" / "plain.png")
+    for image_id, mask in (("deep", gray), ("turned", np.rot90(gray)), ("plain", gray)):
+        Image.fromarray(np.zeros_like(mask)).save(root / "masks" / f"{image_id}.png")
+    (root / "classes.json").write_text(json.dumps({"classes": {"0": "cat"}}))
+    register(name, "folder", str(root), cache=tmp_path / "cache")
+    dataset = open_dataset("folder", str(root))
+    for entry, sample in zip(DatasetCatalog.get(name), dataset, strict=True):
+        theirs = read_image(entry["file_name"], "RGB")
+        assert (entry["height"], entry["width"]) == theirs.shape[:2]
+        np.testing.assert_allclose(theirs.transpose(2, 0, 1) / 255, sample["image"].numpy(), atol=0.5 / 255)
+        assert entry["file_name"].startswith(str(root / "images")) == (sample["image_id"] == "plain")
+
+
 def test_unknown_names_are_named(name, tmp_path):
     with pytest.raises(UnknownName, match="scene"):
         register(name, "scene", cache=tmp_path)

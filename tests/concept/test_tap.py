@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import ModelMixin
+from diffusers import FirstBlockCacheConfig, ModelMixin
 
 from ca_seg import Vocabulary
+from ca_seg.backbones.load import backbone_of
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.known_words import KnownWords
+from ca_seg.concept.tap import check_whole
 from ca_seg.errors import UserError
 from tests.small_flux import small_backbone
+from tests.tiny_pipelines import MAKERS
 
 
 def test_a_transformer_split_over_devices_is_refused(monkeypatch):
@@ -27,3 +30,36 @@ def test_a_transformer_split_over_devices_is_refused(monkeypatch):
         recording.ask(["cat"])
     with pytest.raises(UserError, match="enable_parallelism"), GenerationTrace(backbone, ["cat"], layers=[1]):
         pass
+
+
+def test_a_cached_and_a_compiled_transformer_are_refused_and_a_restored_one_is_not():
+    backbone = small_backbone()
+    backbone.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.5))
+    with pytest.raises(UserError, match="enable_cache"):
+        check_whole(backbone.transformer)
+    backbone.transformer.disable_cache()
+    check_whole(backbone.transformer)
+    backbone.transformer.transformer_blocks[0].compile(backend="eager")
+    with pytest.raises(UserError, match="compile"):
+        check_whole(backbone.transformer)
+
+
+def test_weights_that_are_stored_smaller_compute_in_their_own_type():
+    backbone, image = small_backbone(), torch.rand(1, 3, 48, 80)
+    plain = backbone.record(image, layers=[1]).ask(["cat", "grass"]).maps()
+    backbone.transformer.enable_layerwise_casting(storage_dtype=torch.bfloat16, compute_dtype=torch.float32)
+    assert backbone.dtype == torch.float32
+    maps = backbone.record(image, layers=[1]).ask(["cat", "grass"]).maps()
+    assert (maps - plain).abs().max() < 0.02
+
+
+def test_a_second_prompt_in_one_trace_is_refused():
+    pipeline, card, more = MAKERS["flux"]()
+    pipeline.set_progress_bar_config(disable=True)
+    backbone = backbone_of(pipeline, card)
+    options = {"num_inference_steps": 2, "output_type": "latent", "height": 48, "width": 80, **more}
+    with GenerationTrace(backbone, ["cat"], layers=[1]) as trace:
+        pipeline("a cat on grass", **options)
+        assert trace.steps == 2
+        with pytest.raises(UserError, match="second prompt"):
+            pipeline("sky", **options)

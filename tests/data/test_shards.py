@@ -106,3 +106,15 @@ def test_one_broken_member_and_a_shard_that_shrank(tmp_path):
     (tmp_path / "x.tar").write_bytes((tmp_path / "x.tar").read_bytes()[:2000])
     with pytest.raises(UnreadableImage, match=r"x\.tar/c\.png"):
         dataset[2]
+
+
+def test_an_image_whose_name_has_a_dot_too_many_is_said_to_be_left_out(tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(pixels(0)).save(content, format="PNG")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("1.png", "1.seg.png", "22.05.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content.getvalue())
+            tar.addfile(member, io.BytesIO(content.getvalue()))
+    with pytest.warns(UserWarning, match=r"22\.05\.png left out"):
+        assert open_dataset("webdataset", str(tmp_path)).image_ids == ("a/1",)

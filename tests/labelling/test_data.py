@@ -95,7 +95,8 @@ def test_images_that_cannot_be_used_are_skipped_with_a_reason(folder):
     assert sum(len(batch["key"]) for batch in batches) == len(SIZES)
 
 
-def test_workers_load_the_same_batches_as_this_process(folder):
+def test_workers_load_the_same_batches_as_this_process(folder, monkeypatch):
+    monkeypatch.setattr("ca_seg.labelling.data.BATCHES_PER_WORKER", 1)
     images = opened(folder)
     plan = images.plan(3)
     for expected, loaded in zip(BatchLoader(images, plan, 0), BatchLoader(images, plan, 1), strict=True):

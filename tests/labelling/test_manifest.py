@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -102,7 +103,7 @@ with Manifest(Path(sys.argv[1]), sys.argv[2]) as manifest:
     number = len(manifest.keys)
     while True:
         area = {f"class {i}": i for i in range(200)}
-        manifest.add(Entry(f"{number:06}", f"{number:06}.jpg", 4, 5, "ab" * 32, (), area, {}, 0.5))
+        manifest.add(Entry(f"{number:06}", f"{number:06}.jpg", 400, 500, "ab" * 32, (), area, {}, 0.5))
         print(number, flush=True)
         number += 1
 """
@@ -252,3 +253,15 @@ def test_manifests_with_the_same_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^a .*/1\b.*/2\b"):
         merge_manifests([first, second], tmp_path / "all", RUN)
     assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("confidence", {"cat": 9990}), ("confidence", {"cat": -0.1}), ("area", {"cat": 21}), ("presence", 7.0)],
+)
+def test_numbers_that_no_label_has_are_named(tmp_path: Path, key: str, value: object) -> None:
+    with Manifest(tmp_path / "manifest.jsonl", "f") as manifest:
+        manifest.add(entry("a"))
+        manifest.add(replace(entry("b"), **{key: value}))
+    with pytest.raises(UserError, match="line 3"):
+        list(read_entries(tmp_path / "manifest.jsonl"))

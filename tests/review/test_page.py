@@ -285,3 +285,45 @@ def test_in_a_browser_the_page_fits_a_phone_and_has_a_dark_mode(run: Path, tmp_p
         assert results[:2] == [str(dark).lower()] * 2
         assert float(results[2]) >= 4.5
         assert results[3:] == ["500", "true", "true"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH")
+def test_in_a_browser_images_are_marked_enlarged_and_listed(run: Path, tmp_path: Path) -> None:
+    assert command(run) == 0
+    script = """
+        const press = (key) => document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", { key, bubbles: true }));
+        press("c"); results.push(document.activeElement.id); press("Enter");
+        const [first, second] = document.querySelectorAll("article");
+        results.push(document.activeElement === first); press("j"); results.push(document.activeElement === second);
+        results.push($("export").disabled);
+        press("x"); first.querySelector("input.wrong").click(); press("x"); press("x");
+        results.push($("export").disabled, listOfMarked() === [first, second].map((node) =>
+            node.querySelector("h3").textContent + "\\n").join(""), $("marked").textContent);
+        results.push(JSON.parse(localStorage.getItem(store)).length);
+        const width = second.offsetWidth; press("e"); results.push(second.offsetWidth > 1.5 * width);
+        second.querySelector(".enlarge").click(); results.push(second.offsetWidth === width);
+        set($("threshold"), 40); results.push($("command").textContent);"""
+    results, console = run_in_browser(run / "review.html", script, tmp_path / "user")
+    assert console == ""
+    assert results == [
+        "class",
+        *["true"] * 3,
+        "false",
+        "true",
+        "2 marked as wrong",
+        "2",
+        "true",
+        "true",
+        "--threshold 0.40",
+    ]
+
+
+def test_a_picture_that_was_replaced_by_one_of_its_size_is_named(run: Path, tmp_path: Path, capsys) -> None:
+    copied = shutil.copytree(run.parent, tmp_path / "all")
+    with Image.open(copied / "images" / "scene_0002.png") as image:
+        Image.new("RGB", image.size).save(copied / "images" / "scene_0002.png")
+    assert command(copied / "run", "--images", copied / "images") == 1
+    assert "scene_0002.png" in capsys.readouterr().out
+    assert len(PageReader(copied / "run" / "review.html").links) == 3 * 7

@@ -187,3 +187,15 @@ def test_a_file_in_place_of_a_folder_raises(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"a\.mp4"):
         write_overlay_video(tmp_path / "file" / "a.mp4", *moving_square(64, 64, 2), range(2))
+
+
+def test_names_stand_beside_every_frame(tmp_path):
+    frames, masks = moving_square(288, 400, 2)
+    write_overlay_video(tmp_path / "a.mp4", frames, masks, [9, 4], names=["cat", "grass"])
+    images, _ = read_video(tmp_path / "a.mp4")
+    beside = images[:, :, 400:]
+    assert beside.shape[2] > 50
+    for number in (9, 4):
+        assert (np.abs(beside - np.array(colour(number))).max(axis=3) < 30).sum(axis=(1, 2)).min() > 50
+    with pytest.raises(UserError):
+        write_overlay_video(tmp_path / "b.mp4", frames, masks, [9, 4], names=["cat"])

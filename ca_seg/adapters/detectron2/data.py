@@ -4,7 +4,8 @@ detectron2 takes the numbers in a mask file for class indices, and reads palette
 as indices in evaluation. So masks are converted once, to a folder that the user names:
 
 CACHE/masks/<image_id>.png      8-bit gray, class index 0..K-1, 255 = void
-CACHE/images/<image_id>.png     only where images have no files of their own (one HDF5 file, a Hugging Face table)
+CACHE/images/<image_id>.png     only where images have no files of their own (one HDF5 file, a Hugging Face table), or
+                                detectron2 reads other pixels from them (16 bits, a turned TIFF, HEIC)
 CACHE/dataset.json          the sem_seg dicts, the images that were skipped, and a fingerprint of the source
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import read_image
 from filelock import FileLock
 from PIL import Image
 
@@ -30,6 +32,7 @@ from ca_seg.fingerprint import fingerprint
 from ca_seg.visual.palette import colour
 from ca_seg.vocabulary import IGNORE_INDEX
 
+FORMAT = 2  # of what is in CACHE
 HOW_TO_FIX = "give another folder, or remove this one so that it is written again"
 
 
@@ -101,21 +104,32 @@ def _converted(dataset: SegmentationDataset, cache: Path, source_fingerprint: st
 
 
 def _convert(sample: Sample, image: Path, cache: Path) -> dict[str, Any]:
-    """Write a mask (and its image, where that has no file). Returns its dict, with relative paths inside CACHE."""
+    """Write a mask, and its image where detectron2 cannot read it. Returns its dict, with paths relative to CACHE."""
     image_id = sample["image_id"]
     mask = sample["mask"].numpy().astype(np.uint8)
     mask_path, image_copy = Path("masks") / f"{image_id}.png", Path("images") / f"{image_id}.png"
     _write_png(cache / mask_path, mask)
-    has_file = image.is_file()
-    if not has_file:
-        _write_png(cache / image_copy, (sample["image"] * 255).round().byte().permute(1, 2, 0).numpy())
+    pixels = (sample["image"] * 255).round().byte().permute(1, 2, 0).numpy()
+    is_readable = _reads_alike(image, pixels)
+    if not is_readable:
+        _write_png(cache / image_copy, pixels)
     return {
-        "file_name": str(image.resolve()) if has_file else image_copy.as_posix(),
+        "file_name": str(image.resolve()) if is_readable else image_copy.as_posix(),
         "sem_seg_file_name": mask_path.as_posix(),
         "height": mask.shape[0],
         "width": mask.shape[1],
         "image_id": image_id,
     }
+
+
+def _reads_alike(image: Path, pixels: np.ndarray) -> bool:
+    """Whether detectron2 reads these pixels, uint8 [H, W, 3], from an image's file."""
+    if not image.is_file():
+        return False
+    try:
+        return np.array_equal(read_image(str(image), "RGB"), pixels)
+    except (OSError, SyntaxError, ValueError):  # a kind of file that it does not know
+        return False
 
 
 def _with_paths(cache: Path, entry: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +145,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 def _fingerprint(name: str, dataset: SegmentationDataset) -> str:
     """Of what the masks are written from: names, classes, and size and time of every file."""
     classes = dataset.class_list
-    parts: list[Any] = [name, classes.names, classes.ids, classes.ignore]
+    parts: list[Any] = [FORMAT, name, classes.names, classes.ids, classes.ignore]
     for index, image_id in enumerate(dataset.image_ids):
         parts.append((image_id, *_state(dataset.image_path(index)), *_state(dataset.mask_path(index))))
     return fingerprint(parts, digits=64)

@@ -56,8 +56,8 @@ def skip_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) 
 def read_into(model: nn.Module, folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
     """Fill `model` (on the meta device) from the safetensors in `folder`; other tensors in the files are not read.
 
-    Raises WeightsUnavailable for a missing file, CorruptWeights for a file that cannot be read, a missing tensor, or
-    one of another shape.
+    Raises WeightsUnavailable for a missing file, CorruptWeights for a file that cannot be read, a missing tensor, one
+    of another shape, and one with NaN or infinity.
     """
     for state in wanted_tensors(model, folder, dtype, device):
         model.load_state_dict(state, assign=True, strict=False)
@@ -87,6 +87,9 @@ def wanted_tensors(
                     allowed=str(tuple(wanted[name])),
                     fix="these are the weights of another model",
                 )
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                fix = "give whole weights" if dtype != torch.float16 else "give whole weights, or bf16 or fp32"
+                raise CorruptWeights(f"{name} in {file} holds NaN or infinity (as {dtype})", fix=fix)
         yield state
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.features import ConceptFeatures, check_finite
 from ca_seg.concept.readers.anchordiff import anchordiff
 from ca_seg.concept.readers.goca import goca
 from ca_seg.concept.readers.gramcol import gramcol
@@ -35,4 +35,4 @@ def read(name: str, features: ConceptFeatures) -> torch.Tensor:
 
     They are 0 or more and sum to 1 over the classes, except where all of them are 0.
     """
-    return FUNCTIONS[name](features)
+    return check_finite(FUNCTIONS[name](features))

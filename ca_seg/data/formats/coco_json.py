@@ -16,7 +16,7 @@ import numpy as np
 
 from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_json
-from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
+from ca_seg.data.dataset import MASKS_ARE_READ, ImageMaskPair, SegmentationDataset
 from ca_seg.errors import BadDataset, BadMask
 from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -45,6 +45,8 @@ class CocoJson(SegmentationDataset):
 
     def __init__(self, root: Path, file: Path, split: str | None) -> None:
         content = read_json(file)
+        if not MASKS_ARE_READ.get() and isinstance(content, dict):
+            content = content | {"annotations": []}
         _check(file, content)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self._index = {category["id"]: index for index, category in enumerate(categories)}

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.data.formats.without_masks import ImagesWithoutMasks
-from ca_seg.data.image_files import IMAGE_SUFFIXES, images_below
+from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix, images_below
 from ca_seg.errors import BadDataset, UnknownName
 
 HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path per line, relative to its folder"
@@ -40,6 +40,9 @@ class ImageFolder(ImagesWithoutMasks):
         root = Path(root)
         if root.is_dir():
             folder, names = root, images_below(root)
+        elif root.is_file() and has_image_suffix(root.name):
+            fix = "give its folder, or segment it: ca-seg segment"
+            raise BadDataset(f"{root} is one image", allowed=HOW_TO_GET, fix=fix)
         elif root.is_file():
             folder, names = root.parent, _listed(root)
         else:

@@ -11,6 +11,7 @@ others are skipped. Only the position and the length of each image are kept in m
 from __future__ import annotations
 
 import tarfile
+import warnings
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.data.formats.without_masks import ImagesWithoutMasks
-from ca_seg.data.image_files import IMAGE_SUFFIXES
+from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix
 from ca_seg.data.read import HeldFile, read_image, read_size
 from ca_seg.errors import BadDataset, UnknownName, UnreadableImage
 
@@ -85,19 +86,27 @@ class WebDatasetShards(ImagesWithoutMasks):
     def _index(self, number: int, shard: Path) -> list[ImageMaskPair]:
         pairs: list[ImageMaskPair] = []
         seen: set[str] = set()
+        others: dict[str, str] = {}  # by key: members that end as an image does, but whose whole suffix does not
         for name, start, length in _members(shard):
             if ".." in name.split("/") or name.startswith("/"):
                 raise BadDataset(f"{shard} has the member {name!r}", allowed="names that stay in their folder")
             folder, _, last = name.rpartition("/")
             key, _, suffix = last.partition(".")
-            if f".{suffix.lower()}" not in IMAGE_SUFFIXES or not key:
-                continue
             path = f"{folder}/{key}" if folder else key
+            if f".{suffix.lower()}" not in IMAGE_SUFFIXES or not key:
+                if has_image_suffix(last):
+                    others.setdefault(path, name)
+                continue
             if path in seen:
                 raise BadDataset(f"{shard} has two images of the key {path!r}", fix="keep one of them")
             seen.add(path)
             pairs.append(ImageMaskPair(f"{shard.stem}/{path}", shard / f"{path}.{suffix}", shard))
             self._locations.extend((number, start, length))
+        left_out = [name for path, name in others.items() if path not in seen]
+        if left_out:
+            more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+            reason = "a key ends at the first dot, and the rest is not the suffix of an image; rename them"
+            warnings.warn(f"{shard}: {left_out[0]}{more} left out: {reason}", stacklevel=2)
         return pairs
 
 
