@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ca_seg.backbones.load import backbone_of, load_backbone
     from ca_seg.backbones.loading.card import list_backbones
     from ca_seg.backbones.readout import ReadoutConfig
+    from ca_seg.captioner import Captioner
     from ca_seg.cross_attention.reader import CrossAttentionReader
     from ca_seg.cross_attention.trace import CrossAttentionTrace
     from ca_seg.data.catalogue import list_datasets
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from ca_seg.jobs.calibrate import CalibrationResult, CalibrationSettings, calibrate
     from ca_seg.jobs.compare import Comparison, ComparisonRow, compare
     from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
+    from ca_seg.jobs.instances import Instance
     from ca_seg.jobs.label import LabelResults, LabelSettings, label
+    from ca_seg.jobs.parts import PartsSegmentation, PartsSettings, parts
     from ca_seg.jobs.review import ReviewResults, ReviewSettings, review
     from ca_seg.jobs.segment import SegmentSettings, segment
     from ca_seg.jobs.segmentation import Segmentation
@@ -63,6 +66,8 @@ if TYPE_CHECKING:
     from ca_seg.methods.open import method
     from ca_seg.methods.registry import list_methods
     from ca_seg.predictors.settings import BackboneSettings, MethodSettings
+    from ca_seg.refine.boxes_and_points import BoxAndPoints, boxes_and_points
+    from ca_seg.refine.promptable import PromptableSegmenter
     from ca_seg.refine.steps import Refinement, list_refinements
     from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
     from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary, Words
@@ -74,6 +79,7 @@ _MODULES = {
     "ca_seg.backbones.load": ["backbone_of", "load_backbone"],
     "ca_seg.backbones.loading.card": ["list_backbones"],
     "ca_seg.backbones.readout": ["ReadoutConfig"],
+    "ca_seg.captioner": ["Captioner"],
     "ca_seg.cross_attention.reader": ["CrossAttentionReader"],
     "ca_seg.cross_attention.trace": ["CrossAttentionTrace"],
     "ca_seg.data.catalogue": ["list_datasets"],
@@ -86,7 +92,9 @@ _MODULES = {
     "ca_seg.jobs.calibrate": ["CalibrationResult", "CalibrationSettings", "calibrate"],
     "ca_seg.jobs.compare": ["Comparison", "ComparisonRow", "compare"],
     "ca_seg.jobs.evaluate": ["EvaluationSettings", "evaluate"],
+    "ca_seg.jobs.instances": ["Instance"],
     "ca_seg.jobs.label": ["LabelResults", "LabelSettings", "label"],
+    "ca_seg.jobs.parts": ["PartsSegmentation", "PartsSettings", "parts"],
     "ca_seg.jobs.review": ["ReviewResults", "ReviewSettings", "review"],
     "ca_seg.jobs.segment": ["SegmentSettings", "segment"],
     "ca_seg.jobs.segmentation": ["Segmentation"],
@@ -109,6 +117,8 @@ _MODULES = {
     "ca_seg.methods.open": ["method"],
     "ca_seg.methods.registry": ["list_methods"],
     "ca_seg.predictors.settings": ["BackboneSettings", "MethodSettings"],
+    "ca_seg.refine.boxes_and_points": ["BoxAndPoints", "boxes_and_points"],
+    "ca_seg.refine.promptable": ["PromptableSegmenter"],
     "ca_seg.refine.steps": ["Refinement", "list_refinements"],
     "ca_seg.tasks.head_settings": ["CheckpointConfig", "HeadSettings", "TrainingData"],
     "ca_seg.vocabulary": ["IGNORE_INDEX", "Vocabulary", "Words"],
@@ -116,18 +126,20 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
-    "segment", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review", "ablate",
-    "two_class", "evaluate_video",
-    "load_backbone", "backbone_of", "load_head", "method",
+    "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review",
+    "ablate", "two_class", "evaluate_video",
+    "load_backbone", "backbone_of", "load_head", "method", "boxes_and_points",
     "list_backbones", "list_datasets", "list_formats", "list_heads", "list_methods", "list_refinements",
-    "SegmentSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
+    "SegmentSettings", "PartsSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
     "VideoEvaluationSettings", "CalibrationSettings", "AblationSettings", "TwoClassSettings", "ReviewSettings",
     "BackboneSettings", "MethodSettings", "HeadSettings", "ReadoutConfig", "Refinement", "AblationGrid",
     "CheckpointConfig", "DataSettings", "EvaluationData", "TrainingData", "LabelData",
-    "Segmentation", "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
+    "Segmentation", "PartsSegmentation", "Instance",
+    "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
     "TwoClassResults", "ReviewResults",
     "Backbone", "TrainedHead", "Method", "MethodCard", "CrossAttentionReader", "CrossAttentionTrace",
+    "Captioner", "BoxAndPoints", "PromptableSegmenter",
     "Vocabulary", "Words", "IGNORE_INDEX",
     "UserError", "WordsWarning", "__version__",
 ]  # fmt: skip

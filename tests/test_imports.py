@@ -22,7 +22,7 @@ LAYERS = (
         "versions",
         "optional",
     ),
-    ("vocabulary_file", "json_file", "pixels"),
+    ("vocabulary_file", "json_file", "pixels", "captioner"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # these do not import each other
     ("features", "cross_attention"),

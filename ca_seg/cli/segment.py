@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ca_seg.cli.parser import JobParser, settings_of
 from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
-from ca_seg.jobs.segment import Segmenter, SegmentSettings
+from ca_seg.jobs.instances import save_instances
+from ca_seg.jobs.segment import Segmenter, SegmentSettings, new_segmenter
 from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation, cutout_file, default_file
 from ca_seg.jobs.words import warn_of_absent_words
 from ca_seg.output_files import check_apart, check_outputs
@@ -24,13 +26,24 @@ DESCRIPTION = (
 )
 
 
+class Written(Protocol):
+    """The options that say what is written."""
+
+    cutout: tuple[str, ...]
+    instances: bool
+    formats: tuple[str, ...]
+    json: bool
+    out: str
+
+
 @dataclass(frozen=True)
 class SegmentCommand(SegmentSettings):
     """Options of `ca-seg segment`.
 
     Args:
-        concepts: the words to look for
+        concepts: the words to look for; auto: the words of each image's caption by the captioner
         cutout: classes whose pixels are also written as transparent PNGs
+        instances: also write the connected parts of each class, numbered: a 16-bit PNG and a JSON
         formats: what is written: overlay, mask, heatmaps, json, and any label format
         json: print one JSON object per image in place of text
         out: the folder of the files
@@ -38,6 +51,7 @@ class SegmentCommand(SegmentSettings):
 
     concepts: tuple[str, ...] = ()
     cutout: tuple[str, ...] = ()
+    instances: bool = False
     formats: tuple[str, ...] = DEFAULT_FORMATS
     json: bool = False
     out: str = "out/segment"
@@ -60,26 +74,24 @@ def run(arguments: Sequence[str]) -> int:
     check_folder(command.out)
     _check_outputs(command, paths)
     settings = settings_of(command, SegmentSettings)
-    segmenter = Segmenter(words, settings)
+    segmenter = new_segmenter(words, settings)
     for name in command.cutout:
+        if not isinstance(segmenter, Segmenter):
+            raise UserError("cutout names a class, and classes differ from image to image", fix="leave cutout out")
         if name not in segmenter.classes:
             raise UnknownName("class to cut out", name, segmenter.classes)
-    _say(segmenter.decision)
-    _say(segmenter.backbone.card.limits and f"{segmenter.backbone.card.name}: {segmenter.backbone.card.limits}")
+    say(segmenter.decision)
+    say(segmenter.backbone.card.limits and f"{segmenter.backbone.card.name}: {segmenter.backbone.card.limits}")
     failed: list[UserError] = []
     absent: list[str] = []  # images in which none of the words is likely
     count = 0
     with when_stopped(lambda: f"{count} images are written to {command.out}; the same command again begins anew"):
         for segmentation in segmenter.each(images, failed.append):
-            _write(segmentation, command)
+            write(segmentation, command)
             absent += [] if segmentation.likely else [segmentation.image_id]
             count += 1
     warn_of_absent_words(segmenter.backbone.card.name, absent)
-    if not count and len(failed) == 1:
-        raise failed[0]
-    for problem in failed:
-        _say(f"skipped: {problem}")
-    return 1 if failed else 0
+    return status(failed, count)
 
 
 def _check_outputs(command: SegmentCommand, paths: Sequence[str]) -> None:
@@ -95,9 +107,11 @@ def _check_outputs(command: SegmentCommand, paths: Sequence[str]) -> None:
     check_outputs(outputs, [path for _, path in inputs if path is not None])
 
 
-def _write(segmentation: Segmentation, command: SegmentCommand) -> None:
+def write(segmentation: Segmentation, command: Written) -> None:
+    """Write the files of one image, and say it."""
     paths = segmentation.save(command.out, command.formats)
     paths += [segmentation.save_cutout(name, command.out) for name in command.cutout]
+    paths += save_instances(segmentation, command.out) if command.instances else []
     if command.json:
         print(json.dumps(segmentation.as_dict() | {"files": [str(path) for path in paths]}, ensure_ascii=False))
         return
@@ -108,7 +122,16 @@ def _write(segmentation: Segmentation, command: SegmentCommand) -> None:
     print(f"{segmentation.image_id}: {parts} ({confidence}{note}); {first}")
 
 
-def _say(text: str) -> None:
+def status(failed: Sequence[UserError], written: int) -> int:
+    """1 where some images were skipped, which is said, else 0. Raises the reason where it was the only image."""
+    if not written and len(failed) == 1:
+        raise failed[0]
+    for problem in failed:
+        say(f"skipped: {problem}")
+    return 1 if failed else 0
+
+
+def say(text: str) -> None:
     """To stderr, so that --json leaves nothing but JSON on stdout."""
     if text:
         print(text, file=sys.stderr)

@@ -9,7 +9,8 @@ a threshold       a pixel becomes background where no word reaches this probabil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,21 @@ import torch
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.captioner import EXAMPLE as CAPTIONER_EXAMPLE
+from ca_seg.captioner import Captioner, model_type
 from ca_seg.data.inputs import NamedImage, is_single, open_images
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import checked_settings
+from ca_seg.jobs.caption_segment import CaptionSegmenter
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.jobs.words import check_words, warn_of_absent_words
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
+from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
+AUTO = "auto"  # in place of words: those of each image's caption
 BACKGROUND = "background"
 REST = ("background", "ground", "floor", "wall", "sky", "tree", "grass", "water", "road", "building")
 MAX_CLASSES = 254  # masks have 8 bits
@@ -40,6 +46,8 @@ class SegmentSettings(BackboneSettings):
         background: words for everything else; together they are one class, "background"
         threshold: 0 to 1; a pixel where no word reaches this probability becomes background
         refine: steps that sharpen the mask (see `ca_seg.list_refinements()`), or none; by default those of the card
+        refinement: the settings of these steps
+        captioner: for the words "auto": a BLIP or Florence-2, a repository of the hub or a folder
         colors: a colour for each class, by name or code: {cat: red}
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
         seed: of the noise
@@ -49,6 +57,8 @@ class SegmentSettings(BackboneSettings):
     background: tuple[str, ...] | None = None
     threshold: float | None = None
     refine: tuple[str, ...] | None = None
+    refinement: Refinement = field(default_factory=Refinement)
+    captioner: str | None = None
     colors: dict[str, str] | None = None
     device: str | None = None
     seed: int = 0
@@ -62,6 +72,8 @@ def segment(
     background: str | Sequence[str] | None = None,
     threshold: float | None = None,
     refine: str | Sequence[str] | None = None,
+    sam: str | PromptableSegmenter | None = None,
+    captioner: str | Captioner | None = None,
     device: str | None = None,
     settings: SegmentSettings | None = None,
 ) -> Any:
@@ -71,11 +83,13 @@ def segment(
         image: a path, a PIL image, an array [H, W, 3] (uint8) or a tensor [3, H, W] (float, 0..1); or several: a list
             of them, a folder, a glob ("photos/*.jpg"), a tensor [B, 3, H, W]
         classes: a word, a list of words, a dict of class to phrases, or a Vocabulary. One word alone is compared with
-            background words
+            background words. "auto": the words of each image's caption
         backbone: a name from `list_backbones()`, or a loaded backbone
         background: words for everything else; together they are one class, "background"
         threshold: 0 to 1; a pixel where no word reaches this probability becomes background
         refine: steps that sharpen the mask, such as "pamr"; "none" for none; by default those of the backbone's card
+        sam: for the step "sam": weights of SAM, SAM 2 or SAM 3 (a repository of the hub or a folder), or a ready one
+        captioner: for the words "auto": a BLIP or Florence-2 by name or folder, or a ready one
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
         settings: all other options
 
@@ -102,10 +116,52 @@ def segment(
     }
     chosen = replace(chosen, **{name: value for name, value in named.items() if value is not None})
     images = open_images(image)  # a missing file ends it here, before the backbone is loaded
-    segmenter = Segmenter(classes, chosen, backbone=backbone if isinstance(backbone, Backbone) else None)
+    if isinstance(sam, str):
+        chosen = replace(chosen, refinement=replace(chosen.refinement, sam=sam))
+    if isinstance(captioner, str):
+        chosen = replace(chosen, captioner=captioner)
+    loaded = backbone if isinstance(backbone, Backbone) else None
+    segmenter = new_segmenter(
+        classes,
+        chosen,
+        backbone=loaded,
+        sam=None if isinstance(sam, str) else sam,
+        captioner=None if isinstance(captioner, str) else captioner,
+    )
     results = [segmenter(named_image) for named_image in images]
     warn_of_absent_words(segmenter.backbone.card.name, [result.image_id for result in results if not result.likely])
     return results[0] if is_single(image) else results
+
+
+def new_segmenter(
+    classes: Words,
+    settings: SegmentSettings,
+    *,
+    backbone: Backbone | None = None,
+    sam: PromptableSegmenter | None = None,
+    captioner: Captioner | None = None,
+) -> Segmenter | CaptionSegmenter:
+    """What segments by these words; by those of each image's caption where the only word is "auto".
+
+    Raises what `Segmenter` raises; UserError for "auto" without a captioner, WeightsUnavailable for a missing one.
+    """
+    if not is_auto(classes):
+        return Segmenter(classes, settings, backbone=backbone, sam=sam)
+    if captioner is None:
+        if settings.captioner is None:
+            fix = f"name one with captioner: {CAPTIONER_EXAMPLE}"
+            raise UserError("the words are auto, and there is no captioner", fix=fix)
+        model_type(settings.captioner)  # raises for what is no captioner, before a backbone is loaded
+    device = default_device(settings.device)
+    loaded = settings.with_preset().load(device) if backbone is None else backbone
+    by_words = partial(Segmenter, settings=settings, backbone=loaded, sam=sam)
+    ready = captioner or Captioner.load(str(settings.captioner), device)
+    return CaptionSegmenter(ready, loaded, by_words, settings.background or ())
+
+
+def is_auto(classes: Any) -> bool:
+    """Whether the words are those of captions."""
+    return classes == AUTO or (isinstance(classes, list | tuple) and list(classes) == [AUTO])
 
 
 class Segmenter:
@@ -115,11 +171,19 @@ class Segmenter:
         classes: as in `segment`
         settings: as in `segment`
         backbone: a loaded one, in place of the settings'
+        sam: a ready promptable segmenter for the step sam
 
     Raises UserError for options and words that cannot be used, before the backbone is loaded where possible.
     """
 
-    def __init__(self, classes: Words, settings: SegmentSettings, *, backbone: Backbone | None = None) -> None:
+    def __init__(
+        self,
+        classes: Words,
+        settings: SegmentSettings,
+        *,
+        backbone: Backbone | None = None,
+        sam: PromptableSegmenter | None = None,
+    ) -> None:
         settings = settings.with_preset()
         self.settings = settings
         if settings.threshold is not None:
@@ -143,12 +207,13 @@ class Segmenter:
         if len(self.classes) > MAX_CLASSES:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
-        named = None if settings.refine is None else list(settings.refine)
-        steps = Refinement(steps=named).of_backbone(settings.backbone if backbone is None else backbone.card.name)
-        self.refine = refinement(steps, names)
+        named = settings.refinement.steps if settings.refine is None else list(settings.refine)
+        of = settings.backbone if backbone is None else backbone.card.name
+        steps = replace(settings.refinement, steps=named).of_backbone(of)
+        self.refine = refinement(steps, names, segmenter=sam)
         own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
         self.unseen = check_words(settings, own.concepts, backbone)
-        self.backbone = settings.load(_device(settings.device)) if backbone is None else backbone
+        self.backbone = settings.load(default_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
         self.presence = settings.presence(self.backbone, self.vocabulary)
         words = [self.vocabulary] if self.presence is None else self.presence.asked
@@ -227,5 +292,5 @@ def _check_threshold(threshold: Any) -> None:
         raise OutOfRange(f"a threshold of {threshold!r}", allowed="0 to 1")
 
 
-def _device(device: str | None) -> str:
+def default_device(device: str | None) -> str:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

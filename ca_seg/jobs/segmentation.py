@@ -15,8 +15,10 @@ from ca_seg.atomic import atomic_write
 from ca_seg.decision.argmax import MaskPrediction, predict_mask
 from ca_seg.decision.class_scores import class_scores
 from ca_seg.errors import UnknownName, UserError
+from ca_seg.jobs.instances import Instance, instances
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
+from ca_seg.refine.boxes_and_points import SMALLEST
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.overlay import overlay
@@ -48,6 +50,7 @@ class Segmentation:
         unseen: the phrases that training never taught, each with the taught word that is nearest in meaning; None: it
             is not known what training taught
         presence: how likely each word is in the image; None: not measured for this backbone
+        caption, captioner: what the words are from, where they are those of a caption
     """
 
     pixels: np.ndarray
@@ -60,6 +63,8 @@ class Segmentation:
     colours: Mapping[str, Colour] | None = None
     unseen: Mapping[str, str] | None = None
     presence: ImagePresence | None = None
+    caption: str | None = None
+    captioner: str | None = None
 
     @property
     def likely(self) -> bool:
@@ -154,6 +159,7 @@ class Segmentation:
             "unseen": None if self.unseen is None else dict(self.unseen),
             "presence": None if presence is None else {"highest": presence.highest, "threshold": presence.threshold},
             "likely": self.likely,
+            **({} if self.caption is None else {"caption": self.caption, "captioner": self.captioner}),
             "concepts": {
                 name: {
                     "mask_id": int(self._mask_ids[index]),
@@ -195,6 +201,10 @@ class Segmentation:
         path = Path(folder) / cutout_file(self.image_id, name)
         _write_png(path, self.cutout(name))
         return path
+
+    def instances(self, *, smallest: float = SMALLEST) -> list[Instance]:
+        """The connected parts of each class: `ca_seg.jobs.instances.instances`. Things that touch are one."""
+        return instances(self, smallest=smallest)
 
     @cached_property
     def _mask_ids(self) -> np.ndarray:

@@ -8,6 +8,7 @@ attention      scores, image queries/keys scores          spread along the model
 pamr           scores, image              [B, K, H, W]    spread among neighbours of similar colour
 guided_filter  scores, image              [B, K, H, W]    edges of the image, from a coarse grid
 superpixels    scores, image              [B, K, H, W]    one class per patch of even colour
+sam            scores, image              [B, K, H, W]    masks of a promptable segmenter, asked at the maps' parts
 background     scores                     scores          pixels with low probabilities become background
 
 `steps.py` runs them by name, between a predictor's maps and the mask.

@@ -22,8 +22,11 @@ from ca_seg.predictors.prompted import PromptedPrediction
 from ca_seg.refine.absence import present_classes, without_absent
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.background import background_by_threshold
+from ca_seg.refine.boxes_and_points import NEGATIVE, PARTS, POSITIVE, SMALLEST, check_prompt_options
 from ca_seg.refine.guided_filter import guided_filter
 from ca_seg.refine.pamr import coarse_pamr, pamr
+from ca_seg.refine.promptable import PromptableSegmenter, check_weights, loaded
+from ca_seg.refine.sam import AGREEMENT, check_agreement, sam_refine
 from ca_seg.refine.superpixels import superpixel_vote
 
 NONE = "none"  # in place of steps: nothing is refined
@@ -35,8 +38,8 @@ class Refinement:
     """Which steps, and their settings. Fix them before a run whose figures are reported.
 
     Args:
-        steps: any of absence, attention, guided-filter, pamr, coarse-pamr, superpixels, background, in the order of
-            running; none: no step; by default those of the backbone's card
+        steps: any of absence, attention, guided-filter, pamr, coarse-pamr, superpixels, sam, background, in the order
+            of running; none: no step; by default those of the backbone's card
         absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
         attention_power: how often the maps are spread
@@ -45,6 +48,12 @@ class Refinement:
         guided_radius: cells of the score grid
         guided_epsilon: variance of colour that counts as flat
         superpixel_segments: superpixels of an image
+        sam: weights of SAM, SAM 2 or SAM 3 for the step sam: a repository of the hub or a folder
+        sam_positive: points on each part of a class
+        sam_negative: points beside the class, inside the part's box
+        sam_smallest: the smallest part that is asked for, as a fraction of the image
+        sam_parts: the most parts of one class
+        sam_agreement: the lowest intersection over union of a mask with its part; other masks are not used
         background: the class that pixels with low foreground probabilities become
         background_threshold: the lowest foreground probability that is not background
     """
@@ -58,6 +67,12 @@ class Refinement:
     guided_radius: int = 2
     guided_epsilon: float = 1e-3
     superpixel_segments: int = 200
+    sam: str | None = None
+    sam_positive: int = POSITIVE
+    sam_negative: int = NEGATIVE
+    sam_smallest: float = SMALLEST
+    sam_parts: int = PARTS
+    sam_agreement: float = AGREEMENT
     background: str | None = None
     background_threshold: float = 0.5
 
@@ -96,6 +111,7 @@ class StepInput:
     prediction: Prediction
     settings: Refinement
     classes: Sequence[str]  # all classes of the dataset
+    segmenter: PromptableSegmenter | None = None  # a ready one for the step sam
 
 
 @dataclass(frozen=True)
@@ -140,6 +156,21 @@ def _coarse_pamr(step: StepInput) -> Tensor:
     return coarse_pamr(step.maps, step.image, side=settings.coarse_pamr_side, iterations=settings.pamr_iterations)
 
 
+def _sam(step: StepInput) -> Tensor:
+    settings = step.settings
+    segmenter = step.segmenter or loaded(str(settings.sam), str(step.maps.device))
+    return sam_refine(
+        step.maps,
+        step.image.to(step.maps.device),
+        segmenter,
+        positive=settings.sam_positive,
+        negative=settings.sam_negative,
+        smallest=settings.sam_smallest,
+        parts=settings.sam_parts,
+        agreement=settings.sam_agreement,
+    )
+
+
 def _background(step: StepInput) -> Tensor:
     if step.maps.shape[1] != len(step.classes):  # oracle presence: only the classes of the image are offered
         return step.maps
@@ -156,6 +187,7 @@ STEPS = {
     "superpixels": Step(
         lambda x: superpixel_vote(x.maps, x.image, segments=x.settings.superpixel_segments), full_size=True
     ),
+    "sam": Step(_sam, full_size=True),
     "background": Step(_background),
 }
 
@@ -165,24 +197,28 @@ def list_refinements() -> list[str]:
 
     Example:
         >>> list_refinements()
-        ['absence', 'attention', 'guided-filter', 'pamr', 'coarse-pamr', 'superpixels', 'background']
+        ['absence', 'attention', 'guided-filter', 'pamr', 'coarse-pamr', 'superpixels', 'sam', 'background']
     """
     return list(STEPS)
 
 
-def refinement(settings: Refinement, classes: Sequence[str]) -> Refine | None:
+def refinement(
+    settings: Refinement, classes: Sequence[str], *, segmenter: PromptableSegmenter | None = None
+) -> Refine | None:
     """The steps of the settings as one function.
 
     Args:
         settings: which steps; those of a card are not looked up here (`Refinement.of_backbone`)
         classes: all classes of the dataset; the background step works only where all of them are offered
+        segmenter: a ready one for the step sam, in place of the weights that the settings name
 
     Returns:
         A function of maps, image and prediction that gives better maps; None without a step.
 
     Raises:
         UnknownName: for a step that does not exist
-        UserError: for a background that is not one of the classes
+        UserError: for a background that is not one of the classes, and for weights that are no promptable segmenter
+        WeightsUnavailable: for a promptable segmenter that cannot be read
     """
     steps = settings.steps or []
     for name in steps:
@@ -192,12 +228,27 @@ def refinement(settings: Refinement, classes: Sequence[str]) -> Refine | None:
             raise UserError(
                 f"the background {settings.background!r} is not a class", allowed=", ".join(classes[:MAX_NAMES])
             )
+        if name == "sam":
+            _check_sam(settings, segmenter)
     if not steps:
         return None
 
     def refine(maps: Tensor, image: Tensor, prediction: Prediction) -> Tensor:
         for name in steps:
-            maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes))
+            maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes, segmenter))
         return maps
 
     return refine
+
+
+def _check_sam(settings: Refinement, segmenter: PromptableSegmenter | None) -> None:
+    """What can be known before anything is loaded. Raises UserError, OutOfRange, WeightsUnavailable."""
+    check_prompt_options(
+        positive=settings.sam_positive,
+        negative=settings.sam_negative,
+        smallest=settings.sam_smallest,
+        parts=settings.sam_parts,
+    )
+    check_agreement(settings.sam_agreement)
+    if segmenter is None:
+        check_weights(settings.sam)

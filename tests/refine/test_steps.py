@@ -11,7 +11,9 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.pamr import coarse_pamr, pamr
+from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, list_refinements, refinement
+from tests.refine.small_sam import small_sam2
 
 NAMES = ("cat", "grass", "sky")
 IMAGE = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -38,8 +40,9 @@ def test_steps_run_in_their_order():
 @pytest.mark.parametrize("step", list_refinements())
 def test_every_step_gives_maps_of_all_classes(step):
     read, maps = _recorded(queries=True)
+    ready = PromptableSegmenter(*small_sam2()) if step == "sam" else None
     settings = Refinement([step], background="sky", coarse_pamr_side=32)
-    refined = refinement(settings, NAMES)(maps, IMAGE, read)
+    refined = refinement(settings, NAMES, segmenter=ready)(maps, IMAGE, read)
     assert refined.shape[:2] == (1, len(NAMES))
     assert refined.isfinite().all()
     assert (refined.shape[-2:] == IMAGE.shape[-2:]) == Refinement([step]).full_size

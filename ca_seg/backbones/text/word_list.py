@@ -18,8 +18,13 @@ def shipped_text(card: Card) -> WordTableText | None:
     """
     if card.text != "word-table":
         return None
-    table = WordTable.load(resource_path("checkpoints", "words"))
+    table = shipped_table()
     return WordTableText(table, read_words(card, card.taught_words, table) if card.taught_words else None)
+
+
+def shipped_table() -> WordTable:
+    """The word table that ships, read once per process. Raises WeightsUnavailable, CorruptWeights."""
+    return WordTable.load(resource_path("checkpoints", "words"))
 
 
 def read_words(card: Card, name: str, table: WordTable) -> tuple[str, ...]:

@@ -69,6 +69,10 @@ class WordTable:
         """
         return tuple(self.words[i] for i in self._rows([phrase])[0])
 
+    def matches(self, text: str) -> tuple[str, ...]:
+        """The words of the table in a text, as `tokens` splits it; what is not in the table is left out."""
+        return tuple(self.words[part] for part in self._split(text) if isinstance(part, int))
+
     def check(self, phrases: Sequence[str]) -> None:
         """Raises UnknownName, with words of similar spelling, for all words of phrases that are not in the table."""
         self._rows(phrases)

@@ -1,0 +1,113 @@
+"""Captions of images, by an image-to-text model of transformers: BLIP or Florence-2.
+
+A caption gives words to look for where a user has none (`words_of_caption`). Captions are the most likely ones, not
+drawn, so the same model gives the same caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ca_seg.errors import UserError, WeightsUnavailable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# by the model type in config.json: the class, and the text that it is asked with
+KINDS = {
+    "blip": ("BlipForConditionalGeneration", None),
+    "florence2": ("Florence2ForConditionalGeneration", "<DETAILED_CAPTION>"),
+}
+MODELS = tuple(model for model, _ in KINDS.values())
+EXAMPLE = "Salesforce/blip-image-captioning-base, florence-community/Florence-2-base, or a folder with the weights"
+MAX_NEW_TOKENS = 64
+BEAMS = 3
+
+
+class Captioner:
+    """A captioning model and its processor. Get one from `Captioner.load`, or give ready ones.
+
+    Args:
+        model: a BlipForConditionalGeneration or Florence2ForConditionalGeneration
+        processor: of the model: its image processor and tokenizer
+        name: where the weights are from, for results
+
+    Raises:
+        UserError: for a model of another class
+
+    Example:
+        >>> captioner = Captioner.load("Salesforce/blip-image-captioning-base")
+        >>> ca_seg.segment("photo.jpg", "auto", captioner=captioner)
+    """
+
+    def __init__(self, model: Any, processor: Any, name: str = "") -> None:
+        kinds = {class_name: task for class_name, task in KINDS.values()}
+        if type(model).__name__ not in kinds:
+            raise UserError(f"the captioner is a {type(model).__name__}", allowed=", ".join(kinds))
+        self.model, self.processor, self.name = model, processor, name or type(model).__name__
+        self.task = kinds[type(model).__name__]
+        model.requires_grad_(False).eval()
+
+    @classmethod
+    def load(cls, name: str, device: str = "cpu") -> Captioner:
+        """From a repository of the hub or a local folder.
+
+        Raises:
+            UserError: for weights of another architecture
+            WeightsUnavailable: for weights that are not there, are gated, or need a newer transformers
+        """
+        import transformers
+
+        class_name, _ = KINDS[model_type(name)]
+        if not hasattr(transformers, class_name):
+            version = transformers.__version__
+            raise WeightsUnavailable(f"transformers {version} has no {class_name}", fix="install a newer transformers")
+        with _reading(name):
+            model = getattr(transformers, class_name).from_pretrained(name)
+            processor = transformers.AutoProcessor.from_pretrained(name)
+        return cls(model.to(device), processor, name)
+
+    def __call__(self, image: Tensor) -> str:
+        """The caption of an image [3, H, W] in 0..1. It may be empty."""
+        import torch
+
+        pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        text = {} if self.task is None else {"text": self.task}
+        inputs = self.processor(images=pixels, return_tensors="pt", **text).to(self.model.device, self.model.dtype)
+        with torch.no_grad():
+            tokens = self.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=BEAMS, do_sample=False)
+        caption: str = self.processor.batch_decode(tokens, skip_special_tokens=True)[0]
+        return " ".join(caption.split())
+
+
+def model_type(name: str) -> str:
+    """The model type of weights, a key of KINDS; only config.json is read. Raises UserError, WeightsUnavailable."""
+    import transformers
+
+    with _reading(name):
+        content, _ = transformers.PretrainedConfig.get_config_dict(name)
+    kind = content.get("model_type")
+    if kind not in KINDS:
+        raise UserError(
+            f"{name} holds a model of the type {kind!r}, which is no captioner that is known here",
+            allowed=", ".join(MODELS),
+            fix=f"name other weights: {EXAMPLE}",
+        )
+    return str(kind)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """While transformers downloads or reads weights. Raises WeightsUnavailable where it cannot."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, SafetensorError) as problem:
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise WeightsUnavailable(
+            f"the captioner {name} cannot be read: {reason}",
+            fix=f"name a repository of the hub or a local folder: {EXAMPLE}",
+        ) from problem
