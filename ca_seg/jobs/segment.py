@@ -27,6 +27,7 @@ from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.caption_segment import CaptionSegmenter
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.jobs.words import check_words, warn_of_absent_words
+from ca_seg.predictors.predictor import Prediction
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
@@ -230,10 +231,16 @@ class Segmenter:
         return "; ".join(parts)
 
     @torch.no_grad()
-    def __call__(self, image: NamedImage) -> Segmentation:
-        """The segmentation of one image. Raises UserError for maps that are not finite."""
+    def __call__(self, image: NamedImage, prediction: Prediction | None = None) -> Segmentation:
+        """The segmentation of one image. Raises UserError for maps that are not finite.
+
+        Args:
+            image: one image
+            prediction: of this image, by a predictor of the same settings that was given no words; None: computed
+        """
         tensor = image.pixels[None]
-        prediction = self.predictor.predict(tensor, [image_seed(self.settings.seed, image.image_id)])
+        if prediction is None:
+            prediction = self.predictor.predict(tensor, [image_seed(self.settings.seed, image.image_id)])
         if self.presence is None:
             maps, presence = prediction.maps(self.vocabulary), None
         else:
@@ -293,4 +300,5 @@ def _check_threshold(threshold: Any) -> None:
 
 
 def default_device(device: str | None) -> str:
+    """The device that is named, else cuda where there is one, else cpu."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -29,6 +29,7 @@ FEW = {
     "train": ["--data.limit", "8", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"],
     "label": ["--data.limit", "4", "--data.num_workers", "0"],
     "calibrate": ["--data.limit", "4"],
+    "serve": ["--check", "true", "--port", "0"],
     "ablate": ["--data.limit", "1", "--grid.timesteps", "[0.2]", "--grid.noise_samples", "[1]"],
 }
 

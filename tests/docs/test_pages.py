@@ -97,6 +97,8 @@ EXECUTED = [page for page in PAGES if any(block.executed for block in blocks(pag
 def test_the_page_runs(page, workplace, capfd):
     if page.stem == "detectron2":
         pytest.importorskip("detectron2", reason="detectron2 is not installed: docs/detectron2.md says how")
+    if page.stem == "fiftyone":
+        pytest.importorskip("fiftyone", reason="FiftyOne is not installed: pip install 'ca-seg[fiftyone]'")
     if page.stem in ("heads", "smp"):
         pytest.importorskip("segmentation_models_pytorch", reason="SMP is not installed: pip install 'ca-seg[smp]'")
     namespace: dict = {"images": torch.rand(2, 3, 128, 128)}
