@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from ca_seg.refine.promptable import PromptableSegmenter
     from ca_seg.refine.steps import Refinement, list_refinements
     from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingData
+    from ca_seg.viewer.server import Viewer, view
+    from ca_seg.viewer.settings import ViewSettings
     from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary, Words
 
 # where each public name lives; a module is imported when a name of it is first used
@@ -121,23 +123,26 @@ _MODULES = {
     "ca_seg.refine.promptable": ["PromptableSegmenter"],
     "ca_seg.refine.steps": ["Refinement", "list_refinements"],
     "ca_seg.tasks.head_settings": ["CheckpointConfig", "HeadSettings", "TrainingData"],
+    "ca_seg.viewer.server": ["Viewer", "view"],
+    "ca_seg.viewer.settings": ["ViewSettings"],
     "ca_seg.vocabulary": ["IGNORE_INDEX", "Vocabulary", "Words"],
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
     "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review",
-    "ablate", "two_class", "evaluate_video",
+    "ablate", "two_class", "evaluate_video", "view",
     "load_backbone", "backbone_of", "load_head", "method", "boxes_and_points",
     "list_backbones", "list_datasets", "list_formats", "list_heads", "list_methods", "list_refinements",
     "SegmentSettings", "PartsSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
     "VideoEvaluationSettings", "CalibrationSettings", "AblationSettings", "TwoClassSettings", "ReviewSettings",
+    "ViewSettings",
     "BackboneSettings", "MethodSettings", "HeadSettings", "ReadoutConfig", "Refinement", "AblationGrid",
     "CheckpointConfig", "DataSettings", "EvaluationData", "TrainingData", "LabelData",
     "Segmentation", "PartsSegmentation", "Instance",
     "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
-    "TwoClassResults", "ReviewResults",
+    "TwoClassResults", "ReviewResults", "Viewer",
     "Backbone", "TrainedHead", "Method", "MethodCard", "CrossAttentionReader", "CrossAttentionTrace",
     "Captioner", "BoxAndPoints", "PromptableSegmenter",
     "Vocabulary", "Words", "IGNORE_INDEX",

@@ -39,6 +39,7 @@ EXTRAS = {  # the name that is imported, and the smallest extra that installs it
     "werkzeug": "label-studio",
     "cvat_sdk": "cvat",
     "fiftyone": "fiftyone",
+    "gradio": "view",
 }
 BUILDS_ON = {  # extras that install others too
     "train": ("eval", "smp"),
@@ -49,6 +50,7 @@ BUILDS_ON = {  # extras that install others too
     "label-studio": ("eval", "label"),
     "cvat": ("eval", "label"),
     "fiftyone": ("eval", "label"),
+    "view": ("eval", "label", "video"),
 }
 JOBS = {  # the extra of a whole job, by its function and its command; of the others each library is named by itself
     "train_head": "train",
@@ -61,6 +63,7 @@ JOBS = {  # the extra of a whole job, by its function and its command; of the ot
     "video-eval": "video",
     "method": "methods",
     "serve": "label-studio",
+    "view": "view",
 }
 
 

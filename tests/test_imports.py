@@ -36,6 +36,7 @@ LAYERS = (
     ("evaluation",),
     ("jobs",),
     ("annotation",),
+    ("viewer",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -92,7 +92,7 @@ class WordMasks:
             prediction = _kept(
                 self._recordings, key, self._max_recordings, lambda: self._predictor.predict(pixels[None], [seed])
             )
-            return segmenter(image, prediction)
+            return segmenter.segmentation(image, prediction)
 
     @property
     def kept(self) -> int:

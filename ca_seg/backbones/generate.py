@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ def generate(
     shift: float = 1.0,
     seed: int = 0,
     layers: Sequence[int] | None = None,
+    on_step: Callable[[int, torch.Tensor], None] | None = None,
 ) -> Generated:
     """Generate an image (or video) from a prompt, with maps of where words are in it.
 
@@ -66,6 +67,7 @@ def generate(
         shift: moves the schedule towards noise (1: not at all), for weights that have no scheduler, as those that ship
         seed: of the noise
         layers: the joint attentions that maps read (default: the card's)
+        on_step: is called after every step with its number, from 1, and its maps [1, K, h, w]
 
     Returns:
         The image, or the frames of the video, with a map per word.
@@ -103,7 +105,7 @@ def generate(
     }
     if family.video:
         settings |= {"num_frames": frames or 1}
-    with GenerationTrace(backbone, vocabulary, layers=layers) as trace:
+    with GenerationTrace(backbone, vocabulary, layers=layers, on_step=on_step) as trace:
         output = pipeline(**family.prompt_arguments(text), **settings)
     images = [_as_pil(image) for image in (output.frames[0] if family.video else output.images)]
     size = images[0].size

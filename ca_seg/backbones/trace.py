@@ -14,7 +14,7 @@ prompt, which is refused.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class GenerationTrace:
         layers: the joint attentions that maps read (default: the card's)
         space: output, cross-attention or value (default: the card's)
         images: how many are generated at once
+        on_step: is called after every step with its number, from 1, and its maps [images, K, h, w]
 
     Example:
         >>> backbone = backbone_of(pipe, "flux1-dev")
@@ -55,7 +56,9 @@ class GenerationTrace:
         layers: Sequence[int] | None = None,
         space: str | None = None,
         images: int = 1,
+        on_step: Callable[[int, torch.Tensor], None] | None = None,
     ) -> None:
+        self.on_step = on_step
         self.backbone, self.vocabulary, self.images = backbone, as_vocabulary(vocabulary), images
         self.layers = tuple(backbone.card.layers if layers is None else layers)
         self.space = backbone.card.space if space is None else space
@@ -126,6 +129,8 @@ class GenerationTrace:
             self._streams = []
         self._sum = maps if self._sum is None else self._sum + maps
         self.steps += 1
+        if self.on_step is not None:
+            self.on_step(self.steps, maps)
 
     def _recording(self, kwargs: dict[str, Any]) -> Recording:
         """The recording of the last call, without the rows of a negative prompt."""

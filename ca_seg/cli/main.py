@@ -20,6 +20,7 @@ from ca_seg.quiet import silence_import_noise
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
     "segment": ("ca_seg.cli.images_first:run_segment", "segment images by words"),
     "parts": ("ca_seg.cli.parts:run", "segment images without words"),
+    "view": ("ca_seg.cli.view:run", "a local web page: type words, and masks follow"),
     "video": ("ca_seg.cli.video:run_video", "segment a video by words"),
     "zoo": ("ca_seg.cli.zoo:run", "the backbones: list, show, plan, page"),
     "methods": ("ca_seg.cli.methods:run", "the methods that can be compared"),

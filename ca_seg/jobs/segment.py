@@ -173,6 +173,7 @@ class Segmenter:
         settings: as in `segment`
         backbone: a loaded one, in place of the settings'
         sam: a ready promptable segmenter for the step sam
+        warn: whether a `WordsWarning` names the words that training never taught
 
     Raises UserError for options and words that cannot be used, before the backbone is loaded where possible.
     """
@@ -184,6 +185,7 @@ class Segmenter:
         *,
         backbone: Backbone | None = None,
         sam: PromptableSegmenter | None = None,
+        warn: bool = True,
     ) -> None:
         settings = settings.with_preset()
         self.settings = settings
@@ -213,7 +215,7 @@ class Segmenter:
         steps = replace(settings.refinement, steps=named).of_backbone(of)
         self.refine = refinement(steps, names, segmenter=sam)
         own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
-        self.unseen = check_words(settings, own.concepts, backbone)
+        self.unseen = check_words(settings, own.concepts, backbone, warn=warn)
         self.backbone = settings.load(default_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
         self.presence = settings.presence(self.backbone, self.vocabulary)
@@ -231,16 +233,15 @@ class Segmenter:
         return "; ".join(parts)
 
     @torch.no_grad()
-    def __call__(self, image: NamedImage, prediction: Prediction | None = None) -> Segmentation:
-        """The segmentation of one image. Raises UserError for maps that are not finite.
+    def __call__(self, image: NamedImage) -> Segmentation:
+        """The segmentation of one image. Raises UserError for maps that are not finite."""
+        seed = image_seed(self.settings.seed, image.image_id)
+        return self.segmentation(image, self.predictor.predict(image.pixels[None], [seed]))
 
-        Args:
-            image: one image
-            prediction: of this image, by a predictor of the same settings that was given no words; None: computed
-        """
+    @torch.no_grad()
+    def segmentation(self, image: NamedImage, prediction: Prediction) -> Segmentation:
+        """The segmentation of an image that is already recorded, with these settings. Raises as a call does."""
         tensor = image.pixels[None]
-        if prediction is None:
-            prediction = self.predictor.predict(tensor, [image_seed(self.settings.seed, image.image_id)])
         if self.presence is None:
             maps, presence = prediction.maps(self.vocabulary), None
         else:

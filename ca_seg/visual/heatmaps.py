@@ -34,7 +34,7 @@ def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> 
     tiles = [(resized(image, height, width), ["image"])]
     for values, name in zip(maps, names, strict=True):
         label = [*wrapped(name, slot, letters, lines=2), value_range(values)]
-        tiles.append((heat_map(values, height, width), label))
+        tiles.append((heatmap(values, height, width), label))
     label_height = LINE * max(len(label) for _, label in tiles) + 6
     columns = min(TILES_PER_ROW, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -54,7 +54,7 @@ def heatmap_strip(image: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> 
     return canvas
 
 
-def heat_map(values: np.ndarray, height: int, width: int) -> Image.Image:
+def heatmap(values: np.ndarray, height: int, width: int) -> Image.Image:
     """One map [h, w] as a picture, from its lowest value (dark) to its highest (bright)."""
     low, high = float(values.min()), float(values.max())
     relative = (values - low) / max(high - low, 1e-12)

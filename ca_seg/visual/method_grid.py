@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ca_seg.visual.drawing import font, resized, shortened, wrapped
-from ca_seg.visual.heatmaps import heat_map, value_range
+from ca_seg.visual.heatmaps import heatmap, value_range
 from ca_seg.visual.overlay import overlay
 from ca_seg.vocabulary import IGNORE_INDEX
 
@@ -85,7 +85,7 @@ def method_grid(
         truth = resized(((ground_truth == present[c]) * np.uint8(255))[..., None].repeat(3, axis=-1), height, width)
         canvas.paste(truth, (lefts["ground truth"], top))
         for name, view in views.items():
-            canvas.paste(heat_map(view.maps[c], height, width), (lefts[name], top))
+            canvas.paste(heatmap(view.maps[c], height, width), (lefts[name], top))
             draw.text((lefts[name], top + height + 1), value_range(view.maps[c]), fill=DIM, font=font(12))
     return canvas
 

@@ -101,6 +101,8 @@ def test_the_page_runs(page, workplace, capfd):
         pytest.importorskip("fiftyone", reason="FiftyOne is not installed: pip install 'ca-seg[fiftyone]'")
     if page.stem in ("heads", "smp"):
         pytest.importorskip("segmentation_models_pytorch", reason="SMP is not installed: pip install 'ca-seg[smp]'")
+    if page.stem == "viewer":
+        pytest.importorskip("gradio", reason="gradio is not installed: pip install 'ca-seg[view]'")
     namespace: dict = {"images": torch.rand(2, 3, 128, 128)}
     for block in blocks(page):
         if not block.executed:
