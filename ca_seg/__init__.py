@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from ca_seg.backbones.load import backbone_of, load_backbone
     from ca_seg.backbones.loading.card import list_backbones
     from ca_seg.backbones.readout import ReadoutConfig
+    from ca_seg.backbones.trace import GenerationTrace
     from ca_seg.captioner import Captioner
     from ca_seg.cross_attention.reader import CrossAttentionReader
     from ca_seg.cross_attention.trace import CrossAttentionTrace
     from ca_seg.data.catalogue import list_datasets
     from ca_seg.data.settings import DataSettings, EvaluationData
+    from ca_seg.editing.blended_latents import BlendedLatents
+    from ca_seg.editing.mask_callback import MaskCallback
     from ca_seg.errors import UserError, WordsWarning
     from ca_seg.evaluation.ablation import AblationGrid
     from ca_seg.evaluation.results import EvaluationResults
@@ -40,7 +43,11 @@ if TYPE_CHECKING:
     from ca_seg.jobs.ablate import AblationResults, AblationSettings, ablate
     from ca_seg.jobs.calibrate import CalibrationResult, CalibrationSettings, calibrate
     from ca_seg.jobs.compare import Comparison, ComparisonRow, compare
+    from ca_seg.jobs.edit import edit
+    from ca_seg.jobs.edit_settings import EditSettings
+    from ca_seg.jobs.edited_image import EditedImage
     from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
+    from ca_seg.jobs.image_segmentation import ImageSegmentation, image_segmentation_pipeline
     from ca_seg.jobs.instances import Instance
     from ca_seg.jobs.label import LabelResults, LabelSettings, label
     from ca_seg.jobs.parts import PartsSegmentation, PartsSettings, parts
@@ -81,11 +88,14 @@ _MODULES = {
     "ca_seg.backbones.load": ["backbone_of", "load_backbone"],
     "ca_seg.backbones.loading.card": ["list_backbones"],
     "ca_seg.backbones.readout": ["ReadoutConfig"],
+    "ca_seg.backbones.trace": ["GenerationTrace"],
     "ca_seg.captioner": ["Captioner"],
     "ca_seg.cross_attention.reader": ["CrossAttentionReader"],
     "ca_seg.cross_attention.trace": ["CrossAttentionTrace"],
     "ca_seg.data.catalogue": ["list_datasets"],
     "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
+    "ca_seg.editing.blended_latents": ["BlendedLatents"],
+    "ca_seg.editing.mask_callback": ["MaskCallback"],
     "ca_seg.errors": ["UserError", "WordsWarning"],
     "ca_seg.evaluation.ablation": ["AblationGrid"],
     "ca_seg.evaluation.results": ["EvaluationResults"],
@@ -93,7 +103,11 @@ _MODULES = {
     "ca_seg.jobs.ablate": ["AblationResults", "AblationSettings", "ablate"],
     "ca_seg.jobs.calibrate": ["CalibrationResult", "CalibrationSettings", "calibrate"],
     "ca_seg.jobs.compare": ["Comparison", "ComparisonRow", "compare"],
+    "ca_seg.jobs.edit": ["edit"],
+    "ca_seg.jobs.edit_settings": ["EditSettings"],
+    "ca_seg.jobs.edited_image": ["EditedImage"],
     "ca_seg.jobs.evaluate": ["EvaluationSettings", "evaluate"],
+    "ca_seg.jobs.image_segmentation": ["ImageSegmentation", "image_segmentation_pipeline"],
     "ca_seg.jobs.instances": ["Instance"],
     "ca_seg.jobs.label": ["LabelResults", "LabelSettings", "label"],
     "ca_seg.jobs.parts": ["PartsSegmentation", "PartsSettings", "parts"],
@@ -130,20 +144,21 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
-    "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "compare", "calibrate", "review",
-    "ablate", "two_class", "evaluate_video", "view",
+    "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "edit", "compare", "calibrate", "review",
+    "ablate", "two_class", "evaluate_video", "view", "image_segmentation_pipeline",
     "load_backbone", "backbone_of", "load_head", "method", "boxes_and_points",
     "list_backbones", "list_datasets", "list_formats", "list_heads", "list_methods", "list_refinements",
     "SegmentSettings", "PartsSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",
     "VideoEvaluationSettings", "CalibrationSettings", "AblationSettings", "TwoClassSettings", "ReviewSettings",
-    "ViewSettings",
+    "ViewSettings", "EditSettings",
     "BackboneSettings", "MethodSettings", "HeadSettings", "ReadoutConfig", "Refinement", "AblationGrid",
     "CheckpointConfig", "DataSettings", "EvaluationData", "TrainingData", "LabelData",
     "Segmentation", "PartsSegmentation", "Instance",
     "EvaluationResults", "TrainingResult", "LabelResults", "LabelRun", "VideoSegmentation",
     "VideoResults", "Generated", "Comparison", "ComparisonRow", "CalibrationResult", "AblationResults",
-    "TwoClassResults", "ReviewResults", "Viewer",
+    "TwoClassResults", "ReviewResults", "Viewer", "EditedImage", "ImageSegmentation",
     "Backbone", "TrainedHead", "Method", "MethodCard", "CrossAttentionReader", "CrossAttentionTrace",
+    "GenerationTrace", "MaskCallback", "BlendedLatents",
     "Captioner", "BoxAndPoints", "PromptableSegmenter",
     "Vocabulary", "Words", "IGNORE_INDEX",
     "UserError", "WordsWarning", "__version__",

@@ -25,7 +25,7 @@ LAYERS = (
     ("vocabulary_file", "json_file", "pixels", "captioner"),
     ("concept",),
     ("backbones", "data", "metrics", "visual"),  # these do not import each other
-    ("features", "cross_attention"),
+    ("features", "cross_attention", "editing"),
     ("baselines", "heads"),
     ("predictors",),
     ("methods",),

@@ -19,12 +19,12 @@ NARROW: dict[str, Any] = {
 
 
 def tiny_autoencoder(
-    *, scaling_factor: float = 0.36, shift_factor: float | None = 0.12, quant_conv: bool = True
+    *, scaling_factor: float = 0.36, shift_factor: float | None = 0.12, quant_conv: bool = True, channels: int = 4
 ) -> AutoencoderKL:
-    """4 channels of latents, 8 pixels to each."""
+    """8 pixels to a latent."""
     torch.manual_seed(2)
     return AutoencoderKL(
-        **NARROW,
+        **NARROW | {"latent_channels": channels},
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
         use_quant_conv=quant_conv,

@@ -79,7 +79,7 @@ def tiny_sd3():
     pipeline = StableDiffusion3Pipeline(
         transformer,
         FlowMatchEulerDiscreteScheduler(),
-        tiny_autoencoder(),
+        tiny_autoencoder(channels=16),
         clip,
         clip_words,
         large_clip,

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.families.base import SkippedBlock
+from ca_seg.backbones.families.base import SkippedBlock, TextTokens
 from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.images import resize_out
 from ca_seg.backbones.load import load_backbone
-from ca_seg.backbones.loading.card import find_card
+from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.loading.folder_parts import assemble
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.trace import GenerationTrace
@@ -81,21 +81,12 @@ def generate(
         >>> result.images[0], result.maps.argmax(1)
     """
     if isinstance(backbone, str):
-        backbone = _load_whole(backbone)
+        backbone = load_backbone(backbone, last_layer=last_layer_of(find_card(backbone)))
     _check(backbone, prompt, steps=steps, height=height, width=width, frames=frames)
-    transformer, family = backbone.transformer, backbone.family
-    skipped = sum(isinstance(module, SkippedBlock) for module in transformer.modules())
-    if skipped:
-        raise UserError(
-            f"{backbone.card.name} was loaded with {backbone.layers} of its blocks and cannot generate",
-            fix=f"load it with last_layer={backbone.layers + skipped - 1}",
-        )
-    device, dtype = backbone.device, backbone.dtype
-    text = backbone.text.prompt([prompt]).each(lambda x: x.to(device, dtype if x.is_floating_point() else x.dtype))
-    pipeline = assemble(
-        family,
-        {"transformer": transformer, "vae": backbone.autoencoder, "scheduler": backbone.scheduler or _scheduler(shift)},
-    )
+    check_whole_backbone(backbone)
+    family = backbone.family
+    text = encoded_prompt(backbone, prompt)
+    pipeline = stock_pipeline(backbone, shift=shift)
     settings: dict[str, Any] = {
         "height": height or backbone.card.resolution,
         "width": width or backbone.card.resolution,
@@ -123,14 +114,44 @@ def _check(backbone: Backbone, prompt: str, **numbers: int | None) -> None:
             raise OutOfRange(f"{name} is {number}", allowed="1 or more")
 
 
-def _load_whole(name: str) -> Backbone:
-    """With all blocks: weights that ship always have them, the others need the number of the last."""
-    card = find_card(name)
+def check_whole_backbone(backbone: Backbone) -> None:
+    """Raises UserError for a backbone that was loaded without its last blocks: it cannot generate."""
+    skipped = sum(isinstance(module, SkippedBlock) for module in backbone.transformer.modules())
+    if skipped:
+        raise UserError(
+            f"{backbone.card.name} was loaded with {backbone.layers} of its blocks and cannot generate",
+            fix=f"load it with last_layer={backbone.layers + skipped - 1}",
+        )
+
+
+def last_layer_of(card: Card) -> int | None:
+    """The last layer of the whole transformer, to load it with; None for weights that ship, which are always whole."""
     if card.folder:
-        return load_backbone(name)
+        return None
     family = find_family(card.family)
-    blocks = family.blocks(build(family, card.architecture, tables=False))
-    return load_backbone(name, last_layer=len(blocks) - 1)
+    return len(family.blocks(build(family, card.architecture, tables=False))) - 1
+
+
+def encoded_prompt(backbone: Backbone, prompt: str) -> TextTokens:
+    """A prompt as the stock pipeline of the backbone takes it, on its device."""
+    device, dtype = backbone.device, backbone.dtype
+    return backbone.text.prompt([prompt]).each(lambda x: x.to(device, dtype if x.is_floating_point() else x.dtype))
+
+
+def stock_pipeline(backbone: Backbone, *, name: str | None = None, shift: float = 1.0) -> Any:
+    """A pipeline of diffusers that shares the parts of a backbone, without text encoders.
+
+    Args:
+        backbone: loaded
+        name: the pipeline's class (default: the family's)
+        shift: of the schedule towards noise, for weights that have no scheduler
+    """
+    parts = {
+        "transformer": backbone.transformer,
+        "vae": backbone.autoencoder,
+        "scheduler": backbone.scheduler or _scheduler(shift),
+    }
+    return assemble(backbone.family, parts, name)
 
 
 def _scheduler(shift: float) -> Any:

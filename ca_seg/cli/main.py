@@ -22,6 +22,7 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "parts": ("ca_seg.cli.parts:run", "segment images without words"),
     "view": ("ca_seg.cli.view:run", "a local web page: type words, and masks follow"),
     "video": ("ca_seg.cli.video:run_video", "segment a video by words"),
+    "edit": ("ca_seg.cli.edit:run", "change what words name in a photograph"),
     "zoo": ("ca_seg.cli.zoo:run", "the backbones: list, show, plan, page"),
     "methods": ("ca_seg.cli.methods:run", "the methods that can be compared"),
     "data": ("ca_seg.cli.data:run", "the datasets: list, path"),

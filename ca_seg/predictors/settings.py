@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.generate import last_layer_of
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.presets import preset_options
@@ -85,10 +86,14 @@ class BackboneSettings(ReadoutConfig):
         card = find_card(self.backbone).with_resolution(self.resolution).with_pooling(self.phrase_pooling)
         return card if self.weights is None and self.gguf is None else card.of_other_weights()
 
-    def load(self, device: str, loaded: Backbone | None = None) -> Backbone:
-        """The backbone on the device: the loaded one where there is one. Raises what `load_backbone` raises."""
+    def load(self, device: str, loaded: Backbone | None = None, *, whole: bool = False) -> Backbone:
+        """The backbone on the device: the loaded one where there is one. Raises what `load_backbone` raises.
+
+        `whole` reads all blocks, as a backbone needs that generates.
+        """
         if loaded is not None:
             return loaded.to(device)
+        last_layer = max(self.layers) if self.layers else None
         return load_backbone(
             self.backbone,
             weights=self.weights,
@@ -98,7 +103,7 @@ class BackboneSettings(ReadoutConfig):
             offload=self.offload,
             resolution=self.resolution,
             phrase_pooling=self.phrase_pooling,
-            last_layer=max(self.layers) if self.layers else None,
+            last_layer=last_layer_of(self.card()) if whole else last_layer,
         )
 
     def text(self, loaded: Backbone | None = None) -> WordTableText | None:

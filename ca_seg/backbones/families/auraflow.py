@@ -44,7 +44,10 @@ class AuraFlow(PatchedLatents):
         hidden, *_ = pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False, max_sequence_length=length)
         return [EncodedText(*parts) for parts in zip(hidden, is_word, strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         """With masks, which the pipeline requires and does not use."""
         mask = text.mask_or_ones(torch.long)
-        return super().prompt_arguments(text) | {"prompt_attention_mask": mask, "negative_prompt_attention_mask": mask}
+        return super().prompt_arguments(text, negative) | {
+            "prompt_attention_mask": mask,
+            "negative_prompt_attention_mask": mask if negative is None else negative.mask_or_ones(mask.dtype),
+        }

@@ -160,12 +160,22 @@ class Family(ABC):
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[EncodedText]:
         """Texts through the encoders of the stock pipeline (which holds no transformer), padded to `length` tokens."""
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def loop_latents(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
+        """Latents [B, c, h, w] in the form in which the stock pipeline's loop has them, and hands them to callbacks."""
+        tensor: torch.Tensor = self.image_inputs(transformer, latents, latents.new_zeros(len(latents)), 0.0)[
+            "hidden_states"
+        ]
+        return tensor
+
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         """The stock pipeline's arguments for a prompt that is already encoded.
 
-        There is no negative prompt: a pipeline that needs one for guidance gets zeros.
+        Args:
+            text: the prompt
+            negative: the prompt that guidance leads away from; without it, a pipeline that needs one gets zeros
         """
-        return {"prompt_embeds": text.hidden, "negative_prompt_embeds": torch.zeros_like(text.hidden)}
+        hidden = torch.zeros_like(text.hidden) if negative is None else negative.hidden
+        return {"prompt_embeds": text.hidden, "negative_prompt_embeds": hidden}
 
 
 def _submodule(block: nn.Module, name: str) -> nn.Module | None:

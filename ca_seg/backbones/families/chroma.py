@@ -49,6 +49,9 @@ class Chroma(PackedLatents):
         )
         return [EncodedText(h, w, None, m.bool()) for h, w, m in zip(hidden, is_word, mask, strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         mask = text.mask_or_ones(text.hidden.dtype)
-        return super().prompt_arguments(text) | {"prompt_attention_mask": mask, "negative_prompt_attention_mask": mask}
+        return super().prompt_arguments(text, negative) | {
+            "prompt_attention_mask": mask,
+            "negative_prompt_attention_mask": mask if negative is None else negative.mask_or_ones(mask.dtype),
+        }

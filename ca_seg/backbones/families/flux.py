@@ -97,5 +97,11 @@ class Flux(PackedLatents):
         hidden, pooled, _ = pipeline.encode_prompt(prompt=list(texts), prompt_2=None, max_sequence_length=length)
         return [EncodedText(*parts) for parts in zip(hidden, is_word, pooled, strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
-        return {"prompt_embeds": text.hidden, "pooled_prompt_embeds": text.pooled}
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
+        prompt = {"prompt_embeds": text.hidden, "pooled_prompt_embeds": text.pooled}
+        if negative is None:
+            return prompt
+        return prompt | {
+            "negative_prompt_embeds": negative.hidden,
+            "negative_pooled_prompt_embeds": negative.pooled,
+        }

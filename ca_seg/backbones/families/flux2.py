@@ -101,7 +101,7 @@ class Flux2(Family):
         tokenizer = getattr(pipeline.tokenizer, "tokenizer", pipeline.tokenizer)
         return bool(tokenizer.padding_side == "left")
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         """Without a negative prompt: the pipeline has none."""
         return {"prompt_embeds": text.hidden}
 
@@ -118,5 +118,5 @@ class Flux2Klein(Flux2):
         )
         return torch.as_tensor(pipeline.tokenizer(chat, return_tensors="pt")["input_ids"][0])
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
-        return Family.prompt_arguments(self, text)  # with a negative prompt
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
+        return Family.prompt_arguments(self, text, negative)  # with a negative prompt

@@ -85,14 +85,17 @@ class HunyuanImage(Family):
         rows = zip(hidden[:, :length], is_word, mask[:, :length].bool(), strict=True)
         return [EncodedText(tokens, words, mask=attended) for tokens, words, attended in rows]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         letters, mask = _no_letters(text.hidden)
-        return {
+        prompt = {
             "prompt_embeds": text.hidden,
             "prompt_embeds_mask": text.mask_or_ones(torch.long),
             "prompt_embeds_2": letters,
             "prompt_embeds_mask_2": mask,
         }
+        if negative is None:
+            return prompt
+        return prompt | {f"negative_{name}": value for name, value in self.prompt_arguments(negative).items()}
 
 
 def _no_letters(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -71,7 +71,7 @@ class HunyuanVideo(Family):
         hidden, pooled, mask = pipeline.encode_prompt(list(texts), max_sequence_length=length)
         return [EncodedText(*parts) for parts in zip(hidden, is_word, pooled, mask.bool(), strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         return {
             "prompt_embeds": text.hidden,
             "pooled_prompt_embeds": text.pooled,

@@ -61,6 +61,6 @@ class OvisImage(PackedLatents):
             encoded.append(EncodedText(hidden[0], is_word))
         return encoded
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         """The pipeline's default negative prompt is "", which it does not accept together with embeddings."""
-        return super().prompt_arguments(text) | {"negative_prompt": None}
+        return super().prompt_arguments(text, negative) | {"negative_prompt": None}

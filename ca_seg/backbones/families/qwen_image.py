@@ -91,5 +91,11 @@ class QwenImage(Family):
             encoded.append(EncodedText(hidden[0], is_word[: hidden.shape[1]]))
         return encoded
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
-        return {"prompt_embeds": text.hidden, "prompt_embeds_mask": text.mask}
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
+        prompt = {"prompt_embeds": text.hidden, "prompt_embeds_mask": text.mask}
+        if negative is None:
+            return prompt
+        return prompt | {
+            "negative_prompt_embeds": negative.hidden,
+            "negative_prompt_embeds_mask": negative.mask,
+        }

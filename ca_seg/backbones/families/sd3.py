@@ -52,9 +52,9 @@ class StableDiffusion3(PatchedLatents):
         is_word = torch.cat([t5.new_zeros(len(t5), hidden.shape[1] - length), t5], dim=1)
         return [EncodedText(*parts) for parts in zip(hidden, is_word, pooled, strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         assert text.pooled is not None
-        return super().prompt_arguments(text) | {
+        return super().prompt_arguments(text, negative) | {
             "pooled_prompt_embeds": text.pooled,
-            "negative_pooled_prompt_embeds": torch.zeros_like(text.pooled),
+            "negative_pooled_prompt_embeds": torch.zeros_like(text.pooled) if negative is None else negative.pooled,
         }

@@ -95,9 +95,16 @@ class ZImage(Family):
         hidden, _ = pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False, max_sequence_length=length)
         return [EncodedText(tokens, is_word[: len(tokens)]) for tokens, is_word in zip(hidden, rows, strict=True)]
 
-    def prompt_arguments(self, text: TextTokens) -> dict[str, Any]:
+    def loop_latents(self, transformer: Any, latents: torch.Tensor) -> torch.Tensor:
+        return latents
+
+    def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         rows = _without_padding(text.hidden, text.mask_or_ones(torch.bool))
-        return {"prompt_embeds": rows, "negative_prompt_embeds": [torch.zeros_like(tokens) for tokens in rows]}
+        if negative is None:
+            away = [torch.zeros_like(tokens) for tokens in rows]
+        else:
+            away = _without_padding(negative.hidden, negative.mask_or_ones(torch.bool))
+        return {"prompt_embeds": rows, "negative_prompt_embeds": away}
 
 
 @dataclass

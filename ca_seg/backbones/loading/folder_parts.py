@@ -94,13 +94,13 @@ def text_pipeline(family: Family, folder: Path, dtype: torch.dtype, device: str)
     return assemble(family, components)
 
 
-def assemble(family: Family, components: dict[str, Any]) -> Any:
-    """The family's stock pipeline from some of its parts; the others are None."""
-    kind = diffusers_class(family, family.pipeline)
+def assemble(family: Family, components: dict[str, Any], pipeline: str | None = None) -> Any:
+    """The family's stock pipeline, or another of diffusers for it, from some of its parts; the others are None."""
+    kind = diffusers_class(family, pipeline or family.pipeline)
     required, _ = kind._get_signature_keys(kind)
-    pipeline = kind(**{name: None for name in required} | components)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    assembled = kind(**{name: None for name in required} | components)
+    assembled.set_progress_bar_config(disable=True)
+    return assembled
 
 
 def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
