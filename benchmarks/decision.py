@@ -35,7 +35,7 @@ import ca_seg
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.inputs import open_images
 from ca_seg.evaluation.run import score
-from ca_seg.jobs.segment import Segmenter, SegmentSettings
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.jobs.trainer import quiet_lightning
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
 from ca_seg.resources import resource_path

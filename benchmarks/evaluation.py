@@ -2,6 +2,10 @@
 
     beside_backbone               seconds of reading, argmax, counting and writing / seconds in the backbone (the
                                   shipped one, which is very small: with a larger one this ratio is smaller)
+    main_thread                   the same with the processor time of the thread that runs the backbone, in place of
+                                  wall clock time. It is the more reliable one on a machine with other load
+    in_turn                       processor time of the process / of the backbone, less 1: what main_thread would be
+                                  if nothing ran beside the backbone
     peak_many/peak_few            peak memory of a run on 2,000 images / on 200 images
     seconds_per_image_many/few    seconds per image of a run on 2,000 images / on 200 images
 
@@ -46,7 +50,14 @@ def run(folder: Path) -> dict[str, float]:
     from ca_seg.evaluation.run import score
     from ca_seg.predictors.zero_shot import ZeroShotPredictor
 
-    backbone_seconds = [0.0]
+    backbone_seconds = [0.0, 0.0]  # wall clock, processor time of this thread
+
+    def timed(run):
+        start, thread_start = time.perf_counter(), time.thread_time()
+        result = run()
+        backbone_seconds[0] += time.perf_counter() - start
+        backbone_seconds[1] += time.thread_time() - thread_start
+        return result
 
     class TimedPrediction:
         def __init__(self, prediction):
@@ -56,17 +67,14 @@ def run(folder: Path) -> dict[str, float]:
             return TimedPrediction(self.prediction.select(image))
 
         def maps(self, vocabulary):
-            start = time.perf_counter()
-            maps = self.prediction.maps(vocabulary)
-            backbone_seconds[0] += time.perf_counter() - start
-            return maps
+            return timed(lambda: self.prediction.maps(vocabulary))
+
+        def maps_of_images(self, vocabularies):
+            return timed(lambda: self.prediction.maps_of_images(vocabularies))
 
     class TimedPredictor(ZeroShotPredictor):
         def predict(self, images, seeds, ground_truth=None):
-            start = time.perf_counter()
-            prediction = TimedPrediction(super().predict(images, seeds))
-            backbone_seconds[0] += time.perf_counter() - start
-            return prediction
+            return TimedPrediction(timed(lambda: ZeroShotPredictor.predict(self, images, seeds)))
 
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -76,13 +84,18 @@ def run(folder: Path) -> dict[str, float]:
         enable_model_summary=False,
     )
     data = SegmentationData("folder", str(folder), batch_size=8)
-    start = time.perf_counter()
-    scores = score(trainer, TimedPredictor(load_backbone("mini")), data, seed=0)
-    total = time.perf_counter() - start
+    predictor = TimedPredictor(load_backbone("mini"))
+    start, thread_start, process_start = time.perf_counter(), time.thread_time(), time.process_time()
+    scores = score(trainer, predictor, data, seed=0)
+    total, thread_total = time.perf_counter() - start, time.thread_time() - thread_start
+    process_total = time.process_time() - process_start
     return {
         "images": scores.task.scored,
         "seconds": total,
         "backbone": backbone_seconds[0],
+        "thread_seconds": thread_total,
+        "thread_backbone": backbone_seconds[1],
+        "process_seconds": process_total,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "miou": scores.task.figures["full-vocabulary"]["miou"],
     }
@@ -109,6 +122,8 @@ def main() -> None:
     per_image = [run["seconds"] / run["images"] for run in runs]
     ratios = {
         "beside_backbone": (many["seconds"] - many["backbone"]) / many["backbone"],
+        "main_thread": (many["thread_seconds"] - many["thread_backbone"]) / many["thread_backbone"],
+        "in_turn": (many["process_seconds"] - many["thread_backbone"]) / many["thread_backbone"],
         "peak_many/peak_few": many["peak_mb"] / few["peak_mb"],
         "seconds_per_image_many/few": per_image[1] / per_image[0],
     }

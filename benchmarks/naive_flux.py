@@ -64,7 +64,7 @@ def naive_flux(
 
     temb, concept_temb = condition(prompt_pooled), condition(concepts_pooled)
     x, p, c = model.x_embedder(image), model.context_embedder(prompt), model.context_embedder(concepts)
-    text_ids, concept_ids = torch.zeros(p.shape[1], 3), torch.zeros(c.shape[1], 3)
+    text_ids, concept_ids = image_ids.new_zeros(p.shape[1], 3), image_ids.new_zeros(c.shape[1], 3)
     turn = model.pos_embed(torch.cat([text_ids, image_ids]))
     concept_turn = model.pos_embed(torch.cat([concept_ids, image_ids]))
     layers, number = [], 0

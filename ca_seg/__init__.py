@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from ca_seg.jobs.label import LabelResults, LabelSettings, label
     from ca_seg.jobs.parts import PartsSegmentation, PartsSettings, parts
     from ca_seg.jobs.review import ReviewResults, ReviewSettings, review
-    from ca_seg.jobs.segment import SegmentSettings, segment
+    from ca_seg.jobs.segment import segment
     from ca_seg.jobs.segmentation import Segmentation
+    from ca_seg.jobs.segmenter import SegmentSettings
     from ca_seg.jobs.train_head import TrainingSettings, train_head
     from ca_seg.jobs.training_result import TrainingResult
     from ca_seg.jobs.two_class import TwoClassResults, TwoClassSettings, two_class
@@ -112,8 +113,9 @@ _MODULES = {
     "ca_seg.jobs.label": ["LabelResults", "LabelSettings", "label"],
     "ca_seg.jobs.parts": ["PartsSegmentation", "PartsSettings", "parts"],
     "ca_seg.jobs.review": ["ReviewResults", "ReviewSettings", "review"],
-    "ca_seg.jobs.segment": ["SegmentSettings", "segment"],
+    "ca_seg.jobs.segment": ["segment"],
     "ca_seg.jobs.segmentation": ["Segmentation"],
+    "ca_seg.jobs.segmenter": ["SegmentSettings"],
     "ca_seg.jobs.train_head": ["TrainingSettings", "train_head"],
     "ca_seg.jobs.training_result": ["TrainingResult"],
     "ca_seg.jobs.two_class": ["TwoClassResults", "TwoClassSettings", "two_class"],
@@ -144,8 +146,8 @@ _MODULES = {
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, what they return, words, errors
-    "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "edit", "compare", "calibrate", "review",
-    "ablate", "two_class", "evaluate_video", "view", "image_segmentation_pipeline",
+    "segment", "parts", "evaluate", "train_head", "label", "video", "generate", "edit", "compare", "calibrate",
+    "review", "ablate", "two_class", "evaluate_video", "view", "image_segmentation_pipeline",
     "load_backbone", "backbone_of", "load_head", "method", "boxes_and_points",
     "list_backbones", "list_datasets", "list_formats", "list_heads", "list_methods", "list_refinements",
     "SegmentSettings", "PartsSettings", "EvaluationSettings", "TrainingSettings", "LabelSettings", "VideoSettings",

@@ -20,6 +20,7 @@ from ca_seg.backbones.loading.card import Card, find_card, list_backbones
 from ca_seg.resources import resource_path
 
 if TYPE_CHECKING:
+    from ca_seg.backbones.cost.cost import MapCost
     from ca_seg.backbones.loading.plan import Plan
 
 GIB = 2**30
@@ -76,6 +77,34 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"Activations come on top. Measured: {card.memory}",
         soft_wrap=True,
     )
+
+
+def print_cost(cost: MapCost, words: int, console: Console) -> None:
+    """The operations of every pass over an image, and the least GPU-hours for a million images by the GPUs' peaks."""
+    from ca_seg.backbones.cost.gpus import GPUS  # here: it imports torch
+
+    passes = {
+        "autoencoder": cost.encode,
+        "stock forward pass": cost.stock,
+        "record": cost.record,
+        f"ask {words} words": cost.ask(words),
+        "a map: autoencoder, record, ask": cost.maps(words),
+    }
+    table = Table("one image", "TFLOP", "GB read and written", box=None, pad_edge=False)
+    for name, operations in passes.items():
+        table.add_row(name, f"{operations.flops / 1e12:.3f}", f"{operations.bytes / 1e9:.2f}")
+    side = f"{cost.card.resolution} x {cost.card.resolution}"
+    console.print(f"[bold]{cost.card.name}[/], {side}, {cost.profile.name}: computed from the shapes, not measured")
+    console.print(table)
+    hours = Table(
+        "GPU", "peak, TFLOP/s", "bandwidth, TB/s", "ms a map", "GPU-hours a million", box=None, pad_edge=False
+    )
+    dtype, one = cost.profile.dtype, cost.maps(words)
+    for gpu in GPUS.values():
+        least = f"{1000 * gpu.seconds(one, dtype):.1f}", f"{gpu.hours(one, dtype=dtype):.1f}"
+        hours.add_row(gpu.name, f"{gpu.peak(dtype) / 1e12:.1f}", f"{gpu.bandwidth / 1e12:.2f}", *least)
+    console.print(hours)
+    console.print("The least that each GPU can take, by its published peaks; no program reaches them.", soft_wrap=True)
 
 
 def model_zoo() -> str:

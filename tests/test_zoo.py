@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ca_seg.backbones.cost.cost import map_cost
 from ca_seg.backbones.loading.card import find_card, list_backbones
 from ca_seg.backbones.loading.plan import GIB, plan
 from ca_seg.cli.zoo import run
@@ -92,3 +93,18 @@ def test_the_command_shows_plans_and_writes_the_page(capsys, tmp_path):
     assert re.search(r"\b0 to 3\b", printed)
     assert run(["page", "--out", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == model_zoo()
+
+
+def test_the_cost_is_printed_in_a_table_and_bounds_the_hours(capsys):
+    assert run(["plan", "flux2-klein-4b", "--resolution", "256", "--cost", "--words", "3"]) == 0
+    printed = capsys.readouterr().out
+    cost = map_cost("flux2-klein-4b", resolution=256)
+    asked = re.search(r"ask 3 words +(\S+) +(\S+)", printed)
+    assert asked is not None
+    assert float(asked[1]) == round(cost.ask(3).flops / 1e12, 3)
+    assert float(asked[2]) == round(cost.ask(3).bytes / 1e9, 2)
+    row = re.search(r"A100 +312.0 +2.04 +(\S+) +(\S+)", printed)
+    assert row is not None
+    least = max(cost.maps(3).flops / 312e12, cost.maps(3).bytes / 2.039e12)
+    assert float(row[1]) == round(1000 * least, 1)
+    assert float(row[2]) == round(1e6 * least / 3600, 1)

@@ -18,7 +18,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.inputs import NamedImage
 from ca_seg.data.read import image_tensor
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.labelling.formats.regions import Per, check_per
 from ca_seg.optional import optional_imports
 from ca_seg.predictors.settings import PHOTOGRAPHS

@@ -26,8 +26,8 @@ from ca_seg.annotation.word_masks import WordMasks
 from ca_seg.data.inputs import NamedImage
 from ca_seg.data.read import HeldFile, read_image
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import SegmentSettings
 from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.predictors.settings import PHOTOGRAPHS
 
 FUNCTION = Path("/opt/nuclio/function.yaml")

@@ -20,8 +20,8 @@ from ca_seg.data.inputs import NamedImage
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange
 from ca_seg.jobs.arguments import checked_settings
-from ca_seg.jobs.segment import Segmenter, SegmentSettings, default_device
 from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings, default_device
 from ca_seg.predictors.predictor import Prediction
 from ca_seg.vocabulary import Words
 
@@ -54,7 +54,7 @@ class WordMasks:
         self.settings = checked_settings(settings, SegmentSettings()).with_preset()
         loaded = self.settings.load(default_device(self.settings.device)) if backbone is None else backbone
         self.backbone = loaded
-        self._predictor = self.settings.predictor(loaded, queries="attention" in self.settings.refine)
+        self._predictor = self.settings.predictor(loaded, queries=self.settings.steps(loaded.card.name).needs_queries)
         self._recordings: OrderedDict[str, Prediction] = OrderedDict()
         self._segmenters: OrderedDict[str, Segmenter] = OrderedDict()
         self._max_recordings = recordings

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ca_seg.backbones.families.base import Family
+from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.linears import Linear
@@ -23,6 +23,28 @@ class AskPass:
     grid: Grid  # of the recorded image
     layout: Layout
     linears: Linear
+
+    @classmethod
+    def over(
+        cls,
+        words: TextTokens,
+        groups: tuple[int, ...],
+        call: dict[str, Any],
+        grid: Grid,
+        rows: int,
+        family: Family,
+        transformer: Any,
+        linears: Linear,
+    ) -> AskPass:
+        """The pass over words [1, C, d], the same in so many rows; `groups` says how many each vocabulary has."""
+        concepts = words.each(lambda x: x.expand(rows, *x.shape[1:]))
+        layout = Layout(words.hidden.shape[1], family.text_first, family.registers(transformer), groups)
+        inputs = call | family.text_inputs(transformer, concepts, concepts=True)
+        return cls(family, transformer, inputs, grid, layout, linears)
+
+    def of_images(self, images: tuple[slice, ...]) -> AskPass:
+        """The same pass where each vocabulary is asked of some of the recorded rows only; none: of all."""
+        return replace(self, layout=replace(self.layout, images=images))
 
     def __call__(self, image: Sequence[Stream], **options: Any) -> list[Stream]:
         """The concept streams, layer by layer; options as of `ask_streams`."""

@@ -16,7 +16,6 @@ from ca_seg.backbones.loading.card import Card
 from ca_seg.backbones.noise import noise_levels, noised_latents
 from ca_seg.backbones.record_pass import RecordPass
 from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
-from ca_seg.concept.ask import Layout
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.known_words import KnownWords
 from ca_seg.concept.linears import AskLinears, Modulation
@@ -224,6 +223,7 @@ class Backbone(nn.Module):
             call=call,
             prediction=recorded.prediction,
             concept_pass=self.ask,
+            words_apart=family.words_apart,
             modulation=modulation,
             known=known,
             answers=recorded.answers,
@@ -232,12 +232,16 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def ask(
-        self, vocabularies: Sequence[Vocabulary], recording: Recording, concept_attention: str = "both"
+        self,
+        vocabularies: Sequence[Vocabulary],
+        recording: Recording,
+        concept_attention: str = "both",
+        images: tuple[slice, ...] = (),
     ) -> list[list[Stream]]:
-        """The concept streams of each vocabulary, layer by layer, for a recording. `Recording.ask_each` calls this."""
-        rows = batch_rows(recording.streams)
+        """The concept streams of each vocabulary, layer by layer, for a recording; see `ConceptPass`."""
+        rows = recording.noised_copies if images else batch_rows(recording.streams)
         ask = self._ask_pass(vocabularies, recording.call, recording.grid, rows, recording.modulation)
-        return ask.by_vocabulary(ask(recording.streams, concept_attention=concept_attention))
+        return ask.by_vocabulary(ask.of_images(images)(recording.streams, concept_attention=concept_attention))
 
     def unseen(self, vocabulary: Words) -> dict[str, str] | None:
         """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.
@@ -286,15 +290,12 @@ class Backbone(nn.Module):
         self, vocabularies: Sequence[Vocabulary], call: dict[str, Any], grid: Grid, rows: int, modulation: Modulation
     ) -> AskPass:
         """Modulation is read from `modulation`, or added to it."""
-        family, transformer = self.family, self.transformer
         phrases = [phrase for vocabulary in vocabularies for phrase in vocabulary.concepts]
         words = self.text.concepts(phrases, self.card.phrase_pooling)
-        concepts = words.each(lambda x: self._on_device(x).expand(rows, *x.shape[1:]))
-        groups = tuple(len(vocabulary.concepts) for vocabulary in vocabularies)
-        layout = Layout(len(phrases), family.text_first, family.registers(transformer), groups)
-        inputs = call | family.text_inputs(transformer, concepts, concepts=True)
         linears = self._ask_linears().reading(modulation.of(words.pooled))
-        return AskPass(family, transformer, inputs, grid, layout, linears)
+        groups = tuple(len(vocabulary.concepts) for vocabulary in vocabularies)
+        tokens = words.each(self._on_device)
+        return AskPass.over(tokens, groups, call, grid, rows, self.family, self.transformer, linears)
 
     def _ask_linears(self) -> AskLinears:
         if self._linears is None or self._linears[0] is not self.transformer:

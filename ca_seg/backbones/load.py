@@ -12,7 +12,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.loading.parts import PartReader, find_folder
-from ca_seg.backbones.loading.profiles import Profile, find_profile
+from ca_seg.backbones.loading.profiles import Profile, cpu_computes_bf16, find_profile
 from ca_seg.backbones.text.encoder import TextEncoder
 from ca_seg.backbones.text.pipeline_text import PipelineText
 from ca_seg.errors import UnknownName, UserError
@@ -48,7 +48,8 @@ def load_backbone(
         text: a text encoder to use
         device: "cpu", "cuda", "cuda:1" or "mps"
         precision: fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8 (default: fp32 on a CPU and for weights that
-            ship, so that their figures do not depend on the device; else bf16)
+            ship, so that their figures do not depend on the device; else bf16. On a CPU with AMX or AVX512-BF16 it is
+            bf16 for a card that says that its figures hold: `bf16_on_cpu`)
         offload: "group" keeps the transformer in main memory and moves block after block to `device`; or "none"
         last_layer: blocks after it are not loaded (default: the last layer that the card's maps read; weights that
             ship are always loaded whole)
@@ -150,8 +151,11 @@ def check_device(device: str) -> None:
 
 
 def _profile(card: Card, precision: str | None, device: str) -> Profile:
-    full = bool(card.folder) or torch.device(device).type == "cpu"
-    return find_profile(precision or ("fp32" if full else "bf16"))
+    if precision is None:
+        on_cpu = torch.device(device).type == "cpu"
+        half = card.bf16_on_cpu and cpu_computes_bf16() if on_cpu else not card.folder
+        precision = "bf16" if half else "fp32"
+    return find_profile(precision)
 
 
 def _check_offload(offload: str, device: str) -> None:

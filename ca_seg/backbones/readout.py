@@ -236,6 +236,20 @@ class Readout:
         maps = self._mean([self.maps_of(self.ask(words)) for words in self._templates(vocabulary)])
         return maps if self.flipped is None else (maps + self.flipped.maps(vocabulary).flip(-1)) / 2
 
+    def maps_of_images(self, vocabularies: Mapping[int, Vocabulary]) -> dict[int, torch.Tensor]:
+        """Class maps [1, K, h, w] of images of the batch, each for its own words: `select(image).maps(words)`."""
+        config = self.config
+        if config.templates is not None or config.reader in PROMPT_READERS:
+            return {image: self.select(image).maps(words) for image, words in vocabularies.items()}
+        asked = self.recording.ask_images(
+            vocabularies, concept_attention=config.concept_attention, image_output=config.image_output
+        )
+        maps = {image: self.maps_of(features) for image, features in asked.items()}
+        if self.flipped is None:
+            return maps
+        flipped = self.flipped.maps_of_images(vocabularies)
+        return {image: (one + flipped[image].flip(-1)) / 2 for image, one in maps.items()}
+
     def maps_per_copy(self, vocabulary: Words) -> list[torch.Tensor]:
         """Class maps [B, K, h, w] of each noised copy (timestep, noise sample); their mean is `maps`."""
         asked = [self.ask(words) for words in self._templates(vocabulary)]

@@ -15,8 +15,9 @@ from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.instances import save_instances
-from ca_seg.jobs.segment import Segmenter, SegmentSettings, new_segmenter
+from ca_seg.jobs.segment import new_segmenter
 from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation, cutout_file, default_file
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.jobs.words import warn_of_absent_words
 from ca_seg.output_files import check_apart, check_outputs
 

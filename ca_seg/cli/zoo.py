@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
+from ca_seg.zoo import model_zoo, print_card, print_cost, print_plan, print_zoo
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,6 +30,16 @@ def run(arguments: Sequence[str]) -> int:
             ),
             Console(),
         )
+        if options.cost:
+            from ca_seg.backbones.cost.cost import map_cost
+
+            cost = map_cost(
+                options.name,
+                precision=options.precision,
+                last_layer=options.last_layer,
+                resolution=options.resolution,
+            )
+            print_cost(cost, options.words, Console())
     else:
         from ca_seg.atomic import atomic_write
 
@@ -53,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         "--last-layer", "--last_layer", type=int, help="the last block to load (default: the card's last layer)"
     )
     planned.add_argument("--resolution", type=int, help="pixels of the short side (default: the card's)")
+    planned.add_argument(
+        "--cost", action="store_true", help="also operations and memory traffic, and the least time on GPUs"
+    )
+    planned.add_argument("--words", type=int, default=21, help="words that are asked, for --cost")
     page = actions.add_parser("page", help="write MODEL_ZOO.md from the cards")
     page.add_argument("--out", type=Path, default=Path("MODEL_ZOO.md"))
     return parser

@@ -12,7 +12,11 @@ The paper's ablation (table 4) changes what a concept attends to:
     none     nothing: the output is the concept's value
 
 Several vocabularies can be asked in one pass. The concepts of each attend to each other and to the image, and not to
-those of another vocabulary, as if it were asked alone.
+those of another vocabulary, as if it were asked alone. They are asked of every recorded image, or each of one image:
+
+    images        A                    B
+    one row       [ a0 a1 ]            [ b0 b1 b2 ]           linear layers see [ a0 a1 b0 b1 b2 ]
+    attends to    [ a0 a1 | A ]        [ b0 b1 b2 | B ]
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class Layout:
     text_first: bool
     registers: int = 0  # learned tokens that the model puts before the text; concepts do not attend to them
     groups: tuple[int, ...] = ()  # how many of the C concepts each vocabulary has; none: there is one vocabulary
+    images: tuple[slice, ...] = ()  # the recorded rows that each vocabulary is asked of; none: all rows
 
     @property
     def concepts_slice(self) -> slice:
@@ -98,8 +103,9 @@ def ask_streams(
         if concept_attention == "none":
             output = v
         else:
-            outputs, recorded = [], image[layer]
-            for group in layout.group_slices:
+            outputs = []
+            for number, group in enumerate(layout.group_slices):
+                recorded = image[layer].rows(layout.images[number]) if layout.images else image[layer]
                 own_q, own_k, own_v = (x[:, :, group] for x in (q, k, v))
                 keys, values = _keys_and_values(own_k, own_v, recorded, concept_attention, layout.text_first)
                 outputs.append(scaled_dot_product_attention(own_q, keys, values, scale=options.get("scale")))

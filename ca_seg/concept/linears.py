@@ -83,7 +83,8 @@ class AskLinears:
 def _zeros(x: torch.Tensor, channels: int) -> torch.Tensor:
     """Zeros of the shape and type that `linear` would give."""
     device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    autocast = device != "meta" and torch.is_autocast_enabled(device)  # on meta only shapes are computed
+    dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     return x.new_zeros(*x.shape[:-1], channels, dtype=dtype)
 
 

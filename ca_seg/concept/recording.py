@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -25,10 +25,18 @@ MAX_NAMES = 20  # class names in an error message
 
 
 class ConceptPass(Protocol):
-    """Computes the concept streams of each vocabulary for a recording (`Backbone.ask`)."""
+    """Computes the concept streams of each vocabulary for a recording (`Backbone.ask`).
+
+    With `images`, each vocabulary is asked of one image: of these recorded rows, one for each noised copy. The
+    recording's `call` then has as many rows.
+    """
 
     def __call__(
-        self, vocabularies: Sequence[Vocabulary], recording: Recording, concept_attention: str
+        self,
+        vocabularies: Sequence[Vocabulary],
+        recording: Recording,
+        concept_attention: str,
+        images: tuple[slice, ...] = (),
     ) -> list[list[Stream]]: ...
 
 
@@ -51,6 +59,7 @@ class Recording:
     known: KnownWords | None = None  # the only words that can be asked; they were asked while the image was recorded
     answers: tuple[tuple[Stream, ...], ...] = ()  # the concept streams of each of the known vocabularies
     prompt: PromptAttention | None = None  # for readers of the prompt
+    words_apart: bool = True  # words do not depend on those that are asked with them (see `Family`)
 
     @property
     def batch(self) -> int:
@@ -152,6 +161,35 @@ class Recording:
             shape = (vocabulary, self.grid, self.noised_copies, self.layers)
             features.append(ConceptFeatures(*shape, image, tuple(concept), self.prompt))
         return features
+
+    def ask_images(
+        self, words: Mapping[int, Words], *, concept_attention: str = "both", image_output: str = "stock"
+    ) -> dict[int, ConceptFeatures]:
+        """Ask images of the batch, each for its own words, in one pass; options as in `ask`.
+
+        The families whose words depend on each other (`Family.words_apart`) are asked image by image.
+
+        Args:
+            words: image of the batch -> its words
+
+        Returns:
+            For each image the same as `select(image).ask(words)`, without a copy of the image's part.
+        """
+        asked = {image: as_vocabulary(vocabulary) for image, vocabulary in words.items()}
+        options = {"concept_attention": concept_attention, "image_output": image_output}
+        plain = self.known is None and image_output == "stock" and concept_attention in CONCEPT_ATTENTION
+        if not (asked and plain and self.words_apart):
+            return {image: self.select(image).ask(vocabulary, **options) for image, vocabulary in asked.items()}
+        parts = {image: self.rows(slice(image, None, self.batch)) for image in asked}
+        first = next(iter(parts.values()))  # the noise levels of its copies are those of every image
+        shared = replace(self, call=first.call, modulation=first.modulation)
+        images = tuple(slice(image, None, self.batch) for image in asked)
+        streams = self.concept_pass(list(asked.values()), shared, concept_attention, images)
+        shape = (self.grid, self.noised_copies, self.layers)
+        return {
+            image: ConceptFeatures(asked[image], *shape, part.streams, tuple(concept), part.prompt)
+            for (image, part), concept in zip(parts.items(), streams, strict=True)
+        }
 
     def _answers(
         self, known: KnownWords, asked: Sequence[Vocabulary], concept_attention: str, image_output: str

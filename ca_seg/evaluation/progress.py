@@ -72,9 +72,8 @@ class Progress(pl.Callback):
             self._last = self.clock()
 
     def save(self, task: ZeroShot) -> None:
-        """Write the counts, unless the task was stopped while it counted an image: then those of before stay."""
-        if not task.whole:
-            return
+        """Write the counts of the images that are scored under both protocols."""
+        task.wait()
         _make_persistent(task)
         done = list(task.images["full-vocabulary"])
         about = {

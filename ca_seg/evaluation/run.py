@@ -86,6 +86,7 @@ def score(
             progress.save(task)
         raise
     finally:
+        task.stop()
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         data.done = frozenset()
     if not task.figures:

@@ -9,7 +9,7 @@ from PIL import ImageColor
 
 from ca_seg.editing.inpainting import Painting
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 
 ACTIONS = ("replace", "remove", "keep", "recolor")
 GROW = 8  # pixels, by default, where the region is painted anew

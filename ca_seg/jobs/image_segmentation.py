@@ -18,8 +18,8 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.inputs import NamedImage, open_images
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import checked_settings
-from ca_seg.jobs.segment import Segmenter, SegmentSettings, default_device
 from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings, default_device
 from ca_seg.predictors.settings import PHOTOGRAPHS
 from ca_seg.vocabulary import Words
 

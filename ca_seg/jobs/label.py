@@ -32,9 +32,9 @@ from ca_seg.labelling.run_folder import RunFolder
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.settings import LabelData, LabelSettings
 from ca_seg.labelling.summary import summarise
-from ca_seg.labelling.thread_pool import threads_beside
 from ca_seg.output_files import check_apart
 from ca_seg.predictors.settings import MethodSettings, choose_backbone
+from ca_seg.thread_pool import threads_beside
 from ca_seg.vocabulary import Words
 
 __all__ = ["LabelResults", "LabelSettings", "label"]

@@ -20,8 +20,8 @@ from ca_seg.data.inputs import NamedImage, is_single, open_images
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import checked_settings
-from ca_seg.jobs.segment import MAX_CLASSES, default_device
 from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmenter import MAX_CLASSES, default_device
 from ca_seg.predictors.part_names import part_names, titles
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.predictors.token_clusters import THRESHOLD, token_clusters
@@ -147,8 +147,8 @@ class PartSegmenter:
             raise OutOfRange(f"{settings.count} parts", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         if not 0 <= settings.threshold <= 1:
             raise OutOfRange(f"a threshold of {settings.threshold}", allowed="0 to 1")
-        self.steps = replace(settings.refinement, steps=list(settings.refine) or settings.refinement.steps)
-        for step in self.steps.steps:
+        self.steps = replace(settings.refinement, steps=list(settings.refine) or settings.refinement.steps or [])
+        for step in self.steps.steps or ():
             if step in BY_WORDS:
                 raise UserError(f"the step {step} means classes", allowed="other refinement steps for parts")
         self.refine = refinement(self.steps, ())

@@ -13,7 +13,7 @@ from ca_seg.errors import UserError
 from ca_seg.folder_lock import PATIENCE
 from ca_seg.labelling.label_files import LabelFiles, LabelPrediction, concerns_one_image
 from ca_seg.labelling.manifest import Manifest
-from ca_seg.labelling.thread_pool import BoundedThreadPool
+from ca_seg.thread_pool import BoundedThreadPool
 
 
 class BackgroundWriter:

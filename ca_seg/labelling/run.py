@@ -14,6 +14,7 @@ from typing import Any
 
 from ca_seg.backbones.images import WorkingSize
 from ca_seg.backbones.loading.card import find_card
+from ca_seg.backbones.loading.profiles import cpu_computes_bf16
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
@@ -138,6 +139,8 @@ class Labelling:
         """All that the labels depend on beside the images; `settings` are the run's, as plain values."""
         data = settings["data"]
         model = {key: value for key, value in settings["model"].items() if key not in ("template", "synonyms")}
+        if model["precision"] is None and find_card(self.model.backbone).bf16_on_cpu:
+            model["precision"] = f"by the CPU: {'bf16' if cpu_computes_bf16() else 'fp32'}"
         return {
             "ca_seg": versions()["ca_seg"],
             "model": model,

@@ -10,8 +10,8 @@ in each image). A method that needs the vocabulary only in its last step, as con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -28,6 +28,22 @@ class Prediction(Protocol):
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w], on any grid and device."""
         ...
+
+
+@runtime_checkable
+class BatchedPrediction(Prediction, Protocol):
+    """A prediction that can ask several images together, each for its own words."""
+
+    def maps_of_images(self, vocabularies: Mapping[int, Vocabulary]) -> dict[int, torch.Tensor]:
+        """Image of the batch -> its class maps [1, K, h, w]: those of `select(image).maps(vocabulary)`."""
+        ...
+
+
+def maps_of_images(prediction: Prediction, vocabularies: Mapping[int, Vocabulary]) -> dict[int, torch.Tensor]:
+    """Class maps [1, K, h, w] of images of a batch, each for its own words; together where the method can do that."""
+    if isinstance(prediction, BatchedPrediction):
+        return prediction.maps_of_images(vocabularies)
+    return {image: prediction.select(image).maps(words) for image, words in vocabularies.items()}
 
 
 class Predictor(Protocol):

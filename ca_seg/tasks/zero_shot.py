@@ -4,12 +4,16 @@
                        diffusion transformer)
     full-vocabulary    every class of the dataset is offered
 
-The method looks at each image once and gives class maps once per protocol.
+The method looks at each image once and gives class maps once per protocol. Maps are decided and scored by one thread in
+the background, image after image, while the method looks at the next ones:
+
+    images ──► method ──► class maps ──► queue ──► mask, scores, saved masks
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +24,9 @@ from torch import nn
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.gather import gather_objects
-from ca_seg.predictors.predictor import Predictor, Refine
+from ca_seg.predictors.predictor import Predictor, Refine, maps_of_images
 from ca_seg.tasks.scores import ProtocolScores, image_miou
+from ca_seg.thread_pool import BoundedThreadPool
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
 
 PROTOCOLS = ("oracle-presence", "full-vocabulary")
@@ -38,7 +43,6 @@ class ZeroShot(pl.LightningModule):
         reliability    the bins of the reliability plot
         images         mIoU of each image, by image id
         skipped        (not by protocol) path and reason of each image that could not be scored
-        whole          (not by protocol) False while an image is counted under one protocol and not yet under both
 
     Args:
         predictor: the method
@@ -48,7 +52,7 @@ class ZeroShot(pl.LightningModule):
         refine: changes the class maps of an image before the decision
         calibrated: the maps are probabilities, so that calibration can be measured
         seed: seed of the noise
-        save_mask: called with each predicted mask
+        save_mask: called with each predicted mask, in a thread
     """
 
     def __init__(
@@ -72,10 +76,10 @@ class ZeroShot(pl.LightningModule):
         self.everything = self.vocabulary(range(len(self.classes)))
         self.images: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
         self.skipped: list[tuple[str, str]] = []
-        self.whole = True  # no image is counted in part
         self.figures: dict[str, dict[str, float]] = {}
         self.intervals: dict[str, dict[str, list[float]]] = {}
         self.reliability: dict[str, list[dict[str, float]]] = {}
+        self._background: BoundedThreadPool | None = None
 
     @property
     def scored(self) -> int:
@@ -86,6 +90,9 @@ class ZeroShot(pl.LightningModule):
         names = [self.classes[i] for i in indices]
         synonyms = {n: s for n, s in self.synonyms.items() if n in names}
         return Vocabulary.from_names(names, synonyms=synonyms, template=self.template)
+
+    def on_test_start(self) -> None:
+        self._background = BoundedThreadPool()
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
@@ -98,30 +105,47 @@ class ZeroShot(pl.LightningModule):
         prediction = self.predictor.predict(images, seeds, ground_truth)
         full = prediction.maps(self.everything).to(masks.device)
         everything = list(range(len(self.classes)))
-        for i, image_id in enumerate(batch["image_id"]):
-            mask = masks[i]
-            present = mask[mask != IGNORE_INDEX].unique().tolist()
-            if not present:
-                self.skipped.append((batch["path"][i], "every pixel of its mask is void"))
-                continue
-            single = prediction.select(i)
-            oracle = single.maps(self.vocabulary(present)).to(masks.device)
-            self.whole = False
-            for protocol, maps, offered in zip(
-                PROTOCOLS, (oracle, full[i : i + 1]), (present, everything), strict=True
-            ):
-                maps = maps if self.refine is None else self.refine(maps, images[i : i + 1], single)
-                self._score(protocol, image_id, maps, mask, offered)
-            self.whole = True
+        present = {i: mask[mask != IGNORE_INDEX].unique().tolist() for i, mask in enumerate(masks)}
+        void = [i for i, classes in present.items() if not classes]
+        self.skipped.extend((batch["path"][i], "every pixel of its mask is void") for i in void)
+        shown = {i: classes for i, classes in present.items() if classes}
+        oracle = maps_of_images(prediction, {i: self.vocabulary(classes) for i, classes in shown.items()})
+        assert self._background is not None
+        for i, classes in shown.items():
+            both = [oracle[i].to(masks.device), full[i : i + 1]]
+            if self.refine is not None:
+                single = prediction.select(i)
+                both = [self.refine(maps, images[i : i + 1], single) for maps in both]
+            work = partial(self._score, batch["image_id"][i], both, masks[i], (classes, everything))
+            self._background.submit(sum(maps.nbytes for maps in both) + masks[i].nbytes, work)
 
-    def _score(self, protocol: str, image_id: str, maps: torch.Tensor, mask: torch.Tensor, offered: list[int]) -> None:
-        prediction = predict_mask(maps, *mask.shape)
-        guess = self.scores[protocol].update(image_id, prediction, torch.tensor(offered, device=mask.device), mask)
-        self.images[protocol][image_id] = image_miou(guess, mask)
-        if self.save_mask is not None:
-            self.save_mask(protocol, image_id, guess)
+    def wait(self) -> None:
+        """Wait until every image so far is scored. Raises the first error of the background."""
+        if self._background is not None:
+            self._background.wait()
+
+    def stop(self) -> None:
+        """End the background thread; what it has not started is not scored."""
+        if self._background is not None:
+            self._background.abandon()
+            self._background = None
+
+    @torch.inference_mode()
+    def _score(
+        self, image_id: str, both: Sequence[torch.Tensor], mask: torch.Tensor, offered: Sequence[Sequence[int]]
+    ) -> None:
+        """Count an image under both protocols: it is counted whole, or not at all."""
+        for protocol, maps, classes in zip(PROTOCOLS, both, offered, strict=True):
+            prediction = predict_mask(maps, *mask.shape)
+            indices = torch.tensor(classes, device=mask.device)
+            guess = self.scores[protocol].update(image_id, prediction, indices, mask)
+            self.images[protocol][image_id] = image_miou(guess, mask)
+            if self.save_mask is not None:
+                self.save_mask(protocol, image_id, guess)
 
     def on_test_epoch_end(self) -> None:
+        self.wait()
+        self.stop()
         self.figures = {protocol: self.scores[protocol].figures() for protocol in PROTOCOLS}
         self.intervals = {protocol: self.scores[protocol].interval_table() for protocol in PROTOCOLS}
         self.reliability = {protocol: self.scores[protocol].reliability() for protocol in PROTOCOLS}

@@ -16,8 +16,8 @@ from ca_seg.concept.choices import QUERY_READERS
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import Segmenter, SegmentSettings
 from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.viewer.backbones import Backbones, key_of
 from ca_seg.viewer.picture import Picture
 from ca_seg.viewer.recordings import RecordingKey
@@ -129,7 +129,7 @@ def read_with(whole: Readout, settings: ReadoutConfig, backbone: Backbone) -> Re
 
 def needs_queries(settings: SegmentSettings) -> bool:
     """Whether maps, or their refinement, read the queries of the image."""
-    return "attention" in settings.refine or settings.image_output != "stock" or settings.reader in QUERY_READERS
+    return settings.steps().needs_queries or settings.image_output != "stock" or settings.reader in QUERY_READERS
 
 
 def check_layers(settings: SegmentSettings, backbone: Backbone) -> None:

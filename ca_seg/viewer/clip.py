@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from ca_seg.data.video.reader import video_frames
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.jobs.video import VideoSegmentation, VideoSettings, video
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.viewer.backbones import Backbones

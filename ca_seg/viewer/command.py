@@ -10,7 +10,7 @@ from typing import Any
 
 from ca_seg.data.inputs import looks_like_image
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 
 
 def changed_options(settings: SegmentSettings) -> dict[str, Any]:

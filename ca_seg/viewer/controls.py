@@ -9,8 +9,8 @@ from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.readout import PRODUCTS, ReadoutConfig
 from ca_seg.concept.choices import ALL, PROMPT_READERS
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import SegmentSettings
-from ca_seg.refine.steps import list_refinements
+from ca_seg.jobs.segmenter import SegmentSettings
+from ca_seg.refine.steps import NONE, list_refinements
 from ca_seg.viewer.limits import parse_words
 
 REFINEMENTS = tuple(name for name in list_refinements() if name != "background")  # that one needs a class beside it
@@ -59,7 +59,7 @@ class Controls:
             space=settings.space or card.space,
             reader=settings.reader,
             softmax=settings.softmax,
-            refine=settings.refine,
+            refine=tuple(settings.steps().steps or ()),
         )
 
     def settings(self, start: SegmentSettings, max_words: int) -> SegmentSettings:
@@ -87,7 +87,7 @@ class Controls:
             "space": None if self.space == card.space else self.space,
             "reader": self.reader,
             "softmax": self.softmax,
-            "refine": tuple(self.refine),
+            "refine": tuple(self.refine) or (NONE,),
         }
         if self.timestep is not None and (start.timesteps is None or len(start.timesteps) == 1):
             chosen["timesteps"] = None if self.timestep == card.timestep else (self.timestep,)

@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ca_seg.backbones.generate import Generated, generate
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.viewer.backbones import Backbones
 from ca_seg.viewer.limits import check_generation
 

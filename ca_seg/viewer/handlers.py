@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.viewer import html
 from ca_seg.viewer.answer import Answer, answer
 from ca_seg.viewer.backbones import Backbones

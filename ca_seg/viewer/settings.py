@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ca_seg.errors import OutOfRange
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 
 
 @dataclass(frozen=True)

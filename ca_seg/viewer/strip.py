@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import Segmenter, SegmentSettings
+from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.viewer.answer import check_layers, is_kept, read_with, recording_of
 from ca_seg.viewer.backbones import Backbones
 from ca_seg.viewer.picture import Picture

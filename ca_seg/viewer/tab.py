@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ca_seg.errors import UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.viewer.answer import Answer
 from ca_seg.viewer.controls import Controls
 from ca_seg.viewer.generation import GenerationStep

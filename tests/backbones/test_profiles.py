@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.registry import find_family
+from ca_seg.backbones.load import load_backbone
+from ca_seg.backbones.loading.card import find_card, list_backbones
 from ca_seg.backbones.loading.partial import build
-from ca_seg.backbones.loading.profiles import find_profile, read_gguf, read_quantised
+from ca_seg.backbones.loading.profiles import cpu_computes_bf16, find_profile, read_gguf, read_quantised
 from ca_seg.concept.record import record_streams
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
 from tests.backbones.small_configs import SMALL
@@ -111,3 +115,39 @@ def test_a_missing_and_a_broken_gguf_file_are_named(stock, tmp_path):
     (tmp_path / "half.gguf").write_bytes(b"GGUF\x03")
     with pytest.raises(CorruptWeights, match=r"half\.gguf"):
         read_gguf(FLUX, tmp_path / "half.gguf", folder, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("on_card", "on_cpu", "precision", "expected"),
+    [
+        (True, True, None, torch.bfloat16),
+        (True, False, None, torch.float32),
+        (False, True, None, torch.float32),  # the figures were not measured in bf16
+        (True, True, "fp32", torch.float32),
+        (False, False, "bf16", torch.bfloat16),
+    ],
+)
+@pytest.mark.parametrize("probe", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"])
+def test_bf16_is_the_default_where_the_card_allows_it_and_the_cpu_has_it(
+    monkeypatch, probe, on_card, on_cpu, precision, expected
+):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: on_cpu and name == probe, raising=False)
+    card = replace(find_card("mini"), bf16_on_cpu=on_card)
+    monkeypatch.setattr("ca_seg.backbones.load.find_card", lambda name: card)
+    backbone = load_backbone("mini", precision=precision)
+    assert backbone.dtype == expected
+    if expected == torch.bfloat16 and precision is None:
+        maps = backbone.maps(torch.rand(1, 3, 128, 128), ["cat", "grass"])
+        torch.testing.assert_close(maps.float().sum(dim=1), torch.ones(1, 128, 128), atol=0.02, rtol=0)
+        assert load_backbone("mini", random_weights=True).dtype == torch.float32
+
+
+def test_a_torch_that_cannot_tell_computes_in_fp32(monkeypatch):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not cpu_computes_bf16()
+
+
+def test_no_card_claims_figures_in_bf16_that_were_not_measured():
+    assert [name for name in list_backbones() if find_card(name).bf16_on_cpu] == []

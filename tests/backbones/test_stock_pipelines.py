@@ -220,6 +220,10 @@ def test_images_are_recorded_and_asked(run):
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 3, 5))
     torch.testing.assert_close(recording.select(1).ask(WORDS).maps()[0], maps[1], atol=1e-5, rtol=1e-5)
     assert torch.equal(recording.ask(list(WORDS.classes)).maps(), maps)
+    each = {1: WORDS, 0: Vocabulary.from_names(["grass", "cat"])}
+    for image, features in recording.ask_images(each).items():
+        alone = recording.select(image).ask(each[image])
+        torch.testing.assert_close(features.maps(), alone.maps(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 4.0])

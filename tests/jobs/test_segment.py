@@ -17,7 +17,7 @@ import ca_seg
 from ca_seg.data.read import read_image
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UnreadableImage
-from ca_seg.jobs.segment import REST
+from ca_seg.jobs.segmenter import REST
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.resources import resource_path
 

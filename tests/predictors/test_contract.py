@@ -13,6 +13,7 @@ from ca_seg import Vocabulary
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import UnknownName
 from ca_seg.heads.trained import list_heads, load_head
+from ca_seg.predictors.predictor import maps_of_images
 from ca_seg.predictors.registry import METHODS, MethodContext, open_method
 from ca_seg.predictors.settings import BackboneSettings, MethodSettings
 from ca_seg.resources import resource_path
@@ -109,3 +110,10 @@ def test_settings_are_json(method):
 def test_an_unknown_method_is_named(dataset):
     with pytest.raises(UnknownName, match="random-maps"):
         open_method("random-map", MethodContext(BackboneSettings(), dataset, "cpu"))
+
+
+def test_images_are_asked_together_each_for_its_own_words(method, batch):
+    words = {1: Vocabulary.from_names(["cat", "grass", "sky"]), 0: Vocabulary.from_names(["sky", "cat"])}
+    prediction = predict(method, batch)
+    for row, maps in maps_of_images(prediction, words).items():
+        torch.testing.assert_close(maps, prediction.select(row).maps(words[row]), atol=1e-5, rtol=1e-4)

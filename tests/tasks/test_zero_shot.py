@@ -143,3 +143,14 @@ def test_colour_clusters_get_classes_from_the_ground_truth():
     assert mask[:, 4:].unique().tolist() == [2]
     few = clusters.maps(Vocabulary.from_names([NAMES[2], NAMES[0]])).argmax(dim=1)[0]
     assert few[:, 4:].unique().tolist() == [0]
+
+
+def test_an_error_while_an_image_is_scored_ends_the_run(folder):
+    def full_disk(*_):
+        raise OSError("the disk is full")
+
+    task = ZeroShot(FunctionPredictor(lambda images, seeds: SeededMaps(seeds)), NAMES, save_mask=full_disk)
+    with pytest.raises(OSError, match="the disk is full"):
+        _trainer().test(task, SegmentationData("folder", str(folder), batch_size=2), verbose=False)
+    task.stop()
+    assert not task.figures

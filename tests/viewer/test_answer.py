@@ -13,7 +13,7 @@ import torch
 import ca_seg
 from ca_seg.cli.main import main
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.viewer.answer import answer
 from ca_seg.viewer.command import changed_options, command_line, python_block
 from ca_seg.viewer.controls import Controls

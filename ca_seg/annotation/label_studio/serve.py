@@ -16,7 +16,7 @@ from ca_seg.annotation.word_masks import WordMasks
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import checked_settings
-from ca_seg.jobs.segment import SegmentSettings
+from ca_seg.jobs.segmenter import SegmentSettings
 
 TOKEN = "LABEL_STUDIO_API_KEY"  # the environment variable, of the same name as in Label Studio's tools
 MAX_PORT = 65535

@@ -74,6 +74,7 @@ class Family(ABC):
     text_first: ClassVar[bool] = True  # the joint sequence is [text, image]; False: [image, text]
     video: ClassVar[bool] = False  # latents have frames: [B, c, f, h, w]
     prompt_in_order: ClassVar[bool] = True  # False: the words of a prompt are mixed or moved before the first block
+    words_apart: ClassVar[bool] = True  # False: an ask mixes its words before the first block, or gives them positions
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # of the transformer, in the order of running
     image_branch: ClassVar[tuple[str, ...]] = ()  # modules of blocks of the first list that only the image uses
     image_parts: ClassVar[tuple[str, ...]] = ()  # modules outside the blocks that only the image uses

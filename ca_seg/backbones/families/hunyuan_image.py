@@ -31,6 +31,7 @@ class HunyuanImage(Family):
     transformer = "HunyuanImageTransformer2DModel"
     pipeline = "HunyuanImagePipeline"
     prompt_in_order = False
+    words_apart = False
     text_first = False
     block_lists = ("transformer_blocks", "single_transformer_blocks")
     image_branch = IMAGE_BRANCH

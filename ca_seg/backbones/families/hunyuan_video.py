@@ -29,6 +29,7 @@ class HunyuanVideo(Family):
     transformer = "HunyuanVideoTransformer3DModel"
     pipeline = "HunyuanVideoPipeline"
     prompt_in_order = False
+    words_apart = False
     text_first = False
     video = True
     block_lists = ("transformer_blocks", "single_transformer_blocks")

@@ -26,6 +26,7 @@ class QwenImage(Family):
     name = "qwen-image"
     transformer = "QwenImageTransformer2DModel"
     pipeline = "QwenImagePipeline"
+    words_apart = False
     image_branch = ("img_mod", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out", "img_mlp")
     per_call = ("timestep", "guidance", "attention_kwargs")
     guidance_argument = "true_cfg_scale"

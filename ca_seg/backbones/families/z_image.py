@@ -39,6 +39,7 @@ class ZImage(Family):
     transformer = "ZImageTransformer2DModel"
     pipeline = "ZImagePipeline"
     prompt_in_order = False
+    words_apart = False
     text_first = False
     block_lists = ("layers",)
     image_parts = ("noise_refiner",)

@@ -53,6 +53,7 @@ class Card:
     gated: bool = False
     architecture: dict[str, Any] = field(default_factory=dict)  # the transformer's published constructor arguments
     parts: dict[str, str] = field(default_factory=dict)  # folder of the repository -> a file in parts/, for plans
+    bf16_on_cpu: bool = False  # measured: the figures hold in bf16, so it is the default on CPUs that compute it
     memory: str = "not measured"
     trained: dict[str, Any] = field(default_factory=dict)  # data, objective, steps, seconds
     limits: str = ""
@@ -100,7 +101,7 @@ class Card:
 
     def of_other_weights(self) -> Card:
         """The card for other weights of the same architecture: what was taught and measured does not hold for them."""
-        return replace(self, taught_words="", presence={})
+        return replace(self, taught_words="", presence={}, bf16_on_cpu=False)
 
     def _check_presence(self) -> None:
         for key in self.presence:

@@ -120,10 +120,16 @@ def part_names() -> list[str]:
 
 def part_parameters(name: str, *, count: bool = False) -> int:
     """Parameters of a text encoder or autoencoder, from its file; with `count`, counted in the model of its config."""
+    part = read_part(name)
+    return _counted(part) if count else int(part["parameters"])
+
+
+def read_part(name: str) -> dict[str, Any]:
+    """The file of a text encoder or autoencoder: its class, config and parameters. Raises UnknownName."""
     if name not in part_names():
         raise UnknownName("part", name, part_names())
-    part = yaml.safe_load((_parts() / f"{name}.yaml").read_text(encoding="utf-8"))
-    return _counted(part) if count else int(part["parameters"])
+    part: dict[str, Any] = yaml.safe_load((_parts() / f"{name}.yaml").read_text(encoding="utf-8"))
+    return part
 
 
 def _counted(part: dict[str, Any]) -> int:

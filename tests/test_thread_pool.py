@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from ca_seg import thread_pool
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.labelling import thread_pool
-from ca_seg.labelling.thread_pool import BoundedThreadPool, threads_beside
+from ca_seg.thread_pool import BoundedThreadPool, threads_beside
 
 
 def test_all_work_is_done_when_the_pool_is_closed():
@@ -84,3 +84,22 @@ def test_threads_leave_the_cores_to_a_backbone_on_them(monkeypatch, cores, threa
     monkeypatch.setattr(thread_pool.os, "cpu_count", lambda: cores)
     assert threads_beside("cpu") == threads
     assert threads_beside("cuda") == 4
+
+
+def test_wait_returns_when_everything_so_far_is_done_and_more_can_follow():
+    pool, done = BoundedThreadPool(), []
+    for number in range(3):
+        pool.submit(1, lambda number=number: (time.sleep(0.01), done.append(number)))
+    pool.wait()
+    assert done == [0, 1, 2]
+    pool.submit(1, lambda: done.append(3))
+    pool.close()
+    assert done == [0, 1, 2, 3]
+
+
+def test_wait_raises_the_first_error():
+    pool = BoundedThreadPool()
+    pool.submit(1, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pool.wait()
+    pool.abandon()

@@ -1,4 +1,4 @@
-"""Threads with a bounded queue: files are encoded and written while the next images are computed.
+"""Threads with a bounded queue: files are written, or masks scored, while the next images are computed.
 
 submit(size, work) ──► at most `max_bytes` in the queue ──► threads
   waits while it is full                                      an error is raised by the next submit, or by close
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ca_seg.errors import OutOfRange
 
-MAX_BYTES = 2**28  # of labels that wait to be written
+MAX_BYTES = 2**28  # of labels or maps that wait
 MAX_THREADS = 4
 
 
@@ -37,14 +37,14 @@ class BoundedThreadPool:
 
     def __init__(self, threads: int = 1, max_bytes: int = MAX_BYTES) -> None:
         if threads < 1:
-            raise OutOfRange(f"{threads} threads to write with", allowed="1 or more")
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="write")
+            raise OutOfRange(f"{threads} threads in the background", allowed="1 or more")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="background")
         self._max_bytes, self._bytes = max_bytes, 0
         self._change = threading.Condition()
         self._error: Exception | None = None
 
     def submit(self, size: int, work: Callable[[], None]) -> None:
-        """Have `work`, which holds `size` bytes, done by a thread; waits while there is no room for it.
+        """Have `work`, which holds `size` bytes (1 or more), done by a thread; waits while there is no room for it.
 
         Work that is larger than the limit waits until it is alone. Raises the first error of any work so far.
         """
@@ -53,6 +53,12 @@ class BoundedThreadPool:
             self._raise()
             self._bytes += size
         self._pool.submit(self._run, size, work)
+
+    def wait(self) -> None:
+        """Wait until all work so far is done; raises the first error."""
+        with self._change:
+            self._change.wait_for(lambda: not self._bytes)
+            self._raise()
 
     def close(self) -> None:
         """Wait until all work is done; raises the first error."""
