@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+LONGEST = 10_000  # characters of a message
+
 
 class UserError(ValueError):
-    """Something that a user gave cannot be used. The message joins the three parts below to sentences.
+    """Something that a user gave cannot be used. The message joins the three parts below to one line of sentences.
 
     Args:
         what: is wrong, with the file or value
@@ -26,7 +28,14 @@ class UserError(ValueError):
         self.what, self.allowed, self.fix = what, allowed, fix
         parts = [f"allowed: {allowed}" if allowed else "", fix]
         sentences = [_with_capital(part) for part in parts if part]
-        super().__init__(" ".join(map(_with_full_stop, [what, *sentences])))
+        super().__init__(_one_line(" ".join(map(_with_full_stop, [what, *sentences]))))
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and control characters, which a file's name or content could send to a terminal."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 200]} … {text[-200:]}"
 
 
 def _with_capital(text: str) -> str:

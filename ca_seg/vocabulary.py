@@ -46,6 +46,7 @@ class Vocabulary:
             raise UserError("no concept was given", allowed="one or more words", fix="name what to look for: cat grass")
         if len(self.classes) != len(self.phrases):
             raise UserError(f"{len(self.classes)} classes but phrases for {len(self.phrases)}")
+        _check_text((*self.classes, *(phrase for phrases in self.phrases for phrase in phrases)))
         for name, phrases in zip(self.classes, self.phrases, strict=True):
             if not phrases or any(not phrase.strip() for phrase in phrases):
                 raise UserError(f"class {name!r} has an empty phrase", allowed="one or more words for each class")

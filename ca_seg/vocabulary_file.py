@@ -15,11 +15,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ca_seg.bounded_files import read_yaml
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, check_template
-from ca_seg.yaml_file import load_yaml
 
 KEYS = ("classes", "background", "template")
 CLASS_KEYS = ("name", "synonyms", "phrases")
@@ -36,10 +34,9 @@ def read_vocabulary(path: Path) -> Vocabulary:
         >>> read_vocabulary(Path("configs/vocabularies/scenes.yaml"))
     """
     try:
-        content = load_yaml(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        reason = " ".join(str(problem).split())
-        raise UserError(f"the vocabulary {path} cannot be read ({reason})", fix=EXAMPLE) from problem
+        content = read_yaml(path)
+    except (OSError, ValueError) as problem:
+        raise UserError(f"the vocabulary {path} cannot be read ({problem})", fix=EXAMPLE) from problem
     try:
         return _vocabulary(content)
     except UserError as problem:
@@ -56,17 +53,17 @@ def _vocabulary(content: Any) -> Vocabulary:
         _check_keys(described, CLASS_KEYS)
         name = described.get("name")
         if not isinstance(name, str):
-            raise UserError(f"a class is {entry!r}, which is no word", fix='quote words such as "no" or "1"')
+            raise UserError(f"a class is {entry!r:.60}, which is no word", fix='quote words such as "no" or "1"')
         if "synonyms" in described and "phrases" in described:
             raise UserError(f"class {name!r} has synonyms and phrases", allowed="one of the two")
         words = described.get("synonyms", described.get("phrases", []))
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise UserError(f"the words of class {name!r} are {words!r}", allowed="a list of words")
+            raise UserError(f"the words of class {name!r} are {words!r:.60}", allowed="a list of words")
         names.append(name.strip())
         phrases.append(words if "phrases" in described else [name, *words])
     template, background = content.get("template", "{}"), content.get("background")
     if not isinstance(template, str):
-        raise UserError(f"the template is {template!r}", allowed='a sentence such as "a photo of a {}"')
+        raise UserError(f"the template is {template!r:.60}", allowed='a sentence such as "a photo of a {}"')
     check_template(template)
     if background is not None and background not in names:
         raise UnknownName("background class", str(background), names)

@@ -13,7 +13,7 @@ LAYERS = (
     ("errors", "quiet"),
     (
         "vocabulary",
-        "yaml_file",
+        "bounded_files",
         "output_files",
         "resources",
         "atomic",

@@ -54,7 +54,9 @@ class WordMasks:
         self.settings = checked_settings(settings, SegmentSettings()).with_preset()
         loaded = self.settings.load(default_device(self.settings.device)) if backbone is None else backbone
         self.backbone = loaded
-        self._predictor = self.settings.predictor(loaded, queries=self.settings.steps(loaded.card.name).needs_queries)
+        self._predictor = self.settings.predictor(
+            loaded, queries=self.settings.refinement_steps(loaded.card.name).needs_queries
+        )
         self._recordings: OrderedDict[str, Prediction] = OrderedDict()
         self._segmenters: OrderedDict[str, Segmenter] = OrderedDict()
         self._max_recordings = recordings

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.ask_pass import AskPass
+from ca_seg.backbones.computing_type import computing_type
 from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
 from ca_seg.backbones.loading.card import Card
@@ -26,8 +27,6 @@ from ca_seg.errors import OutOfRange, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 MORE_LAYERS = "load_backbone reads the blocks up to the card's last layer; give a later last_layer"
-
-LAYERWISE_CASTING = "layerwise_casting"  # the name of the hook of `enable_layerwise_casting`
 
 
 class Backbone(nn.Module):
@@ -77,13 +76,7 @@ class Backbone(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type in which the transformer computes (quantised weights, and those that are stored smaller, differ)."""
-        for module in self.transformer.modules():
-            registry = getattr(module, "_diffusers_hook", None)
-            casting = None if registry is None else registry.get_hook(LAYERWISE_CASTING)
-            if casting is not None:
-                return casting.compute_dtype
-        weights = (p.dtype for p in self.transformer.parameters())
-        return next(dtype for dtype in weights if dtype.is_floating_point and dtype.itemsize > 1)
+        return computing_type(self.transformer)
 
     @torch.no_grad()
     def encode(self, images: Images) -> torch.Tensor:

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
+from ca_seg.bounded_files import read_yaml
 from ca_seg.cli.kinds import is_list, is_table
 from ca_seg.cli.options import Dialect
 from ca_seg.errors import UserError, close_matches
 from ca_seg.resources import shipped_config
-from ca_seg.yaml_file import load_yaml
 
 CONFIG = "--config-file"
 
@@ -62,12 +62,21 @@ def read_config(file: Path) -> dict:
         what = f"the config {file} is a folder" if file.is_dir() else f"there is no config file {file}"
         raise UserError(what, allowed=allowed, fix="the folder configs/ has those that ship")
     try:
-        content = load_yaml(file) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as problem:
-        raise UserError(f"the config {file} is not YAML: {' '.join(str(problem).split())}") from problem
+        content = read_yaml(file) or {}
+    except (OSError, ValueError) as problem:
+        raise UserError(f"the config {file} is not YAML: {problem}") from problem
     if not isinstance(content, dict):
         raise UserError(f"the config {file} holds no keys", allowed="key: value lines")
+    _refuse_classes(content, file)
     return content
+
+
+def _refuse_classes(content: Any, file: Path) -> None:
+    """Raises UserError for a `class_path`. jsonargparse would import its module, and so run what is in it."""
+    if isinstance(content, Mapping) and "class_path" in content:
+        raise UserError(f"the config {file} names the class {content['class_path']!r:.60}", allowed="options by name")
+    for part in content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ():
+        _refuse_classes(part, file)
 
 
 def present_options(content: Mapping[str, Any], dialect: Dialect, file: Path) -> dict[str, Any]:

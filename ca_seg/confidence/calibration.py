@@ -20,6 +20,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import read_json
 from ca_seg.confidence.measures import MEASURES
 from ca_seg.confidence.pixels import apply_temperature_to_pixels, pixel_confidence
 from ca_seg.errors import UserError
@@ -104,20 +105,20 @@ def read_calibration(path: str | Path) -> Calibration:
             f"{path} has both a threshold and thresholds, or neither", allowed="one of the two", fix=HOW_TO_FIX
         )
     if by_class is not None and not (isinstance(by_class, dict) and by_class):
-        raise UserError(f"{path}: thresholds are {by_class!r}", allowed='a table: {"cat": 0.4}', fix=HOW_TO_FIX)
+        raise UserError(f"{path}: thresholds are {by_class!r:.60}", allowed='a table: {"cat": 0.4}', fix=HOW_TO_FIX)
     temperature = content.get("temperature")
     if not _is_number(temperature) or not 0 < temperature < math.inf:
         raise UserError(
-            f"{path}: the temperature is {temperature!r}", allowed="a finite number above 0", fix=HOW_TO_FIX
+            f"{path}: the temperature is {temperature!r:.60}", allowed="a finite number above 0", fix=HOW_TO_FIX
         )
     for name, value in (by_class or {"all classes": threshold}).items():
         if not _is_number(value) or not 0 <= value <= NEVER:
             allowed = f"a number of 0 to {NEVER:g}"
-            raise UserError(f"{path}: the threshold of {name!r} is {value!r}", allowed=allowed, fix=HOW_TO_FIX)
+            raise UserError(f"{path}: the threshold of {name!r:.60} is {value!r:.60}", allowed=allowed, fix=HOW_TO_FIX)
     measure = content.get("measure")
     measure = FORMER_MEASURES.get(measure, measure) if isinstance(measure, str) else measure
-    if measure not in MEASURES:
-        raise UserError(f"{path}: the measure is {measure!r}", allowed=", ".join(MEASURES), fix=HOW_TO_FIX)
+    if not isinstance(measure, str) or measure not in MEASURES:
+        raise UserError(f"{path}: the measure is {measure!r:.60}", allowed=", ".join(MEASURES), fix=HOW_TO_FIX)
     for key, kind in (("backbone", str), ("vocabulary", str), ("figures", dict)):
         if not isinstance(content.get(key), kind):
             raise UserError(f"{path} has no {key!r}", fix=HOW_TO_FIX)
@@ -145,12 +146,12 @@ def write_calibration(path: str | Path, content: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as problem:
         raise UserError(f"{path} is not a calibration ({problem})", fix="`ca-seg calibrate` writes one") from problem
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise UserError(f"{path} is of schema {schema!r}", allowed=SCHEMA, fix=HOW_TO_FIX)
+        raise UserError(f"{path} is of schema {schema!r:.60}", allowed=SCHEMA, fix=HOW_TO_FIX)
     return content
 
 

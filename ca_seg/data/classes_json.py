@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ca_seg.bounded_files import parse_json, read_text
 from ca_seg.data.classes import EXAMPLE, MAX_ID, ClassList
 from ca_seg.errors import BadDataset
 
@@ -35,12 +35,10 @@ def read_classes(path: Path) -> ClassList:
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises BadDataset for one that is missing, broken, or has a key twice."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        return parse_json(read_text(path), unique_keys=True)
     except FileNotFoundError as error:
         raise BadDataset(f"{path} is missing", fix=EXAMPLE if path.name == "classes.json" else "") from error
-    except BadDataset as error:
-        raise BadDataset(f"{path}: {error.what}", fix=error.fix) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadDataset(f"{path} is not readable JSON ({error})") from error
 
 
@@ -57,7 +55,7 @@ def parse_classes(content: Any) -> ClassList:
         raise BadDataset(f'id {odd} is not in both "classes" and "kinds"', fix="give a kind to every class, or to none")
     ignore = content.get("ignore", [])
     if not isinstance(ignore, list) or any(type(class_id) is not int for class_id in ignore):
-        raise BadDataset(f'"ignore" is {ignore!r}', allowed="a list of ids, such as [0, 255]")
+        raise BadDataset(f'"ignore" is {ignore!r:.60}', allowed="a list of ids, such as [0, 255]")
     about = {key: content.get(key, "") for key in ("source", "licence")}
     if any(not isinstance(text, str) for text in about.values()):
         raise BadDataset('"source" and "licence" must be text')
@@ -77,13 +75,5 @@ def _by_id(content: dict, key: str) -> dict[int, str]:
 
 def _id(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 5:
-        raise BadDataset(f"the id {text!r} is not a number", allowed=f"0 to {MAX_ID}", fix=EXAMPLE)
+        raise BadDataset(f"the id {text!r:.60} is not a number", allowed=f"0 to {MAX_ID}", fix=EXAMPLE)
     return int(text)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    repeated = [key for key in keys if keys.count(key) > 1]
-    if repeated:
-        raise BadDataset(f"the key {repeated[0]!r} is given twice", fix="JSON keeps only the last; remove one of them")
-    return dict(pairs)

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torchmetrics import Metric
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import check_regular, parse_json
 from ca_seg.errors import UserError
 from ca_seg.tasks.zero_shot import ZeroShot
 
@@ -48,10 +49,11 @@ class Progress(pl.Callback):
         if not self.file.exists():
             return set()
         try:
+            check_regular(self.file)
             with safe_open(self.file, framework="pt") as file:
                 about = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as problem:
+        except (OSError, ValueError, SafetensorError) as problem:
             raise UserError(f"{self.file} cannot be read ({problem})", fix="delete it, and start again") from problem
         if about.get("settings") != self.settings:
             raise UserError(
@@ -59,10 +61,21 @@ class Progress(pl.Callback):
                 fix="give another folder, or delete the folder progress in it",
             )
         _make_persistent(task)
-        task.counts().load_state_dict(state)
-        task.images = json.loads(about["images"])
-        task.skipped = [(path, reason) for path, reason in json.loads(about["skipped"])]
-        return set(json.loads(about["done"]))
+        try:
+            images, skipped, done = (parse_json(about[part]) for part in ("images", "skipped", "done"))
+            skipped = [(str(path), str(reason)) for path, reason in skipped]
+            if set(images["full-vocabulary"]) != set(done):
+                raise ValueError("its images are not those that are done")
+            expected = task.counts().state_dict()
+            if any(
+                state[name].shape != value.shape or state[name].dtype != value.dtype for name, value in expected.items()
+            ):
+                raise ValueError("its counts are of other classes")
+            task.counts().load_state_dict(state)
+        except (LookupError, TypeError, ValueError, RuntimeError) as problem:
+            raise UserError(f"{self.file} is damaged ({problem!r:.200})", fix="delete it, and start again") from problem
+        task.images, task.skipped = images, skipped
+        return set(done)
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

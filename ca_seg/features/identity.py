@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ca_seg import __version__
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import UnknownName
 from ca_seg.fingerprint import differences, fingerprint
 
@@ -50,7 +51,7 @@ def cache_identity(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 def read_identity(folder: Path) -> dict[str, Any] | None:
     """The identity that a cache's folder contains; None if there is none, or it is damaged."""
     try:
-        identity = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        identity = read_json(folder / FILE)
     except (OSError, ValueError):
         return None
     return identity if isinstance(identity, dict) and fingerprint(identity) == folder.name else None

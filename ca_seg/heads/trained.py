@@ -9,7 +9,6 @@ It is saved as the Hugging Face hub saves models, without the backbone:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
@@ -27,11 +25,11 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
+from ca_seg.heads.head_folder import read_head_folder
 from ca_seg.heads.registry import head_class
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
-NEEDED = ("kind", "backbone", "classes", "phrases", "channels")  # in config.json
 SHIPPED = ("checkpoints", "heads")
 CARD = """---
 library_name: ca-seg
@@ -103,8 +101,14 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         self.head = head_class(kind)(HeadInput(channels, len(classes), maps, stride), **(options or {}))
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Features [B, channels, h, w] to logits [B, K, H, W] of an image of H x W pixels."""
-        return self.head(features, size)
+        """Features [B, channels, h, w] to logits [B, K, H, W] of an image of H x W pixels.
+
+        Raises CorruptWeights, in eval mode, for logits that are not numbers.
+        """
+        logits = self.head(features, size)
+        if not self.training and logits.sum().isnan():  # one pass, and no mask of the size of the logits
+            raise CorruptWeights("the head gives values that are not numbers", fix="train it again")
+        return logits
 
     def features_of(self, backbone: Backbone) -> FrozenFeatures:
         """The feature source that it was trained on. Raises CorruptWeights for another backbone."""
@@ -207,32 +211,10 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
     if not folder.exists() and len(folder.parts) != 2:  # the hub's names are OWNER/NAME
         allowed = f"{', '.join(list_heads())}, a folder that training wrote, or a repository of the hub (OWNER/NAME)"
         raise WeightsUnavailable(f"there is no head {where}", allowed=allowed)
-    head = _from_folder(folder) if folder.exists() else _from_hub(str(where))
+    head = read_head_folder(folder, TrainedHead) if folder.exists() else _from_hub(str(where))
     if backbone is not None:
         head.check_backbone(backbone)
     return head.eval()
-
-
-def _from_folder(folder: Path) -> TrainedHead:
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise WeightsUnavailable(f"no {folder / name}", fix="train a head: it is written to OUT/head")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        lacking = [name for name in NEEDED if name not in config]
-        if lacking:
-            raise CorruptWeights(f"{folder / 'config.json'} is not of a head: it lacks {', '.join(lacking)}")
-        weights = load_file(folder / "model.safetensors")
-        broken = [name for name, x in weights.items() if x.is_floating_point() and not bool(x.isfinite().all())]
-        if broken:
-            raise CorruptWeights(f"{broken[0]} in {folder / 'model.safetensors'} holds NaN or infinity")
-        head = TrainedHead(**config)
-        head.load_state_dict(weights)
-    except CorruptWeights:
-        raise
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as problem:
-        raise CorruptWeights(f"the head in {folder} cannot be read ({str(problem).splitlines()[0]})") from problem
-    return head
 
 
 def _from_hub(repository: str) -> TrainedHead:

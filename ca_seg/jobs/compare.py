@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import UserError
 from ca_seg.evaluation.results import SCHEMA, EvaluationResults
 from ca_seg.jobs.arguments import check_path
@@ -81,6 +83,8 @@ def compare(
     rows = []
     for split in shared:
         for protocol, images in one["images"][split].items():
+            if protocol not in two["images"][split]:
+                continue
             difference = paired_difference(images, two["images"][split][protocol], seed=seed)
             rows.append(
                 ComparisonRow(
@@ -105,11 +109,41 @@ def _content(results: str | Path | EvaluationResults, name: str) -> tuple[dict[s
     path = Path(results)
     path = path / "results.json" if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as problem:
         raise UserError(f"{path} cannot be read ({problem})", fix="give a results.json of an evaluation") from problem
     if isinstance(content, dict) and content.get("schema") == FORMER_SCHEMA and "pictures" in content:
-        return content | {"images": content["pictures"]}, str(path)
+        content = content | {"schema": SCHEMA, "images": content["pictures"]}
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "images" not in content:
         raise UserError(f"{path} is not a {SCHEMA}", fix="evaluate again with this version")
-    return content, str(path)
+    try:
+        return content | _scores(content), str(path)
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        what = f"{path} is not as an evaluation writes it ({type(problem).__name__}: {problem})"
+        raise UserError(what, fix="evaluate again with this version") from problem
+
+
+def _scores(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is compared, as numbers; an image without a score is NaN, which JSON holds as null.
+
+    Raises one of the errors above for content of another form.
+    """
+    if not isinstance(content["method"], str) or not isinstance(content["dataset"]["name"], str):
+        raise ValueError("a name is not text")
+    images = {
+        split: {protocol: {name: _score(value) for name, value in scores.items()} for protocol, scores in all.items()}
+        for split, all in content["images"].items()
+    }
+    splits = {
+        split: {protocol: {"miou": _score(content["splits"][split][protocol]["miou"])} for protocol in protocols}
+        for split, protocols in images.items()
+    }
+    return {"images": images, "splits": splits}
+
+
+def _score(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError(f"a score is {value!r:.60}")
+    return float(value)

@@ -58,8 +58,8 @@ class SegmentSettings(BackboneSettings):
     device: str | None = None
     seed: int = 0
 
-    def steps(self, backbone: str | None = None) -> Refinement:
-        """The steps between maps and mask: those that are named, or those of the card of a backbone (default: its own)."""
+    def refinement_steps(self, backbone: str | None = None) -> Refinement:
+        """The steps between maps and mask: those named, or those of a backbone.s card (default: its own)."""
         named = self.refinement.steps if self.refine is None else list(self.refine)
         return replace(self.refinement, steps=named).of_backbone(backbone or self.backbone)
 
@@ -109,7 +109,7 @@ class Segmenter:
         if len(self.classes) > MAX_CLASSES:
             raise UserError(f"{len(self.classes)} classes", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
-        steps = settings.steps(None if backbone is None else backbone.card.name)
+        steps = settings.refinement_steps(None if backbone is None else backbone.card.name)
         self.refine = refinement(steps, names, segmenter=sam)
         own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
         self.unseen = check_words(settings, own.concepts, backbone, warn=warn)

@@ -148,7 +148,8 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
         if folder is None:
             fit(trainer, probe, data, None)
             figures = figures_of(trainer, probe, data, None)
-            return _result(settings, probe, figures, probe.global_step, time.monotonic() - start)
+            result = _result(settings, probe, figures, probe.global_step, time.monotonic() - start)
+            return result if trainer.is_global_zero else TrainingResult(probe.result, {})
 
         files = TrainingFolder(folder, record, plain(settings))
         progress = files.former(announce) if settings.resume else None

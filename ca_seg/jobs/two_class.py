@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.bounded_files import read_json
 from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.catalogue import class_words
 from ca_seg.data.settings import DataSettings, data_named
@@ -199,7 +199,7 @@ def _check_distinct(names: Sequence[str]) -> None:
 def read_words(file: Path) -> dict[str, str]:
     """A word for each image, by image id. Raises UserError for a file that cannot be read or holds anything else."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as problem:
         raise UserError(f"{file} cannot be read ({problem})") from problem
     if not isinstance(content, dict) or not all(isinstance(word, str) and word.strip() for word in content.values()):

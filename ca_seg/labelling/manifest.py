@@ -22,6 +22,7 @@ from typing import Any
 import filelock
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import parse_json
 from ca_seg.errors import UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import key_order
@@ -183,7 +184,7 @@ def _lines(path: Path, fingerprint: str | None) -> Iterator[tuple[int, int, Entr
 
 def _check_header(path: Path, line: bytes, fingerprint: str | None, versions: Sequence[int]) -> None:
     try:
-        header = json.loads(line)
+        header = parse_json(line)
     except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("manifest") not in versions or "fingerprint" not in header:
@@ -198,28 +199,15 @@ def _check_header(path: Path, line: bytes, fingerprint: str | None, versions: Se
 
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
-        content = json.loads(line)
+        content = parse_json(line)
         if "picture" in content:
             content["image"] = content.pop("picture")  # version 1
         content.setdefault("presence", None)  # manifests of version 0.2 do not have it
-        if set(content) != {field.name for field in fields(Entry)} or not isinstance(content["key"], str):
-            raise ValueError(f"its fields are {', '.join(sorted(content))}")
-        _check_numbers(content)
-        return Entry(**{**content, "outputs": tuple(content["outputs"])})
-    except (ValueError, TypeError, AttributeError) as problem:
+        if set(content) != {field.name for field in fields(Entry)}:
+            raise ValueError(f"its fields are {', '.join(sorted(content)):.200}")
+        return Entry.read(content)
+    except (ValueError, TypeError, AttributeError, LookupError) as problem:
         raise UserError(f"{path}, line {number}, is not an entry ({problem})", fix="remove the line") from problem
-
-
-def _check_numbers(content: dict[str, Any]) -> None:
-    """Raises ValueError for numbers that no label has: pixels beyond the image, a confidence beyond 0..1."""
-    pixels = content["height"] * content["width"]
-    for name, area in content["area"].items():
-        if not 0 <= area <= pixels:
-            raise ValueError(f"{name} has {area} of {pixels} pixels")
-    fractions = {**content["confidence"], "presence": content["presence"]}
-    for name, value in fractions.items():
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{name} has a confidence of {value}" if name != "presence" else f"presence is {value}")
 
 
 def _complete_bytes(path: Path, fingerprint: str) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import UserError
 from ca_seg.labelling.keys import check_text
 from ca_seg.labelling.label import Label
@@ -147,8 +148,8 @@ def _pieces(folder: Path, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _pieces(path, f"{prefix}{name}/")
         elif name.endswith(".json"):  # and not the partial one that a killed run leaves
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as problem:
+                content = read_json(path)
+            except (OSError, ValueError) as problem:
                 raise UserError(
                     f"{path} is not readable JSON ({problem})", fix="remove it and label the image again"
                 ) from problem

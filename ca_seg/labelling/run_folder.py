@@ -18,6 +18,7 @@ from typing import Any
 import filelock
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import UserError
 from ca_seg.fingerprint import differences, fingerprint
 from ca_seg.folder_lock import PATIENCE, lock_folder
@@ -99,7 +100,7 @@ class RunFolder:
                 part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
             return
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file)
             schema, former = content["schema"], content["settings"]
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise UserError(f"{file} cannot be read as a run ({problem!r})", fix=OTHER_FOLDER) from problem

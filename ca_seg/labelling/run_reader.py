@@ -10,7 +10,6 @@ OUT/summary.json          at the end: "skipped": [{"image": "b.jpg", "reason": "
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import BadMask, UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.keys import check_relative
@@ -136,7 +136,7 @@ def _pixels(path: Path, entry: Entry, modes: tuple[str, ...]) -> np.ndarray:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as problem:
         raise UserError(f"{path} cannot be read ({problem})", fix=HOW_TO_FIX) from problem
     if not isinstance(content, dict):

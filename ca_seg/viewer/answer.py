@@ -129,7 +129,8 @@ def read_with(whole: Readout, settings: ReadoutConfig, backbone: Backbone) -> Re
 
 def needs_queries(settings: SegmentSettings) -> bool:
     """Whether maps, or their refinement, read the queries of the image."""
-    return settings.steps().needs_queries or settings.image_output != "stock" or settings.reader in QUERY_READERS
+    by_steps = settings.refinement_steps().needs_queries
+    return by_steps or settings.image_output != "stock" or settings.reader in QUERY_READERS
 
 
 def check_layers(settings: SegmentSettings, backbone: Backbone) -> None:

@@ -59,7 +59,7 @@ class Controls:
             space=settings.space or card.space,
             reader=settings.reader,
             softmax=settings.softmax,
-            refine=tuple(settings.steps().steps or ()),
+            refine=tuple(settings.refinement_steps().steps or ()),
         )
 
     def settings(self, start: SegmentSettings, max_words: int) -> SegmentSettings:
@@ -87,7 +87,7 @@ class Controls:
             "space": None if self.space == card.space else self.space,
             "reader": self.reader,
             "softmax": self.softmax,
-            "refine": tuple(self.refine) or (NONE,),
+            "refine": None if tuple(self.refine) == card.refine else tuple(self.refine) or (NONE,),
         }
         if self.timestep is not None and (start.timesteps is None or len(start.timesteps) == 1):
             chosen["timesteps"] = None if self.timestep == card.timestep else (self.timestep,)

@@ -23,6 +23,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ca_seg.atomic import atomic_write
+from ca_seg.bounded_files import read_json
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.classes import ClassList
 from ca_seg.data.collate import Sample, Skipped, SkipUnreadable
@@ -84,10 +85,7 @@ def _converted(dataset: SegmentationDataset, cache: Path, source_fingerprint: st
     """The content of CACHE/dataset.json, written if missing. Raises BadDataset if it was written from other files."""
     file = cache / "dataset.json"
     if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["fingerprint"] != source_fingerprint:
-            raise BadDataset(f"{cache} was written from other files than {dataset.root}", fix=HOW_TO_FIX)
-        return content
+        return _cached(file, dataset.root, source_fingerprint)
     dicts: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
     readable = SkipUnreadable(dataset)
@@ -100,6 +98,23 @@ def _converted(dataset: SegmentationDataset, cache: Path, source_fingerprint: st
     content = {"fingerprint": source_fingerprint, "dicts": dicts, "skipped": skipped}
     with atomic_write(file) as part:
         part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return content
+
+
+def _cached(file: Path, root: Path, source_fingerprint: str) -> dict[str, Any]:
+    """The content of a former CACHE/dataset.json. Raises BadDataset for a damaged one, and for one of other files."""
+    try:
+        content = read_json(file)
+        of_these_files = content["fingerprint"] == source_fingerprint
+        dicts, skipped = content["dicts"], content["skipped"]
+        whole = all(isinstance(entry[key], str) for entry in dicts for key in ("file_name", "sem_seg_file_name"))
+        whole = whole and all(len(entry) == len(Skipped._fields) for entry in skipped)
+    except (OSError, ValueError, LookupError, TypeError) as problem:
+        raise BadDataset(f"{file} cannot be read ({problem!r:.200})", fix=HOW_TO_FIX) from problem
+    if not of_these_files:
+        raise BadDataset(f"{file.parent} was written from other files than {root}", fix=HOW_TO_FIX)
+    if not whole:
+        raise BadDataset(f"{file} is damaged", fix=HOW_TO_FIX)
     return content
 
 

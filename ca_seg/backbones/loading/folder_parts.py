@@ -5,7 +5,6 @@ FOLDER/transformer, vae, text_encoder..., tokenizer..., scheduler        model_i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 
 from ca_seg.backbones.families.base import Family
 from ca_seg.backbones.families.registry import diffusers_class
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
 
 TEXT_FILES = ("text_encoder*", "tokenizer*", "model_index.json")  # the text side of a pipeline
@@ -29,8 +29,8 @@ def read_config(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise WeightsUnavailable(f"no {file}", fix=LAYOUT)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
+        content = read_json(file)
+    except (OSError, ValueError) as problem:
         raise CorruptWeights(f"{file} is not JSON ({problem})", fix="download it again") from problem
     if not isinstance(content, dict):
         raise CorruptWeights(f"{file} holds no settings", fix="download it again")
@@ -85,7 +85,7 @@ def text_pipeline(family: Family, folder: Path, dtype: torch.dtype, device: str)
             continue
         if name.startswith("tokenizer"):
             components[name] = _tokenizer(folder / name, kind)
-        elif library == "transformers" and hasattr(transformers, kind):
+        elif library == "transformers" and _is_model(kind):
             components[name] = read_model(getattr(transformers, kind), folder / name, dtype).to(device)
         else:
             raise CorruptWeights(
@@ -105,7 +105,17 @@ def assemble(family: Family, components: dict[str, Any], pipeline: str | None = 
 
 def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
     content = read_config(folder / "model_index.json")
-    return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and len(value) == 2}
+    components = {name: tuple(value) for name, value in content.items() if isinstance(value, list) and len(value) == 2}
+    for name, names in components.items():
+        if any(part is not None and not isinstance(part, str) for part in names):
+            raise CorruptWeights(f"model_index.json names {names!r:.60} as the {name}", allowed="a library and a class")
+    return components
+
+
+def _is_model(kind: str) -> bool:
+    """Whether transformers has a model of this name."""
+    found = getattr(transformers, kind, None)
+    return isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
 
 
 def _tokenizer(folder: Path, kind: str) -> Any:
@@ -113,7 +123,7 @@ def _tokenizer(folder: Path, kind: str) -> Any:
         raise WeightsUnavailable(f"no folder {folder}", fix=LAYOUT)
     reader = transformers.AutoProcessor if kind.endswith("Processor") else transformers.AutoTokenizer
     try:
-        return reader.from_pretrained(folder, local_files_only=True)
+        return reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except READ_ERRORS as problem:
         raise CorruptWeights(
             f"{folder} cannot be read ({str(problem).splitlines()[0]})", fix="download it again"

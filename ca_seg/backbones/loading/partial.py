@@ -9,7 +9,6 @@ parameters, the blocks after the last wanted layer are removed, and the remainin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import nn
 
 from ca_seg.backbones.families.base import Family, SkippedBlock
 from ca_seg.backbones.families.registry import diffusers_class
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import CorruptWeights, OutOfRange, WeightsUnavailable
 
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
@@ -101,8 +101,8 @@ def _files(folder: Path, wanted: dict[str, torch.Size]) -> dict[Path, list[str]]
     if not index.exists():
         raise WeightsUnavailable(f"no weights in {folder}", allowed=f"{SINGLE}, or {INDEX} and its shards")
     try:
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as problem:
+        shards = read_json(index)["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         raise CorruptWeights(f"{index} is not an index of shards ({problem})", fix="download it again") from problem
     files: dict[Path, list[str]] = {}
     for name in wanted:

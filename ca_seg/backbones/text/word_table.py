@@ -21,10 +21,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ca_seg.bounded_files import read_yaml
 from ca_seg.errors import CorruptWeights, UnknownName, UnknownNames, WeightsUnavailable
 
 CARD, VECTORS, WORDS = "card.yaml", "words.safetensors", "words.txt"
@@ -182,9 +182,9 @@ def _load(folder: Path) -> WordTable:
         if not (folder / name).is_file():
             raise WeightsUnavailable(f"the word table's file {folder / name} is missing", fix=_FIX)
     try:
-        checksums = yaml.safe_load((folder / CARD).read_text(encoding="utf-8"))["checksums"]
+        checksums = read_yaml(folder / CARD)["checksums"]
         expected = {name: checksums[name] for name in (VECTORS, WORDS)}
-    except (yaml.YAMLError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         raise CorruptWeights(f"{folder / CARD} does not name the table's checksums", fix=_FIX) from problem
     for name, checksum in expected.items():
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != checksum:

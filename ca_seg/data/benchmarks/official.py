@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from ca_seg.bounded_files import read_text
 from ca_seg.data.classes import ClassList
 from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.errors import BadDataset, UnknownName
@@ -72,11 +73,15 @@ def listed(file: Path, split: str, known: Iterable[str]) -> list[str]:
     known = sorted(known)
     if split not in known:
         raise UnknownName("split", split, known, fix=f"see {file.parent}")
-    names = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError) as problem:
+        raise BadDataset(f"{file} cannot be read ({problem})", fix="unpack the release again") from problem
+    names = [line.split()[0] for line in lines if line.strip()]
     names = [name for name in names if not name.startswith("#")]
     for name in names:
         if name in (".", "..") or any(mark in name for mark in "/\\\0"):
-            raise BadDataset(f"{file} lists {name!r}", allowed="names without a folder")
+            raise BadDataset(f"{file} lists {name!r:.60}", allowed="names without a folder")
     if len(set(names)) != len(names) or not names:
         raise BadDataset(f"{file} is empty, or lists a name twice")
     return names

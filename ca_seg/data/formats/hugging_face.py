@@ -23,6 +23,7 @@ from ca_seg.optional import optional_imports
 HOW_TO_GET = (
     "DIR as datasets.save_to_disk writes it, with columns image and annotation (or label), and DIR/classes.json"
 )
+_BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)  # of the library, and of Arrow
 MASKS = ("annotation", "label", "mask", "labels")
 
 
@@ -66,10 +67,17 @@ class HuggingFace(SegmentationDataset):
 
     def _cell(self, index: int, column: str) -> HeldFile:
         name = f"{column} of {self.image_path(index)}"
-        cell = self._table[int(self._pairs[index].image_id)][column]
+        try:
+            cell = self._table[int(self._pairs[index].image_id)][column]
+        except _BROKEN as problem:
+            raise UnreadableImage(f"{name} cannot be read ({_reason(problem)})", fix=HOW_TO_GET) from problem
         if cell is None or cell["bytes"] is None:
             raise UnreadableImage(f"{name} is empty, or only a path", fix="write the set again with save_to_disk")
         return HeldFile(cell["bytes"], name)
+
+
+def _reason(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:300]
 
 
 def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
@@ -77,8 +85,8 @@ def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset
         from datasets import DatasetDict, load_from_disk  # type: ignore[attr-defined]
     try:
         table = load_from_disk(root)
-    except (OSError, ValueError) as problem:
-        raise BadDataset(f"{root} cannot be read ({str(problem).splitlines()[0]})", fix=HOW_TO_GET) from problem
+    except _BROKEN as problem:
+        raise BadDataset(f"{root} cannot be read ({_reason(problem)})", fix=HOW_TO_GET) from problem
     if isinstance(table, DatasetDict):
         if split not in table:
             raise UnknownName("split", str(split), table)

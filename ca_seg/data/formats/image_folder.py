@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
+from ca_seg.bounded_files import read_text
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.data.formats.without_masks import ImagesWithoutMasks
@@ -68,8 +69,8 @@ def _pairs(folder: Path, names: Iterable[str]) -> list[ImageMaskPair]:
 def _listed(file: Path) -> Iterator[str]:
     folder = file.parent
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError) as problem:
         raise BadDataset(f"{file} is no list of images ({problem})", fix=HOW_TO_GET) from problem
     for line in filter(None, map(str.strip, lines)):
         path = folder / line

@@ -11,13 +11,13 @@ A run that a former version wrote has "pictures" and "picture" in place of "imag
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ca_seg.bounded_files import parse_json
 from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_classes, read_json
 from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
@@ -76,9 +76,9 @@ def _pairs(folder: Path, images: Path) -> list[ImageMaskPair]:
     manifest = folder / "manifest.jsonl"
     try:
         with manifest.open(encoding="utf-8") as lines:
-            if "manifest" not in json.loads(next(lines, "{}")):
+            if "manifest" not in parse_json(next(lines, "{}")):
                 raise ValueError("its first line is no header")
-            entries = map(json.loads, lines)
+            entries = map(parse_json, lines)
             return [
                 ImageMaskPair(key, images / image, folder / "png" / "masks" / f"{key}.png")
                 for key, image in ((entry["key"], _value(entry, "image")) for entry in entries)

@@ -116,13 +116,20 @@ def _members(shard: Path) -> Sequence[tuple[str, int, int]]:
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
+                if member.issparse():
+                    raise BadDataset(
+                        f"{shard} has the sparse member {member.name!r:.100}", fix="pack it without --sparse"
+                    )
                 if member.isfile():
                     members.append((member.name.removeprefix("./"), member.offset_data, member.size))
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header in memory
-    except (tarfile.TarError, OSError, EOFError) as problem:
+    except BadDataset:
+        raise
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, LookupError) as problem:
         reason = f"{shard} cannot be read as a tar ({problem})"
         raise BadDataset(reason, allowed=HOW_TO_GET, fix="copy it again") from problem
-    if members and members[-1][1] + members[-1][2] > shard.stat().st_size:
+    size = shard.stat().st_size
+    if any(length < 0 or start + length > size for _, start, length in members):
         raise BadDataset(f"{shard} is cut short", fix="copy it again")
     return members
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ca_seg.bounded_files import read_text
 from ca_seg.data.read import read_image, read_mask, read_size
 from ca_seg.data.video.object_words import ObjectWords, object_words, word_of_name, words_of_clip
 from ca_seg.errors import BadDataset, BadMask, OutOfRange, UnknownName, UserError
@@ -245,14 +246,14 @@ def _listed(folder: Path, split: str, images: Path) -> tuple[str, ...]:
         raise UnknownName("split", split, splits, fix=f"see {folder}")
     path = folder / f"{split}.txt"
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise BadDataset(f"{path} cannot be read ({error})") from error
     if not names:
         raise BadDataset(f"{path} lists no clip", fix="write one name per line")
     for name in names:
         if name in (".", "..") or any(mark in name for mark in "/\\\0"):
-            raise BadDataset(f"{path} lists {name!r}", allowed=f"names of folders in {images}, one per line")
+            raise BadDataset(f"{path} lists {name!r:.60}", allowed=f"names of folders in {images}, one per line")
         if not (images / name).is_dir():
             raise BadDataset(f"{path} lists {name!r}, but {images / name} is missing", fix="add it, or take it out")
         if names.count(name) > 1:

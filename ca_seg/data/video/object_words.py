@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
+from ca_seg.bounded_files import read_yaml
 from ca_seg.data.classes_json import read_json
 from ca_seg.errors import BadDataset, UnknownName
-from ca_seg.yaml_file import load_yaml
 
 ObjectWords = Mapping[str, Mapping[str, str]]
 EXAMPLE = 'an example: {"bear": {"1": "bear"}}'
@@ -78,6 +76,6 @@ def _content(root: Path, words: ObjectWords | Path | str | None) -> tuple[str, o
     if path.suffix not in (".yaml", ".yml"):
         return str(path), read_json(path)
     try:
-        return str(path), load_yaml(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadDataset(f"{path} is not readable YAML ({' '.join(str(error).split())})") from error
+        return str(path), read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise BadDataset(f"{path} is not readable YAML ({error})") from error

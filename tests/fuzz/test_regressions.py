@@ -1,0 +1,233 @@
+"""What fuzzing brought up: each kind once, with the exact outcome that is right."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+import tarfile
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from ca_seg.bounded_files import MAX_DEPTH, MAX_VALUES, parse_json, parse_yaml, read_json, read_text
+from ca_seg.cli.config import read_config
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.read import read_image
+from ca_seg.errors import BadDataset, CorruptWeights, UnreadableImage, UserError
+from ca_seg.heads.trained import load_head
+from ca_seg.jobs.compare import compare
+from ca_seg.labelling.manifest import read_entries
+from ca_seg.methods.vit.ibot import read_ibot
+from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary_file import read_vocabulary
+from tests.fuzz.damage_bytes import CANARY, Runs
+from tests.fuzz.of_data import write_shard
+from tests.fuzz.of_runs import write_manifest, write_results
+from tests.fuzz.of_weights import write_head
+
+
+def billion_laughs(merged: bool) -> str:
+    """Ten levels, each with the former one ten times."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, 10):
+        many = ", ".join([f"*a{level - 1}"] * 10)
+        lines.append(f"a{level}: &a{level} " + (f"{{<<: [{many}]}}" if merged else f"[{many}]"))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_aliases_count_as_what_they_stand_for(merged):
+    with pytest.raises(ValueError, match=str(MAX_VALUES)):
+        parse_yaml(billion_laughs(merged))
+    assert parse_yaml("a: &a [1, 2]\nb: [*a, *a]\nc: {<<: {d: 3}}") == {"a": [1, 2], "b": [[1, 2]] * 2, "c": {"d": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [*a]", "inside"),
+        ("a: &a {b: *a}", "inside"),
+        ("[" * 3000, "deep"),
+        ("- " * 3000 + "a", "deep"),
+        ("a: 0x_", "int"),
+        ("a: 2024-02-30", "day"),
+        ("a: 1\na: 2", "twice"),
+        (f"a: !!python/name:{CANARY}.Canary", "tag"),
+        ("a: !!python/object/apply:os.mkdir [x]", "tag"),
+    ],
+)
+def test_yaml_that_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_yaml(text)
+    assert "\n" not in str(caught.value)
+    assert CANARY not in sys.modules
+
+
+def test_json_is_nested_to_a_bound():
+    deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert json.dumps(parse_json(deepest), separators=(",", ":")) == deepest
+    for text in (f"[{deepest}]", "[" * 100_000 + "]" * 100_000, '{"a":' * 101 + "1" + "}" * 101):
+        with pytest.raises(ValueError, match=str(MAX_DEPTH)):
+            parse_json(text)
+    assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
+    with pytest.raises(ValueError, match=r"'a'.*twice"):
+        parse_json('{"a": 1, "a": 2}', unique_keys=True)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": "é"}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": "é"}
+
+
+def test_pipes_and_folders_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe.png", "folder"):
+        with pytest.raises(ValueError, match=r"pipe|folder"):
+            read_text(tmp_path / name)
+    with pytest.raises(UnreadableImage, match="pipe"):
+        read_image(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="pipe"):
+        read_vocabulary(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"trainer: {{strategy: {{class_path: {CANARY}.Canary}}}}", f"model: [{{a: {{class_path: {CANARY}.Canary}}}}]"],
+)
+def test_a_config_names_no_class(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"{CANARY}.Canary"):
+        read_config(tmp_path / "config.yaml")
+    assert CANARY not in sys.modules
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "case").mkdir()
+    monkeypatch.chdir(tmp_path / "case")
+    torch.save({"state_dict": Runs()}, tmp_path / "case" / "a.pth")
+    with pytest.raises(CorruptWeights):
+        read_ibot(tmp_path / "case" / "a.pth")
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_message_is_one_printable_line():
+    text = str(UserError("the file 'a\nb\x1b[2J\udcff\u202e é漢' is missing", fix="x" * 20_000))
+    assert text.isprintable()
+    assert r"a\nb\x1b[2J\udcff\u202e é漢" in text
+    assert len(text) < 10_010
+
+
+def test_images_without_a_score_are_compared(tmp_path):
+    write_results(tmp_path)
+    for name in ("a", "b"):
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        content["images"]["val"]["full-vocabulary"]["p3"] = None  # how results.json holds NaN: void throughout
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    rows = {row.protocol: row for row in compare(tmp_path / "a.json", tmp_path / "b.json").rows}
+    assert (rows["full-vocabulary"].better, rows["oracle-presence"].better) == (3, 4)
+    assert math.isclose(rows["full-vocabulary"].difference, 0.1)
+
+
+@pytest.mark.parametrize("score", ["0.5", 2, -0.1, True, [0.5]])
+def test_a_score_is_a_fraction(tmp_path, score):
+    write_results(tmp_path)
+    content = json.loads((tmp_path / "b.json").read_text())
+    content["images"]["val"]["full-vocabulary"]["p1"] = score
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"b\.json"):
+        compare(tmp_path / "a.json", tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": [2147483648]},
+        {"outputs": ["../../x.png"]},
+        {"key": "/etc/passwd"},
+        {"image": "a/../../b.png"},
+        {"confidence": {"cat": 9990}},
+        {"presence": float("nan")},
+        {"height": 6.0},
+        {"area": {"cat": 55}},
+        {"seconds": float("inf")},
+    ],
+)
+def test_an_entry_of_a_manifest_is_checked(tmp_path, change):
+    write_manifest(tmp_path)
+    assert len(list(read_entries(tmp_path / "a.jsonl"))) == 1
+    header, line = (tmp_path / "a.jsonl").read_text().splitlines()
+    (tmp_path / "a.jsonl").write_text(f"{header}\n{json.dumps(json.loads(line) | change)}\n")
+    with pytest.raises(UserError, match=r"a\.jsonl, line 2"):
+        list(read_entries(tmp_path / "a.jsonl"))
+
+
+def test_sparse_members_are_refused(tmp_path):
+    write_shard(tmp_path)
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "PNG")
+    for pax in ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, {"GNU.sparse.map": "0,9", "GNU.sparse.size": "9"}):
+        with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+            member = tarfile.TarInfo("a.png")
+            member.size, member.pax_headers = len(stream.getvalue()), pax
+            tar.addfile(member, io.BytesIO(stream.getvalue()))
+        with pytest.raises(BadDataset, match=r"0\.tar"):
+            open_dataset("webdataset", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"phrases": [[1], ["grass"]]},
+        {"phrases": "cat"},
+        {"maps": [2]},
+        {"maps": 6},
+        {"channels": 10**12},
+        {"channels": "5"},
+        {"stride": 0},
+        {"readout": {"layers": ["a"]}},
+        {"options": 1},
+        {"head": CANARY},
+    ],
+)
+def test_the_config_of_a_head_is_checked_before_memory_is_taken(tmp_path, change):
+    write_head(tmp_path, kind="linear")
+    load_head(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | change))
+    with pytest.raises(CorruptWeights):
+        load_head(tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_of_a_head_are_finite(tmp_path, value):
+    write_head(tmp_path, kind="linear")
+    state = load_file(tmp_path / "model.safetensors")
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    state[name].view(-1)[0] = value
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CorruptWeights, match="finite"):
+        load_head(tmp_path)
+
+
+def test_a_head_whose_results_are_no_numbers_says_so(tmp_path):
+    write_head(tmp_path, kind="linear")
+    head = load_head(tmp_path)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.fill_(3e38)
+    with pytest.raises(CorruptWeights, match="not numbers"):
+        head(torch.tensor([1.0, -1, 1, 1, -1]).view(1, 5, 1, 1).expand(1, 5, 2, 2), (4, 4))
+
+
+def test_words_are_text():
+    with pytest.raises(UserError, match="1"):
+        Vocabulary(("cat", 1), (("cat",), ("dog",)))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="None"):
+        Vocabulary(("cat",), ((None,),))  # type: ignore[arg-type]
