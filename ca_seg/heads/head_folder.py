@@ -9,6 +9,7 @@ The head is first made on the meta device, so that a config cannot ask for more 
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,8 +56,12 @@ def read_head_folder(folder: Path, make: Callable[..., Made]) -> Made:
 def _config(file: Path, make: Callable[..., nn.Module]) -> dict[str, Any]:
     """Names and types are those of the constructor, checked by jsonargparse, which reads config files as well."""
     content = read_json(file)
-    if not isinstance(content, dict):
-        raise ValueError(f"{CONFIG} holds no settings")
+    needed = [
+        p.name for p in signature(make).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ]
+    lacking = [name for name in needed if not isinstance(content, dict) or name not in content]
+    if lacking:
+        raise ValueError(f"{CONFIG} is not of a head: it lacks {', '.join(lacking)}")
     _check_types(content, make)
     for part in ("readout", "reading"):  # the former name
         if content.get(part):

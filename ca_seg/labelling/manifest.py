@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 
@@ -60,7 +60,7 @@ class Manifest:
             ) from problem
         try:
             self._size = _complete_bytes(self.path, fingerprint)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  closed by close()
+            self._file = _opened(self.path)
             self._file.truncate(self._size)
             if self._size == 0:
                 self._append({"manifest": VERSION, "fingerprint": fingerprint})
@@ -208,6 +208,14 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         return Entry.read(content)
     except (ValueError, TypeError, AttributeError, LookupError) as problem:
         raise UserError(f"{path}, line {number}, is not an entry ({problem})", fix="remove the line") from problem
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, opened for appending; `Manifest.close` closes it. Raises UserError."""
+    try:
+        return open(path, "ab", buffering=0)
+    except OSError as problem:  # such as a link that leads to itself
+        raise UserError(f"{path} cannot be opened ({problem.strerror})", fix="give another folder") from problem
 
 
 def _complete_bytes(path: Path, fingerprint: str) -> int:

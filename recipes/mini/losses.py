@@ -78,7 +78,9 @@ def map_loss(scores: torch.Tensor, true: torch.Tensor, best: torch.Tensor) -> tu
         best: [C] int; the k of the presence loss, in tokens (smaller for objects than for stuff)
     """
     logp = scores.log_softmax(dim=1)
-    candidate = -logp.masked_fill(~true, -torch.inf).logsumexp(dim=1).mean()
+    known = true.any(dim=1)  # a token may lie outside of all boxes
+    candidate = -logp.masked_fill(~true, -torch.inf).logsumexp(dim=1)
+    candidate = candidate.masked_fill(~known, 0).sum() / known.sum().clamp_min(1)
     present = true.any(dim=2)
     probabilities = (logp.exp() * true).sort(dim=2, descending=True).values
     ranks = torch.arange(probabilities.shape[2])

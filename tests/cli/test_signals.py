@@ -161,19 +161,19 @@ def test_stopped_labels_resume_to_the_same_bytes(workdir, signum, workers):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """SET with 150 pictures and masks, and a video of them."""
+    """SET with 60 pictures and masks, and a video of them."""
     folder = tmp_path_factory.mktemp("pictures")
     for part in ("images", "masks"):
         (folder / part).mkdir()
-    for number in range(150):
+    for number in range(60):
         image(number, (48, 48)).save(folder / "images" / f"{number:03d}.png")
         mask = (np.arange(48 * 48).reshape(48, 48) // (400 + number) % 3).astype(np.uint8)
         Image.fromarray(mask).save(folder / "masks" / f"{number:03d}.png")
     content = {"ignore": [255], "classes": {"0": "cat", "1": "grass", "2": "sky"}}
     (folder / "classes.json").write_text(json.dumps(content))
-    (folder / "splits.json").write_text(json.dumps({"all": [f"{number:03d}" for number in range(150)]}))
-    frames = [np.asarray(image(number, (48, 64))) for number in range(150)]
-    write_overlay_video(folder / "video.mp4", frames, [np.zeros((48, 64), int)] * 150, [0])
+    (folder / "splits.json").write_text(json.dumps({"all": [f"{number:03d}" for number in range(60)]}))
+    frames = [np.asarray(image(number, (48, 64))) for number in range(60)]
+    write_overlay_video(folder / "video.mp4", frames, [np.zeros((48, 64), int)] * 60, [0])
     return folder
 
 
@@ -193,7 +193,7 @@ def test_a_stopped_evaluation_resumes_to_the_same_figures(pictures, tmp_path):
     assert main([*words, "--save_predictions", "true", "--out", str(out)]) == 0
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
     stopped, whole = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("out", "whole"))
-    assert stopped["speed"]["images"] < 150
+    assert stopped["speed"]["images"] < 60
     for key in ("metrics", "per_class", "images", "intervals", "reliability"):
         assert stopped[key] == whole[key]
 

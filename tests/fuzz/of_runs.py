@@ -156,8 +156,11 @@ def write_manifest(folder: Path) -> None:
 
 
 def merge(folder: Path) -> None:
-    header = json.loads((folder / "b.jsonl").read_bytes().splitlines()[0]) if (folder / "b.jsonl").is_file() else {}
-    fingerprint = header.get("fingerprint", "") if isinstance(header, dict) else ""
+    try:
+        header = json.loads((folder / "b.jsonl").read_bytes().splitlines()[0])
+        fingerprint = str(header["fingerprint"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # damaged: any fingerprint will do
+        fingerprint = ""
     with Manifest(folder / "a.jsonl", fingerprint) as manifest:
         assert all(isinstance(key, str) for key in manifest.keys)
     count = merge_manifests([folder / "a.jsonl", folder / "b.jsonl"], folder / "c.jsonl", fingerprint)

