@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from ca_seg.cli.parser import JobParser
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import looks_like_image
 from ca_seg.errors import UserError, WordsWarning
 from ca_seg.viewer.server import view
@@ -26,7 +27,8 @@ def run(arguments: Sequence[str]) -> int:
             raise UserError(f"{text!r} is no file", allowed="photographs", fix="words: --concepts cat grass")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WordsWarning)  # the page says it
-        with view(list(positional), settings=settings) as viewer:
+        closed = when_stopped(lambda: "the viewer is closed; what was saved from its page stays")
+        with closed, view(list(positional), settings=settings) as viewer:
             print("Ctrl+C stops the viewer.")
             print(viewer.url, flush=True)
             viewer.wait()

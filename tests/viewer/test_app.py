@@ -167,6 +167,6 @@ def test_the_command_prints_the_address_and_stops_at_an_interrupt(tmp_path, phot
             lines.append(line.strip())
         assert urllib.request.urlopen(lines[-1]).status == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(60) == 130
     finally:
         process.kill()
