@@ -3,8 +3,8 @@
     image 7    ground truth │ method A: mask, heat maps │ method B: mask, heat maps │ ...
     image 19   ground truth │ ...
 
-The images are spread evenly over the split's order, so that no method's success decides which are shown. Each method
-predicts them right after its scoring, while it is loaded.
+The images are spread evenly over those that the first method could score, in the split's order, so that no method's
+success decides which are shown. Each method predicts them right after its scoring, while it is loaded.
 """
 
 from __future__ import annotations
@@ -34,20 +34,22 @@ class SideBySide:
     """
 
     def __init__(self, data: SegmentationData, seed: int, device: str, count: int = IMAGES) -> None:
-        self.data, self.seed, self.device = data, seed, device
-        ids = data.dataset(data.split).image_ids
-        self.image_ids = spread(ids, count)
-        self.shown: dict[str, dict[str, ShownImage]] = {image_id: {} for image_id in self.image_ids}
+        self.data, self.seed, self.device, self.count = data, seed, device, count
+        self.scored = 0
+        self.shown: dict[str, dict[str, ShownImage]] = {}
 
     def add(self, method: str, task: ZeroShot, predictor: Predictor) -> None:
         """Predict the images by one method, with the words and refinement of its scoring."""
+        if not self.shown:
+            scored = {image_id for image_id, _ in task.ranked()}
+            ids = [image_id for image_id in self.data.dataset(self.data.split).image_ids if image_id in scored]
+            self.shown, self.scored = {image_id: {} for image_id in spread(ids, self.count)}, len(ids)
         for image_id, by_method in self.shown.items():
             by_method[method] = shown_image(task, self.data, image_id, image_id, predictor, self.seed, self.device)
 
     def section(self) -> tuple[str, tuple[GalleryItem, ...]]:
         """Title and images, for the page."""
-        total = len(self.data.dataset(self.data.split).image_ids)
-        title = f"methods side by side: {len(self.image_ids)} of {total} images, spread evenly over their order"
+        title = f"methods side by side: {len(self.shown)} of {self.scored} images, spread evenly over their order"
         return title, tuple(_item(image_id, by_method) for image_id, by_method in self.shown.items())
 
 

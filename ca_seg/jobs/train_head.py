@@ -137,10 +137,10 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
     check_training(settings, folder, trial=trial)
     trainer = training_trainer(settings, folder)
     check_time(trainer)
+    seed_all(settings.seed)
+    data = settings.data.module(settings.seed)
+    probe, record = _probe(settings, data, trainer, loaded)
     with nullcontext() if folder is None or not trainer.is_global_zero else lock_folder(folder, "training in"):
-        seed_all(settings.seed)
-        data = settings.data.module(settings.seed)
-        probe, record = _probe(settings, data, trainer, loaded)
         if settings.data.cache is not None and settings.data.augment == "images":
             announce("data.augment=images makes new images in every epoch: the cache is not used")
         elif settings.data.cache is not None:

@@ -29,9 +29,9 @@ import sys, time
 from ca_seg.cli import main as cli
 from ca_seg.cli.stopping import when_stopped
 def run(arguments):
-    print("ready", flush=True)
     with when_stopped(lambda: "all is safe"):
         try:
+            print("ready", flush=True)
             time.sleep(60)
         except BaseException:
             time.sleep(float(arguments[0]))

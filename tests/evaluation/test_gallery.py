@@ -132,3 +132,14 @@ def test_a_grid_has_a_column_for_each_method_and_a_row_for_each_class():
 
 def test_one_method_alone_is_not_beside_others(results):
     assert not any(title.startswith("methods side by side") for title, _ in results.gallery.sections)
+
+
+def test_an_image_that_cannot_be_read_is_not_shown(tmp_path):
+    few = few_scenes(tmp_path / "few", 3)
+    sorted((few / "images").iterdir())[0].write_bytes(b"no image")
+    settings = ca_seg.EvaluationSettings(compare=["random-maps"], report=True)
+    results = ca_seg.evaluate("mini", few, settings, device="cpu")
+    title, items = results.gallery.sections[0]
+    assert title.startswith("methods side by side: 2 of 2 images")
+    assert len(items) == 2
+    assert not results.complete

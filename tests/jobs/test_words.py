@@ -139,7 +139,7 @@ def test_segment_marks_unseen_words_and_warns_once(backbone, tmp_path, capsys):
         "mini",
         "--json",
         "--out",
-        str(tmp_path / "out"),
+        str(tmp_path.parent / f"{tmp_path.name}-out"),
     ]
     assert main(command) == 0
     printed = capsys.readouterr()
