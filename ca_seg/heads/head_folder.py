@@ -96,4 +96,4 @@ def _check(state: dict[str, torch.Tensor], shapes: dict[str, torch.Size]) -> Non
         if tensor.shape != shapes[name]:
             raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and the config says {tuple(shapes[name])}")
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{name} has numbers that are not finite")
+            raise ValueError(f"{name} in {WEIGHTS} has numbers that are not finite")
