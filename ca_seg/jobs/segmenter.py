@@ -19,7 +19,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.data.inputs import NamedImage
 from ca_seg.data.seeds import image_seed
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.errors import CorruptWeights, OutOfRange, UserError
 from ca_seg.jobs.segmentation import Segmentation, check_colours
 from ca_seg.jobs.words import check_words
 from ca_seg.predictors.predictor import Prediction
@@ -59,7 +59,7 @@ class SegmentSettings(BackboneSettings):
     seed: int = 0
 
     def refinement_steps(self, backbone: str | None = None) -> Refinement:
-        """The steps between maps and mask: those named, or those of a backbone.s card (default: its own)."""
+        """The steps between maps and mask: those named, or those of a backbone's card (default: its own)."""
         named = self.refinement.steps if self.refine is None else list(self.refine)
         return replace(self.refinement, steps=named).of_backbone(backbone or self.backbone)
 
@@ -131,25 +131,23 @@ class Segmenter:
 
     @torch.no_grad()
     def __call__(self, image: NamedImage) -> Segmentation:
-        """The segmentation of one image. Raises UserError for maps that are not finite."""
+        """The segmentation of one image. Raises CorruptWeights, which names the image, for maps that are not finite."""
         seed = image_seed(self.settings.seed, image.image_id)
         return self.segmentation(image, self.predictor.predict(image.pixels[None], [seed]))
 
     @torch.no_grad()
     def segmentation(self, image: NamedImage, prediction: Prediction) -> Segmentation:
         """The segmentation of an image that is already recorded, with these settings. Raises as a call does."""
-        tensor = image.pixels[None]
-        if self.presence is None:
-            maps, presence = prediction.maps(self.vocabulary), None
-        else:
-            maps, by_class = self.presence.maps(prediction)
-            presence = self.presence.of_image(by_class[0])
-        if not bool(maps.isfinite().all()):
-            raise UserError(
-                f"the maps of {image.path or image.image_id} are not finite", fix="the weights hold NaN or infinity"
-            )
+        try:
+            if self.presence is None:
+                maps, presence = prediction.maps(self.vocabulary), None
+            else:
+                maps, by_class = self.presence.maps(prediction)
+                presence = self.presence.of_image(by_class[0])
+        except CorruptWeights as problem:
+            raise CorruptWeights(f"{image.path or image.image_id}: {problem.what}", fix=problem.fix) from problem
         if self.refine is not None:
-            maps = self.refine(maps, tensor, prediction)
+            maps = self.refine(maps, image.pixels[None], prediction)
         return Segmentation(
             (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
             maps,

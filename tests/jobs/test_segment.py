@@ -144,7 +144,7 @@ def test_refinement_follows_the_edges(backbone, photo):
 def test_maps_that_are_not_finite_are_refused(photo):
     broken = ca_seg.load_backbone("mini")
     next(broken.transformer.parameters()).fill_(float("nan"))
-    with pytest.raises(ca_seg.UserError, match="not finite"):
+    with pytest.raises(ca_seg.UserError, match="my photo"):
         ca_seg.segment(photo, WORDS, backbone=broken)
 
 
