@@ -13,14 +13,10 @@ All words that training taught are offered. A class counts as named by its own w
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 
-import ca_seg
+from benchmarks.parts import opened
 from ca_seg.backbones.text.encoder import WordTableText
-from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.predictors.part_names import part_names
 from ca_seg.predictors.presence import TOKENS
@@ -31,23 +27,13 @@ LEADS, PRESENCES = (0.02, 0.05, 0.1), (0.05, 0.1, 0.15, 0.2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="photo")
-    parser.add_argument("--data", default="photographs", help="a dataset's name or a folder")
-    parser.add_argument("--split", default=None)
-    parser.add_argument("--first", type=int, default=0, help="the first image")
-    parser.add_argument("--step", type=int, default=1, help="from image to image")
-    arguments = parser.parse_args()
-    is_folder = Path(arguments.data).is_dir()
-    name, root = ("folder", arguments.data) if is_folder else (arguments.data, None)
-    dataset = open_dataset(name, root, arguments.split)
-    backbone = ca_seg.load_backbone(arguments.backbone)
+    backbone, dataset, indices = opened(__doc__)
     assert isinstance(backbone.text, WordTableText)
     taught, classes = list(backbone.text.taught or ()), dataset.class_list.names
     known = {name for name in classes if name in taught}
     ranks: list[int] = []  # of the class's word among all words, for each part
     counts: dict[str, list[int]] = {}  # right, said, to be said
-    for index in range(arguments.first, len(dataset), arguments.step):
+    for index in indices:
         sample = dataset[index]
         recording = backbone.record(sample["image"][None], seed=image_seed(0, sample["image_id"]))
         maps, parts = recording.ask(taught).maps()[0], token_clusters(recording)
@@ -72,9 +58,7 @@ def main() -> None:
             counts[way] = [a + b for a, b in zip(before, (right, len(known & set(words)), len(shown)), strict=True)]
     rank = torch.tensor(ranks)
     best, among = float((rank == 0).float().mean()), float((rank < 5).float().mean())
-    print(
-        f"{len(range(arguments.first, len(dataset), arguments.step))} images, {len(taught)} words, {len(known)} classes"
-    )
+    print(f"{len(indices)} images, {len(taught)} words, {len(known)} classes")
     print(
         f"{len(ranks)} parts: the class's word is the best for {100 * best:.0f} %, one of five for {100 * among:.0f} %"
     )

@@ -32,6 +32,7 @@ from sklearn.metrics import adjusted_rand_score
 import ca_seg
 from ca_seg.concept.recording import Recording
 from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.predictors.token_clusters import token_clusters, token_distances
@@ -129,8 +130,9 @@ class Scores:
         return 100 * float(np.mean([self.inside[name] / self.union[name] for name in self.union]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def opened(description: str) -> tuple[ca_seg.Backbone, SegmentationDataset, range]:
+    """The backbone, the dataset and which of its images, as the command line names them."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="photo")
     parser.add_argument("--data", default="photographs", help="a dataset's name or a folder")
     parser.add_argument("--split", default=None)
@@ -140,9 +142,13 @@ def main() -> None:
     is_folder = Path(arguments.data).is_dir()
     name, root = ("folder", arguments.data) if is_folder else (arguments.data, None)
     dataset = open_dataset(name, root, arguments.split)
-    backbone = ca_seg.load_backbone(arguments.backbone)
+    return ca_seg.load_backbone(arguments.backbone), dataset, range(arguments.first, len(dataset), arguments.step)
+
+
+def main() -> None:
+    backbone, dataset, indices = opened(__doc__)
     scores = {name: Scores() for name in METHODS}
-    for index in range(arguments.first, len(dataset), arguments.step):
+    for index in indices:
         sample = dataset[index]
         recording = backbone.record(sample["image"][None], seed=image_seed(0, sample["image_id"]), queries=True)
         for name, method in METHODS.items():
@@ -150,7 +156,7 @@ def main() -> None:
             parts = method(recording)
             scores[name].seconds += time.monotonic() - start
             scores[name].add(parts, sample["mask"])
-    print(f"{len(range(arguments.first, len(dataset), arguments.step))} images")
+    print(f"{len(indices)} images")
     print(f"{'':12} mIoU   ARI  parts  seconds an image")
     for name, score in scores.items():
         rand, parts = 100 * np.mean(score.rand), np.mean(score.parts)
