@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.data.inputs import open_images
 from ca_seg.errors import UserError
 from ca_seg.jobs.arguments import checked_settings
+from ca_seg.jobs.segmenter import default_device
 from ca_seg.optional import optional_imports
 from ca_seg.resources import resource_path
 from ca_seg.viewer.backbones import Backbones
@@ -98,8 +97,7 @@ def view(
         from ca_seg.viewer.page import Page
     pictures, given_pictures = _pictures(photos)
     number = free_port(chosen.host, chosen.port)
-    device = chosen.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    backbones = Backbones(device)
+    backbones = Backbones(default_device(chosen.device))
     if isinstance(backbone, Backbone):
         backbones.put(chosen, backbone)
     else:
