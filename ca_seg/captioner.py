@@ -6,11 +6,10 @@ drawn, so the same model gives the same caption.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ca_seg.errors import UserError, WeightsUnavailable
+from ca_seg.errors import UserError
+from ca_seg.pretrained import Pretrained, transformers_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +21,7 @@ KINDS = {
 }
 MODELS = tuple(model for model, _ in KINDS.values())
 EXAMPLE = "Salesforce/blip-image-captioning-base, florence-community/Florence-2-base, or a folder with the weights"
+CAPTIONERS = Pretrained(KINDS, MODELS, "the captioner {}", "no captioner that is known here", EXAMPLE)
 MAX_NEW_TOKENS = 64
 BEAMS = 3
 
@@ -58,15 +58,11 @@ class Captioner:
             UserError: for weights of another architecture
             WeightsUnavailable: for weights that are not there, are gated, or need a newer transformers
         """
-        import transformers
-
         class_name, _ = KINDS[model_type(name)]
-        if not hasattr(transformers, class_name):
-            version = transformers.__version__
-            raise WeightsUnavailable(f"transformers {version} has no {class_name}", fix="install a newer transformers")
-        with _reading(name):
-            model = getattr(transformers, class_name).from_pretrained(name)
-            processor = transformers.AutoProcessor.from_pretrained(name)
+        model_class = transformers_class(class_name)
+        with CAPTIONERS.reading(name):
+            model = model_class.from_pretrained(name)
+            processor = transformers_class("AutoProcessor").from_pretrained(name)
         return cls(model.to(device), processor, name)
 
     def __call__(self, image: Tensor) -> str:
@@ -84,30 +80,4 @@ class Captioner:
 
 def model_type(name: str) -> str:
     """The model type of weights, a key of KINDS; only config.json is read. Raises UserError, WeightsUnavailable."""
-    import transformers
-
-    with _reading(name):
-        content, _ = transformers.PretrainedConfig.get_config_dict(name)
-    kind = content.get("model_type")
-    if kind not in KINDS:
-        raise UserError(
-            f"{name} holds a model of the type {kind!r}, which is no captioner that is known here",
-            allowed=", ".join(MODELS),
-            fix=f"name other weights: {EXAMPLE}",
-        )
-    return str(kind)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """While transformers downloads or reads weights. Raises WeightsUnavailable where it cannot."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, SafetensorError) as problem:
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise WeightsUnavailable(
-            f"the captioner {name} cannot be read: {reason}",
-            fix=f"name a repository of the hub or a local folder: {EXAMPLE}",
-        ) from problem
+    return CAPTIONERS.model_type(name)

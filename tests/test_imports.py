@@ -21,6 +21,7 @@ LAYERS = (
         "fingerprint",
         "versions",
         "optional",
+        "pretrained",
         "thread_pool",
     ),
     ("vocabulary_file", "json_file", "pixels", "captioner"),

@@ -9,15 +9,14 @@ Kirillov et al., "Segment Anything" (ICCV 2023); Ravi et al., "SAM 2" (2024); Ca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ca_seg.errors import OutOfRange, UserError, WeightsUnavailable
+from ca_seg.errors import OutOfRange, UserError
+from ca_seg.pretrained import Pretrained, transformers_class
 from ca_seg.refine.boxes_and_points import BoxAndPoints
 
 # by the model type in config.json; the published SAM 2 and SAM 3 weights name the type of their video models
@@ -29,8 +28,9 @@ CLASSES = {
     "sam3_video": ("Sam3TrackerModel", "Sam3TrackerProcessor"),
 }
 MODELS = tuple(dict.fromkeys(model for model, _ in CLASSES.values()))
-PAD = -10  # the label of a point that is none
 EXAMPLE = "facebook/sam2.1-hiera-small, or a folder with the weights"
+SEGMENTERS = Pretrained(CLASSES, MODELS, "the weights {}", "no promptable segmenter", EXAMPLE)
+PAD = -10  # the label of a point that is none
 
 
 class PromptableSegmenter:
@@ -67,7 +67,7 @@ class PromptableSegmenter:
             WeightsUnavailable: for weights that are not there, are gated, or need a newer transformers
         """
         model_class, processor_class = _classes(name)
-        with _reading(name):
+        with SEGMENTERS.reading(name):
             model = model_class.from_pretrained(name)
             processor = processor_class.from_pretrained(name)
         return cls(model.to(device), processor)
@@ -148,36 +148,7 @@ def loaded(name: str, device: str) -> PromptableSegmenter:
 
 def _classes(name: str | None) -> tuple[Any, Any]:
     """The model's and the processor's class for a name or folder."""
-    import transformers
-
     if name is None or not name.strip():
         raise UserError("the step sam has no weights", fix=f"name them with the option sam: {EXAMPLE}")
-    with _reading(name):
-        content, _ = transformers.PretrainedConfig.get_config_dict(name)
-    kind = content.get("model_type")
-    if kind not in CLASSES:
-        raise UserError(
-            f"{name} holds a model of the type {kind!r}, which is no promptable segmenter",
-            allowed=", ".join(MODELS),
-            fix=f"name other weights: {EXAMPLE}",
-        )
-    names = CLASSES[kind]
-    missing = [part for part in names if not hasattr(transformers, part)]
-    if missing:
-        raise WeightsUnavailable(
-            f"transformers {transformers.__version__} has no {missing[0]}", fix="install a newer transformers"
-        )
-    return getattr(transformers, names[0]), getattr(transformers, names[1])
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """While transformers downloads or reads weights. Raises WeightsUnavailable where it cannot."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, SafetensorError) as problem:
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise WeightsUnavailable(
-            f"the weights {name} cannot be read: {reason}",
-            fix=f"name a repository of the hub or a local folder: {EXAMPLE}",
-        ) from problem
+    model_class, processor_class = CLASSES[SEGMENTERS.model_type(name)]
+    return transformers_class(model_class), transformers_class(processor_class)
