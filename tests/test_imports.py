@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ca_seg
+
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "quiet"),
@@ -34,7 +36,7 @@ LAYERS = (
     ("refine", "decision"),
     ("confidence",),
     ("tasks", "labelling"),
-    ("review", "adapters", "zoo"),
+    ("review_page", "adapters", "zoo"),
     ("evaluation",),
     ("jobs",),
     ("annotation",),
@@ -88,3 +90,9 @@ def test_files_are_short_and_names_are_specific():
     long = [str(f) for f, _ in _modules() if len(f.read_text(encoding="utf-8").splitlines()) > 300]
     vague = [str(f) for f, _ in _modules() if re.search(r"utils|helper|misc|common|manager|factory", f.stem)]
     assert not long + vague
+
+
+def test_no_public_name_is_a_module_too() -> None:
+    """An import of `ca_seg.NAME` anywhere would put the module in the place of the function."""
+    modules = {name for _, name in _modules()}
+    assert not modules & set(ca_seg.__all__)

@@ -13,8 +13,8 @@ from ca_seg.jobs.arguments import check_file, check_path
 from ca_seg.json_file import write_json
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.statistics import LabelStatistics
-from ca_seg.review.choice import Choice
-from ca_seg.review.page import ReviewPage
+from ca_seg.review_page.choice import Choice
+from ca_seg.review_page.page import ReviewPage
 
 MAX_IMAGES = 1000  # on a page
 

@@ -17,6 +17,7 @@ import sys
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 
@@ -43,8 +44,8 @@ def templates(tmp_path_factory):
         if len(part) > 1:
             shutil.copy(scenes / "classes.json", folder / name / "classes.json")
     shutil.copy(scenes / "images" / "scene_0000.png", folder / "scene.png")
+    Image.fromarray(skimage.data.chelsea()).resize((192, 128)).save(folder / "PHOTO.jpg")  # a cat
     picture = Image.open(folder / "scene.png").convert("RGB")
-    picture.resize((192, 128)).save(folder / "PHOTO.jpg")
     shutil.copy(folder / "PHOTO.jpg", folder / "photo.jpg")
     frames = [np.asarray(picture)] * 2
     masks = [np.zeros(frames[0].shape[:2], np.uint8)] * 2

@@ -90,7 +90,7 @@ def test_an_overlay_is_coloured_where_the_class_is():
 
 def test_an_asked_class_without_pixels_is_in_the_legend(monkeypatch):
     rows = []
-    monkeypatch.setattr("ca_seg.visual.overlay._with_legend", lambda image, legend: rows.extend(legend) or image)
+    monkeypatch.setattr("ca_seg.visual.overlay.with_legend", lambda image, legend: rows.extend(legend) or image)
     mask = np.zeros((40, 60), int)
     mask[0, 0] = 2
     overlay(np.zeros((40, 60, 3), np.uint8), mask, ["cat", "sofa", "bus", "sky"], asked=[0, 1, 2])

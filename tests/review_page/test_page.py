@@ -20,7 +20,7 @@ from PIL import Image
 from ca_seg.cli.main import main
 from ca_seg.labelling.manifest import Manifest
 from ca_seg.labelling.run_reader import LabelRun
-from ca_seg.review.thumbnail import MAX_SIDE, thumbnail
+from ca_seg.review_page.thumbnail import MAX_SIDE, thumbnail
 from tests.labelling.example_run import FINGERPRINT, add_label, example_run, write_about
 from tests.labelling.random_labels import NAMES as CLASSES
 from tests.labelling.random_labels import label_of, random_mask

@@ -12,7 +12,7 @@ import pytest
 
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.labelling.entry import Entry
-from ca_seg.review.choice import Choice, image_confidence
+from ca_seg.review_page.choice import Choice, image_confidence
 
 NAMES = ("cat", "cow", "dog", "sky")
 

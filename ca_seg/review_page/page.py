@@ -18,8 +18,8 @@ from ca_seg.errors import BadMask, UnreadableImage, UserError
 from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.run_reader import LabelRun
 from ca_seg.labelling.statistics import AREAS, LabelStatistics
-from ca_seg.review.choice import image_confidence
-from ca_seg.review.thumbnail import thumbnail
+from ca_seg.review_page.choice import image_confidence
+from ca_seg.review_page.thumbnail import thumbnail
 from ca_seg.visual.palette import colour
 
 LEADS = {
@@ -47,7 +47,7 @@ class ReviewPage:
     def write(self, path: Path, entries: Sequence[Entry]) -> int:
         """Write the page, image by image; returns its size in bytes."""
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string((files("ca_seg.review") / "review.html.j2").read_text(encoding="utf-8"))
+        template = environment.from_string((files("ca_seg.review_page") / "review.html.j2").read_text(encoding="utf-8"))
         self.shown, self.failed = 0, []
         parts = template.generate(
             title=f"Labels of {self.run.folder.resolve().name}",
