@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ca_seg.atomic import atomic_write
 from ca_seg.backbones.efficientnet_lite import CHANNELS
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.errors import UserError
@@ -68,12 +69,14 @@ def open_codec(cache: Path) -> FeatureCodec:
         fit(codec, as_pixels(pictures))
         codec.save_pretrained(folder)
     codec = codec.requires_grad_(False).eval()
-    if note.exists() and json.loads(note.read_text())["fingerprint"] != fingerprint(codec):
+    if not note.exists():
+        # the processes of a training open the codec at the same time
+        with atomic_write(note, part=f"{note.name}.{os.getpid()}") as part:
+            part.write_text(json.dumps({"fingerprint": fingerprint(codec)}))
+    elif json.loads(note.read_text())["fingerprint"] != fingerprint(codec):
         raise UserError(
             f"the features in {note.parent} were made by another encoder", fix="delete the folder, and make them anew"
         )
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"fingerprint": fingerprint(codec)}))
     return codec
 
 
