@@ -1,6 +1,6 @@
 """Features of a frozen backbone: what a head reads of images that were recorded and asked.
 
-Five parts, concatenated along the channels in this order, whatever the order in which they are named:
+Six parts, concatenated along the channels in this order, whatever the order in which they are named:
 
     pixels     the colours of each token's own pixels                    3 x stride x stride
     latents    the autoencoder's latents, clean: what the transformer    latent channels x patch x patch
@@ -8,6 +8,9 @@ Five parts, concatenated along the channels in this order, whatever the order in
     outputs    image attention outputs, every channel of the model       timesteps x layers x width
     concepts   products of the outputs with every phrase's vector        timesteps x layers x phrases
                (concept-projected features)
+    contrasts  the same less their mean over the phrases. Most of a      timesteps x layers x phrases
+               product is the same for every phrase; what a softmax over
+               the phrases sees, and what float16 would lose, is the rest
     maps       the zero-shot class maps, as an evaluation reads them     classes
 
 Timesteps and layers are concatenated; the noise samples of a timestep are averaged.
@@ -35,9 +38,10 @@ from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Words, as_vocabulary
 
-PARTS = ("pixels", "latents", "outputs", "concepts", "maps")
+PARTS = ("pixels", "latents", "outputs", "concepts", "contrasts", "maps")
+WORDS = ("concepts", "contrasts", "maps")  # the parts that need words
 GRAY = torch.full((1, 3, 16, 16), 0.5)  # an image of any size
-LAYERED = ("outputs", "concepts")  # the parts that every layer has
+LAYERED = ("outputs", "concepts", "contrasts")  # the parts that every layer has
 
 
 class FrozenFeatures:
@@ -61,7 +65,7 @@ class FrozenFeatures:
         backbone: Backbone,
         vocabulary: Words | None,
         *,
-        parts: Sequence[str] = ("concepts",),
+        parts: Sequence[str] = ("contrasts",),
         readout: ReadoutConfig | None = None,
     ) -> None:
         for part in parts:
@@ -77,15 +81,20 @@ class FrozenFeatures:
             raise UserError("features of several templates are not averaged", fix="leave templates out")
         check_prompt(self.readout.prompt, ground_truth=False)
         self.parts = tuple(part for part in PARTS if part in parts)
-        asking = [part for part in self.parts if part in ("concepts", "maps") or self.readout.image_output != "stock"]
+        asking = [part for part in self.parts if part in WORDS or self.readout.image_output != "stock"]
         if self.vocabulary is None and asking:
             raise UserError(f"the features {asking[0]!r} need words", fix="name what to look for")
         if self.vocabulary is None and self.readout.records_words:
             raise UserError("the prompt is made of words, and there are none", fix="name what to look for")
-        if "concepts" in self.parts and self.readout.reader != "concepts":
+        products = [part for part in self.parts if part in ("concepts", "contrasts")]
+        if products and self.readout.reader != "concepts":
             raise UserError(
-                f"the features 'concepts' with the reader {self.readout.reader!r}",
+                f"the features {products[0]!r} with the reader {self.readout.reader!r}",
                 allowed="the reader 'concepts', or the features 'maps'",
+            )
+        if "contrasts" in products and self.vocabulary is not None and len(self.vocabulary.concepts) < 2:
+            raise UserError(
+                "the features 'contrasts' compare phrases, and there is one", fix="name another word, or use 'concepts'"
             )
         self.name = backbone.card.name
         self.stride = backbone.card.multiple
@@ -195,9 +204,11 @@ class FrozenFeatures:
         self, part: str, readout: Readout, asked: ConceptFeatures | None, layers: Sequence[int]
     ) -> torch.Tensor:
         """Outputs or concepts of `layers`: [B, timesteps * layers * c, h, w]."""
-        if part == "concepts" and asked is not None:
+        if part in WORDS and asked is not None:
             normalise = self.readout.normalise
             maps = [asked.scores(layer, space=readout.space, normalise=normalise) for layer in layers]
+            if part == "contrasts":  # copies, batch, phrases
+                maps = [scores - scores.mean(dim=2, keepdim=True) for scores in maps]
         else:
             maps = [self._outputs(readout, asked, layer) for layer in layers]
         times = torch.stack(maps, dim=1).unflatten(0, (self._times, -1)).mean(dim=1)  # [times, layers, B, c, h, w]
@@ -219,8 +230,8 @@ class FrozenFeatures:
     def _channels_per_timestep(self) -> int:
         """Channels of one layer at one timestep."""
         outputs = self._width() if "outputs" in self.parts else 0
-        concepts = len(self.vocabulary.concepts) if self.vocabulary and "concepts" in self.parts else 0
-        return outputs + concepts
+        products = sum(part in ("concepts", "contrasts") for part in self.parts)
+        return outputs + (products * len(self.vocabulary.concepts) if self.vocabulary else 0)
 
     def _width(self) -> int:
         """Channels of one attention output."""

@@ -11,7 +11,7 @@ from ca_seg.backbones.load import load_backbone
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import OutOfRange, UnknownName, UserError
-from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.features.frozen import WORDS, FrozenFeatures
 from ca_seg.features.registry import BASELINES, RESOLUTION
 from ca_seg.features.source import FeatureSource
 from ca_seg.heads.registry import head_class
@@ -31,7 +31,7 @@ class HeadSettings(BackboneSettings):
     Args:
         backbone: a name from `ca-seg zoo list`, or a baseline: rgb-patches, efficientnet-lite0
         random_weights: give the backbone's architecture random weights, as a baseline
-        parts: the features that the head reads: pixels, latents, outputs, concepts, maps
+        parts: the features that the head reads: pixels, latents, outputs, concepts, contrasts, maps
         kind: the head: linear, zero-shot-linear, fused-timesteps, convex-upsampling or smp
         options: options of the head, such as {dropout: 0.1}
         losses: the weight of each loss: cross-entropy, dice, lovasz, focal
@@ -43,7 +43,7 @@ class HeadSettings(BackboneSettings):
     """
 
     random_weights: bool = False
-    parts: list[str] = field(default_factory=lambda: ["concepts"])
+    parts: list[str] = field(default_factory=lambda: ["contrasts"])
     kind: str = "linear"
     options: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=lambda: {"cross-entropy": 1.0})
@@ -67,7 +67,7 @@ class HeadSettings(BackboneSettings):
     @property
     def reads_words(self) -> bool:
         """Whether the head's features depend on the words."""
-        return bool({"concepts", "maps"} & set(self.parts))
+        return bool(set(WORDS) & set(self.parts))
 
     def loss(self) -> SegmentationLoss:
         return SegmentationLoss(self.losses, self.loss_at)

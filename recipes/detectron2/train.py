@@ -21,6 +21,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from ca_seg.adapters.detectron2 import add_ca_seg_config, register
 from ca_seg.data.collate import Skipped
 from ca_seg.errors import UserError
+from ca_seg.features.frozen import WORDS
 
 
 class Trainer(DefaultTrainer):
@@ -58,7 +59,7 @@ def setup(options: Namespace) -> tuple[CfgNode, list[Skipped]]:
         cfg.DATASETS[key] = (name,)
         skipped += unreadable
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(classes)
-    if {"concepts", "maps"} & set(cfg.MODEL.CA_SEG.PARTS) and not cfg.MODEL.CA_SEG.CONCEPTS:
+    if set(WORDS) & set(cfg.MODEL.CA_SEG.PARTS) and not cfg.MODEL.CA_SEG.CONCEPTS:
         cfg.MODEL.CA_SEG.CONCEPTS = list(classes.names)
     cfg.freeze()
     default_setup(cfg, options)

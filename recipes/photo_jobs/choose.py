@@ -26,10 +26,10 @@ EPOCHS, SEED = 20, 0
 PARTS = (
     ["latents"],
     ["outputs"],
-    ["concepts"],
+    ["contrasts"],
     ["latents", "outputs"],
-    ["latents", "concepts"],
-    ["latents", "outputs", "concepts"],
+    ["latents", "contrasts"],
+    ["latents", "outputs", "contrasts"],
 )
 RESOLUTIONS = (None, 384)  # pixels of the short side; None: the card's
 LEARNING_RATES = (0.003, 0.01, 0.03)

@@ -13,13 +13,13 @@ from pathlib import Path
 from ca_seg.tasks.head_settings import HeadSettings, TrainingData
 from ca_seg.visual.plots import lines_plot
 from recipes.probe.runs import DATA, Runs, over_seeds
-from recipes.probe.table import LINEAR, OUTPUTS
+from recipes.probe.table import CONCEPTS, LINEAR, OUTPUTS
 
 SHOTS = {"msrc": (1, 5, 10, None), "scenes": (1, 2, None)}  # every class is in so many images, or all images
 LAYERS, TIMESTEPS = (0, 1, 2, 3), (0.02, 0.15, 0.3, 0.5, 0.7)
 KINDS = {
     "attention outputs": ("outputs", OUTPUTS),
-    "concept-projected": ("concepts", LINEAR),
+    "concept-projected": ("concepts", CONCEPTS),
     "EfficientNet-Lite0": ("cnn", replace(LINEAR, backbone="efficientnet-lite0")),
 }
 

@@ -17,7 +17,7 @@ from ca_seg.tasks.head_settings import HeadSettings
 from recipes.probe.runs import DATA, Runs, over_seeds
 
 LINEAR = HeadSettings(lr=0.01, loss_at="tokens")
-OUTPUTS = replace(LINEAR, parts=["outputs"])
+OUTPUTS, CONCEPTS = replace(LINEAR, parts=["outputs"]), replace(LINEAR, parts=["concepts"])
 FROM_ZERO_SHOT = HeadSettings(lr=0.0003, loss_at="tokens", kind="zero-shot-linear", parts=["concepts", "maps"])
 UPSAMPLING = HeadSettings(lr=0.003, kind="convex-upsampling", parts=["pixels", "outputs", "maps"])
 DECODER = replace(OUTPUTS, kind="smp", options={"decoder": "segformer", "width": 32}, lr=0.001)
@@ -25,10 +25,11 @@ ROWS: dict[str, tuple[str, HeadSettings | None]] = {  # None: the zero-shot maps
     "zero-shot": ("mini, zero-shot (nothing learnt)", None),
     "upsampled": ("mini, zero-shot maps upsampled by a learnt head", UPSAMPLING),
     "start": ("mini, probe that begins as the zero-shot map", FROM_ZERO_SHOT),
-    "concepts": ("mini, linear probe on concept-projected features", LINEAR),
+    "contrasts": ("mini, linear probe on concept-projected features, less their mean", LINEAR),
+    "concepts": ("mini, linear probe on concept-projected features", CONCEPTS),
     "outputs": ("mini, linear probe on attention outputs", OUTPUTS),
     "decoder": ("mini, SMP's Segformer decoder on attention outputs", DECODER),
-    "fresh-concepts": ("the same with random weights, concept-projected", replace(LINEAR, random_weights=True)),
+    "fresh-concepts": ("the same with random weights, concept-projected", replace(CONCEPTS, random_weights=True)),
     "fresh-outputs": ("the same with random weights, attention outputs", replace(OUTPUTS, random_weights=True)),
     "rgb": ("raw RGB patches", replace(LINEAR, backbone="rgb-patches")),
     "cnn": ("EfficientNet-Lite0 of ImageNet", replace(LINEAR, backbone="efficientnet-lite0")),

@@ -46,7 +46,7 @@ def test_the_parts_are_concatenated_in_order(backbone, images):
 
 def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
     readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6), noise_samples=3)
-    features = FrozenFeatures(backbone, WORDS, readout=readout)(images, SEEDS)
+    features = FrozenFeatures(backbone, WORDS, parts=("concepts",), readout=readout)(images, SEEDS)
     assert features.shape == (2, 2 * 2 * 3, 21, 16)
     for number, timestep in enumerate((0.1, 0.6)):
         expected = (
@@ -55,6 +55,20 @@ def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
             .projected()
         )
         torch.testing.assert_close(features[:, 6 * number : 6 * number + 6], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_contrasts_are_concepts_less_their_mean_over_the_phrases(backbone, images):
+    source = FrozenFeatures(backbone, WORDS, parts=("concepts", "contrasts"))
+    features = source(images, SEEDS)
+    assert source.channels == features.shape[1] == 2 * 4 * 3
+    concepts, contrasts = (half.unflatten(1, (4, 3)) for half in features.chunk(2, dim=1))
+    torch.testing.assert_close(contrasts, concepts - concepts.mean(dim=2, keepdim=True), atol=1e-4, rtol=1e-4)
+    assert contrasts.abs().max() < concepts.abs().max() / 5  # what float16 would round away
+
+
+def test_contrasts_need_two_phrases(backbone):
+    with pytest.raises(UserError, match="'concepts'"):
+        FrozenFeatures(backbone, ["cat"], parts=("contrasts",))
 
 
 def test_latents_are_those_of_the_autoencoder_token_by_token(backbone, images):
@@ -134,7 +148,7 @@ def test_outputs_and_pixels_need_no_words(backbone, images):
     assert without_words.channels == with_words.channels
     assert torch.equal(without_words(images, SEEDS), with_words(images, SEEDS))
     assert json.loads(json.dumps(without_words.identity()))["vocabulary"] is None
-    with pytest.raises(UserError, match="'concepts'"):
+    with pytest.raises(UserError, match="need words"):
         FrozenFeatures(backbone, None)
     with pytest.raises(UserError, match="'outputs'"):
         FrozenFeatures(backbone, None, parts=("outputs",), readout=ReadoutConfig(image_output="concepts"))

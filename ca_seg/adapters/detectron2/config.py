@@ -32,7 +32,7 @@ def add_ca_seg_config(cfg: CfgNode) -> None:
     node.NOISE_SAMPLES = 0  # noise samples per timestep, averaged
     node.SAMPLES = 0  # the former name of NOISE_SAMPLES
     node.SEED = 0  # of the noise
-    node.PARTS = ["outputs"]  # pixels, latents, outputs (of the image), concepts (outputs times words), maps
+    node.PARTS = ["outputs"]  # pixels, latents, outputs (of the image), concepts (outputs times words), contrasts, maps
     node.CONCEPTS = []  # the words for concepts and maps
     node.NORMALISE = "channel"  # against massive activations: none, token or channel
     node.STRIDE = 0  # pixels per cell of the feature map; by default pixels per image token
