@@ -118,7 +118,7 @@ def test_students_of_a_table_differ_only_in_their_labels(folder, tmp_path, monke
         assert set(label.unique().tolist()) <= set(mask.unique().tolist())
     fitted = table.calibration()
     assert fitted["images"] == 8
-    assert set(fitted["accuracy_by_refinement"]) == {"none", "pamr"}
+    assert set(fitted["accuracy_by_refinement"]) == {"none", "coarse-pamr", "pamr"}
     assert fitted["figures"]["accuracy"] == max(fitted["accuracy_by_refinement"].values())
 
 
