@@ -29,7 +29,7 @@ from recipes.student.student import train_student
 from recipes.student.word_labels import WordLabeller
 
 OUT = Path("out/photographs/student")
-REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("coarse-pamr",), ("pamr",))
+REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",))
 ROWS = ("words", "confident", "masks")
 CROP, BATCH, EPOCHS = 192, 16, 30
 

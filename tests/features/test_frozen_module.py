@@ -56,7 +56,7 @@ def test_a_source_on_an_accelerator_follows_to_the_cpu(monkeypatch):
 
 
 def test_the_source_is_neither_registered_nor_copied():
-    source = FrozenFeatures(load_backbone("mini"), ["cat"])
+    source = FrozenFeatures(load_backbone("mini"), ["cat", "dog"])
     module = Frozen(source)
     assert not list(module.parameters())
     assert not list(module.buffers())

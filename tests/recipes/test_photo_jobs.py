@@ -70,7 +70,7 @@ class KnownRuns:
 
     def train(self, name, model, seed):
         assert self.models.setdefault(name, model) == model
-        good = [model.parts == ["latents", "concepts"], model.resolution == 384]
+        good = [model.parts == ["latents", "contrasts"], model.resolution == 384]
         good.append((model.options.get("decoder", model.kind), model.lr) in {("linear", 0.03), ("fpn", 0.001)})
         return {"miou": sum(good) / 10}
 
@@ -83,9 +83,9 @@ def test_each_choice_is_the_best_on_the_held_part(tmp_path):
     rows = heads.models(heads.read_choice(tmp_path))
     assert rows["linear"] == choice.linear
     assert rows["decoder"] == choice.decoder
-    assert (rows["linear"].parts, rows["linear"].resolution, rows["linear"].lr) == (["latents", "concepts"], 384, 0.03)
+    assert (rows["linear"].parts, rows["linear"].resolution, rows["linear"].lr) == (["latents", "contrasts"], 384, 0.03)
     assert (rows["decoder"].kind, rows["decoder"].options["decoder"], rows["decoder"].lr) == ("smp", "fpn", 0.001)
-    assert rows["decoder"].parts == ["latents", "concepts"]
+    assert rows["decoder"].parts == ["latents", "contrasts"]
     assert rows["random"].random_weights
     assert set(rows) == set(heads.ROWS)
     for model in rows.values():
@@ -118,7 +118,7 @@ def test_students_of_a_table_differ_only_in_their_labels(folder, tmp_path, monke
         assert set(label.unique().tolist()) <= set(mask.unique().tolist())
     fitted = table.calibration()
     assert fitted["images"] == 8
-    assert set(fitted["accuracy_by_refinement"]) == {"none", "coarse-pamr", "pamr"}
+    assert set(fitted["accuracy_by_refinement"]) == {"none", "pamr"}
     assert fitted["figures"]["accuracy"] == max(fitted["accuracy_by_refinement"].values())
 
 
