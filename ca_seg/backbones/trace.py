@@ -74,6 +74,11 @@ class GenerationTrace:
     def __enter__(self) -> GenerationTrace:
         transformer = self.backbone.transformer
         check_whole(transformer)
+        if transformer._compiled_call_impl is not None:  # it keeps the hooks that it was compiled with
+            raise UserError(
+                "the transformer is compiled as a whole (`compile`), and the trace does not see its calls",
+                fix="load it without `compile`; `compile_repeated_blocks` compiles its blocks, and is seen",
+            )
         self._hooks = [
             transformer.register_forward_pre_hook(self._before, with_kwargs=True),
             transformer.register_forward_hook(self._after, with_kwargs=True, always_call=True),

@@ -34,7 +34,7 @@ def check_whole(model: nn.Module) -> None:
     """Raises UserError for a transformer of which only a part of the attention can be seen.
 
     Split over several devices by heads or tokens, each sees a part, and would record it as if it were all. Caches skip
-    attentions, and a compiled module runs them without the hooks.
+    attentions.
     """
     if getattr(model, "_parallel_config", None) is not None:
         raise UserError(
@@ -46,11 +46,6 @@ def check_whole(model: nn.Module) -> None:
         raise UserError(
             "the transformer has a cache of diffusers (`enable_cache`), which skips attentions",
             fix="call `disable_cache()` first",
-        )
-    if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
-        raise UserError(
-            "the transformer is compiled (`compile`), and its attentions cannot be seen",
-            fix="load it without `compile`, which can be called afterwards",
         )
 
 

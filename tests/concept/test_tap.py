@@ -32,16 +32,20 @@ def test_a_transformer_split_over_devices_is_refused(monkeypatch):
         pass
 
 
-def test_a_cached_and_a_compiled_transformer_are_refused_and_a_restored_one_is_not():
+def test_a_cached_transformer_is_refused_and_a_restored_one_is_not():
     backbone = small_backbone()
     backbone.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.5))
     with pytest.raises(UserError, match="enable_cache"):
         check_whole(backbone.transformer)
     backbone.transformer.disable_cache()
     check_whole(backbone.transformer)
-    backbone.transformer.transformer_blocks[0].compile(backend="eager")
-    with pytest.raises(UserError, match="compile"):
-        check_whole(backbone.transformer)
+
+
+def test_a_trace_of_a_transformer_that_is_compiled_as_a_whole_is_refused():
+    backbone = small_backbone()
+    backbone.transformer.compile(backend="eager")
+    with pytest.raises(UserError, match="compile"), GenerationTrace(backbone, ["cat"], layers=[1]):
+        pass
 
 
 def test_weights_that_are_stored_smaller_compute_in_their_own_type():
