@@ -17,7 +17,6 @@ from ca_seg.backbones.loading.card import Card
 from ca_seg.backbones.noise import noise_levels, noised_latents
 from ca_seg.backbones.record_pass import RecordPass
 from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
-from ca_seg.concept.compiled import uncompiled
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.known_words import KnownWords
 from ca_seg.concept.linears import AskLinears, Modulation
@@ -235,9 +234,7 @@ class Backbone(nn.Module):
         """The concept streams of each vocabulary, layer by layer, for a recording; see `ConceptPass`."""
         rows = recording.noised_copies if images else batch_rows(recording.streams)
         ask = self._ask_pass(vocabularies, recording.call, recording.grid, rows, recording.modulation)
-        with uncompiled(self.transformer):
-            streams = ask.of_images(images)(recording.streams, concept_attention=concept_attention)
-        return ask.by_vocabulary(streams)
+        return ask.of_images(images).answers(recording.streams, concept_attention)
 
     def unseen(self, vocabulary: Words) -> dict[str, str] | None:
         """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.
