@@ -3,7 +3,8 @@
     files ──► Lightning ──► masks, confidence maps, manifest            one process
     WebDataset shards ──► Ray Data: Read, Predict, Write ──► the same   one actor on the GPU
 
-Starting takes as long for many images as for few: the time of an image is the difference of two runs.
+Starting (processes, weights) takes as long for many images as for few. So the time of an image is counted from the
+moment when the masks of the first batch are on disk.
 """
 
 from __future__ import annotations
@@ -55,32 +56,29 @@ def _backbone(name: str, device: str, small: bool) -> Backbone:
 
 
 def seconds_per_image(
-    name: str, *, ray: bool, device: str, small: bool, counts: tuple[int, int], words: int, batch: int
+    name: str, *, ray: bool, device: str, small: bool, count: int, words: int, batch: int
 ) -> tuple[float, float]:
-    """Seconds an image of a labelling run, from the difference of two runs; and the seconds of the shorter one.
+    """Seconds an image of a labelling run after its first batch, and the seconds until that batch was written.
 
     Args:
         name: of the card
         ray: from WebDataset shards by Ray; otherwise from files by Lightning
         device: of the backbone
         small: the tiny model of the tests
-        counts: how many images the two runs have
+        count: of images, more than `batch`
         words: how many classes are labelled
         batch: images at a time
     """
     side = 48 if small else 1024
-    times = []
     with tempfile.TemporaryDirectory() as temporary:
-        for count in counts:
-            folder = Path(temporary) / str(count)
-            images = folder / "in"
-            (_write_shards if ray else _write_files)(images, count, side)
-            start = time.perf_counter()
-            labelled = _label(name, images, folder / "out", ray, device, small, words, batch, side)
-            times.append(time.perf_counter() - start)
-            if labelled != count:
-                raise RuntimeError(f"{labelled} of {count} images were labelled")
-    return (times[1] - times[0]) / (counts[1] - counts[0]), times[0]
+        images, out = Path(temporary) / "in", Path(temporary) / "out"
+        (_write_shards if ray else _write_files)(images, count, side)
+        start = time.time()
+        labelled = _label(name, images, out, ray, device, small, words, batch, side)
+        written = sorted(mask.stat().st_mtime for mask in (out / "png" / "masks").rglob("*.png"))
+    if labelled != count or len(written) != count:
+        raise RuntimeError(f"{labelled} of {count} images were labelled")
+    return (written[-1] - written[batch - 1]) / (count - batch), written[batch - 1] - start
 
 
 def _label(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ca_seg.backbones.loading.plan import Plan
 
 GIB = 2**30
+PROMPT_TOKENS = 21  # as an example in a plan
 FIGURE = "metrics/full-vocabulary/miou"
 
 
@@ -69,6 +70,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         "maps", f"recording of one image of {plan.resolution} x {plan.resolution}", _gib(plan.recording_bytes)
     )
     table.add_row("", "the same, if the words are known beforehand", f"{plan.known_words_bytes / GIB:.2f}")
+    beside_prompt = f"{plan.prompt_attention_bytes(PROMPT_TOKENS) / GIB:.2f}"
+    table.add_row("", f"on top for readers of the prompt, of {PROMPT_TOKENS} tokens", beside_prompt)
     console.print(f"[bold]{card.name}[/], {profile.name}: computed from the published architecture, nothing loaded")
     console.print(table)
     beside = " A quantised transformer stays on the GPU beside them." if profile.quantised else ""

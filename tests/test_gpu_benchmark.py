@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import random_backbone
-from benchmarks.gpu import SECTIONS, line_of, measured_hours
+from benchmarks.gpu import SECTIONS, benchmark, in_process, line_of, measured_hours, parser, run_section
 from benchmarks.gpu_rows import FAILED, MEASURED, NO_MEMORY, Repetitions, Result, Row, measure
 from ca_seg.backbones.cost.gpus import GPUS
 from ca_seg.backbones.cost.operations import Operations
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.plan import read_part
 
-ROOT = Path(__file__).parents[1]
 FAR = 10.0**9  # a deadline
 
 
-def run(*arguments, file):
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--small", "--minutes", "60"]
-    subprocess.run([*command, "--json", str(file), *arguments], cwd=ROOT, check=True, capture_output=True)
-    return json.loads(file.read_text())
+def options(*arguments):
+    return parser().parse_args(["--device", "cpu", "--small", "--minutes", "60", *arguments])
+
+
+@pytest.fixture
+def _fresh_compiler():
+    """torch keeps what it compiled for a class, and gives up after eight times in a process."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_fresh_compiler")
 def test_every_row_is_measured_on_small_models(tmp_path):
     """All sections but the one that labels with Ray, which tests/cli/test_label_ray.py runs."""
-    names = [section.name for section in SECTIONS if section.variant != "label"]
-    rows = run("--sections", *names, file=tmp_path / "gpu.json")["rows"]
+    names, file = [section.name for section in SECTIONS if section.variant != "label"], tmp_path / "gpu.json"
+    benchmark(options("--sections", *names, "--json", str(file)))
+    rows = json.loads(file.read_text())["rows"]
     assert {row["section"] for row in rows} == set(names)
     assert [row for row in rows if row["status"] != MEASURED] == []
     for row in rows:
@@ -48,12 +52,14 @@ def test_every_row_is_measured_on_small_models(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_section_in_a_process_of_its_own_gives_the_same_rows(tmp_path):
-    name = "sd3.5-large bf16"
-    together = run("--sections", name, file=tmp_path / "a.json")["rows"]
-    separate = run("--sections", name, "--separate", file=tmp_path / "b.json")["rows"]
+def test_a_section_in_a_process_of_its_own_gives_the_same_rows():
+    index = [section.name for section in SECTIONS].index("sd3.5-large bf16")
+    together: dict[str, Result] = {}
+    run_section(SECTIONS[index], "cpu", True, FAR, lambda result: together.update({result.row: result}))
+    separate = {result.row: result for result in in_process(index, options(), 600)}
     keys = ("section", "row", "status", "images", "tflop", "gbyte")
-    assert [[row[key] for key in keys] for row in together] == [[row[key] for key in keys] for row in separate]
+    plain = [[[getattr(row, key) for key in keys] for row in rows.values()] for rows in (together, separate)]
+    assert plain[0] == plain[1]
 
 
 @pytest.mark.parametrize("variant", ["bf16", "fp8", "nf4"])

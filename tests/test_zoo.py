@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from ca_seg.backbones.cost.cost import map_cost
 from ca_seg.backbones.loading.card import find_card, list_backbones
-from ca_seg.backbones.loading.plan import GIB, plan
+from ca_seg.backbones.loading.plan import GIB, plan, prompt_attention_bytes
 from ca_seg.cli.zoo import run
 from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.zoo import model_zoo, print_card, print_plan, print_zoo
+from tests.small_flux import small_backbone
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,6 +52,17 @@ def test_memory_saved_by_quantisation():
     printed = _printed(print_plan, full)
     assert f"{full.peak_bytes / GIB:.1f}" in printed
     assert "not measured" in printed
+
+
+def test_the_plan_of_the_attention_to_a_prompt_is_what_a_recording_holds():
+    backbone, words = small_backbone(), ["cat", "grass", "sky"]
+    prompt = backbone.record(
+        torch.rand(1, 3, 48, 80), layers=[1], prompt=", ".join(words), prompt_phrases=[words]
+    ).prompt
+    held = sum(part.untyped_storage().nbytes() for part in (*prompt.words, *prompt.image_share))
+    heads = backbone.transformer.config.num_attention_heads
+    assert prompt_attention_bytes(15, len(words), heads=heads, layers=2) == held
+    assert plan("flux1-dev").prompt_attention_bytes(20) == 4 * 18 * 24 * 64 * 64 * 21
 
 
 def test_a_plan_depends_on_layer_and_resolution():

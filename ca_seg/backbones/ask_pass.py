@@ -8,6 +8,7 @@ from typing import Any
 
 from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.compiled import uncompiled
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.linears import Linear
 from ca_seg.concept.record import Stream
@@ -53,6 +54,11 @@ class AskPass:
             return ask_streams(
                 self.transformer, attentions, self.inputs, image, self.layout, linears=self.linears, **options
             )
+
+    def answers(self, image: Sequence[Stream], concept_attention: str) -> list[list[Stream]]:
+        """The concept streams of each vocabulary for a whole recording."""
+        with uncompiled(self.transformer):
+            return self.by_vocabulary(self(image, concept_attention=concept_attention))
 
     def by_vocabulary(self, streams: Sequence[Stream]) -> list[list[Stream]]:
         """The streams of the concepts of each vocabulary."""

@@ -234,7 +234,7 @@ class Backbone(nn.Module):
         """The concept streams of each vocabulary, layer by layer, for a recording; see `ConceptPass`."""
         rows = recording.noised_copies if images else batch_rows(recording.streams)
         ask = self._ask_pass(vocabularies, recording.call, recording.grid, rows, recording.modulation)
-        return ask.by_vocabulary(ask.of_images(images)(recording.streams, concept_attention=concept_attention))
+        return ask.of_images(images).answers(recording.streams, concept_attention)
 
     def unseen(self, vocabulary: Words) -> dict[str, str] | None:
         """The phrases with a word that training never taught, each with the taught word that is nearest in meaning.

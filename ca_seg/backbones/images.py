@@ -129,11 +129,16 @@ def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | Non
     """
     if frames is not None:
         maps = maps[:, :, None] if maps.ndim == 4 else maps
-        even = frames == FRAMES * maps.shape[2]  # CogVideoX decodes an even number of latent frames to 4 frames each
-        latent = (torch.arange(frames) + (0 if even else FRAMES - 1)) // FRAMES
-        return torch.stack([resize_out(maps[:, :, index], height, width) for index in latent.tolist()], dim=2)
+        latent = latent_frames(frames, maps.shape[2])
+        return torch.stack([resize_out(maps[:, :, index], height, width) for index in latent], dim=2)
     ordered = maps.contiguous(memory_format=torch.channels_last)
     return interpolate(ordered, (height, width), mode="bilinear", align_corners=False)
+
+
+def latent_frames(frames: int, latents: int) -> list[int]:
+    """For each frame of a clip the latent frame that it is decoded from."""
+    even = frames == FRAMES * latents  # CogVideoX decodes an even number of latent frames to 4 frames each
+    return [(frame + (0 if even else FRAMES - 1)) // FRAMES for frame in range(frames)]
 
 
 def resize_maps(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.images import resize_out
+from ca_seg.backbones.images import latent_frames
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.vocabulary import Words, as_vocabulary
 
@@ -32,8 +32,8 @@ def clip_maps(
     *,
     seed: int = 0,
     present: Sequence[str] | None = None,
-) -> Iterator[torch.Tensor]:
-    """Class maps of a video, piece by piece.
+) -> Iterator[tuple[torch.Tensor, int, int]]:
+    """Class maps of a video on the grid of tokens, piece by piece.
 
     All frames get the same noise, so that maps change from frame to frame with the video and not with the noise.
 
@@ -46,11 +46,11 @@ def clip_maps(
         present: in evaluations the classes that the video shows, for the prompt `present`
 
     Yields:
-        [F, K, H, W] for every piece
+        For every piece [F, K, h, w], and the height and width of its frames. Frames of one latent frame have the same
+        maps.
     """
     words = as_vocabulary(vocabulary)
     for frames in pieces:
-        height, width = frames.shape[-2:]
         if backbone.family.video:
             video, seeds = frames.transpose(0, 1)[None], [seed]
         else:
@@ -58,6 +58,6 @@ def clip_maps(
         shown = None if present is None else [present] * len(seeds)
         maps = readout.record(backbone, video, seeds, vocabulary=words, present=shown, words=[words]).maps(words)
         if backbone.family.video:
-            yield resize_out(maps, height, width, frames=len(frames))[0].transpose(0, 1)
-        else:
-            yield resize_out(maps, height, width)
+            maps = maps[:, :, None] if maps.ndim == 4 else maps
+            maps = maps[0].transpose(0, 1)[latent_frames(len(frames), maps.shape[2])]
+        yield maps, *frames.shape[-2:]

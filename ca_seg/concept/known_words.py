@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ca_seg.concept.choices import CONCEPT_PART, IMAGE_PART
+from ca_seg.concept.compiled import uncompiled
 from ca_seg.concept.record import Kept, Stream, check_recorded, stream_recorder
 from ca_seg.concept.suspended import SuspendedPass
 from ca_seg.concept.tap import AttentionTap
@@ -89,20 +91,23 @@ def record_and_ask(
     """
     image: list[Stream] = []
     concept: list[Stream] = []
-    asking = SuspendedPass(lambda: concept.extend(ask(image)))
+    asking, ask_uncompiled = SuspendedPass(lambda: concept.extend(ask(image))), uncompiled(model)
     asked = 0
 
     def ask_block() -> None:
         nonlocal asked
         check_recorded(image, asked + 1)
-        asking.resume()
+        with ask_uncompiled:
+            asking.resume()
         image[asked] = kept.of(asked, image[asked])
         asked += 1
 
+    @torch.compiler.disable
     def after(block: nn.Module, args: Any, output: Any) -> None:
         if not asking.is_current and asked <= last_layer:
             ask_block()
 
+    @torch.compiler.disable
     def before(block: nn.Module, args: Any) -> None:
         if asking.is_current:
             asking.pause()

@@ -9,6 +9,9 @@ attention modules runs. So no block is copied or patched, and fused attention ke
        ...            after the last wanted layer the pass ends
 
 Attentions of other modules (the image's second attention in SD3.5-medium, a text refiner) are not intercepted.
+
+In a compiled transformer the hooks and the intercepted attention are not compiled: they differ from layer to layer, and
+torch would compile every block anew for each.
 """
 
 from __future__ import annotations
@@ -73,14 +76,15 @@ class AttentionTap(TorchFunctionMode):
         super().__init__()
         self._linears = linears
         self._thread = get_ident()
-        self._modules, self._attend, self._stop_after = modules, attend, stop_after
+        self._attend, self._stop_after = attend, stop_after
+        self._layers = {module: layer for layer, module in enumerate(modules)}
         self._layer: int | None = None
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> AttentionTap:
         self._thread = get_ident()
-        for layer, module in enumerate(self._modules):
-            self._hooks.append(module.register_forward_pre_hook(self._entering(layer)))
+        for module in self._layers:
+            self._hooks.append(module.register_forward_pre_hook(self._entering))
             self._hooks.append(module.register_forward_hook(self._leaving))
         return super().__enter__()
 
@@ -100,13 +104,12 @@ class AttentionTap(TorchFunctionMode):
         except _PassEnd:
             return None
 
-    def _entering(self, layer: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            if get_ident() == self._thread:
-                self._layer = layer
+    @torch.compiler.disable
+    def _entering(self, module: nn.Module, args: Any) -> None:
+        if get_ident() == self._thread:
+            self._layer = self._layers[module]
 
-        return hook
-
+    @torch.compiler.disable
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
         if get_ident() == self._thread:
             self._layer = None
@@ -115,12 +118,18 @@ class AttentionTap(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is linear:
             return self._linears(*args, **kwargs)
-        if func is not scaled_dot_product_attention or self._layer is None:
+        if func is not scaled_dot_product_attention:
             return func(*args, **kwargs)
+        return self._attention(args, kwargs)
+
+    @torch.compiler.disable
+    def _attention(self, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
+        if self._layer is None:
+            return scaled_dot_product_attention(*args, **kwargs)
         layer, call = self._layer, dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
         if any(call.pop(option, None) for option in UNSUPPORTED):
             raise NotImplementedError(
-                f"layer {layer} ({type(self._modules[layer]).__name__}) attends with {' or '.join(UNSUPPORTED)}; "
+                f"layer {layer} ({type(list(self._layers)[layer]).__name__}) attends with {' or '.join(UNSUPPORTED)}; "
                 "concept attention is defined for full joint attention"
             )
         query, key, value = (call.pop(name) for name in ("query", "key", "value"))

@@ -14,6 +14,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.backbones.video_maps import clip_maps, frames_at_once
 from ca_seg.data.video.davis import Clip, DavisVideo
+from ca_seg.decision.clip import clip_masks
 from ca_seg.metrics.video import SequenceScores, score_sequence, video_scores
 from ca_seg.vocabulary import Vocabulary
 
@@ -79,5 +80,5 @@ def _pieces(
     """(prediction, ground truth) of some frames in turn: 0 background, 1 + the index of a word."""
     at_once = frames_at_once(backbone)
     maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, readout, seed=seed, present=clip.classes)
-    for scores, ground_truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
-        yield scores.argmax(dim=1).cpu(), ground_truth
+    for piece, ground_truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
+        yield clip_masks(*piece), ground_truth

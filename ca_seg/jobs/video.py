@@ -16,6 +16,7 @@ from ca_seg.backbones.video_maps import clip_maps, frames_at_once
 from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.video.davis import DavisVideo
 from ca_seg.data.video.reader import frame_rate, video_frames
+from ca_seg.decision.clip import clip_masks
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.evaluation.video import BACKGROUND, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
@@ -145,13 +146,13 @@ def _check_outputs(source: Path, folder: Path) -> None:
 
 
 def _frames_and_masks(
-    pieces: Iterable[torch.Tensor], maps: Iterable[torch.Tensor], folder: Path
+    pieces: Iterable[torch.Tensor], maps: Iterable[tuple[torch.Tensor, int, int]], folder: Path
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame, uint8 [H, W, 3], with its mask [H, W], which is written before it is given."""
     number = 0
-    for piece, scores in zip(pieces, maps, strict=True):
+    for piece, piece_maps in zip(pieces, maps, strict=True):
         frames = (255 * piece).round().byte().permute(0, 2, 3, 1).numpy()
-        for frame, mask in zip(frames, scores.argmax(dim=1).byte().cpu().numpy(), strict=True):
+        for frame, mask in zip(frames, clip_masks(*piece_maps).numpy(), strict=True):
             write_mask(folder / f"{number:05d}.png", mask, lambda indices: (indices + 1).astype(np.uint8))
             number += 1
             yield frame, mask

@@ -43,7 +43,8 @@ class Gpu:
         return images * self.seconds(operations, dtype) / SECONDS_PER_HOUR
 
 
-# NVIDIA states some peaks with sparsity only: half of them is entered here
+# Compared with public copies of these documents. NVIDIA states some peaks with sparsity only (1,979 for H100 and H200):
+# half of them is entered here.
 GPUS = {
     gpu.name: gpu
     for gpu in (

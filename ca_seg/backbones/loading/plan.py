@@ -5,7 +5,8 @@
 3  autoencoder                                          │  (activations come on top and are not counted)
 4  recording       keys and values, outputs of an image ┘
 
-Where the words are known beforehand, a recording has no keys and values.
+Where the words are known beforehand, a recording has no keys and values. For readers of the prompt it has the image's
+attention to each token of the prompt, on top.
 
 A plain transformer is in main memory while words are encoded. A quantised one stays on the GPU: then it is 1 + 2 + 3.
 """
@@ -47,6 +48,8 @@ class Plan:
     autoencoder_bytes: int
     recording_bytes: int  # of one square image, one noise sample at one timestep
     known_words_bytes: int  # of such a recording if the words are known beforehand
+    tokens: int  # of the image
+    heads: int
 
     @property
     def peak_bytes(self) -> int:
@@ -54,6 +57,10 @@ class Plan:
         beside = self.autoencoder_bytes + (self.transformer_bytes if self.profile.quantised else 0)
         maps = self.transformer_bytes + self.autoencoder_bytes + self.recording_bytes
         return max(sum(self.text.values()) + beside, maps)
+
+    def prompt_attention_bytes(self, prompt_tokens: int) -> int:
+        """What a recording for readers of the prompt holds on top, for a prompt of so many tokens."""
+        return prompt_attention_bytes(self.tokens, prompt_tokens, heads=self.heads, layers=self.last_layer + 1)
 
 
 def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, resolution: int | None = None) -> Plan:
@@ -81,7 +88,7 @@ def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, r
     side = card.resolution if resolution is None else resolution
     if side < card.multiple:
         raise OutOfRange(f"resolution {side}", allowed=f"{card.multiple} pixels or more")
-    linear, other, width = _counts(name, last)
+    linear, other, width, heads = _counts(name, last)
     sizes = {folder: part_parameters(part) for folder, part in card.parts.items()}
     size = profile.dtype.itemsize
     tokens = round(side / card.multiple) ** 2
@@ -97,6 +104,8 @@ def plan(name: str, *, precision: str = "bf16", last_layer: int | None = None, r
         sizes["vae"] * size,
         recording_bytes(tokens, width, layers=last + 1, read=read, size=size),
         recording_bytes(tokens, width, layers=0, read=read, size=size),
+        tokens,
+        heads,
     )
 
 
@@ -111,6 +120,18 @@ def recording_bytes(tokens: int, width: int, *, layers: int, read: int, size: in
         size: bytes of a number
     """
     return (2 * layers + read) * tokens * width * size
+
+
+def prompt_attention_bytes(tokens: int, prompt_tokens: int, *, heads: int, layers: int) -> int:
+    """Bytes of the attention of one image to its prompt, in fp32.
+
+    Args:
+        tokens: of the image
+        prompt_tokens: those of the prompt up to its last word
+        heads: of an attention
+        layers: how many are recorded
+    """
+    return 4 * layers * heads * tokens * (prompt_tokens + 1)  # 1: the share of the image's own tokens
 
 
 def part_names() -> list[str]:
@@ -145,14 +166,15 @@ def _counted(part: dict[str, Any]) -> int:
 
 
 @cache
-def _counts(name: str, last_layer: int) -> tuple[int, int, int]:
-    """Weights of linear layers, and other parameters, of the blocks 0 .. `last_layer` and around them; the width."""
+def _counts(name: str, last_layer: int) -> tuple[int, int, int, int]:
+    """Of the blocks 0 .. `last_layer` and around them: weights of linear layers, other parameters; width and heads."""
     card = find_card(name)
     family = find_family(card.family)
     transformer = build(family, card.architecture, last_layer + 1, tables=False)
     linear = sum(m.weight.numel() for m in transformer.modules() if isinstance(m, nn.Linear))
     total = sum(p.numel() for p in transformer.parameters())
-    return linear, total - linear, _width(family.attentions(transformer)[0])
+    attention: Any = family.attentions(transformer)[0]
+    return linear, total - linear, _width(attention), int(attention.heads)
 
 
 def _width(attention: Any) -> int:
