@@ -15,9 +15,7 @@ from ca_seg.jobs.caption_segment import CaptionSegmenter
 from ca_seg.jobs.segmenter import Segmenter, SegmentSettings, default_device
 from ca_seg.jobs.words import warn_of_absent_words
 from ca_seg.refine.promptable import PromptableSegmenter
-from ca_seg.vocabulary import Words
-
-AUTO = "auto"  # in place of words: those of each image's caption
+from ca_seg.vocabulary import Words, is_auto
 
 
 def segment(
@@ -110,8 +108,3 @@ def new_segmenter(
     by_words = partial(Segmenter, settings=settings, backbone=loaded, sam=sam)
     ready = captioner or captioner_named(str(settings.captioner), device)
     return CaptionSegmenter(ready, loaded, by_words, settings.background or ())
-
-
-def is_auto(classes: Any) -> bool:
-    """Whether the words are those of captions."""
-    return classes == AUTO or (isinstance(classes, list | tuple) and list(classes) == [AUTO])

@@ -26,10 +26,8 @@ from ca_seg.predictors.predictor import Prediction
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
-from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
+from ca_seg.vocabulary import BACKGROUND, REST, Vocabulary, Words, as_vocabulary
 
-BACKGROUND = "background"
-REST = ("background", "ground", "floor", "wall", "sky", "tree", "grass", "water", "road", "building")
 MAX_CLASSES = 254  # masks have 8 bits
 
 
