@@ -28,7 +28,7 @@ from ca_seg.concept.choices import (
 )
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.known_words import KnownWords
-from ca_seg.concept.readers.registry import read
+from ca_seg.concept.readers.registry import check_options, read
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary, check_template
@@ -56,9 +56,9 @@ class ReadoutConfig:
         flip: read the flipped image too, and take the mean
         prompt: what the model reads beside the image: none, all (the words that are asked), present (those that the
             ground truth shows; an oracle, in evaluations only), captioner (the caption of each image), or a text
-        captioner: a BLIP or Florence-2 for the prompt captioner, and for the words "auto": a repository of the hub or a
-            folder
+        captioner: a BLIP or Florence-2 for the prompt captioner and the words "auto": a repository of the hub or folder
         reader: concepts (products of concept and image vectors), seg4diff, goca, tokenrank, gramcol or anchordiff
+        reader_options: of a published reader, such as {weigh_heads: false}; docs/methods.md lists them
         templates: sentences with {} for a phrase; the maps of all are averaged
         blur: smooth the maps with a Gaussian of 3 x 3 tokens, as the method's reference code does
     """
@@ -77,6 +77,7 @@ class ReadoutConfig:
     prompt: str = NO_PROMPT
     captioner: str | None = None
     reader: str = "concepts"
+    reader_options: dict[str, Any] | None = None
     templates: tuple[str, ...] | None = None
     blur: bool = False
 
@@ -92,15 +93,15 @@ class ReadoutConfig:
                 raise UnknownName(kind, name, known)
         for template in self.templates or ():
             check_template(template)
+        check_options(self.reader, self.reader_options or {})
         if self.reader != "concepts":
             self._check_reader()
 
     def _check_reader(self) -> None:
         """Raises UserError for options that only `concepts` has, and for a reader without the prompt that it needs."""
-        default = {f.name: f.default for f in fields(ReadoutConfig)}
-        for name in PRODUCTS:
-            if getattr(self, name) != default[name]:
-                raise UserError(f"the reader {self.reader!r} has no {name}", fix=f"leave {name} out")
+        for field in fields(ReadoutConfig):
+            if field.name in PRODUCTS and getattr(self, field.name) != field.default:
+                raise UserError(f"the reader {self.reader!r} has no {field.name}", fix=f"leave {field.name} out")
         if self.reader in PROMPT_READERS and self.prompt not in (ALL, PRESENT, CAPTIONER):
             raise UserError(
                 f"the reader {self.reader!r} reads the words of the prompt, and the prompt is {self.prompt!r}",
@@ -111,9 +112,8 @@ class ReadoutConfig:
 
     def plain(self) -> dict[str, Any]:
         """The options that differ from the defaults and have an effect, as JSON values; see `from_plain`."""
-        changed = {f.name: getattr(self, f.name) for f in fields(ReadoutConfig)}
-        changed["captioner"] = self.prompt_captioner
-        changed = {f.name: changed[f.name] for f in fields(ReadoutConfig) if changed[f.name] != f.default}
+        given = {f.name: getattr(self, f.name) for f in fields(ReadoutConfig)} | {"captioner": self.prompt_captioner}
+        changed = {f.name: given[f.name] for f in fields(ReadoutConfig) if given[f.name] != f.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
     @staticmethod
@@ -215,6 +215,7 @@ class ReadoutConfig:
             **{name: getattr(self, name) for name in AS_GIVEN},
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
             "captioner": self.prompt_captioner,
+            "reader_options": self.reader_options,
             "templates": None if self.templates is None else list(self.templates),
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
@@ -285,7 +286,7 @@ class Readout:
                 per_head=config.per_head,
             )
         else:
-            maps = read(config.reader, features)
+            maps = read(config.reader, features, config.reader_options)
         return blurred(maps) if config.blur else maps
 
     def _templates(self, vocabulary: Words) -> list[Words]:
