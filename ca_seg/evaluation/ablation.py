@@ -18,6 +18,7 @@ from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.prompt import Prompt
 from ca_seg.concept.choices import ALL, CAPTIONER, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.frequency import high_frequency_ratio
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
@@ -34,7 +35,7 @@ class AblationGrid:
     """What is varied. Each setting is varied on its own; the others are those of the card.
 
     Args:
-        timesteps: noise levels, each on its own
+        timesteps: noise levels, each on its own, and for each image the one with the finest features
         noise_samples: how many noise samples are averaged
         resolutions: pixels of the short side; None: half, once and twice that of the card
         layers: read each layer alone
@@ -150,14 +151,26 @@ class _ImageAblation:
         for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
             features = self.ask(recording, concept_attention=attention)
             self.add("concept attention", attention, features, layers=card.layers)
-        for timestep in grid.timesteps:
-            self.add("timestep", f"{timestep:g}", self.ask(self.record(timestep, 1)), layers=card.layers)
+        self.add_timesteps()
         for side in grid.sides(card.resolution):
             resized = with_resolution(self.backbone, side)
             recording = resized.record(self.image, layers=card.layers, noise_samples=1, seed=self.seed)
             self.add("resolution", str(side), self.ask(recording))
         if grid.readers or grid.prompt:
             self.add_readers()
+
+    def add_timesteps(self) -> None:
+        """Each timestep, and for each image the one whose outputs have the most of high frequencies."""
+        layers, highest, chosen = self.backbone.card.layers, -1.0, None
+        for timestep in self.grid.timesteps:
+            recording = self.record(timestep, 1)
+            features = self.ask(recording)
+            self.add("timestep", f"{timestep:g}", features, layers=layers)
+            ratio = float(high_frequency_ratio(recording, layers))
+            if ratio > highest:
+                highest, chosen = ratio, features
+        if chosen is not None:
+            self.add("timestep by image", "highest high-frequency ratio", chosen, layers=layers)
 
     def add_readers(self) -> None:
         """The tables of readers and prompts: an image is recorded once with each prompt, and anew for `all`."""
