@@ -1,7 +1,7 @@
 """Seconds and memory an image of every method: python -m benchmarks.methods [--real] [--json FILE] [NAME ...]
 
     open_seconds    to build the method
-    seconds         one image, one class (the median of several runs after a first one)
+    seconds         one image, one class (the least of several runs after a first one)
     peak_mib        largest memory of the process, beyond what it had before the method was opened
 
 By default on the small random models of the tests, which compare the methods' own work on one scale. With --real the
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -46,7 +45,7 @@ def measure(name: str, *, real: bool, device: str) -> dict[str, float]:
         seconds.append(time.perf_counter() - start)
     row = {
         "open_seconds": opened,
-        "seconds": statistics.median(seconds[1:]),
+        "seconds": min(seconds[1:]),
         "peak_mib": _peak_mib() - before,
     }
     if device.startswith("cuda"):

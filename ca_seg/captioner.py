@@ -6,6 +6,8 @@ drawn, so the same model gives the same caption.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.errors import UserError
@@ -76,6 +78,33 @@ class Captioner:
             tokens = self.model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=BEAMS, do_sample=False)
         caption: str = self.processor.batch_decode(tokens, skip_special_tokens=True)[0]
         return " ".join(caption.split())
+
+
+def captions_of(name: str, images: Sequence[Tensor] | Tensor, device: str = "cpu") -> list[str]:
+    """The captions of images [3, H, W] in 0..1 by the captioner of this name, which is read once per process.
+
+    Raises what `Captioner.load` raises.
+    """
+    captioner = captioner_named(name, device)
+    return [captioner(image) for image in images]
+
+
+@lru_cache(maxsize=1)
+def captioner_named(name: str, device: str) -> Captioner:
+    """The captioner of a repository of the hub or a folder; the last one stays in memory."""
+    return Captioner.load(name, device)
+
+
+def check_captioner(name: str | None) -> None:
+    """Raises UserError for no name and for weights that are no captioner, WeightsUnavailable for missing ones."""
+    if name is None:
+        raise no_captioner()
+    model_type(name)
+
+
+def no_captioner() -> UserError:
+    """The error where a captioner is needed, and none is named."""
+    return UserError("there is no captioner", fix=f"name one with captioner: {EXAMPLE}")
 
 
 def model_type(name: str) -> str:

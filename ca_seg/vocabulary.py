@@ -18,6 +18,9 @@ from ca_seg.errors import UnknownName, UserError
 if TYPE_CHECKING:
     import torch
 
+AUTO = "auto"  # in place of words: those of each image's caption
+BACKGROUND = "background"
+REST = (BACKGROUND, "ground", "floor", "wall", "sky", "tree", "grass", "water", "road", "building")  # words for it
 IGNORE_INDEX = 255  # void: the pixels of a mask that belong to no class and are never scored
 
 
@@ -121,6 +124,11 @@ class Vocabulary:
 
 # a word, several words, {class: its phrases}, or a vocabulary
 Words = str | Sequence[str] | Mapping[str, str | Sequence[str]] | Vocabulary
+
+
+def is_auto(words: object) -> bool:
+    """Whether the only word is "auto": the words are those of captions."""
+    return words == AUTO or (isinstance(words, list | tuple) and list(words) == [AUTO])
 
 
 def as_vocabulary(

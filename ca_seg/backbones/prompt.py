@@ -3,6 +3,7 @@
     none       the empty text
     all        the words that are asked, joined by commas
     present    those of them that the image's ground truth shows: an oracle, for evaluations only
+    captioner  the caption of the image; see `caption_prompt.py`
     TEXT       any other text, the same for every image
 
 With `all`, an image is recorded anew for each vocabulary that is asked. So an evaluation never tells the model more
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ca_seg.backbones.text.phrase_tokens import SEPARATOR
-from ca_seg.concept.choices import ALL, NO_PROMPT, PRESENT
+from ca_seg.captioner import check_captioner
+from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Vocabulary
 
-CAPTIONER = "captioner"  # reserved, so that nobody's picture is recorded with this word
+CHOICES = "none, all, present, captioner or a text"
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,18 @@ def image_prompt(choice: str, vocabulary: Vocabulary | None, present: Sequence[s
     return Prompt.of_phrases([phrase for phrases in shown for phrase in phrases])
 
 
-def check_prompt(choice: str, *, ground_truth: bool) -> None:
+def check_prompt(choice: str, captioner: str | None = None, *, ground_truth: bool) -> None:
     """Raises UserError for a prompt that cannot be used.
 
     Args:
-        choice: none, all, present, or a text
+        choice: none, all, present, captioner, or a text
+        captioner: the weights of the captioner
         ground_truth: whether the job is an evaluation, which has it
     """
     if not isinstance(choice, str) or not choice.strip():
-        raise UserError(f"the prompt is {choice!r}", allowed="none, all, present or a text", fix="none is no prompt")
+        raise UserError(f"the prompt is {choice!r}", allowed=CHOICES, fix="none is no prompt")
     if choice == CAPTIONER:
-        raise UserError("the prompt 'captioner' is not supported", allowed="none, all, present or a text")
+        check_captioner(captioner)
     if choice == PRESENT and not ground_truth:
         raise ground_truth_needed()
 
@@ -77,5 +80,5 @@ def ground_truth_needed() -> UserError:
     return UserError(
         "the prompt 'present' has the words of the ground truth: it is an oracle",
         allowed="in evaluations only",
-        fix="take 'all', 'none' or a text",
+        fix="take 'all', 'none', 'captioner' or a text",
     )

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.images import Images, as_tensor
 from ca_seg.backbones.prompt import image_prompt
 from ca_seg.concept.blur import blurred
 from ca_seg.concept.choices import (
     ALL,
+    CAPTIONER,
     CONCEPT_ATTENTION,
     IMAGE_OUTPUT,
     NO_PROMPT,
@@ -26,12 +28,13 @@ from ca_seg.concept.choices import (
 )
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.known_words import KnownWords
-from ca_seg.concept.readers.registry import read
+from ca_seg.concept.readers.registry import check_options, read
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary, check_template
 
 PRODUCTS = ("space", "softmax", "normalise", "per_head", "layer_weights", "image_output")  # of the reader `concepts`
+AS_GIVEN = ("softmax", "concept_attention", "image_output", "normalise", "per_head", "flip", "prompt", "reader", "blur")
 FORMER_NAMES = {"samples": "noise_samples", "heads": "per_head", "weights": "layer_weights"}  # in saved heads
 
 
@@ -52,8 +55,10 @@ class ReadoutConfig:
         layer_weights: how much each layer counts; one number for each of `layers`
         flip: read the flipped image too, and take the mean
         prompt: what the model reads beside the image: none, all (the words that are asked), present (those that the
-            ground truth shows; an oracle, in evaluations only), or a text
+            ground truth shows; an oracle, in evaluations only), captioner (the caption of each image), or a text
+        captioner: a BLIP or Florence-2 for the prompt captioner and the words "auto": a repository of the hub or folder
         reader: concepts (products of concept and image vectors), seg4diff, goca, tokenrank, gramcol or anchordiff
+        reader_options: of a published reader, such as {weigh_heads: false}; docs/methods.md lists them
         templates: sentences with {} for a phrase; the maps of all are averaged
         blur: smooth the maps with a Gaussian of 3 x 3 tokens, as the method's reference code does
     """
@@ -70,7 +75,9 @@ class ReadoutConfig:
     layer_weights: tuple[float, ...] | None = None
     flip: bool = False
     prompt: str = NO_PROMPT
+    captioner: str | None = None
     reader: str = "concepts"
+    reader_options: dict[str, Any] | None = None
     templates: tuple[str, ...] | None = None
     blur: bool = False
 
@@ -86,27 +93,27 @@ class ReadoutConfig:
                 raise UnknownName(kind, name, known)
         for template in self.templates or ():
             check_template(template)
+        check_options(self.reader, self.reader_options or {})
         if self.reader != "concepts":
             self._check_reader()
 
     def _check_reader(self) -> None:
         """Raises UserError for options that only `concepts` has, and for a reader without the prompt that it needs."""
-        default = {f.name: f.default for f in fields(ReadoutConfig)}
-        for name in PRODUCTS:
-            if getattr(self, name) != default[name]:
-                raise UserError(f"the reader {self.reader!r} has no {name}", fix=f"leave {name} out")
-        if self.reader in PROMPT_READERS and self.prompt not in (ALL, PRESENT):
+        for field in fields(ReadoutConfig):
+            if field.name in PRODUCTS and getattr(self, field.name) != field.default:
+                raise UserError(f"the reader {self.reader!r} has no {field.name}", fix=f"leave {field.name} out")
+        if self.reader in PROMPT_READERS and self.prompt not in (ALL, PRESENT, CAPTIONER):
             raise UserError(
                 f"the reader {self.reader!r} reads the words of the prompt, and the prompt is {self.prompt!r}",
-                allowed="prompt: all, or present in evaluations",
+                allowed="prompt: all, captioner, or present in evaluations",
             )
         if self.reader in PROMPT_READERS and self.templates:
             raise UserError(f"the reader {self.reader!r} has no templates", fix="leave templates out")
 
     def plain(self) -> dict[str, Any]:
-        """The options that differ from the defaults, as JSON values; `from_plain` is the inverse."""
-        changed = {f.name: getattr(self, f.name) for f in fields(ReadoutConfig)}
-        changed = {f.name: changed[f.name] for f in fields(ReadoutConfig) if changed[f.name] != f.default}
+        """The options that differ from the defaults and have an effect, as JSON values; see `from_plain`."""
+        given = {f.name: getattr(self, f.name) for f in fields(ReadoutConfig)} | {"captioner": self.prompt_captioner}
+        changed = {f.name: given[f.name] for f in fields(ReadoutConfig) if given[f.name] != f.default}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
     @staticmethod
@@ -117,9 +124,19 @@ class ReadoutConfig:
         return ReadoutConfig(**options)
 
     @property
+    def prompt_captioner(self) -> str | None:
+        """The captioner that makes the prompts; None for another prompt."""
+        return self.captioner if self.prompt == CAPTIONER else None
+
+    @property
     def records_words(self) -> bool:
         """Whether an image is recorded with the words that are asked, and so anew for each vocabulary."""
-        return self.prompt in (ALL, PRESENT)
+        return self.prompt in (ALL, PRESENT) or (self.prompt == CAPTIONER and self.reader in PROMPT_READERS)
+
+    @property
+    def prompt_by_image(self) -> bool:
+        """Whether prompts differ. Such images are recorded one at a time: in a batch, the shorter would be padded."""
+        return self.prompt in (PRESENT, CAPTIONER)
 
     def record(
         self,
@@ -150,8 +167,12 @@ class ReadoutConfig:
         Raises:
             UserError: for a prompt that needs words, or the ground truth, and none are given
         """
-        shown = [None] * len(seeds) if present is None else present
-        prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
+        if self.prompt == CAPTIONER:
+            asked = vocabulary if self.reader in PROMPT_READERS else None
+            prompts = caption_prompts(self.captioner, as_tensor(images), backbone.text, backbone.device, asked)
+        else:
+            shown = [None] * len(seeds) if present is None else present
+            prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
         space = self.space or backbone.card.space
         everything = queries or words is None or self.image_output != "stock" or self.reader != "concepts"
         if everything or self.templates:
@@ -191,17 +212,11 @@ class ReadoutConfig:
             "timesteps": list(self.timesteps or (card.timestep,)),
             "noise_samples": self.noise_samples or card.noise_samples,
             "space": self.space or card.space,
-            "softmax": self.softmax,
-            "concept_attention": self.concept_attention,
-            "image_output": self.image_output,
-            "normalise": self.normalise,
-            "per_head": self.per_head,
+            **{name: getattr(self, name) for name in AS_GIVEN},
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
-            "flip": self.flip,
-            "prompt": self.prompt,
-            "reader": self.reader,
+            "captioner": self.prompt_captioner,
+            "reader_options": self.reader_options,
             "templates": None if self.templates is None else list(self.templates),
-            "blur": self.blur,
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
             "precision": str(backbone.dtype).removeprefix("torch."),
@@ -271,7 +286,7 @@ class Readout:
                 per_head=config.per_head,
             )
         else:
-            maps = read(config.reader, features)
+            maps = read(config.reader, features, config.reader_options)
         return blurred(maps) if config.blur else maps
 
     def _templates(self, vocabulary: Words) -> list[Words]:

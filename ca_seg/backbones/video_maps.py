@@ -13,15 +13,18 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import latent_frames
 from ca_seg.backbones.readout import ReadoutConfig
+from ca_seg.concept.choices import CAPTIONER
 from ca_seg.vocabulary import Words, as_vocabulary
 
 WINDOW = 49  # frames; CogVideoX and HunyuanVideo were trained on at least so many; 4k + 1
 BATCH = 8  # images at once
 
 
-def frames_at_once(backbone: Backbone) -> int:
+def frames_at_once(backbone: Backbone, readout: ReadoutConfig) -> int:
     """How many frames a piece may have."""
-    return WINDOW if backbone.family.video else BATCH
+    if backbone.family.video:
+        return WINDOW
+    return 1 if readout.prompt == CAPTIONER else BATCH  # captions differ in length
 
 
 def clip_maps(
@@ -39,7 +42,7 @@ def clip_maps(
 
     Args:
         backbone: of images or of videos
-        pieces: frames [F, 3, H, W] in 0..1, with at most `frames_at_once(backbone)` frames
+        pieces: frames [F, 3, H, W] in 0..1, with at most `frames_at_once(backbone, readout)` frames
         vocabulary: a word, a list of words, a dict of class to phrases, or a Vocabulary
         readout: how maps are read
         seed: of the noise

@@ -27,7 +27,7 @@ class LabelCommand(LabelSettings):
     """Options of `ca-seg label`.
 
     Args:
-        concepts: the classes, in place of a vocabulary file
+        concepts: the classes, in place of a vocabulary file; auto: the words of captions by the captioner
     """
 
     concepts: tuple[str, ...] = ()

@@ -11,5 +11,6 @@ IMAGE_OUTPUT = ("stock", "concepts")  # the image's attention output: the model'
 READERS = ("concepts", "seg4diff", "goca", "tokenrank", "gramcol", "anchordiff")  # see `readers/`
 PROMPT_READERS = ("seg4diff", "goca")  # they read the words of the prompt, not concepts
 QUERY_READERS = ("goca", "tokenrank", "gramcol", "anchordiff")  # they need the image's queries
-NO_PROMPT, PRESENT, ALL = "none", "present", "all"  # see `backbones/prompt.py`; anything else is the prompt's text
+# see `backbones/prompt.py`; anything else is the prompt's text
+NO_PROMPT, PRESENT, ALL, CAPTIONER = "none", "present", "all", "captioner"
 ORACLE = ", oracle prompt"  # behind the name of a method whose prompt has the words of the ground truth

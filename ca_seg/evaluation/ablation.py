@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.prompt import Prompt
-from ca_seg.concept.choices import ALL, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
+from ca_seg.concept.choices import ALL, CAPTIONER, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.frequency import high_frequency_ratio
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
@@ -33,7 +35,7 @@ class AblationGrid:
     """What is varied. Each setting is varied on its own; the others are those of the card.
 
     Args:
-        timesteps: noise levels, each on its own
+        timesteps: noise levels, each on its own, and for each image the one with the finest features
         noise_samples: how many noise samples are averaged
         resolutions: pixels of the short side; None: half, once and twice that of the card
         layers: read each layer alone
@@ -41,7 +43,8 @@ class AblationGrid:
         concept_attention: let concepts attend to both (concepts and image), cross, self and none
         normalise: normalise vectors in each way, with attention heads joined and apart
         readers: read maps in each published way, on the card's layers together and on each alone
-        prompt: give the model no prompt, the words that are asked, and the words of the ground truth
+        prompt: give the model no prompt, the words that are asked, the words of the ground truth, and a caption where
+            there is a captioner
     """
 
     timesteps: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -106,12 +109,17 @@ def present_classes(mask: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def ablate_image(
-    backbone: Backbone, sample: Mapping[str, Any], grid: AblationGrid, scores: AblationScores, seed: int
+    backbone: Backbone,
+    sample: Mapping[str, Any],
+    grid: AblationGrid,
+    scores: AblationScores,
+    seed: int,
+    captioner: str | None = None,
 ) -> bool:
     """Add every entry of one image (a sample of a dataset) to `scores`; False where its mask shows no class."""
     if len(present_classes(sample["mask"])) == 0:
         return False
-    _ImageAblation(backbone, sample, grid, scores, seed).run()
+    _ImageAblation(backbone, sample, grid, scores, seed, captioner).run()
     return True
 
 
@@ -119,9 +127,15 @@ class _ImageAblation:
     """One image: it is recorded at each timestep and resolution, and each recording is asked both vocabularies."""
 
     def __init__(
-        self, backbone: Backbone, sample: Mapping[str, Any], grid: AblationGrid, scores: AblationScores, seed: int
+        self,
+        backbone: Backbone,
+        sample: Mapping[str, Any],
+        grid: AblationGrid,
+        scores: AblationScores,
+        seed: int,
+        captioner: str | None,
     ) -> None:
-        self.backbone, self.grid, self.scores = backbone, grid, scores
+        self.backbone, self.grid, self.scores, self.captioner = backbone, grid, scores, captioner
         self.image, self.mask = sample["image"], sample["mask"]
         self.seed = image_seed(seed, sample["image_id"])
         present = [scores.classes[index] for index in present_classes(self.mask).tolist()]
@@ -137,14 +151,26 @@ class _ImageAblation:
         for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
             features = self.ask(recording, concept_attention=attention)
             self.add("concept attention", attention, features, layers=card.layers)
-        for timestep in grid.timesteps:
-            self.add("timestep", f"{timestep:g}", self.ask(self.record(timestep, 1)), layers=card.layers)
+        self.add_timesteps()
         for side in grid.sides(card.resolution):
             resized = with_resolution(self.backbone, side)
             recording = resized.record(self.image, layers=card.layers, noise_samples=1, seed=self.seed)
             self.add("resolution", str(side), self.ask(recording))
         if grid.readers or grid.prompt:
             self.add_readers()
+
+    def add_timesteps(self) -> None:
+        """Each timestep, and for each image the one whose outputs have the most of high frequencies."""
+        layers, highest, chosen = self.backbone.card.layers, -1.0, None
+        for timestep in self.grid.timesteps:
+            recording = self.record(timestep, 1)
+            features = self.ask(recording)
+            self.add("timestep", f"{timestep:g}", features, layers=layers)
+            ratio = float(high_frequency_ratio(recording, layers))
+            if ratio > highest:
+                highest, chosen = ratio, features
+        if chosen is not None:
+            self.add("timestep by image", "highest high-frequency ratio", chosen, layers=layers)
 
     def add_readers(self) -> None:
         """The tables of readers and prompts: an image is recorded once with each prompt, and anew for `all`."""
@@ -157,6 +183,11 @@ class _ImageAblation:
             for table, entry, layers, maps in readings(self.grid, prompt, card, self.backbone.layers):
                 of_layers = (replace(part, layers=tuple(layers)) for part in features)
                 self.scores.add(table, entry, self.mask, *(maps(part) for part in of_layers))
+        if self.grid.prompt and self.captioner is not None:
+            backbone, image = self.backbone, self.image[None]
+            (caption,) = caption_prompts(self.captioner, image, backbone.text, backbone.device, None)
+            captioned = self.record(card.timestep, 1, caption.text)
+            self.add("prompt", CAPTIONER, self.ask(captioned), layers=card.layers, space=card.space)
 
     def prompted(
         self, in_prompt: tuple[Vocabulary | None, Vocabulary | None]
@@ -196,10 +227,10 @@ class _ImageAblation:
                 entry = f"{normalise}, heads {'apart' if per_head else 'joined'}"
                 self.add("normalisation", entry, features, normalise=normalise, per_head=per_head, layers=card.layers)
 
-    def record(self, timestep: float, noise_samples: int) -> Recording:
+    def record(self, timestep: float, noise_samples: int, prompt: str = "") -> Recording:
         layers = range(self.backbone.layers)
         return self.backbone.record(
-            self.image, timesteps=timestep, noise_samples=noise_samples, layers=layers, seed=self.seed
+            self.image, prompt=prompt, timesteps=timestep, noise_samples=noise_samples, layers=layers, seed=self.seed
         )
 
     def ask(self, recording: Recording, **options: Any) -> tuple[ConceptFeatures, ConceptFeatures]:

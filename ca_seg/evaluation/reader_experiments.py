@@ -13,11 +13,14 @@ from ca_seg.concept.blur import blurred
 from ca_seg.concept.choices import ALL, NO_PROMPT, PRESENT, PROMPT_READERS, READERS
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.readers.goca import goca
+from ca_seg.concept.readers.gramcol import gramcol
 from ca_seg.concept.readers.registry import read
 from ca_seg.concept.readers.tokenrank import tokenrank
 
 if TYPE_CHECKING:
     from ca_seg.evaluation.ablation import AblationGrid
+
+EIGENVALUE = 0.7  # of GramCol's authors, for CogVideoX
 
 Read = Callable[[ConceptFeatures], torch.Tensor]
 
@@ -43,6 +46,7 @@ def readings(
         yield "reader", "concepts, blur", card.layers, lambda features: blurred(plain(features))
         yield "reader", "tokenrank, one bounce", card.layers, partial(tokenrank, bounces=1)
         yield "reader", "tokenrank, heads alike", card.layers, partial(tokenrank, weigh_heads=False)
+        yield "reader", "gramcol, layers by eigenvalue", range(layers), partial(gramcol, least_eigenvalue=EIGENVALUE)
     for reader in READERS[1:]:
         if (reader in PROMPT_READERS) == (prompt == ALL):
             yield "reader", reader, card.layers, partial(read, reader)

@@ -78,7 +78,7 @@ def _pieces(
     backbone: Backbone, data: DavisVideo, clip: Clip, vocabulary: Vocabulary, readout: ReadoutConfig, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(prediction, ground truth) of some frames in turn: 0 background, 1 + the index of a word."""
-    at_once = frames_at_once(backbone)
+    at_once = frames_at_once(backbone, readout)
     maps = clip_maps(backbone, data.frames(clip, at_once=at_once), vocabulary, readout, seed=seed, present=clip.classes)
     for piece, ground_truth in zip(maps, data.masks(clip, at_once=at_once, by="word"), strict=True):
         yield clip_masks(*piece), ground_truth

@@ -31,6 +31,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import resize_in
 from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import Readout, ReadoutConfig
+from ca_seg.captioner import captioner_named
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.grid import Grid
 from ca_seg.concept.normalise import channel_rms, massive_channels
@@ -79,7 +80,7 @@ class FrozenFeatures:
             raise UserError("features of flipped images are not averaged", fix="leave flip false")
         if self.readout.templates:
             raise UserError("features of several templates are not averaged", fix="leave templates out")
-        check_prompt(self.readout.prompt, ground_truth=False)
+        check_prompt(self.readout.prompt, self.readout.captioner, ground_truth=False)
         self.parts = tuple(part for part in PARTS if part in parts)
         asking = [part for part in self.parts if part in WORDS or self.readout.image_output != "stock"]
         if self.vocabulary is None and asking:
@@ -120,6 +121,8 @@ class FrozenFeatures:
         Returns:
             float32 [B, channels, h, w], without a gradient
         """
+        if self.readout.prompt_by_image and len(images) > 1:
+            return torch.cat([self(image[None], [seed]) for image, seed in zip(images, seeds, strict=True)])
         with torch.no_grad():
             readout = self._record(self.readout, images, seeds)
             asked = self._ask(readout)
@@ -153,6 +156,9 @@ class FrozenFeatures:
         """
         if not set(self.parts) <= set(LAYERED):
             raise UserError(f"the features {', '.join(self.parts)} by layer", allowed=", ".join(LAYERED))
+        if self.readout.prompt_by_image and len(images) > 1:
+            rows = [self.layer_maps(i[None], [s], layers=layers) for i, s in zip(images, seeds, strict=True)]
+            return [torch.cat(layer) for layer in zip(*rows, strict=True)]
         config = self.readout if layers is None else replace(self.readout, layers=tuple(layers))
         with torch.no_grad():
             readout = self._record(config, images, seeds)
@@ -168,11 +174,13 @@ class FrozenFeatures:
             self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)
 
     def identity(self) -> dict[str, Any]:
-        words = self.vocabulary
+        words, captioner = self.vocabulary, self.readout.prompt_captioner
+        prompts = captioner and captioner_named(captioner, str(self.device)).model
         return {
             "backbone": self.name,
             "weights": weights_digest(self.backbone.transformer, self.backbone.autoencoder),
             "parts": list(self.parts),
+            "captioner": prompts and weights_digest(prompts),
             "readout": self.readout.resolved(self.backbone),
             "vocabulary": words and {"classes": list(words.classes), "phrases": [list(p) for p in words.phrases]},
         }

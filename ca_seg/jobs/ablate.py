@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.captioner import check_captioner
 from ca_seg.concept.choices import NO_PROMPT
 from ca_seg.data.collate import Skipped, SkipUnreadable
 from ca_seg.data.settings import DataSettings, data_named
@@ -121,6 +122,8 @@ def ablate(
     dataset = images.open()
     if model.prompt != NO_PROMPT:
         raise UserError("model.prompt is given to an ablation", fix="leave it out: grid.prompt varies it")
+    if model.captioner is not None:
+        check_captioner(model.captioner)
     check_words(model, dataset.class_list.names, loaded)
     device = device or settings.device
     loaded = model.load(device, loaded)
@@ -131,7 +134,7 @@ def ablate(
         if isinstance(sample, Skipped):
             skipped.append(list(sample))
         else:
-            count += ablate_image(loaded, sample, settings.grid, scores, settings.seed)
+            count += ablate_image(loaded, sample, settings.grid, scores, settings.seed, model.captioner)
     content = {
         "schema": "ca_seg.ablation/2",
         "backbone": model.backbone,

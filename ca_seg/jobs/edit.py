@@ -33,8 +33,9 @@ from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.edit_settings import EditSettings
 from ca_seg.jobs.edited_image import EditedImage
 from ca_seg.jobs.segmentation import Segmentation
-from ca_seg.jobs.segmenter import REST, Segmenter, default_device
+from ca_seg.jobs.segmenter import Segmenter, default_device
 from ca_seg.jobs.words import warn_of_absent_words
+from ca_seg.vocabulary import REST
 
 WHITE = 255
 

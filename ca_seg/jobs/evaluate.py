@@ -37,7 +37,7 @@ from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
-from ca_seg.methods.compared import check_compared, gives_probabilities, open_compared
+from ca_seg.methods.compared import check_compared, gives_probabilities, open_compared, reads_ground_truth
 from ca_seg.methods.method import Method as OpenMethod
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext
@@ -280,7 +280,8 @@ def _methods(
     for name in settings.compare:
         per_split = name in METHODS and METHODS[name].uses_dataset
         probabilities = model.softmax if name == model.backbone else gives_probabilities(name)
-        yield Method(name, compared(name), per_split, calibrated=probabilities)
+        oracle = ORACLE if reads_ground_truth(name, model) else ""
+        yield Method(name + oracle, compared(name), per_split, calibrated=probabilities)
     for opened in ready:
         yield Method(opened.name, partial(_predictor, opened), calibrated=opened.card.probabilities)
 

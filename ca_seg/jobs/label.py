@@ -7,6 +7,7 @@ settings ──► Labelling ──┬──► Lightning: this process, or seve
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,17 +16,22 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.captioner import check_captioner
 from ca_seg.data.catalogue import DATASETS
 from ca_seg.data.settings import DataSettings
-from ca_seg.errors import UserError, close_matches
+from ca_seg.errors import UserError, WordsWarning, close_matches
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
 from ca_seg.jobs.plain import plain
+from ca_seg.jobs.segmenter import default_device
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, seed_all, trainer_options
 from ca_seg.jobs.words import warn_of_absent_words, warn_of_unseen_words
 from ca_seg.json_file import write_json
 from ca_seg.labelling.background_writer import BackgroundWriter
+from ca_seg.labelling.captions import dataset_captions
+from ca_seg.labelling.image_words import ImageWords
 from ca_seg.labelling.lightning import label_by_lightning, patient
 from ca_seg.labelling.manifest import read_entries
+from ca_seg.labelling.output import MAX_CLASSES
 from ca_seg.labelling.ray import label_by_ray
 from ca_seg.labelling.run import Labelling
 from ca_seg.labelling.run_folder import RunFolder
@@ -35,7 +41,7 @@ from ca_seg.labelling.summary import summarise
 from ca_seg.output_files import check_apart
 from ca_seg.predictors.settings import MethodSettings, choose_backbone
 from ca_seg.thread_pool import threads_beside
-from ca_seg.vocabulary import Words
+from ca_seg.vocabulary import BACKGROUND, Words, is_auto
 
 __all__ = ["LabelResults", "LabelSettings", "label"]
 
@@ -84,7 +90,8 @@ def label(
     Args:
         images: a folder, a list file, a dataset's name or settings; in place of `settings.data`
         classes: a word, a list of words, a dict of class to phrases, a vocabulary, or a YAML file of a vocabulary; in
-            place of `settings.vocabulary`. By default the dataset's own classes
+            place of `settings.vocabulary`. By default the dataset's own classes. "auto": the words of each image's
+            caption, by the captioner in `settings.model`
         settings: all other options
         backbone: a name of the zoo or settings; in place of `settings.model`. A loaded backbone cannot be given, for
             other processes load their own
@@ -150,7 +157,7 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
         _check_ray(settings)
     refine = settings.refine.of_backbone(settings.model.backbone, head=settings.model.head is not None)
     settings = replace(settings, refine=refine)
-    labelling = Labelling.of(settings, words)
+    labelling = Labelling.of(settings, _caption_words(settings, words))
     seed_all(settings.seed)
     trainer = None if by_ray else new_trainer(patient(settings.trainer), **INFERENCE)
     writer = None if trainer is None else _writer(labelling, trainer, settings.writers)
@@ -185,6 +192,34 @@ def _label(settings: LabelSettings, words: Words | None) -> LabelResults:
     finally:
         if lock is not None:
             lock.release()
+
+
+def _caption_words(settings: LabelSettings, words: Words | None) -> Words | ImageWords | None:
+    """The words; where they are auto, those of the captions of all images. All else is checked before it is captioned.
+
+    Raises UserError for options that need the classes beforehand, and what captions raise.
+    """
+    if not is_auto(settings.vocabulary if words is None else words):
+        return words
+    model, folder = settings.model, Path(settings.out)
+    if model.head is not None:
+        raise UserError("the words are auto, and a head knows its classes", fix="leave one of them out")
+    if isinstance(settings.threshold, Mapping) or settings.calibration is not None:
+        raise UserError(
+            "the words are auto, and a threshold for each class is given", allowed="one threshold", fix="name the words"
+        )
+    if model.template != "{}":
+        raise UserError("the words are auto, and model.template is given", fix="leave the template out")
+    dataset = Labelling.of(settings, BACKGROUND).dataset
+    check_captioner(model.captioner)
+    RunFolder(folder, {}).refuse_other_files()
+    accelerator = settings.trainer.get("accelerator", "auto")
+    device = default_device(accelerator if accelerator in ("cpu", "cuda", "mps") else None)
+    found = ImageWords.of_captions(dataset_captions(dataset, str(model.captioner), device, folder))
+    if found.left_out:
+        rare = f"{len(found.left_out)} words that are in few captions are left out: {', '.join(found.left_out[:5])} ..."
+        warnings.warn(f"{rare}; masks have 8 bits, for {MAX_CLASSES} classes", WordsWarning, stacklevel=2)
+    return found
 
 
 def _writer(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> BackgroundWriter:

@@ -18,10 +18,11 @@ from ca_seg.backbones.readout import Readout
 from ca_seg.backbones.text.encoder import WordTableText
 from ca_seg.data.inputs import NamedImage, is_single, open_images
 from ca_seg.data.seeds import image_seed
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.segmentation import Segmentation
 from ca_seg.jobs.segmenter import MAX_CLASSES, default_device
+from ca_seg.predictors.pad_tokens import pad_clusters
 from ca_seg.predictors.part_names import part_names, titles
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.predictors.token_clusters import THRESHOLD, token_clusters
@@ -31,8 +32,9 @@ from ca_seg.vocabulary import Vocabulary
 # of zero-shot maps; parts read the attention outputs of one recording of the whole image, with an empty prompt
 WITHOUT_EFFECT = (
     "space", "softmax", "concept_attention", "image_output", "normalise", "per_head", "layer_weights", "flip", "prompt",
-    "reader", "templates", "blur", "window", "stride", "scales", "template", "synonyms",
+    "captioner", "reader", "reader_options", "templates", "blur", "window", "stride", "scales", "template", "synonyms",
 )  # fmt: skip
+BY = ("outputs", "pad")
 BY_WORDS = ("absence", "background")  # refinement steps that mean classes, not parts
 
 
@@ -42,6 +44,8 @@ class PartsSettings(BackboneSettings):
 
     Args:
         count: the number of parts; None: as many as differ by more than the threshold
+        by: what makes tokens alike: outputs (their attention outputs), or pad (their attention to the padding of an
+            empty prompt, as Seg4Diff reads images without words)
         threshold: a fraction of the difference of the two most different halves of the image, 0 to 1; lower: more parts
         names: the words that parts are named by; None: all that training taught, where that is known
         named: name the parts
@@ -53,6 +57,7 @@ class PartsSettings(BackboneSettings):
 
     backbone: str = PHOTOGRAPHS
     count: int | None = None
+    by: str = "outputs"
     threshold: float = THRESHOLD
     names: tuple[str, ...] | None = None
     named: bool = True
@@ -145,6 +150,10 @@ class PartSegmenter:
                 raise UserError(f"{name} has no effect on parts without words", fix=f"leave {name} out")
         if settings.count is not None and not 1 <= settings.count <= MAX_CLASSES:
             raise OutOfRange(f"{settings.count} parts", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
+        if settings.by not in BY:
+            raise UnknownName("way to find parts", settings.by, BY)
+        if settings.by == "pad" and (settings.count is not None or settings.threshold != THRESHOLD):
+            raise UserError("count or threshold is given, and parts by pad have none", fix="leave them out")
         if not 0 <= settings.threshold <= 1:
             raise OutOfRange(f"a threshold of {settings.threshold}", allowed="0 to 1")
         self.steps = replace(settings.refinement, steps=list(settings.refine) or settings.refinement.steps or [])
@@ -171,7 +180,10 @@ class PartSegmenter:
         queries = self.steps.needs_queries
         seeds = [image_seed(settings.seed, image.image_id)]
         readout = settings.record(self.backbone, tensor, seeds, queries=queries, words=words, parts=("output",))
-        tokens = self._clusters(readout)
+        if settings.by == "pad":
+            tokens = pad_clusters(self.backbone, tensor, settings, seeds[0])
+        else:
+            tokens = self._clusters(readout)
         maps = torch.nn.functional.one_hot(tokens).movedim(-1, 0)[None].float()
         names: list[dict[str, float]] = [{} for _ in range(maps.shape[1])]
         if self.names is not None:

@@ -8,18 +8,14 @@ from functools import partial
 from typing import Any
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.captioner import EXAMPLE as CAPTIONER_EXAMPLE
-from ca_seg.captioner import Captioner, model_type
+from ca_seg.captioner import Captioner, captioner_named, check_captioner
 from ca_seg.data.inputs import is_single, open_images
-from ca_seg.errors import UserError
 from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.caption_segment import CaptionSegmenter
 from ca_seg.jobs.segmenter import Segmenter, SegmentSettings, default_device
 from ca_seg.jobs.words import warn_of_absent_words
 from ca_seg.refine.promptable import PromptableSegmenter
-from ca_seg.vocabulary import Words
-
-AUTO = "auto"  # in place of words: those of each image's caption
+from ca_seg.vocabulary import Words, is_auto
 
 
 def segment(
@@ -106,17 +102,9 @@ def new_segmenter(
     if not is_auto(classes):
         return Segmenter(classes, settings, backbone=backbone, sam=sam)
     if captioner is None:
-        if settings.captioner is None:
-            fix = f"name one with captioner: {CAPTIONER_EXAMPLE}"
-            raise UserError("the words are auto, and there is no captioner", fix=fix)
-        model_type(settings.captioner)  # raises for what is no captioner, before a backbone is loaded
+        check_captioner(settings.captioner)  # before a backbone is loaded
     device = default_device(settings.device)
     loaded = settings.with_preset().load(device) if backbone is None else backbone
     by_words = partial(Segmenter, settings=settings, backbone=loaded, sam=sam)
-    ready = captioner or Captioner.load(str(settings.captioner), device)
+    ready = captioner or captioner_named(str(settings.captioner), device)
     return CaptionSegmenter(ready, loaded, by_words, settings.background or ())
-
-
-def is_auto(classes: Any) -> bool:
-    """Whether the words are those of captions."""
-    return classes == AUTO or (isinstance(classes, list | tuple) and list(classes) == [AUTO])

@@ -26,10 +26,8 @@ from ca_seg.predictors.predictor import Prediction
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
-from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
+from ca_seg.vocabulary import BACKGROUND, REST, Vocabulary, Words, as_vocabulary
 
-BACKGROUND = "background"
-REST = ("background", "ground", "floor", "wall", "sky", "tree", "grass", "water", "road", "building")
 MAX_CLASSES = 254  # masks have 8 bits
 
 
@@ -42,7 +40,6 @@ class SegmentSettings(BackboneSettings):
         threshold: 0 to 1; a pixel where no word reaches this probability becomes background
         refine: steps that sharpen the mask (see `ca_seg.list_refinements()`), or none; by default those of the card
         refinement: the settings of these steps
-        captioner: for the words "auto": a BLIP or Florence-2, a repository of the hub or a folder
         colors: a colour for each class, by name or code: {cat: red}
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
         seed: of the noise
@@ -53,7 +50,6 @@ class SegmentSettings(BackboneSettings):
     threshold: float | None = None
     refine: tuple[str, ...] | None = None
     refinement: Refinement = field(default_factory=Refinement)
-    captioner: str | None = None
     colors: dict[str, str] | None = None
     device: str | None = None
     seed: int = 0

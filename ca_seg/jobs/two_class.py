@@ -17,7 +17,13 @@ from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
-from ca_seg.methods.compared import check_compared_objects, object_vocabulary, open_compared, sees_any_word
+from ca_seg.methods.compared import (
+    check_compared_objects,
+    object_vocabulary,
+    open_compared,
+    reads_ground_truth,
+    sees_any_word,
+)
 from ca_seg.methods.method import Method
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.registry import MethodContext
@@ -166,7 +172,8 @@ def two_class(
     for name in settings.compare:
         predictor = open_compared(name, context, loaded)
         row = scored(predictor, any_words=sees_any_word(name))
-        compared[name] = {"figures": row.figures, "readout": predictor.settings()}
+        oracle = ORACLE if reads_ground_truth(name, model) else ""
+        compared[name + oracle] = {"figures": row.figures, "readout": predictor.settings()}
     for method in methods:
         row = scored(method.predictor, any_words=method.card.words == "free")
         compared[method.name] = {"figures": row.figures, "readout": method.predictor.settings()}

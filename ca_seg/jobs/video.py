@@ -119,7 +119,7 @@ def video(
     unseen = check_words(model, vocabulary.concepts, loaded)
     loaded = model.load(settings.device, loaded)
     loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # encoded once
-    pieces, pieces_again = tee(video_frames(source, frames_at_once(loaded)))
+    pieces, pieces_again = tee(video_frames(source, frames_at_once(loaded, model)))
     maps = clip_maps(loaded, pieces, vocabulary, model, seed=settings.seed)
     for_frames, for_masks = tee(_frames_and_masks(pieces_again, maps, folder / "masks"))
     count = write_overlay_video(

@@ -6,7 +6,7 @@ A `Labelling` can be pickled and is the same in every process. Only `task` loads
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +22,7 @@ from ca_seg.features.frozen import weights_digest
 from ca_seg.heads.trained import TrainedHead, load_head
 from ca_seg.labelling.confidence import ConfidenceConfig, confidence_config
 from ca_seg.labelling.data import UnlabelledImages
+from ca_seg.labelling.image_words import ImageWords
 from ca_seg.labelling.label_files import LabelFiles
 from ca_seg.labelling.registry import formats_named
 from ca_seg.labelling.settings import LabelSettings
@@ -46,16 +47,17 @@ class Labelling:
     files: LabelFiles
     scores: bool  # a format needs the probabilities of all classes
     head: TrainedHead | None
+    image_words: ImageWords | None  # what each image is offered, where the words are those of captions
     unseen: dict[str, str] | None  # phrases that training never taught, with the nearest taught word; None: not known
     seed: int
 
     @classmethod
-    def of(cls, settings: LabelSettings, words: Words | None = None) -> Labelling:
+    def of(cls, settings: LabelSettings, words: Words | ImageWords | None = None) -> Labelling:
         """Read all that is small and check all settings; nothing is written.
 
         Args:
             settings: the options of the run
-            words: what to look for, in place of `settings.vocabulary`
+            words: what to look for, in place of `settings.vocabulary`; for each image what its caption names
 
         Raises:
             UserError: for settings that do not exist, are outside their range, or do not fit each other
@@ -63,7 +65,8 @@ class Labelling:
         model = settings.model
         model.check()
         dataset = settings.data.open()
-        vocabulary = _vocabulary(settings, dataset, words)
+        image_words = words if isinstance(words, ImageWords) else None
+        vocabulary = _vocabulary(settings, dataset, words) if image_words is None else image_words.vocabulary
         confidence = confidence_config(settings, vocabulary)
         head = load_head(model.head, backbone=model.backbone) if model.head else None
         if head is not None:
@@ -87,6 +90,7 @@ class Labelling:
             files,
             any(format.needs_scores for format in formats.values()),
             head,
+            image_words,
             unseen,
             settings.seed,
         )
@@ -101,7 +105,7 @@ class Labelling:
     @property
     def measured_presence(self) -> dict[str, Any]:
         """How to tell whether words are in an image, as on the backbone's card; empty where it was not measured."""
-        return {} if self.head is not None else self.model.measured_presence()
+        return {} if self.head is not None or self.image_words is not None else self.model.measured_presence()
 
     def images(self, labelled: Mapping[str, str]) -> UnlabelledImages:
         """The images to label.
@@ -121,7 +125,9 @@ class Labelling:
         backbone = self.model.load(device)
         backbone.text.concepts(self.vocabulary.concepts, backbone.card.phrase_pooling)
         presence = self.model.presence(backbone, self.vocabulary) if self.measured_presence else None
-        words = [self.vocabulary] if presence is None else presence.asked
+        words: Sequence[Vocabulary] | None = [self.vocabulary] if presence is None else presence.asked
+        if self.image_words is not None:
+            words = None  # they differ from image to image
         return PseudoLabel(
             self.model.predictor_of(backbone, self.head, queries=self.refinement.needs_queries, words=words),
             self.vocabulary,
@@ -133,6 +139,7 @@ class Labelling:
             full_size=self.full_size,
             seed=self.seed,
             presence=presence,
+            image_words=self.image_words,
         )
 
     def depends_on(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,6 +176,7 @@ class Labelling:
             "phrases": [list(phrases) for phrases in self.vocabulary.phrases],
             "background": None if background is None else self.vocabulary.classes[background],
             "unseen": self.unseen,
+            "captioner": None if self.image_words is None else self.model.captioner,
             "formats": settings["formats"],
             "images": {
                 **{key: settings["data"][key] for key in ("name", "root", "split")},
@@ -181,7 +189,7 @@ class Labelling:
         }
 
 
-def _vocabulary(settings: LabelSettings, dataset: SegmentationDataset, words: Words | None) -> Vocabulary:
+def _vocabulary(settings: LabelSettings, dataset: SegmentationDataset, words: Any) -> Vocabulary:
     """The given words, those of the vocabulary file, or the dataset's own classes."""
     model = settings.model
     if words is not None:

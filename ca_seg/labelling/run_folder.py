@@ -4,6 +4,7 @@ OUT/run.json                    the settings that the labels depend on, and thei
 OUT/.manifests/rank-0.jsonl     what each process of the present run has labelled
 OUT/.manifests/earlier.jsonl    what runs before it have labelled, in any number of processes
 OUT/manifest.jsonl              all of it, when a run has ended
+OUT/captions.jsonl              where words are those of captions (`captions.py`); it may be there before run.json
 
 A folder that holds anything but no run.json is refused, and so is one whose settings differ.
 """
@@ -22,9 +23,11 @@ from ca_seg.bounded_files import read_json
 from ca_seg.errors import UserError
 from ca_seg.fingerprint import differences, fingerprint
 from ca_seg.folder_lock import PATIENCE, lock_folder
+from ca_seg.labelling.captions import FILE as CAPTIONS
 from ca_seg.labelling.manifest import Manifest, merge_manifests, read_entries
 
 SCHEMA = "ca_seg.labels/2"
+BEFORE_RUN = (".lock", "run.json.part", CAPTIONS)  # what a folder may hold before it is a run
 MAX_DIFFERENCES = 3  # settings that are named in an error
 OTHER_FOLDER = "give another out"
 
@@ -54,7 +57,7 @@ class RunFolder:
         Raises:
             UserError: when the folder holds something else or labels of other settings, is in use, or cannot be written
         """
-        self._refuse_other_files()
+        self.refuse_other_files()
         lock = lock_folder(self.out, "labelling into")
         try:
             self._claim(about)
@@ -81,11 +84,12 @@ class RunFolder:
         merge_manifests(self._parts(), target, self.fingerprint, earlier=self._existing_earlier())
         return target
 
-    def _refuse_other_files(self) -> None:
+    def refuse_other_files(self) -> None:
+        """Raises UserError for a folder that holds something else than a labelling run."""
         if not self.out.is_dir() or (self.out / "run.json").exists():
             return
         try:
-            others = sorted(path.name for path in self.out.iterdir() if path.name not in (".lock", "run.json.part"))
+            others = sorted(path.name for path in self.out.iterdir() if path.name not in BEFORE_RUN)
         except OSError as problem:
             reason = problem.strerror or str(problem)
             raise UserError(f"{self.out} cannot be read ({reason})", fix=OTHER_FOLDER) from problem

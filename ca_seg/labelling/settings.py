@@ -75,7 +75,7 @@ class LabelSettings:
     Args:
         model: the backbone, or a head trained on its features
         data: the images
-        vocabulary: a YAML file of classes and their words; None: the dataset's own classes
+        vocabulary: a YAML file of classes and their words; auto: those of captions; None: the dataset's own classes
         refine: steps between class maps and mask
         confidence: margin, entropy, max_probability, agreement or none; None: margin
         temperature: of the class probabilities; above 1 lowers the confidence; None: 1

@@ -9,7 +9,7 @@ On a GPU, mask and confidence are computed before `save_label`: that is fast the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,9 +22,10 @@ from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.errors import UserError
+from ca_seg.labelling.image_words import ImageWords
 from ca_seg.labelling.keys import check_relative
 from ca_seg.labelling.label_files import LabelPrediction
-from ca_seg.predictors.predictor import Predictor, Refine
+from ca_seg.predictors.predictor import Prediction, Predictor, Refine, maps_of_images
 from ca_seg.predictors.presence import ImagePresence, WordPresence
 from ca_seg.vocabulary import Vocabulary
 
@@ -47,6 +48,7 @@ class PseudoLabel(pl.LightningModule):
         full_size: images, and so maps, come in the image's own size; one whose maps would be too large is skipped
         seed: of the noise
         presence: whether words are in an image; where none is likely, its confidence is lower. None: not measured
+        image_words: what each image is offered; None: all classes
 
     Attributes:
         skipped: (image, reason) of the images without a label
@@ -65,11 +67,13 @@ class PseudoLabel(pl.LightningModule):
         full_size: bool = False,
         seed: int = 0,
         presence: WordPresence | None = None,
+        image_words: ImageWords | None = None,
     ) -> None:
         super().__init__()
         self.predictor, self.vocabulary, self.save_label = predictor, vocabulary, save_label
         self.measure, self.temperature, self.scores = measure, temperature, scores
         self.refine, self.full_size, self.seed, self.presence = refine, full_size, seed, presence
+        self.image_words = image_words
         self.skipped: list[tuple[str, str]] = []
 
     def predict_step(self, batch: Any, batch_index: int) -> int:
@@ -81,14 +85,17 @@ class PseudoLabel(pl.LightningModule):
             return 0
         prediction = self.predictor.predict(batch["image"], [image_seed(self.seed, key) for key in batch["key"]])
         present: list[ImagePresence] | None = None
-        if self.presence is None:
-            all_maps = [prediction.maps(self.vocabulary)]
+        if self.image_words is not None:
+            maps_of_image = self._maps_by_words(prediction, {i: batch["key"][i] for i in wanted})
         else:
-            own, by_class = self.presence.maps(prediction)
-            all_maps, present = [own], [self.presence.of_image(row) for row in by_class]
-        if self.measure == AGREEMENT:
-            all_maps += prediction.maps_per_copy(self.vocabulary)  # type: ignore[attr-defined]
-        maps_of_image = {i: [maps[i : i + 1] for maps in all_maps] for i in wanted}
+            if self.presence is None:
+                all_maps = [prediction.maps(self.vocabulary)]
+            else:
+                own, by_class = self.presence.maps(prediction)
+                all_maps, present = [own], [self.presence.of_image(row) for row in by_class]
+            if self.measure == AGREEMENT:
+                all_maps += prediction.maps_per_copy(self.vocabulary)  # type: ignore[attr-defined]
+            maps_of_image = {i: [maps[i : i + 1] for maps in all_maps] for i in wanted}
         if self.refine is not None:
             for i in wanted:
                 image, alone = batch["image"][i : i + 1], prediction.select(i)
@@ -97,7 +104,7 @@ class PseudoLabel(pl.LightningModule):
         for i, maps in maps_of_image.items():
             presence = None if present is None else present[i]
             predict: Callable[[], LabelPrediction] = partial(self._predict, batch, i, maps, presence, seconds)
-            if all_maps[0].device.type != "cpu":
+            if maps[0].device.type != "cpu":
                 predict = partial(_unchanged, predict())
             self.save_label(batch["path"][i], self._bytes(batch["size"][i], maps), predict)
         return len(wanted)
@@ -112,6 +119,8 @@ class PseudoLabel(pl.LightningModule):
         """
         start = time.monotonic()
         mask, confidence, scores = self._label(maps[0], maps[1:], batch["size"][i])
+        if self.image_words is not None:
+            mask, scores = self._in_classes(self.image_words.classes_of(batch["key"][i]), mask, scores)
         if confidence is not None and presence is not None:
             confidence = confidence * presence.factor
         return LabelPrediction(
@@ -124,6 +133,26 @@ class PseudoLabel(pl.LightningModule):
             presence=None if presence is None else presence.highest,
             seconds=seconds + time.monotonic() - start,
         )
+
+    def _maps_by_words(self, prediction: Prediction, keys: Mapping[int, str]) -> dict[int, list[torch.Tensor]]:
+        """For each image of the batch the maps of what it is offered, then those of its noised copies."""
+        assert self.image_words is not None
+        words = {i: offered for i, key in keys.items() if (offered := self.image_words.of(key)) is not None}
+        maps_of_image = {i: [maps] for i, maps in maps_of_images(prediction, words).items()}
+        if self.measure == AGREEMENT:
+            for i, offered in words.items():
+                maps_of_image[i] += prediction.select(i).maps_per_copy(offered)  # type: ignore[attr-defined]
+        return maps_of_image
+
+    def _in_classes(
+        self, classes: list[int], mask: torch.Tensor, scores: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mask and scores of what an image is offered, in the dataset's classes; others have a score of 0."""
+        index = torch.tensor(classes, device=mask.device)
+        if scores is not None:
+            every = scores.new_zeros(len(self.vocabulary.classes), *scores.shape[1:])
+            scores = every.index_copy(0, index.to(scores.device), scores)
+        return index.to(mask.dtype)[mask.long()], scores
 
     def _label(
         self, maps: torch.Tensor, noised_copies: list[torch.Tensor], size: tuple[int, int]
@@ -155,6 +184,8 @@ class PseudoLabel(pl.LightningModule):
         classes = len(self.vocabulary.classes)
         try:
             check_relative(batch["file"][i], "the image's name")
+            if self.image_words is not None and self.image_words.of(batch["key"][i]) is None:
+                raise UserError("its caption names nothing to look for", fix="give words")
             if (self.scores or self.full_size) and classes * height * width > MAX_SCORES:
                 raise UserError(
                     f"{classes} maps of {width} x {height} pixels are too large",

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.loading.card import list_backbones
+from ca_seg.concept.choices import PRESENT
 from ca_seg.errors import UnknownName, UserError
+from ca_seg.methods.attention_readers.reader import AttentionReader
 from ca_seg.methods.card import MethodCard
 from ca_seg.methods.class_names import imagenet_classes
 from ca_seg.methods.foreground import BACKGROUND, background_index, check_one_class
@@ -72,6 +74,8 @@ def check_card(card: MethodCard, vocabulary: Vocabulary) -> None:
 def open_compared(name: str, context: MethodContext, loaded: Backbone | None = None) -> Predictor:
     """The predictor of a method, or of a backbone of the zoo at its card's settings.
 
+    A method that reads the evaluated backbone gives it the same prompt.
+
     Args:
         name: as in `check_compared`
         context: the evaluated backbone's settings, the dataset, the device
@@ -82,7 +86,14 @@ def open_compared(name: str, context: MethodContext, loaded: Backbone | None = N
     if find_method(name).takes != "backbone":
         return method(name, device=context.device).predictor
     backbone = context.model.load(context.device, loaded)
-    return method(name, backbone=backbone, device=context.device).predictor
+    reader = method(name, backbone=backbone, device=context.device).predictor
+    assert isinstance(reader, AttentionReader)
+    return reader.beside(context.model, context.dataset.class_list.names)
+
+
+def reads_ground_truth(name: str, model: BackboneSettings) -> bool:
+    """Whether a compared method is given the prompt `present` of the evaluated backbone."""
+    return model.prompt == PRESENT and name in MODULES and find_method(name).takes == "backbone"
 
 
 def sees_any_word(name: str) -> bool:

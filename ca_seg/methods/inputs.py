@@ -38,6 +38,8 @@ class MethodInputs:
         weights: a file with published weights, of methods whose weights are on no hub
         templates: sentences that words are put into, each with one {}, or "imagenet" for the 80 of CLIP's authors
         guide: a second network, whose features guide the attention of `model`
+        prompt: what a backbone reads beside the image
+        captioner: the weights of a captioner, for the prompt "captioner"
     """
 
     model: nn.Module | None = None
@@ -53,6 +55,8 @@ class MethodInputs:
     weights: str | Path | None = None
     templates: str | Sequence[str] | None = None
     guide: nn.Module | None = None
+    prompt: str | None = None
+    captioner: str | None = None
 
     def check(self, card: MethodCard) -> None:
         """Raises UserError for a ready object or an option that the method of the card does not take."""

@@ -34,6 +34,8 @@ def method(
     weights: str | Path | None = None,
     templates: str | Sequence[str] | None = None,
     guide: nn.Module | None = None,
+    prompt: str | None = None,
+    captioner: str | None = None,
 ) -> Method:
     """Open a method of the field.
 
@@ -58,6 +60,9 @@ def method(
         templates: of CLIP methods: a sentence that each phrase is put into, with one {}, or several whose vectors are
             averaged; "imagenet" for the 80 of CLIP's authors (open_clip brings them); None: "a photo of a {}"
         guide: of `proxyclip`: a transformers ViTModel beside `model`, such as DINO
+        prompt: of methods that take a backbone: none, all (the words that are asked), captioner, or a text; None: as
+            the method was published
+        captioner: for the prompt captioner: a BLIP or Florence-2, a repository of the hub or a folder
 
     Returns:
         The method, with `predict` and its `card`.
@@ -86,6 +91,8 @@ def method(
         weights=weights,
         templates=templates,
         guide=guide,
+        prompt=prompt,
+        captioner=captioner,
     )
     with optional_imports(f"the method {name!r}", job="method"):
         module = method_module(name)

@@ -83,6 +83,8 @@ class MultiViewPrediction:
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]: of windows at the images' size, of scales at the backbone's working size."""
         backbone, views = self.predictor.backbone, self.predictor.views
+        if self.predictor.config.prompt_by_image and len(self.images) > 1:
+            return torch.cat([self.select(image).maps(vocabulary) for image in range(len(self.images))])
         card = backbone.card
 
         def predict(view: torch.Tensor) -> torch.Tensor:

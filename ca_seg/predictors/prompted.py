@@ -1,4 +1,4 @@
-"""Images that are recorded only when words are asked, because their prompt is made of those words."""
+"""Images that are recorded only when words are asked: their prompts are made of those words, or differ."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class PromptedPrediction:
 
     def maps(self, vocabulary: Vocabulary) -> torch.Tensor:
         """Class maps [B, K, h, w]. Raises UserError for the prompt `present` where `present` is not known."""
+        if self.config.prompt_by_image and len(self.images) > 1:
+            return torch.cat([self.select(image).maps(vocabulary) for image in range(len(self.images))])
         readout = self.config.record(
             self.backbone,
             self.images,

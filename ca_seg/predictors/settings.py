@@ -15,7 +15,7 @@ from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.backbones.text.encoder import WordTableText
 from ca_seg.backbones.text.word_list import shipped_text
-from ca_seg.concept.choices import ALL, NO_PROMPT, PRESENT
+from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT
 from ca_seg.errors import UserError
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.predictors.multi_view import MultiViewPredictor
@@ -123,12 +123,12 @@ class BackboneSettings(ReadoutConfig):
             UnknownName: for words that the backbone's word table does not have, all of them at once
             UserError: for a prompt that cannot be used
         """
-        check_prompt(self.prompt, ground_truth=ground_truth)
+        check_prompt(self.prompt, self.captioner, ground_truth=ground_truth)
         text = self.text(loaded)
         if text is None:
             return None
         text.table.check(phrases)
-        if self.prompt not in (NO_PROMPT, ALL, PRESENT):
+        if self.prompt not in (NO_PROMPT, ALL, PRESENT, CAPTIONER):
             text.prompt([self.prompt])
         return text.unseen(phrases)
 
@@ -208,8 +208,8 @@ class MethodSettings(BackboneSettings):
     def check(self) -> None:
         """Raises UserError for options of zero-shot maps that a head does not have."""
         default = {f.name: f.default for f in fields(BackboneSettings)}
-        named = ("flip", "window", "scales", "layers", "timesteps", "space", "prompt", "reader", "templates", "blur")
-        for name in named:
+        named = ("flip", "window", "scales", "layers", "timesteps", "space", "prompt", "captioner", "reader")
+        for name in (*named, "reader_options", "templates", "blur"):
             if self.head and getattr(self, name) != default[name]:
                 raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
 

@@ -49,7 +49,7 @@ class ZeroShotPredictor:
         ground_truth: Callable[[int], torch.Tensor] | None = None,
     ) -> Readout | PromptedPrediction:
         config = self.config
-        if not config.records_words:
+        if not config.records_words and not config.prompt_by_image:
             return config.record(self.backbone, images, seeds, queries=self.queries, words=self.words)
         present = present_names(config, self.classes, ground_truth, len(images))
         return PromptedPrediction(self.backbone, config, images, tuple(seeds), self.queries, present)

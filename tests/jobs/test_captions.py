@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import ca_seg
+import ca_seg.captioner
 from ca_seg import Captioner
 from ca_seg.backbones.text.caption_words import words_of_caption
 from ca_seg.backbones.text.word_list import shipped_table
@@ -18,6 +19,11 @@ from ca_seg.errors import UserError, WeightsUnavailable
 from tests.small_captioners import SMALL
 
 PIXELS = torch.rand(3, 50, 70, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True)
+def short_captions(monkeypatch):
+    monkeypatch.setattr("ca_seg.captioner.MAX_NEW_TOKENS", 8)
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -37,7 +43,9 @@ def test_a_caption_is_that_of_the_stock_calls(captioner):
     picture = Image.fromarray((PIXELS.permute(1, 2, 0) * 255).round().byte().numpy())
     task = ["<DETAILED_CAPTION>"] if "Florence" in type(captioner.model).__name__ else []
     inputs = captioner.processor(picture, *task, return_tensors="pt")
-    tokens = captioner.model.generate(**inputs, max_new_tokens=64, num_beams=3, do_sample=False)
+    tokens = captioner.model.generate(
+        **inputs, max_new_tokens=ca_seg.captioner.MAX_NEW_TOKENS, num_beams=3, do_sample=False
+    )
     expected = captioner.processor.decode(tokens[0], skip_special_tokens=True)
     assert captioner(PIXELS).split() == expected.split()
     assert captioner(PIXELS) == captioner(PIXELS)

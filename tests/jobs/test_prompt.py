@@ -146,7 +146,7 @@ def test_present_is_refused_outside_an_evaluation(root, job, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "match"), [("", "prompt"), ("captioner", "not supported"), ("cat " * 600, "too long")]
+    ("prompt", "match"), [("", "prompt"), ("captioner", "no captioner"), ("cat " * 600, "too long")]
 )
 def test_prompts_that_cannot_be_used(root, prompt, match):
     with pytest.raises(UserError, match=match):

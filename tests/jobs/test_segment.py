@@ -17,9 +17,9 @@ import ca_seg
 from ca_seg.data.read import read_image
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import UnreadableImage
-from ca_seg.jobs.segmenter import REST
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.resources import resource_path
+from ca_seg.vocabulary import REST
 
 SCENES = resource_path("datasets", "scenes", "images")
 WORDS = ["dog", "grass", "sky"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import Readout, ReadoutConfig
+from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT, PROMPT_READERS
+from ca_seg.errors import UserError
 from ca_seg.methods.card import MethodCard
 from ca_seg.methods.image_size import check_image_size
 from ca_seg.methods.inputs import MethodInputs
@@ -26,7 +30,7 @@ def reader_card(name: str, summary: str, paper: str) -> MethodCard:
         kind="diffusion transformer",
         words="free",
         takes="backbone",
-        options=("resolution",),
+        options=("resolution", "prompt", "captioner"),
         probabilities=True,
     )
 
@@ -34,9 +38,24 @@ def reader_card(name: str, summary: str, paper: str) -> MethodCard:
 class AttentionReader(ZeroShotPredictor):
     """Zero-shot maps of a backbone, read in one way, with the checks of a method."""
 
-    def __init__(self, backbone: Backbone, config: ReadoutConfig, method: str) -> None:
-        super().__init__(backbone, config)
+    def __init__(
+        self, backbone: Backbone, config: ReadoutConfig, method: str, classes: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(backbone, config, classes=classes)
         self.method = method
+
+    def beside(self, evaluated: ReadoutConfig, classes: Sequence[str]) -> AttentionReader:
+        """The same with the prompt of the evaluated backbone, where that has one and this reader can read it.
+
+        Args:
+            evaluated: how the evaluated backbone is read
+            classes: of the dataset, for the prompt `present`
+        """
+        prompts = (ALL, PRESENT, CAPTIONER)
+        if evaluated.prompt == NO_PROMPT or (self.config.reader in PROMPT_READERS and evaluated.prompt not in prompts):
+            return self
+        config = replace(self.config, prompt=evaluated.prompt, captioner=evaluated.captioner)
+        return AttentionReader(self.backbone, config, self.method, classes)
 
     def check_words(self, vocabulary: Vocabulary) -> None:
         """Raises UnknownName for words that the backbone's word table does not have."""
@@ -49,10 +68,20 @@ class AttentionReader(ZeroShotPredictor):
         ground_truth: Callable[[int], torch.Tensor] | None = None,
     ) -> Readout | PromptedPrediction:
         check_image_size(images, self.method)
-        return super().predict(images, seeds)
+        return super().predict(images, seeds, ground_truth)
 
 
 def open_reader(card: MethodCard, inputs: MethodInputs, config: Callable[[str], ReadoutConfig]) -> AttentionReader:
-    """The method of `card` on the backbone of the inputs; `config` gives its settings for a backbone's name."""
+    """The method of `card` on the backbone of the inputs; `config` gives its settings for a backbone's name.
+
+    Raises UserError for a prompt that cannot be used, before a backbone is loaded.
+    """
+    if inputs.prompt is not None:
+        check_prompt(inputs.prompt, inputs.captioner, ground_truth=False)
+    elif inputs.captioner is not None:
+        raise UserError("a captioner is given, and no prompt", fix="give prompt='captioner'")
     backbone = ready_backbone(inputs)
-    return AttentionReader(backbone, config(backbone.card.name), card.name)
+    settings = config(backbone.card.name)
+    if inputs.prompt is not None:
+        settings = replace(settings, prompt=inputs.prompt, captioner=inputs.captioner)
+    return AttentionReader(backbone, settings, card.name)
