@@ -72,6 +72,18 @@ TINY: dict[str, TinyFamily] = {
     ),
     "z-image": TinyFamily(chat.tiny_z_image, 40, 2, 5, 2, "list", "t", sigmas=True, guidances=(0.0,)),
     "ovis-image": TinyFamily(chat.tiny_ovis_image, 14, 1, 4, 4, "packed", scale=1.0, sigmas=True),
+    "hunyuan-video-1.5": TinyFamily(
+        chat.tiny_hunyuan_video15,
+        8,
+        0,
+        3,
+        4,
+        "conditioned",
+        sigmas=True,
+        unguided=_OFF,
+        max_length=False,
+        text_length=12,
+    ),
     "longcat-image": TinyFamily(
         chat.tiny_longcat_image, 8, 0, 0, 4, "packed", scale=1.0, max_length=False, text_length=512
     ),

@@ -268,6 +268,26 @@ SMALL: dict[str, SmallModel] = {
         latents=(16, 3, 5),
         grid=Grid(3, 5),
     ),
+    "hunyuan-video-1.5": SmallModel(
+        config={
+            "in_channels": 9,
+            "out_channels": 4,
+            "num_attention_heads": 4,
+            "attention_head_dim": 16,
+            "num_layers": 3,
+            "num_refiner_layers": 1,
+            "text_embed_dim": 24,
+            "text_embed_2_dim": 1472,
+            "image_embed_dim": 8,
+            "rope_axes_dim": (4, 6, 6),
+            "target_size": 48,
+            "task_type": "t2v",
+        },
+        text=24,
+        pooled=None,
+        latents=(4, 2, 3, 5),
+        grid=Grid(3, 5, frames=2),
+    ),
     "longcat-image": SmallModel(
         config={
             "in_channels": 64,  # the stock pipeline makes latents of 16 channels

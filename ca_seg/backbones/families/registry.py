@@ -45,6 +45,9 @@ FAMILIES: dict[str, FamilyEntry] = {
     ),
     "z-image": FamilyEntry("z_image:ZImage", "ZImageTransformer2DModel", "ZImagePipeline"),
     "ovis-image": FamilyEntry("ovis_image:OvisImage", "OvisImageTransformer2DModel", "OvisImagePipeline"),
+    "hunyuan-video-1.5": FamilyEntry(
+        "hunyuan_video15:HunyuanVideo15", "HunyuanVideo15Transformer3DModel", "HunyuanVideo15Pipeline"
+    ),
     "longcat-image": FamilyEntry(
         "longcat_image:LongCatImage", "LongCatImageTransformer2DModel", "LongCatImagePipeline"
     ),
