@@ -84,7 +84,7 @@ def measure(name: str, rounds: int) -> dict[str, float]:
         )[0]
 
     def ask(streams):
-        call = family.concept_inputs(model, inputs) | family.text_inputs(model, concepts, concepts=True)
+        call = family.joined(family.concept_inputs(model, inputs), family.text_inputs(model, concepts, concepts=True))
         with family.asking(model, grid):
             return ask_streams(model, attentions, call, streams, layout)
 

@@ -28,7 +28,8 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: tor
     logits = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return logits.softmax(dim=-1) @ v
+    weights = logits.softmax(dim=-1)
+    return weights.masked_fill(logits.isneginf().all(dim=-1, keepdim=True), 0.0) @ v  # to nothing: zeros, as in torch
 
 
 class RecordedAttention:
@@ -91,7 +92,7 @@ def one_masked_pass(
     mask = torch.tensor([[k in attends_to[q] for k in order] for q in order])
 
     with RecordedAttention(family, model, lambda q, k, v, m, s: plain_attention(q, k, v, mask, s)) as recorded:
-        model(**image, **text)
+        model(**family.joined(image, text))
     start = order.index("concept")
     image_start = order.index("image")
     return _cut(recorded.calls, slice(image_start, image_start + tokens)), _cut(recorded.calls, slice(start, start + c))
@@ -104,7 +105,7 @@ def two_passes(
     """Image and concept streams, layer by layer, from two whole passes."""
     whole: list[dict[str, torch.Tensor]] = []
     with RecordedAttention(family, model, plain_attention) as recorded:
-        model(**image, **family.text_inputs(model, prompt, concepts=False))
+        model(**family.joined(image, family.text_inputs(model, prompt, concepts=False)))
     rows = slice(-tokens, None) if family.text_first else slice(0, tokens)
     whole = _cut(recorded.calls, rows)
     number = iter(range(len(whole)))
@@ -124,7 +125,7 @@ def two_passes(
     grid = family.grid(model, image)
     with family.asking(model, grid), RecordedAttention(family, model, with_recorded_image) as recorded:
         try:
-            model(**image, **family.text_inputs(model, concepts, concepts=True))
+            model(**family.joined(image, family.text_inputs(model, concepts, concepts=True)))
         except RuntimeError:
             if len(recorded.calls) < len(whole):
                 raise

@@ -10,12 +10,15 @@ from diffusers import (
     AuraFlowPipeline,
     AutoencoderKLHunyuanImage,
     AutoencoderKLHunyuanVideo,
-    AutoencoderKLQwenImage,
+    AutoencoderKLHunyuanVideo15,
+    ClassifierFreeGuidance,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
     HunyuanImagePipeline,
+    HunyuanVideo15Pipeline,
     HunyuanVideoPipeline,
+    LongCatImagePipeline,
     OvisImagePipeline,
     QwenImagePipeline,
     ZImagePipeline,
@@ -41,8 +44,9 @@ from transformers import (
 )
 
 from ca_seg.backbones.families.registry import find_family
+from ca_seg.backbones.loading.folder_parts import assemble
 from tests.small_models import small_transformer
-from tests.tiny_parts import tiny_autoencoder, tiny_flux2_autoencoder, tiny_qwen3, tiny_qwen_vl
+from tests.tiny_parts import tiny_autoencoder, tiny_flux2_autoencoder, tiny_qwen3, tiny_qwen_autoencoder, tiny_qwen_vl
 from tests.tiny_text import CHAT, WORDS, chat_tokenizer, tiny_tokenizer
 
 TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
@@ -70,9 +74,7 @@ def tiny_qwen_image():
     template = QwenImagePipeline(None, None, None, None, None).prompt_template_encode
     words = chat_tokenizer(template.split("{}")[0], 34)
     text = tiny_qwen_vl(words, layers=2)
-    vae = AutoencoderKLQwenImage(
-        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.7] * 4
-    ).eval()
+    vae = tiny_qwen_autoencoder()
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     pipeline = QwenImagePipeline(scheduler, vae, text, words, small_transformer(find_family("qwen-image")))
     return pipeline, "qwen-image", {"true_cfg_scale": 4.0, "negative_prompt": "grass"}
@@ -190,6 +192,30 @@ def tiny_hunyuan_video():
     return pipeline, "hunyuan-video", {"guidance_scale": 6.0, "num_frames": 5}
 
 
+def tiny_hunyuan_video15():
+    empty = assemble(find_family("hunyuan-video-1.5"), {})
+    words = chat_tokenizer(empty.system_message, 0)
+    words.chat_template = CHAT
+    letters = T5EncoderModel(T5Config(vocab_size=384, d_model=1472, d_kv=8, d_ff=8, num_layers=1, num_heads=2)).eval()
+    vae = AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(8,) * 5, layers_per_block=1).eval()
+    pipeline = HunyuanVideo15Pipeline(
+        tiny_qwen_vl(words, layers=3).model.language_model,
+        words,
+        small_transformer(find_family("hunyuan-video-1.5")),
+        vae,
+        FlowMatchEulerDiscreteScheduler(shift=5.0),
+        letters,
+        ByT5Tokenizer(),
+        ClassifierFreeGuidance(),
+    )
+    head = words.apply_chat_template(
+        [{"role": "system", "content": empty.system_message}, {"role": "user", "content": ""}], return_dict=True
+    )
+    pipeline.prompt_template_encode_start_idx = len(head["input_ids"]) - 1  # without the mark after the text
+    pipeline.tokenizer_max_length = 12
+    return pipeline, "hunyuan-video-1.5", {"guidance_scale": 6.0, "num_frames": 5, "negative_prompt": "grass"}
+
+
 def tiny_ovis_image():
     system_prompt = OvisImagePipeline(None, None, None, None, None).system_prompt
     head = f"<|im_start|> user {system_prompt}"
@@ -207,6 +233,24 @@ def tiny_ovis_image():
     pipeline.user_prompt_begin_id = len(words(head, add_special_tokens=False)["input_ids"]) - 1
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, "ovis-image-7b", {"guidance_scale": 4.0, "negative_prompt": "grass"}
+
+
+def tiny_longcat_image():
+    empty = LongCatImagePipeline(*[None] * 6)
+    words = chat_tokenizer(empty.prompt_template_encode_prefix, 0)
+    pipeline = LongCatImagePipeline(
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        tiny_autoencoder(channels=16),
+        tiny_qwen_vl(words, layers=2),
+        words,
+        None,  # the processor of texts that are rewritten
+        small_transformer(find_family("longcat-image")),
+    )
+    return (
+        pipeline,
+        "longcat-image",
+        {"guidance_scale": 4.0, "negative_prompt": "grass", "enable_prompt_rewrite": False},
+    )
 
 
 def z_image_transformer():

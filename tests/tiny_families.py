@@ -14,6 +14,7 @@ from ca_seg.backbones.families.flux import unpack
 from ca_seg.backbones.load import backbone_of
 from tests import tiny_chat_pipelines as chat
 from tests import tiny_pipelines as plain
+from tests import tiny_single_stream_pipelines as single
 from tests.small_models import small_model
 from tests.stock_run import stock_run
 
@@ -27,7 +28,7 @@ class TinyFamily:
     first_word: int  # index of the first word's token in an encoded text
     around: int  # tokens of the encoded text that are not words: end token, chat template
     calls: int  # of the transformer in two steps with `settings`
-    latents: str  # how a call holds them: plain, packed, flat, frames or list
+    latents: str  # how a call holds them: plain, packed, flat, frames, list, or conditioned (with as many zeros)
     timestep: str = "timestep"  # the argument
     scale: float = 1000.0  # of that argument, for noise levels in 0..1
     sigmas: bool = False  # the noise level of a step is the scheduler's
@@ -71,6 +72,24 @@ TINY: dict[str, TinyFamily] = {
     ),
     "z-image": TinyFamily(chat.tiny_z_image, 40, 2, 5, 2, "list", "t", sigmas=True, guidances=(0.0,)),
     "ovis-image": TinyFamily(chat.tiny_ovis_image, 14, 1, 4, 4, "packed", scale=1.0, sigmas=True),
+    "hunyuan-video-1.5": TinyFamily(
+        chat.tiny_hunyuan_video15,
+        8,
+        0,
+        3,
+        4,
+        "conditioned",
+        sigmas=True,
+        unguided=_OFF,
+        max_length=False,
+        text_length=12,
+    ),
+    "longcat-image": TinyFamily(
+        chat.tiny_longcat_image, 8, 0, 0, 4, "packed", scale=1.0, max_length=False, text_length=512
+    ),
+    "krea2": TinyFamily(single.tiny_krea2, 12, 0, 3, 4, "packed", scale=1.0, unguided={"guidance_scale": 0.0}),
+    "lumina2": TinyFamily(single.tiny_lumina2, 40, 26, 26, 4, "plain", sigmas=True, unguided=_OFF),
+    "ernie-image": TinyFamily(single.tiny_ernie_image, 7, 1, 1, 2, "plain", unguided=_OFF, max_length=False),
 }
 
 
@@ -90,7 +109,10 @@ class Run:
     def generate(self, **changes: Any) -> tuple[torch.Tensor, list[dict[str, Any]]]:
         """The output of the stock pipeline, and the calls of its transformer."""
         length = {"max_sequence_length": self.tiny.length} if self.tiny.max_length else {}
-        return stock_run(self.pipeline, **self.tiny.size | length | self.settings | changes)
+        settings = self.tiny.size | length | self.settings | changes
+        if (guidance := settings.pop(self.family.guidance_argument, None)) is not None:
+            settings |= self.family.guided(self.pipeline, guidance)
+        return stock_run(self.pipeline, **settings)
 
     def unguided(self) -> dict[str, Any]:
         """Settings without a negative prompt."""
@@ -105,6 +127,8 @@ class Run:
         hidden = call["hidden_states"][-1:]
         if self.tiny.latents == "packed":
             return unpack(hidden, self.family.grid(self.pipeline.transformer, call))
+        if self.tiny.latents == "conditioned":
+            return hidden[:, : self.small.latents[0]]
         if self.tiny.latents == "flat":
             return hidden.transpose(1, 2).unflatten(2, (3, 5))
         return hidden.transpose(1, 2) if self.tiny.latents == "frames" else hidden

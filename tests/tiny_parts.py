@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen3Config
 
 NARROW: dict[str, Any] = {
@@ -39,6 +39,13 @@ def tiny_flux2_autoencoder() -> AutoencoderKLFlux2:
     autoencoder.bn.running_mean.normal_()
     autoencoder.bn.running_var.uniform_(0.5, 2.0)
     return autoencoder
+
+
+def tiny_qwen_autoencoder() -> AutoencoderKLQwenImage:
+    """With latents whose mean and deviation are not 0 and 1."""
+    return AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.7] * 4
+    ).eval()
 
 
 def tiny_qwen3(words: PreTrainedTokenizerFast) -> Qwen3Config:

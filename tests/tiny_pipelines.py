@@ -10,7 +10,9 @@ from diffusers import (
     CogVideoXPipeline,
     CogView4Pipeline,
     FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
     FluxPipeline,
+    FluxTransformer2DModel,
     StableDiffusion3Pipeline,
 )
 from transformers import (
@@ -24,7 +26,7 @@ from transformers import (
 )
 
 from ca_seg.backbones.families.registry import find_family
-from tests.small_models import small_transformer
+from tests.small_models import small_model, small_transformer
 from tests.tiny_parts import tiny_autoencoder
 from tests.tiny_text import tiny_tokenizer
 
@@ -67,6 +69,17 @@ def tiny_flux():
         small_transformer(find_family("flux")),
     )
     return pipeline, "flux1-schnell", {"guidance_scale": 3.5}
+
+
+def tiny_flux_fill():
+    """FLUX.1-Fill's transformer also takes the picture (16 channels here) and 64 pixels of mask for 2 x 2."""
+    flux, _, _ = tiny_flux()
+    config = small_model(find_family("flux")).config | {"in_channels": 16 + 16 + 4 * 64, "out_channels": 16}
+    torch.manual_seed(0)
+    parts = {name: part for name, part in flux.components.items() if name not in ("image_encoder", "feature_extractor")}
+    pipeline = FluxFillPipeline(**parts | {"transformer": FluxTransformer2DModel(**config).eval()})
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, "flux1-fill-dev"
 
 
 def tiny_sd3():

@@ -40,7 +40,7 @@ class AskPass:
         """The pass over words [1, C, d], the same in so many rows; `groups` says how many each vocabulary has."""
         concepts = words.each(lambda x: x.expand(rows, *x.shape[1:]))
         layout = Layout(words.hidden.shape[1], family.text_first, family.registers(transformer), groups)
-        inputs = call | family.text_inputs(transformer, concepts, concepts=True)
+        inputs = family.joined(call, family.text_inputs(transformer, concepts, concepts=True))
         return cls(family, transformer, inputs, grid, layout, linears)
 
     def of_images(self, images: tuple[slice, ...]) -> AskPass:

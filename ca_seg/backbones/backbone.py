@@ -152,6 +152,7 @@ class Backbone(nn.Module):
         seeds = [seed] * batch if isinstance(seed, int) else list(seed)
         levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
         noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds)
+        noised = self.family.with_picture(self.transformer, noised, torch.cat([latents] * copies))
         row_times = levels.repeat_interleave(noise_samples * batch)
         prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
         tokens = [self.text.phrase_tokens(p, names) for p, names in zip(prompts, prompt_phrases or (), strict=False)]

@@ -91,7 +91,7 @@ def generate(
         "height": height or backbone.card.resolution,
         "width": width or backbone.card.resolution,
         "num_inference_steps": steps,
-        family.guidance_argument: guidance,
+        **family.guided(pipeline, guidance),
         "generator": torch.Generator().manual_seed(seed),
     }
     if family.video:
@@ -146,6 +146,11 @@ def stock_pipeline(backbone: Backbone, *, name: str | None = None, shift: float 
         name: the pipeline's class (default: the family's)
         shift: of the schedule towards noise, for weights that have no scheduler
     """
+    if name is None and backbone.family.needs_picture(backbone.transformer):
+        raise UserError(
+            f"{backbone.card.name} paints inside a mask, and generates nothing from text alone",
+            fix="take `ca_seg.edit`, or another backbone",
+        )
     parts = {
         "transformer": backbone.transformer,
         "vae": backbone.autoencoder,

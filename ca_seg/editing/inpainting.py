@@ -36,7 +36,10 @@ BY_FAMILY = {
     "qwen-image": "QwenImageInpaintPipeline",
     "z-image": "ZImageInpaintPipeline",
 }
-BY_CARD = {"flux1-kontext-dev": "FluxKontextInpaintPipeline"}  # a finetune with a call of its own
+BY_CARD = {  # finetunes with a call of their own
+    "flux1-kontext-dev": "FluxKontextInpaintPipeline",
+    "flux1-fill-dev": "FluxFillPipeline",
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def paint(
         "_auto_resize": False,
     }
     taken = inspect.signature(pipeline.__call__).parameters
+    prompt = {name: value for name, value in prompt.items() if name in taken or not name.startswith("negative_")}
     arguments = {name: value for name, value in arguments.items() if name in taken}
     settings = _settings(painting, guidance, *small.shape[-2:])
     return pipeline(**prompt, **arguments, **settings).images[0]

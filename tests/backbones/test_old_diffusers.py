@@ -16,6 +16,7 @@ from ca_seg.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 NEW = ("flux2", "qwenimage", "hunyuan_video", "hunyuan_image", "chroma", "cogview4")
+NEW += ("hunyuan_video1_5", "longcat_image", "krea2", "lumina2", "ernie_image")
 
 
 def test_a_missing_class_makes_one_family_unavailable(monkeypatch):

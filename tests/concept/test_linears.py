@@ -16,7 +16,14 @@ from tests.backbones.test_families import CONCEPTS, Case
 from tests.small_flux import small_backbone
 from tests.small_models import random_text, small_model
 
-SINGLE_STREAM = ("cogvideox", "cogview4", "z-image")  # text and image pass through the same weights of a block
+SINGLE_STREAM = (
+    "cogvideox",
+    "cogview4",
+    "z-image",
+    "ernie-image",
+    "krea2",
+    "lumina2",
+)  # one set of weights for text and image
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -37,7 +44,7 @@ def ask(case, streams, call, concepts, known):
     """An ask with `AskLinears`, and the linear layers that it computes."""
     family, model = case.family, case.model
     layout = Layout(concepts.hidden.shape[1], family.text_first, family.registers(model))
-    inputs = call | family.text_inputs(model, concepts, concepts=True)
+    inputs = family.joined(call, family.text_inputs(model, concepts, concepts=True))
     linears = family.ask_linears(model).reading(known)
     with ComputedLinears() as computed, torch.no_grad(), family.asking(model, small_model(family).grid):
         asked = ask_streams(model, family.attentions(model), inputs, streams, layout, linears=linears)
@@ -136,7 +143,7 @@ def test_asks_equal_the_text_branch_by_hand():
         temb = case.model.time_text_embed(1000 * case.timesteps, guidance, case.concepts.pooled)
         modulation = modulation_of(case.model, temb)
         by_hand = ideal_ask(case.model, case.concepts.hidden, streams, modulation)
-        inputs = call | family.text_inputs(case.model, case.concepts, concepts=True)
+        inputs = family.joined(call, family.text_inputs(case.model, case.concepts, concepts=True))
         before = ask_before(case.model, family.attentions(case.model), inputs, streams, CONCEPTS)
     asked, _ = ask(case, streams, call, case.concepts, Modulation())
     assert len(asked) == len(by_hand) == len(before) == double

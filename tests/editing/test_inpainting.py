@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
 from ca_seg.backbones.families.registry import FAMILIES, find_family
-from ca_seg.backbones.generate import encoded_prompt, stock_pipeline
+from ca_seg.backbones.generate import encoded_prompt, generate, stock_pipeline
 from ca_seg.backbones.load import backbone_of, load_backbone
 from ca_seg.editing.blended_latents import BlendedLatents
 from ca_seg.editing.inpainting import BLENDED, BY_FAMILY, Painting, inpainting_of, paint
@@ -20,6 +20,7 @@ from ca_seg.editing.region import Region
 from ca_seg.errors import UserError
 from tests.stock_run import recorded_calls
 from tests.tiny_families import Run
+from tests.tiny_pipelines import tiny_flux_fill
 
 PROMPT = "a photo of a cat"
 IMAGES = [name for name in FAMILIES if not find_family(name).video]
@@ -124,6 +125,33 @@ def test_kontext_edits_with_its_own_inpainting_pipeline_at_the_size_of_the_photo
         for argument in other:
             _same(mine[argument], other[argument])
     assert painted.tobytes() == expected.tobytes()
+
+
+def test_fill_edits_with_its_own_pipeline_and_generates_nothing_from_text(run_of):
+    pipeline, card = tiny_flux_fill()
+    backbone = backbone_of(pipeline, card, resolution=48)
+    backbone.text.length = 7
+    photograph, region = _photograph(run_of("flux"))
+    with recorded_calls(pipeline.transformer) as ours:
+        painted = paint(backbone, photograph, region, Painting(PROMPT, strength=0.7, steps=2, seed=3))
+    with recorded_calls(pipeline.transformer) as theirs:
+        expected = pipeline(
+            prompt=PROMPT,
+            image=_pil(photograph),
+            mask_image=Image.fromarray(region.inside).convert("L"),
+            strength=0.7,
+            num_inference_steps=2,
+            generator=torch.Generator().manual_seed(3),
+            max_sequence_length=7,
+            height=48,
+            width=80,
+        ).images[0]
+    for mine, other in zip(ours, theirs, strict=True):
+        for argument in other:
+            _same(mine[argument], other[argument])
+    assert painted.tobytes() == expected.tobytes()
+    with pytest.raises(UserError, match="text alone"):
+        generate(backbone, PROMPT, ["cat"], steps=1)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])

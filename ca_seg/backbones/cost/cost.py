@@ -33,7 +33,8 @@ from ca_seg.concept.linears import Modulation
 from ca_seg.concept.record import Stream
 from ca_seg.errors import OutOfRange, UserError
 
-TEXT_WIDTHS = ("joint_attention_dim", "text_embed_dim", "cap_feat_dim")  # the families' names for it
+# the families' names for it
+TEXT_WIDTHS = ("joint_attention_dim", "text_embed_dim", "cap_feat_dim", "text_in_dim", "text_hidden_dim")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def cost_of(
         profile: the precision
         size: height and width of an image (default: a square in the card's resolution)
 
-    Raises UserError for a family whose shapes depend on the text (HunyuanImage).
+    Raises UserError for a family whose shapes depend on the text (HunyuanImage, HunyuanVideo 1.5, Lumina-Image), and
+    for ERNIE-Image, whose positions are computed in a way that needs numbers.
     """
     image = torch.zeros(1, 3, *(size or (card.resolution, card.resolution)), device="meta")
     encoding = OperationCounter(profile.dtype.itemsize, profile.dtype.itemsize)  # it is not quantised
@@ -120,8 +122,8 @@ def cost_of(
     passes = MetaPasses.of(card, family, transformer, latents.shape, profile)
     try:
         return MapCost(card, profile, encoding.counted, passes.stock(), passes.recorded[0], passes)
-    except NotImplementedError as problem:
-        reason = "the shapes inside its transformer depend on the text"
+    except RuntimeError as problem:  # NotImplementedError among them
+        reason = "the shapes inside its transformer depend on the text, or its code needs numbers"
         raise UserError(f"the cost of {card.name} cannot be computed: {reason}") from problem
 
 
@@ -164,7 +166,7 @@ class MetaPasses:
         """A pass over so many words on the recorded image."""
         family, transformer, streams = self.family, self.transformer, self.recorded[1]
         call = family.concept_inputs(transformer, self.inputs)
-        call |= family.text_inputs(transformer, _text(transformer, words), concepts=True)
+        call = family.joined(call, family.text_inputs(transformer, _text(transformer, words), concepts=True))
         linears = family.ask_linears(transformer).reading(Modulation())
         layout = Layout(words, family.text_first, family.registers(transformer))
         with torch.no_grad(), self.counter() as counter:
@@ -185,7 +187,8 @@ def text_widths(transformer: Any) -> tuple[int, int | None]:
     """The width of a text token, and of the pooled vector (None: the family has none)."""
     config = transformer.config
     width = next(config[name] for name in TEXT_WIDTHS if name in config)
-    return int(width), config.get("pooled_projection_dim")
+    layers = config.get("num_text_layers", 1)  # of the text encoder, side by side in one token (Krea 2)
+    return int(width) * layers, config.get("pooled_projection_dim")
 
 
 def _text(transformer: Any, tokens: int) -> TextTokens:

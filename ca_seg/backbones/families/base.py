@@ -47,6 +47,11 @@ class TextTokens:
         """The mask as numbers [B, T] of `dtype`; all ones if there is no padding."""
         return torch.ones_like(self.hidden[..., 0], dtype=dtype) if self.mask is None else self.mask.to(dtype)
 
+    def without_padding(self) -> list[torch.Tensor]:
+        """The unmasked tokens [T, text_dim] of each row."""
+        rows = zip(self.hidden, self.mask_or_ones(torch.bool), strict=True)
+        return [tokens[attended] for tokens, attended in rows]
+
 
 @dataclass(frozen=True)
 class EncodedText:
@@ -82,6 +87,7 @@ class Family(ABC):
     per_call: ClassVar[tuple[str, ...]] = ("timestep", "guidance")  # arguments that an ask shares with its recording
     guidance_argument: ClassVar[str] = "guidance_scale"  # of the stock pipeline
     prompt_first: ClassVar[bool] = False  # with guidance in one batch: [prompt, negative]; False: [negative, prompt]
+    takes_encoded_prompts: ClassVar[bool] = True  # False: the stock pipeline takes texts alone
     noise_at: ClassVar[str] = "flow"  # x_t = (1 - t) x_0 + t e; "scheduler": by the scheduler's own noise table
 
     def blocks(self, transformer: Any) -> Sequence[nn.Module]:
@@ -127,6 +133,14 @@ class Family(ABC):
     ) -> dict[str, Any]:
         """The arguments for noised latents [B, c, h, w] (frames before h) at timesteps [B] in 0..1."""
 
+    def needs_picture(self, transformer: Any) -> bool:
+        """Whether the transformer paints inside a mask of a picture, and generates nothing from text alone."""
+        return False
+
+    def with_picture(self, transformer: Any, noised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """Noised latents of a real picture, as `image_inputs` takes them; with the clean ones for inpainting models."""
+        return noised
+
     def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         """The arguments for text. All concepts get the same position, so that their order does not matter."""
         return {"encoder_hidden_states": text.hidden}
@@ -140,7 +154,11 @@ class Family(ABC):
     ) -> dict[str, Any]:
         """All arguments of a call of the transformer."""
         image = self.image_inputs(transformer, latents, timesteps, guidance)
-        return image | self.text_inputs(transformer, text, concepts=False)
+        return self.joined(image, self.text_inputs(transformer, text, concepts=False))
+
+    def joined(self, image: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+        """The arguments for an image and those for a text, together; a family may change those that are about both."""
+        return image | text
 
     def concept_inputs(self, transformer: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """A call's arguments without text and with one dummy token for the image: the start of an ask."""
@@ -167,6 +185,14 @@ class Family(ABC):
             "hidden_states"
         ]
         return tensor
+
+    def placeholders(self) -> dict[str, Any]:
+        """Parts that the stock pipeline cannot be made without, for where they are not loaded."""
+        return {}
+
+    def guided(self, pipeline: Any, guidance: float) -> dict[str, Any]:
+        """The stock pipeline's arguments for a guidance scale; 0 is none."""
+        return {self.guidance_argument: guidance}
 
     def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
         """The stock pipeline's arguments for a prompt that is already encoded.

@@ -15,6 +15,7 @@ import torch
 from ca_seg.backbones.families.base import IMAGE_BRANCH, EncodedText, Family, TextTokens
 from ca_seg.backbones.text.tokens import word_tokens
 from ca_seg.concept.grid import Grid
+from ca_seg.errors import UserError
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
@@ -71,7 +72,13 @@ class PackedLatents(Family):
 
 
 class Flux(PackedLatents):
-    """diffusers' `FluxTransformer2DModel`, in FLUX.1-schnell, FLUX.1-dev, their finetunes, and the shipped mini."""
+    """diffusers' `FluxTransformer2DModel`, in FLUX.1-schnell, FLUX.1-dev, their finetunes, and the shipped mini.
+
+    FLUX.1-Fill also sees a picture and a mask of what to paint. A real picture is read as one of which nothing is to be
+    painted: its clean latents stand beside the noised ones.
+
+        latents [B, 32, 2h, 2w], noised and clean --> tokens [B, h*w, 64 noised + 64 clean + 256 mask]
+    """
 
     name = "flux"
     transformer = "FluxTransformer2DModel"
@@ -83,7 +90,24 @@ class Flux(PackedLatents):
         self, transformer: Any, latents: torch.Tensor, timesteps: torch.Tensor, guidance: float
     ) -> dict[str, Any]:
         image = super().image_inputs(transformer, latents, timesteps, guidance)
+        tokens, channels = image["hidden_states"], transformer.config.in_channels
+        if self.needs_picture(transformer):
+            if tokens.shape[-1] != 2 * transformer.config.out_channels:
+                raise UserError(
+                    "FLUX.1-Fill was given noised latents alone",
+                    allowed="noised and clean latents, channel after channel (`with_picture`)",
+                )
+            nothing = tokens.new_zeros(*tokens.shape[:2], channels - tokens.shape[-1])
+            image["hidden_states"] = torch.cat([tokens, nothing], dim=2)
         return image | {"guidance": self.guidance_input(transformer, timesteps, guidance)}
+
+    def with_picture(self, transformer: Any, noised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        return torch.cat([noised, clean], dim=1) if self.needs_picture(transformer) else noised
+
+    def needs_picture(self, transformer: Any) -> bool:
+        """FLUX.1-Fill takes more channels than it gives."""
+        out = transformer.config.out_channels
+        return out is not None and int(transformer.config.in_channels) > 2 * int(out)
 
     def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         return {

@@ -16,8 +16,19 @@ import torch
 
 from ca_seg.backbones.families.base import EncodedText, Family, TextTokens
 from ca_seg.backbones.families.flux import pack
+from ca_seg.backbones.families.registry import diffusers_class
 from ca_seg.backbones.text.template_tokens import words_in_template
 from ca_seg.concept.grid import Grid
+
+
+def standardised_latents(autoencoder: Any, images: torch.Tensor) -> torch.Tensor:
+    """Clean latents [B, c, h, w] of an autoencoder of videos, with the mean and deviation of its config."""
+    latents = autoencoder.encode(images[:, :, None]).latent_dist.mode()
+    mean, std = (
+        torch.tensor(values).view(1, -1, 1, 1, 1).to(latents)
+        for values in (autoencoder.config.latents_mean, autoencoder.config.latents_std)
+    )
+    return ((latents - mean) / std)[:, :, 0]
 
 
 class QwenImage(Family):
@@ -75,15 +86,16 @@ class QwenImage(Family):
             hook.remove()
 
     def encode(self, autoencoder: Any, images: torch.Tensor) -> torch.Tensor:
-        latents = autoencoder.encode(images[:, :, None]).latent_dist.mode()
-        mean, std = (
-            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents)
-            for values in (autoencoder.config.latents_mean, autoencoder.config.latents_std)
-        )
-        return ((latents - mean) / std)[:, :, 0]
+        return standardised_latents(autoencoder, images)
 
     def encode_text(self, pipeline: Any, texts: Sequence[str], length: int) -> list[EncodedText]:
-        """The tokens after the head of the chat template, which the pipeline drops; its tail stays."""
+        """The tokens after the head of the chat template, which the pipeline drops; its tail stays.
+
+        Editing pipelines put their pictures into the template. Texts are encoded without any, as to generate from text.
+        """
+        stock = diffusers_class(self, self.pipeline)
+        if not isinstance(pipeline, stock):
+            pipeline = stock(None, None, pipeline.text_encoder, pipeline.tokenizer, None)
         dropped = pipeline.prompt_template_encode_start_idx
         rows = words_in_template(pipeline.tokenizer, pipeline.prompt_template_encode, texts, dropped, length)
         encoded = []

@@ -45,6 +45,15 @@ FAMILIES: dict[str, FamilyEntry] = {
     ),
     "z-image": FamilyEntry("z_image:ZImage", "ZImageTransformer2DModel", "ZImagePipeline"),
     "ovis-image": FamilyEntry("ovis_image:OvisImage", "OvisImageTransformer2DModel", "OvisImagePipeline"),
+    "hunyuan-video-1.5": FamilyEntry(
+        "hunyuan_video15:HunyuanVideo15", "HunyuanVideo15Transformer3DModel", "HunyuanVideo15Pipeline"
+    ),
+    "longcat-image": FamilyEntry(
+        "longcat_image:LongCatImage", "LongCatImageTransformer2DModel", "LongCatImagePipeline"
+    ),
+    "krea2": FamilyEntry("krea2:Krea2", "Krea2Transformer2DModel", "Krea2Pipeline"),
+    "lumina2": FamilyEntry("lumina2:Lumina2", "Lumina2Transformer2DModel", "Lumina2Pipeline"),
+    "ernie-image": FamilyEntry("ernie_image:ErnieImage", "ErnieImageTransformer2DModel", "ErnieImagePipeline"),
 }
 
 

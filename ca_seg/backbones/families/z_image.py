@@ -62,7 +62,7 @@ class ZImage(Family):
     def text_inputs(self, transformer: Any, text: TextTokens, *, concepts: bool) -> dict[str, Any]:
         if concepts or text.mask is None:
             return {"cap_feats": text.hidden}
-        return {"cap_feats": _without_padding(text.hidden, text.mask)}
+        return {"cap_feats": text.without_padding()}
 
     def dummy_image_inputs(self, transformer: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"x": torch.stack([torch.zeros_like(latents[..., :PATCH, :PATCH]) for latents in inputs["x"]])}
@@ -100,11 +100,8 @@ class ZImage(Family):
         return latents
 
     def prompt_arguments(self, text: TextTokens, negative: TextTokens | None = None) -> dict[str, Any]:
-        rows = _without_padding(text.hidden, text.mask_or_ones(torch.bool))
-        if negative is None:
-            away = [torch.zeros_like(tokens) for tokens in rows]
-        else:
-            away = _without_padding(negative.hidden, negative.mask_or_ones(torch.bool))
+        rows = text.without_padding()
+        away = [torch.zeros_like(tokens) for tokens in rows] if negative is None else negative.without_padding()
         return {"prompt_embeds": rows, "negative_prompt_embeds": away}
 
 
@@ -134,8 +131,3 @@ class _WithoutPadding:
             tokens = torch.cat([tokens[:, :image], tokens[:, start : start + self.concepts]], dim=1)
         first = positions[:, start : start + 1].expand(-1, self.concepts, -1)
         return (tokens, None, torch.cat([positions[:, :image], first], dim=1), *others)
-
-
-def _without_padding(hidden: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    """The unmasked tokens [T, text_dim] of each row."""
-    return [tokens[attended] for tokens, attended in zip(hidden, mask, strict=True)]

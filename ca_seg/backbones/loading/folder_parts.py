@@ -98,7 +98,7 @@ def assemble(family: Family, components: dict[str, Any], pipeline: str | None = 
     """The family's stock pipeline, or another of diffusers for it, from some of its parts; the others are None."""
     kind = diffusers_class(family, pipeline or family.pipeline)
     required, _ = kind._get_signature_keys(kind)
-    assembled = kind(**{name: None for name in required} | components)
+    assembled = kind(**{name: None for name in required} | family.placeholders() | components)
     assembled.set_progress_bar_config(disable=True)
     return assembled
 
