@@ -30,7 +30,7 @@ from ca_seg.viewer.strip import layer_strip, timestep_strip
 from ca_seg.viewer.tab import Tab
 
 Plain = dict[str, Any]  # JSON
-EMPTY = '<div class="ca-empty">Give a photograph, and words.</div>'
+EMPTY = '<div class="ca-empty">Drop or paste a photograph, and type words.</div>'
 
 
 class Shown:

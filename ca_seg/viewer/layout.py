@@ -106,7 +106,9 @@ class Layout:
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self.photo = gr.File(label="Photograph", file_types=["image"], height=110, elem_id="photo")
+                self.photo = gr.File(
+                    label="Photograph (drop, paste)", file_types=["image"], height=110, elem_id="photo"
+                )
                 self.pictures = gr.Dropdown(list(pictures), value=None, label="Or choose one", elem_id="pictures")
                 self.words = gr.Textbox(
                     ", ".join(start.concepts),

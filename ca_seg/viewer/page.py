@@ -19,6 +19,7 @@ from ca_seg.viewer.controls import Controls
 from ca_seg.viewer.handlers import Handlers, Shown, message
 from ca_seg.viewer.layout import Layout, layer_choices
 from ca_seg.viewer.settings import ViewSettings
+from ca_seg.viewer.style import GIVEN
 from ca_seg.viewer.tab import Tabs
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -55,7 +56,7 @@ class Page:
         shown = [p.facts, p.status, p.stage, p.heat, p.line, p.block]
         controls = [component.change for component in p.row.all if component is not p.row.backbone]
         following = gr.on(
-            [p.photo.change, p.words.input, p.words.submit, *controls],
+            [p.photo.change, p.words.change, p.words.submit, *controls],
             self._follow,
             asked,
             [*shown, p.pixel],
@@ -83,6 +84,8 @@ class Page:
         p = self.parts
         p.stage.select(self._point, None, [p.pixel, p.x, p.y], trigger_mode="always_last", **PRIVATE, **READ)
         p.stage.input(self._press, None, [p.stage], **PRIVATE, **READ)
+        p.stage.upload(None, None, [p.photo], js=f"() => {GIVEN}", **PRIVATE)
+        p.stage.error(self._refuse, None, None, **PRIVATE, **READ)
         p.at.click(self._pixel, [p.x, p.y], [p.pixel, p.probabilities], api_name="probabilities", **READ)
         p.save.click(self._save, [p.formats, p.cutout], [p.files], api_name="save", **READ)
         command = [p.line, p.block]
@@ -169,6 +172,10 @@ class Page:
 
     def _press(self, pressed: gr.EventData, request: gr.Request) -> str:
         return _raised(lambda: self.handlers.isolate(self.tabs.of(_tab(request)), pressed._data["name"]))
+
+    def _refuse(self, problem: gr.EventData) -> None:
+        """Say why a pasted or dropped file was not uploaded."""
+        raise gr.Error(escape(str(problem._data["text"])), duration=12, print_exception=False)
 
     def _pixel(self, x: float, y: float, request: gr.Request) -> tuple[Any, ...]:
         return _raised(lambda: self.handlers.pixel(self.tabs.of(_tab(request)), x, y))
