@@ -78,7 +78,8 @@ class Handlers:
             text = message(problem)
         if last is None or str(last.picture.image.path) != photo:
             known = tab.session.has(photo)
-            return Shown({"error": text}, html.problem(text), html.plain(tab.session.picture(photo)) if known else "")
+            stage = html.plain(tab.session.picture(photo)) if known else EMPTY
+            return Shown({"error": text}, html.problem(text), stage)
         tab.answer = last
         shown = self.shown(tab)
         note = html.problem(f"{text} What is shown is the answer for: {', '.join(last.words)}.")

@@ -71,11 +71,17 @@ class Page:
         p.pictures.change(self._choose, [p.pictures], [p.photo], **PRIVATE, **READ)
         for row, memory in ((p.row, [p.memory]), (p.other, [])):
             changed = row.backbone.input(
-                self._backbone, [row.backbone], [row.layers, row.timestep, row.space, *memory], **PRIVATE, **READ
+                self._backbone,
+                [row.backbone, row.precision],
+                [row.layers, row.timestep, row.space, *memory],
+                **PRIVATE,
+                **READ,
             )
             if row is p.row:  # with the layers and the timestep of the new one
                 changed.then(**again, **MODEL, **PRIVATE)
-        load = p.load.click(self._load, [p.row.backbone, p.row.precision], [p.memory], api_name="load", **MODEL)
+        given = [p.row.backbone, p.row.precision]
+        p.row.precision.input(self._memory, given, [p.memory], **PRIVATE, **READ)
+        load = p.load.click(self._load, given, [p.memory], api_name="load", **MODEL)
         load.then(self._follow, asked, [*shown, p.pixel], **MODEL, **PRIVATE)
         self.blocks.load(self._open, None, [p.photo], **PRIVATE, show_progress="hidden")
         self.blocks.unload(self._close)
@@ -154,12 +160,17 @@ class Page:
     def _close(self, request: gr.Request) -> None:
         self.tabs.close(_tab(request))
 
-    def _backbone(self, backbone: str, request: gr.Request) -> tuple[Any, ...]:
+    def _backbone(self, backbone: str, precision: str, request: gr.Request) -> tuple[Any, ...]:
         """The controls of another backbone, and the memory that it takes."""
         controls = _raised(lambda: Controls.of(_named(self.start, backbone)))
         layers = gr.update(choices=layer_choices(backbone), value=list(controls.layers))
-        text = _raised(lambda: self.handlers.estimate(self.tabs.of(_tab(request)), controls))
-        return layers, controls.timestep, controls.space, f'<p class="ca-time">{escape(text)}</p>'
+        return layers, controls.timestep, controls.space, self._memory(backbone, precision, request)
+
+    def _memory(self, backbone: str, precision: str, request: gr.Request) -> str:
+        """The memory that a backbone takes."""
+        tab = self.tabs.of(_tab(request))
+        text = _raised(lambda: self.handlers.estimate(tab, Controls(backbone, precision)))
+        return f'<p class="ca-time">{escape(text)}</p>'
 
     def _load(self, backbone: str, precision: str, request: gr.Request) -> str:
         tab = self.tabs.of(_tab(request))

@@ -61,7 +61,9 @@ const give = async (file) => {
     const meta = { _type: "gradio.FileData" };
     GIVEN = { path, url, orig_name: file.name, size: file.size, mime_type: file.type, meta };
     trigger("upload");
-  } catch (problem) { trigger("error", { text: String(problem.message || problem) }); }
+  } catch (problem) {
+    if (problem.message) trigger("error", { text: problem.message });  // gradio shows the others itself
+  }
 };
 document.addEventListener("paste", (event) => {
   const image = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));

@@ -44,7 +44,8 @@ def templates(tmp_path_factory):
             shutil.copy(scenes / "classes.json", folder / name / "classes.json")
     shutil.copy(scenes / "images" / "scene_0000.png", folder / "scene.png")
     picture = Image.open(folder / "scene.png").convert("RGB")
-    picture.resize((192, 128)).save(folder / "PHOTO.jpg")
+    cat = Image.open(scenes / "images" / "scene_0038.png").convert("RGB")  # the pages ask for one, and edit it
+    cat.resize((192, 128)).save(folder / "PHOTO.jpg")
     shutil.copy(folder / "PHOTO.jpg", folder / "photo.jpg")
     frames = [np.asarray(picture)] * 2
     masks = [np.zeros(frames[0].shape[:2], np.uint8)] * 2
