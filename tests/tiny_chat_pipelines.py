@@ -20,6 +20,7 @@ from diffusers import (
     HunyuanVideoPipeline,
     LongCatImagePipeline,
     OvisImagePipeline,
+    QwenImageEditInpaintPipeline,
     QwenImagePipeline,
     ZImagePipeline,
 )
@@ -34,6 +35,9 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -48,6 +52,20 @@ from ca_seg.backbones.loading.folder_parts import assemble
 from tests.small_models import small_transformer
 from tests.tiny_parts import tiny_autoencoder, tiny_flux2_autoencoder, tiny_qwen3, tiny_qwen_autoencoder, tiny_qwen_vl
 from tests.tiny_text import CHAT, WORDS, chat_tokenizer, tiny_tokenizer
+
+
+def tiny_qwen_edit_inpaint():
+    """Qwen-Image-Edit's inpainting: its text encoder sees the photograph too."""
+    base, _, _ = tiny_qwen_image()
+    words = base.tokenizer
+    marks = ["<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
+    words.add_special_tokens({"additional_special_tokens": marks})
+    start, image, end, _ = words.convert_tokens_to_ids(marks)
+    text = tiny_qwen_vl(words, layers=2, image_token_id=image, vision_start_token_id=start, vision_end_token_id=end)
+    pictures = Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=56 * 56)
+    processor = Qwen2VLProcessor(pictures, words, Qwen2VLVideoProcessor())
+    return QwenImageEditInpaintPipeline(base.scheduler, base.vae, text, words, processor, base.transformer)
+
 
 TINY = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
 MARKS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]

@@ -61,8 +61,8 @@ def tiny_qwen3(words: PreTrainedTokenizerFast) -> Qwen3Config:
     )
 
 
-def tiny_qwen_vl(words: PreTrainedTokenizerFast, *, layers: int) -> Qwen2_5_VLForConditionalGeneration:
-    """24 wide."""
+def tiny_qwen_vl(words: PreTrainedTokenizerFast, *, layers: int, **marks: int) -> Qwen2_5_VLForConditionalGeneration:
+    """24 wide; `marks` are the tokens around a picture."""
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
         text_config={
@@ -75,5 +75,6 @@ def tiny_qwen_vl(words: PreTrainedTokenizerFast, *, layers: int) -> Qwen2_5_VLFo
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
         },
         vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 24},
+        **marks,
     )
     return Qwen2_5_VLForConditionalGeneration(config).eval()

@@ -26,6 +26,7 @@ from ca_seg.editing.region import Region
 from ca_seg.errors import OutOfRange, UserError
 
 BLENDED = "blended"
+TWO_PASSES = "true_cfg_scale"  # the guidance of Qwen-Image's pipelines
 
 
 # Blended latents do the work of two that are left out. In diffusers 0.42.1, StableDiffusion3InpaintPipeline decodes
@@ -104,6 +105,8 @@ def paint(
         prompt, guidance = _encoded(backbone, painting), backbone.family.guidance_argument
     else:
         prompt, guidance = {"prompt": painting.prompt}, guidance_argument(pipeline)
+        if guidance == TWO_PASSES:  # without a negative prompt, these pipelines leave the scale out
+            prompt["negative_prompt"] = " "
     arguments = {
         "image": _as_pil(small),
         "mask_image": Image.fromarray(mask).convert("L"),
@@ -166,7 +169,7 @@ def guidance_argument(pipeline: Any) -> str:
     parameters = inspect.signature(pipeline.__call__).parameters
     scale = parameters.get("guidance_scale")
     unused = scale is None or scale.default is None
-    return "true_cfg_scale" if unused and "true_cfg_scale" in parameters else "guidance_scale"
+    return TWO_PASSES if unused and TWO_PASSES in parameters else "guidance_scale"
 
 
 def _from_step(scheduler: Any, first: int) -> Any:

@@ -101,7 +101,9 @@ class Controls:
 
 
 def plain_settings(settings: SegmentSettings) -> SegmentSettings:
-    """The settings of `segment` in those of the viewer, with the preset's options written out."""
+    """The settings of `segment` in those of the viewer, with the preset's options and the named steps written out."""
     filled = settings.with_preset()
     values = {field.name: getattr(filled, field.name) for field in fields(SegmentSettings)}
-    return SegmentSettings(**(values | {"preset": None}))
+    if filled.refine is None and filled.refinement.steps is not None:
+        values["refine"] = tuple(filled.refinement.steps)
+    return SegmentSettings(**(values | {"preset": None, "refinement": replace(filled.refinement, steps=None)}))

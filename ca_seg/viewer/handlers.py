@@ -30,7 +30,7 @@ from ca_seg.viewer.strip import layer_strip, timestep_strip
 from ca_seg.viewer.tab import Tab
 
 Plain = dict[str, Any]  # JSON
-EMPTY = '<div class="ca-empty">Give a photograph, and words.</div>'
+EMPTY = '<div class="ca-empty">Drop or paste a photograph, and type words.</div>'
 
 
 class Shown:
@@ -78,7 +78,8 @@ class Handlers:
             text = message(problem)
         if last is None or str(last.picture.image.path) != photo:
             known = tab.session.has(photo)
-            return Shown({"error": text}, html.problem(text), html.plain(tab.session.picture(photo)) if known else "")
+            stage = html.plain(tab.session.picture(photo)) if known else EMPTY
+            return Shown({"error": text}, html.problem(text), stage)
         tab.answer = last
         shown = self.shown(tab)
         note = html.problem(f"{text} What is shown is the answer for: {', '.join(last.words)}.")

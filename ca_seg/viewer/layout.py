@@ -19,6 +19,8 @@ from ca_seg.viewer.settings import ViewSettings
 from ca_seg.viewer.style import STAGE_SCRIPT
 
 SLOT = 200  # pixels of width of a control
+BUTTONS = ["download", "fullscreen"]  # not "share", which uploads a picture
+SHOWN: dict[str, Any] = {"interactive": False, "format": "png", "type": "pil", "buttons": BUTTONS}
 
 
 def layer_choices(name: str) -> list[int]:
@@ -106,7 +108,9 @@ class Layout:
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self.photo = gr.File(label="Photograph", file_types=["image"], height=110, elem_id="photo")
+                self.photo = gr.File(
+                    label="Photograph (drop, paste)", file_types=["image"], height=110, elem_id="photo"
+                )
                 self.pictures = gr.Dropdown(list(pictures), value=None, label="Or choose one", elem_id="pictures")
                 self.words = gr.Textbox(
                     ", ".join(start.concepts),
@@ -147,8 +151,8 @@ class Layout:
                 self.other = control_row(controls, layers)
             self.compare = gr.Button("Compare", variant="primary")
             with gr.Row():
-                self.first = gr.Image(label="As on the left", interactive=False, format="png", type="pil")
-                self.second = gr.Image(label="The other settings", interactive=False, format="png", type="pil")
+                self.first = gr.Image(label="As on the left", **SHOWN)
+                self.second = gr.Image(label="The other settings", **SHOWN)
             self.agreement = gr.JSON(label="Agreement")
         with gr.Tab("Generate"):
             self.prompt = gr.Textbox(label="Prompt", placeholder="a cat on grass", max_length=None)
@@ -159,13 +163,13 @@ class Layout:
             self.generate = gr.Button("Generate", variant="primary")
             self.step = gr.Slider(1, 50, value=1, step=1, label="Step that is shown")
             self.generated = gr.HTML(label="generated html", elem_id="generated")
-            self.made = gr.Image(label="The picture", interactive=False, format="png", type="pil")
+            self.made = gr.Image(label="The picture", **SHOWN)
         with gr.Tab("Video"):
             self.video = gr.File(label="Video", file_types=["video"], height=110)
             self.segment_video = gr.Button("Segment video", variant="primary")
-            self.overlay = gr.Video(label="Overlay", interactive=False)
+            self.overlay = gr.Video(label="Overlay", interactive=False, buttons=["download"])
             self.frame = gr.Slider(0, 1, value=0, step=1, label="Frame")
-            self.still = gr.Image(label="One frame", interactive=False, format="png", type="pil")
+            self.still = gr.Image(label="One frame", **SHOWN)
             self.clip = gr.JSON(label="The video")
         with gr.Tab("Save"):
             self.formats = gr.CheckboxGroup(list(FORMATS), value=list(FORMATS), label="Files")

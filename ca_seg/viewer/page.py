@@ -19,6 +19,7 @@ from ca_seg.viewer.controls import Controls
 from ca_seg.viewer.handlers import Handlers, Shown, message
 from ca_seg.viewer.layout import Layout, layer_choices
 from ca_seg.viewer.settings import ViewSettings
+from ca_seg.viewer.style import GIVEN
 from ca_seg.viewer.tab import Tabs
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -55,7 +56,7 @@ class Page:
         shown = [p.facts, p.status, p.stage, p.heat, p.line, p.block]
         controls = [component.change for component in p.row.all if component is not p.row.backbone]
         following = gr.on(
-            [p.photo.change, p.words.input, p.words.submit, *controls],
+            [p.photo.change, p.words.change, p.words.submit, *controls],
             self._follow,
             asked,
             [*shown, p.pixel],
@@ -70,11 +71,17 @@ class Page:
         p.pictures.change(self._choose, [p.pictures], [p.photo], **PRIVATE, **READ)
         for row, memory in ((p.row, [p.memory]), (p.other, [])):
             changed = row.backbone.input(
-                self._backbone, [row.backbone], [row.layers, row.timestep, row.space, *memory], **PRIVATE, **READ
+                self._backbone,
+                [row.backbone, row.precision],
+                [row.layers, row.timestep, row.space, *memory],
+                **PRIVATE,
+                **READ,
             )
             if row is p.row:  # with the layers and the timestep of the new one
                 changed.then(**again, **MODEL, **PRIVATE)
-        load = p.load.click(self._load, [p.row.backbone, p.row.precision], [p.memory], api_name="load", **MODEL)
+        given = [p.row.backbone, p.row.precision]
+        p.row.precision.input(self._memory, given, [p.memory], **PRIVATE, **READ)
+        load = p.load.click(self._load, given, [p.memory], api_name="load", **MODEL)
         load.then(self._follow, asked, [*shown, p.pixel], **MODEL, **PRIVATE)
         self.blocks.load(self._open, None, [p.photo], **PRIVATE, show_progress="hidden")
         self.blocks.unload(self._close)
@@ -83,6 +90,8 @@ class Page:
         p = self.parts
         p.stage.select(self._point, None, [p.pixel, p.x, p.y], trigger_mode="always_last", **PRIVATE, **READ)
         p.stage.input(self._press, None, [p.stage], **PRIVATE, **READ)
+        p.stage.upload(None, None, [p.photo], js=f"() => {GIVEN}", **PRIVATE)
+        p.stage.error(self._refuse, None, None, **PRIVATE, **READ)
         p.at.click(self._pixel, [p.x, p.y], [p.pixel, p.probabilities], api_name="probabilities", **READ)
         p.save.click(self._save, [p.formats, p.cutout], [p.files], api_name="save", **READ)
         command = [p.line, p.block]
@@ -151,12 +160,17 @@ class Page:
     def _close(self, request: gr.Request) -> None:
         self.tabs.close(_tab(request))
 
-    def _backbone(self, backbone: str, request: gr.Request) -> tuple[Any, ...]:
+    def _backbone(self, backbone: str, precision: str, request: gr.Request) -> tuple[Any, ...]:
         """The controls of another backbone, and the memory that it takes."""
         controls = _raised(lambda: Controls.of(_named(self.start, backbone)))
         layers = gr.update(choices=layer_choices(backbone), value=list(controls.layers))
-        text = _raised(lambda: self.handlers.estimate(self.tabs.of(_tab(request)), controls))
-        return layers, controls.timestep, controls.space, f'<p class="ca-time">{escape(text)}</p>'
+        return layers, controls.timestep, controls.space, self._memory(backbone, precision, request)
+
+    def _memory(self, backbone: str, precision: str, request: gr.Request) -> str:
+        """The memory that a backbone takes."""
+        tab = self.tabs.of(_tab(request))
+        text = _raised(lambda: self.handlers.estimate(tab, Controls(backbone, precision)))
+        return f'<p class="ca-time">{escape(text)}</p>'
 
     def _load(self, backbone: str, precision: str, request: gr.Request) -> str:
         tab = self.tabs.of(_tab(request))
@@ -169,6 +183,10 @@ class Page:
 
     def _press(self, pressed: gr.EventData, request: gr.Request) -> str:
         return _raised(lambda: self.handlers.isolate(self.tabs.of(_tab(request)), pressed._data["name"]))
+
+    def _refuse(self, problem: gr.EventData) -> None:
+        """Say why a pasted or dropped file was not uploaded."""
+        raise gr.Error(escape(str(problem._data["text"])), duration=12, print_exception=False)
 
     def _pixel(self, x: float, y: float, request: gr.Request) -> tuple[Any, ...]:
         return _raised(lambda: self.handlers.pixel(self.tabs.of(_tab(request)), x, y))

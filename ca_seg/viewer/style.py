@@ -51,8 +51,29 @@ footer .divider { display: none; }
 @media (max-width: 640px) { .gradio-container { padding: 8px !important; } .ca-strip img { width: 104px; } }
 """
 
-# hovering shows the classes of a pixel until a click keeps one; arrow keys move the point, Escape lets it go
+# hovering shows the classes of a pixel until a click keeps one; arrow keys move the point, Escape lets it go.
+# A file that is pasted into the page, or dropped on the stage, is uploaded, and waits in GIVEN for the event "upload"
+GIVEN = "window.ca_seg_given"
 STAGE_SCRIPT = """
+const give = async (file) => {
+  try {
+    const { path, url } = await upload(file);
+    const meta = { _type: "gradio.FileData" };
+    GIVEN = { path, url, orig_name: file.name, size: file.size, mime_type: file.type, meta };
+    trigger("upload");
+  } catch (problem) {
+    if (problem.message) trigger("error", { text: problem.message });  // gradio shows the others itself
+  }
+};
+document.addEventListener("paste", (event) => {
+  const image = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
+  if (image) { event.preventDefault(); give(image); }
+});
+element.addEventListener("dragover", (event) => event.preventDefault());
+element.addEventListener("drop", (event) => {
+  event.preventDefault();
+  if (event.dataTransfer.files.length) give(event.dataTransfer.files[0]);
+});
 let kept = false, last = 0, point = null, focused = null;
 const stage = () => element.querySelector(".ca-stage[data-width]");
 const mark = () => {
@@ -106,4 +127,4 @@ watch("value", () => {
   for (const button of element.querySelectorAll(".ca-class")) if (button.dataset.name === focused) button.focus();
   focused = null;
 });
-"""
+""".replace("GIVEN", GIVEN)

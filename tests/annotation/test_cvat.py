@@ -245,11 +245,51 @@ def test_a_request_that_cannot_be_used_is_said_in_one_line(nuclio, body):
     assert len(answer.body.splitlines()) == 1
 
 
+def _object(required: tuple[str, ...] = (), **properties: object) -> dict:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+TEXT, NUMBER, TEXTS = {"type": "string"}, {"type": "integer"}, {"additionalProperties": {"type": "string"}}
+DIRECTIVES = {"type": "array", "items": _object(("kind", "value"), kind=TEXT, value=TEXT)}
+# of pkg/functionconfig/types.go in nuclio 1.14, what a Docker platform uses; nuclio ignores other keys
+NUCLIO = _object(
+    ("metadata", "spec"),
+    metadata=_object(("name", "namespace"), name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS),
+    spec=_object(
+        ("description", "handler", "runtime"),
+        description=TEXT,
+        handler={"pattern": "^[a-z_]+:[a-z_]+$"},
+        runtime={"enum": [f"python:3.{minor}" for minor in (7, 8, 9, 10, 11)]},
+        eventTimeout={"pattern": "^[0-9]+(ms|s|m|h)$"},
+        env={"type": "array", "items": _object(("name", "value"), name=TEXT, value=TEXT)},
+        build=_object(image=TEXT, baseImage=TEXT, directives=_object(preCopy=DIRECTIVES, postCopy=DIRECTIVES)),
+        triggers={
+            "additionalProperties": _object(
+                ("kind",),
+                kind=TEXT,
+                numWorkers=NUMBER,
+                workerAvailabilityTimeoutMilliseconds=NUMBER,
+                attributes=_object(maxRequestBodySize=NUMBER, port=NUMBER),
+            )
+        },
+        platform=_object(
+            attributes=_object(
+                restartPolicy=_object(("name",), name=TEXT, maximumRetryCount=NUMBER),
+                mountMode={"enum": ["bind", "volume"]},
+                network=TEXT,
+            )
+        ),
+    ),
+)
+
+
 def test_the_recipe_is_a_function_of_cvat():
     """The keys that CVAT's lambda_manager and nuclio's configuration read."""
     import yaml
+    from jsonschema import Draft202012Validator
 
     content = yaml.safe_load((RECIPE / "function.yaml").read_text(encoding="utf-8"))
+    Draft202012Validator(NUCLIO).validate(content)
     annotations = content["metadata"]["annotations"]
     assert (annotations["type"], content["metadata"]["namespace"]) == ("detector", "cvat")
     labels = json.loads(annotations["spec"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,8 @@ from ca_seg.jobs.edit import edit
 from ca_seg.jobs.edit_settings import EditSettings
 from ca_seg.resources import resource_path
 from tests.small_models import small_model
+from tests.stock_run import recorded_calls
+from tests.tiny_chat_pipelines import tiny_qwen_edit_inpaint
 from tests.tiny_families import Run
 from tests.tiny_pipelines import tiny_flux
 
@@ -156,6 +159,31 @@ def test_a_pipeline_of_the_users_own_takes_the_mask(tmp_path):
     pipeline.save_pretrained(tmp_path / "text")
     with pytest.raises(UserError, match="FluxPipeline"):
         edit(photograph, FEW, **ask, pipeline=str(tmp_path / "text"))
+
+
+def test_qwen_image_edit_takes_the_mask_and_is_guided(monkeypatch):
+    """It paints at a megapixel, whatever the photograph's size: here at 96 x 96."""
+    module = sys.modules[QwenImageEditInpaintPipeline.__module__]
+    size = module.calculate_dimensions
+    monkeypatch.setattr(module, "calculate_dimensions", lambda _, ratio: size(96 * 96, ratio))
+    own = tiny_qwen_edit_inpaint()
+    own.set_progress_bar_config(disable=True)
+    backbone, photograph, mask = Run("qwen-image").backbone, _photograph(), _square()
+    edits = {}
+    for guidance in (1.0, 4.0):
+        with recorded_calls(own.transformer) as calls:
+            settings = EditSettings(steps=2, guidance=guidance)
+            edits[guidance] = edit(
+                photograph, settings, replace="cat", by="a cat", mask=mask, backbone=backbone, pipeline=own
+            )
+        assert len(calls) == (2 if guidance == 1 else 4)  # with the text, and without it
+        (latents,) = {call["hidden_states"].shape[1] for call in calls}
+        shapes = calls[0]["img_shapes"][0]
+        assert latents == sum(height * width for _, height, width in shapes)  # the photograph again, as reference
+        outside = ~edits[guidance].region.inside
+        assert (edits[guidance].edited[outside] == photograph[outside]).all()
+        assert (edits[guidance].edited != photograph).any(axis=2)[mask].mean() > 0.9
+    assert (edits[1.0].edited != edits[4.0].edited).any()
 
 
 def test_the_guidance_argument_of_a_users_pipeline_is_the_one_that_it_uses():

@@ -14,6 +14,7 @@ import ca_seg
 from ca_seg.cli.main import main
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.segmenter import SegmentSettings
+from ca_seg.refine.steps import Refinement
 from ca_seg.viewer.answer import answer
 from ca_seg.viewer.command import changed_options, command_line, python_block
 from ca_seg.viewer.controls import Controls
@@ -104,14 +105,15 @@ def test_a_layer_that_is_not_there_is_refused(tab, backbones, photo):
 @pytest.mark.parametrize("words", [WORDS, ("polar bear", "sky")], ids=["words", "a phrase"])
 @pytest.mark.parametrize(
     "choice",
-    [{}, {"threshold": 0.45, "refine": ("guided-filter",)}, {"layers": (1, 2), "space": "value", "softmax": False},
+    [{}, {"threshold": 0.45, "refine": ("coarse-pamr",)}, {"layers": (1, 2), "space": "value", "softmax": False},
      {"background": "tree, water", "timestep": 0.4}, {"reader": "seg4diff"}],
     ids=["card", "threshold", "layers", "background", "reader"],
 )  # fmt: skip
 def test_the_command_and_the_python_block_give_the_same_mask(
     tab, backbones, photo, tmp_path, monkeypatch, words, choice
 ):
-    settings = chosen(**choice)
+    start = replace(START, refinement=Refinement(pamr_iterations=3, coarse_pamr_side=48))
+    settings = replace(Controls.of(start), **choice).settings(start, 20)
     shown = answer(tab.session, backbones, tab.session.picture(photo), words, settings)
     files = export(shown, tmp_path / "page", ("mask",))
     line = command_line(str(photo), words, settings)
@@ -133,6 +135,7 @@ def test_the_command_and_the_python_block_give_the_same_mask(
         ),
         SegmentSettings(layers=(2,), timesteps=(0.1, 0.5), layer_weights=(0.5,), scales=(1.0, 1.5), flip=True),
         SegmentSettings(background=("-5", "null"), threshold=0.25, softmax=False, prompt="a dog's life", seed=7),
+        SegmentSettings(refinement=Refinement(pamr_iterations=3, guided_epsilon=1e-5, sam="a/b", background="dog")),
     ],
 )
 def test_the_command_line_holds_every_option(settings, monkeypatch):
@@ -158,6 +161,15 @@ def test_a_word_that_is_a_file_has_no_command(tmp_path, monkeypatch):
 def test_only_what_differs_is_written():
     assert changed_options(SegmentSettings()) == {}
     assert Controls.of(START).settings(START, 20) == SegmentSettings(backbone="mini")
+
+
+def test_steps_that_the_start_names_in_its_refinement_can_be_left_out_on_the_page():
+    start = replace(START, refinement=Refinement(steps=["pamr"], pamr_iterations=2))
+    shown = Controls.of(start)
+    assert shown.settings(start, 20).refinement_steps().steps == ["pamr"]
+    without = replace(shown, refine=()).settings(start, 20)
+    assert without.refinement_steps().steps == []
+    assert without.refinement.pamr_iterations == 2
 
 
 def test_the_controls_of_a_preset_are_its_options():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import time
@@ -72,6 +73,40 @@ def test_words_follow_and_a_wrong_one_is_said(page):
     assert "skyy" in page.inner_text("#status")
     assert words_of_legend(page) == {"dog", "grass", "sky"}  # the last answer, and the page says so
     assert "dog, grass, sky" in page.inner_text("#status")
+
+
+GIVE = """([content, name, kind]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0)), data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  const [target, event] = kind === "paste"
+    ? [document, new ClipboardEvent("paste", { clipboardData: data, bubbles: true })]
+    : [document.querySelector("#stage .ca-stage, #stage .ca-empty"),
+       new DragEvent("drop", { dataTransfer: data, bubbles: true })];
+  target.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+def test_a_photograph_is_pasted_or_dropped_and_words_come_in_one_piece(page, photo, kind):
+    page.evaluate(GIVE, [base64.b64encode(photo.read_bytes()[:900]).decode(), "broken.jpg", kind])
+    page.wait_for_selector(".ca-problem")
+    assert "broken.jpg" in page.inner_text("#status")
+    page.evaluate(GIVE, [base64.b64encode(photo.read_bytes()).decode(), "another.jpg", kind])
+    page.wait_for_selector('#stage img[alt^="another: dog, grass"]')
+    page.locator("#words textarea, #words input").first.fill("sky, cat, tree")
+    page.wait_for_selector('.ca-class[data-name="tree"]')
+    assert words_of_legend(page) == {"sky", "cat", "tree"}
+
+
+def test_the_saved_mask_is_that_of_segment(page, mini, photo, tmp_path):
+    page.get_by_role("tab", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    link = page.locator('a[download="my photo_mask.png"]').first
+    with page.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "page.png")
+    ca_seg.segment(photo, ["dog", "grass"], backbone=mini).save(tmp_path, "mask")
+    assert (tmp_path / "page.png").read_bytes() == (tmp_path / "my photo_mask.png").read_bytes()
 
 
 def test_a_pixel_and_a_class(page, mini, photo):

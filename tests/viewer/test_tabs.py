@@ -13,7 +13,7 @@ from ca_seg.errors import OutOfRange, UnreadableImage, UserError
 from ca_seg.viewer.answer import answer, recording_of
 from ca_seg.viewer.backbones import Backbones, available_bytes
 from ca_seg.viewer.controls import Controls
-from ca_seg.viewer.handlers import Handlers
+from ca_seg.viewer.handlers import EMPTY, Handlers
 from ca_seg.viewer.limits import check_generation, parse_words
 from ca_seg.viewer.picture import open_picture
 from ca_seg.viewer.recordings import Recordings, readout_bytes
@@ -140,6 +140,10 @@ def test_another_photograph_never_shows_the_former_mask(tab, backbones, photo, t
     assert "error" in other.facts
     assert "ca-legend" not in other.stage
     assert tab.answer is None
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = handlers.follow(tab, str(tmp_path / "broken.png"), "grass", CONTROLS)
+    assert "broken.png" in broken.facts["error"]
+    assert broken.stage == EMPTY  # where the next one can be dropped
 
 
 def test_a_pixel_has_the_probabilities_of_the_segmentation(tab, backbones, photo):
