@@ -50,6 +50,20 @@ def test_a_video_is_turned_as_its_display_matrix_says(tmp_path, orientation):
     assert blocks.max() < 9  # a wrong turn is off by 20 or more
 
 
+def test_a_title_need_not_be_utf_8(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as video:
+        video.metadata["title"] = "Kueche"
+        stream = video.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *STORED.shape[:2], "yuv420p"
+        video.mux(stream.encode(av.VideoFrame.from_ndarray(STORED, format="rgb24")))
+        video.mux(stream.encode())
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert b"Kueche" in content
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"Kueche", "Küche".encode("latin-1") + b" "))
+    (frames,) = video_frames(tmp_path / "a.mp4", 10)
+    assert frames.shape == (1, 3, *STORED.shape[:2])
+
+
 def test_opencv_turns_a_phone_video_alike(tmp_path):
     import cv2
 

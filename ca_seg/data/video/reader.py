@@ -117,7 +117,7 @@ def _upright(pixels: np.ndarray, matrix: np.ndarray | None, path: Path) -> np.nd
 def _opened(path: Path) -> av.container.InputContainer:
     open_regular(path).close()  # av.open would wait for a pipe
     try:
-        video = av.open(str(path))
+        video = av.open(str(path), metadata_errors="replace")  # a title need not be UTF-8
     except av.FFmpegError as problem:
         raise UnreadableImage(f"{path} is not a video ({problem})", fix=HOW_TO_FIX) from problem
     if not video.streams.video:
