@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-LONGEST = 10_000  # characters of a message
+LONGEST = 2000  # characters of a message
 
 
 class UserError(ValueError):
@@ -35,7 +35,7 @@ def _one_line(text: str) -> str:
     """Without line breaks and control characters, which a file's name or content could send to a terminal."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 200]} … {text[-200:]}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 303]} … {text[-300:]}"
 
 
 def _with_capital(text: str) -> str:

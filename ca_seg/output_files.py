@@ -32,7 +32,7 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 def check_apart(out: Path, folder: Path) -> None:
     """Raises UserError for an output folder inside an input folder: the next run would take its outputs for inputs."""
     here = Path(os.path.abspath(out))
-    for place in (here, *here.parents, *out.resolve().parents):
+    for place in (here, *here.parents, *Path(os.path.realpath(out)).parents):
         if place.exists() and _identity(place) == _identity(folder):
             raise UserError(
                 f"{out} is inside {folder}, whose images are read",

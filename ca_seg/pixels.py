@@ -16,7 +16,10 @@ from PIL import Image
 
 from ca_seg.errors import UnreadableImage
 
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+BROKEN = (  # what decoders raise
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 _TAG, _WIDTH, _HEIGHT = 0x0112, 0x0100, 0x0101  # of EXIF and TIFF: orientation and the stored size
 _TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 _UPRIGHT = {
@@ -108,5 +111,5 @@ def _orientation(image: Image.Image) -> int:
         exif = Image.Exif()  # image.getexif() would decode a PNG to search behind its pixels
         exif.load(image.info.get("exif", b""))
         return exif.get(_TAG, 1)
-    except (*BROKEN, KeyError, TypeError):
+    except BROKEN:
         return 1

@@ -6,6 +6,7 @@ written in all ways of the command line (see `ca_seg.cli.options`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,19 @@ def with_configs(arguments: Sequence[str], dialect: Dialect) -> list[str]:
     return result
 
 
-def chain(file: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+def chain(file: Path, seen: tuple[str, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """`file` after everything it builds on, each with its content but `base`.
 
     Raises UserError for a missing or broken file, or a circle.
     """
-    if file.resolve() in seen:
+    if os.path.realpath(file) in seen:
         raise UserError(f"the config {file} builds on itself", fix="remove its `base`")
     file = shipped_config(file)
     content = read_config(file)
     base = content.pop("base", None)
     if base is not None and not isinstance(base, str):
         raise UserError(f"the config {file} has the base {base!r}", allowed="the path of one config file")
-    before = chain(file.parent / base, (*seen, file.resolve())) if base else []
+    before = chain(file.parent / base, (*seen, os.path.realpath(file))) if base else []
     return [*before, (file, content)]
 
 

@@ -38,7 +38,10 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "video-eval": ("ca_seg.cli.video:run_evaluation", "zero-shot J and F on clips in the DAVIS layout"),
 }
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
+ADVICE = {  # for what the system refuses
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space, or give another folder"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "Rename the file, or give another path"),
+}
 SMALLER = "Give a lower resolution, fewer noise samples, or a smaller batch size"
 
 
@@ -81,10 +84,11 @@ def _status(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as problem:
-        if problem.errno not in FULL:
+        advice = ADVICE.get(problem.errno or 0)
+        if advice is None:
             raise
-        where = f" ({problem.filename})" if problem.filename else ""
-        print(f"error: {os.strerror(problem.errno)}{where}. Free some space, or give another folder.", file=sys.stderr)
+        where = f" ({problem.filename!s:.300})" if problem.filename else ""
+        print(f"error: {os.strerror(problem.errno or 0)}{where}. {advice}.", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as problem:
         if not _is_out_of_memory(problem):

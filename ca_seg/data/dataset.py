@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -131,8 +132,8 @@ class SegmentationDataset(Dataset):
         digest = hashlib.sha256(repr((self.class_list.names, self.class_list.ids)).encode())
         for index in range(len(self)):
             for path in (self.image_path(index), self.mask_path(index)):
-                size = path.stat().st_size if path.is_file() else self.size(index)
-                digest.update(f"{path.name} {size}\n".encode())
+                size = path.stat().st_size if os.path.isfile(path) else self.size(index)
+                digest.update(f"{path.name} {size}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 
     def first(self, count: int) -> SegmentationDataset:

@@ -30,7 +30,15 @@ def images_below(folder: Path) -> Iterator[str]:
         BadDataset: for a folder that cannot be read, a link that leads out of `folder`, and a link to a folder (it may
             lead in circles)
     """
-    return _walk(folder, folder.resolve(), "")
+    return _walk(folder, folder, "")
+
+
+def lies_within(path: Path, folder: Path) -> bool:
+    """Whether a path, with all links followed, is in `folder`. (A link in a circle stays where it is.)"""
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # a zero byte: it is nowhere
+        return False
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -63,15 +71,15 @@ def _walk(folder: Path, root: Path, prefix: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_symlink():
             _check_link(Path(entry.path), root)
-        if (entry.is_file() or entry.is_symlink()) and has_image_suffix(entry.name):
+        if (entry.is_symlink() or entry.is_file()) and has_image_suffix(entry.name):
             yield prefix + entry.name
     for entry in entries:
-        if entry.is_dir():
+        if not entry.is_symlink() and entry.is_dir():
             yield from _walk(Path(entry.path), root, f"{prefix}{entry.name}/")
 
 
 def _check_link(link: Path, root: Path) -> None:
-    if not link.resolve().is_relative_to(root):
+    if not lies_within(link, root):
         raise BadDataset(f"{link} leads out of {root}", fix="copy the images there, or give the folder it leads to")
     if link.is_dir():
         raise BadDataset(f"{link} is a link to a folder, which may lead in circles", fix="remove it")

@@ -12,6 +12,8 @@ import json
 import pickle
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Timer
 
+from ca_seg.bounded_files import check_regular, read_json
 from ca_seg.errors import UserError
 from ca_seg.evaluation.learning_curve import training_logs
 from ca_seg.fingerprint import differences, fingerprint
@@ -30,6 +33,10 @@ from ca_seg.tasks.checkpoints import RECORD, Checkpoints, Patience
 from ca_seg.tasks.probe import Probe
 
 NOT_COMPARED = ("resume", "out", "expect")  # settings that a resumed training may change without a word
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, OverflowError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+)
 MAX_DIFFERENCES = 3  # that are named in a message
 
 
@@ -134,11 +141,11 @@ class TrainingFolder:
         if not self.results.exists():
             return None
         try:
-            content = json.loads(self.results.read_text(encoding="utf-8"))
+            content = read_json(self.results)
             progress = Progress(**{field.name: content["training"][field.name] for field in fields(Progress)})
             same = content["training"]["record"] == fingerprint(self.record)
             same &= content["config"]["checkpoint"]["keep"] == self.settings["checkpoint"]["keep"]
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError):
             return None  # of another version: it is written anew
         same &= former is None or former.run == progress.run
         if not same or progress.goes_on(trainer) or not (self.folder / "head" / "model.safetensors").exists():
@@ -151,10 +158,15 @@ class TrainingFolder:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """The content of a checkpoint of this version. Raises UserError."""
+    """The content of a checkpoint of this version, whose checksums are compared. Raises UserError."""
     try:
+        check_regular(file)
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} is damaged")
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as problem:
+    except UNREADABLE as problem:
         reason = (str(problem).splitlines() or [repr(problem)])[0]
         fix = "train without resume, from the beginning"
         raise UserError(f"{file} cannot be read ({reason})", fix=fix) from problem

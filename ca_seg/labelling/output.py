@@ -22,6 +22,7 @@ from PIL import Image
 
 from ca_seg.atomic import atomic_write
 from ca_seg.bounded_files import read_json
+from ca_seg.data.image_files import lies_within
 from ca_seg.errors import UserError
 from ca_seg.labelling.keys import check_text
 from ca_seg.labelling.label import Label
@@ -58,7 +59,7 @@ class Output:
     def path(self, relative: str) -> Path:
         """A path inside the folder. Raises UserError where it leads out of it, for example through a link."""
         path = self.folder / relative
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if not lies_within(path, self.folder):
             raise UserError(f"{path} leads out of {self.folder}", fix="remove the link in the output folder")
         return path
 

@@ -12,6 +12,7 @@ A folder that holds anything but no run.json is refused, and so is one whose set
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class RunFolder:
         if not self._earlier.exists():
             return {}
         entries = read_entries(self._earlier, self.fingerprint)
-        return {e.key: e.sha256 for e in entries if all((self.out / file).is_file() for file in e.outputs)}
+        return {e.key: e.sha256 for e in entries if all(os.path.isfile(self.out / file) for file in e.outputs)}
 
     def finish(self) -> Path:
         """Join all manifests into OUT/manifest.jsonl. One process does so, when all have closed theirs."""

@@ -21,6 +21,10 @@ from tests.fuzz.damage_bytes import Damage, in_bytes
 from tests.fuzz.damage_containers import in_image, in_safetensors, in_tar
 from tests.fuzz.damage_texts import in_json, in_jsonl, in_yaml
 
+NOT_OF_ITS_KIND = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
+    *(yaml.YAMLError, tarfile.TarError, OSError, struct.error),
+)
 BY_KIND: dict[str, Callable[[bytes, random.Random], Damage]] = {
     "json": in_json,
     "jsonl": in_jsonl,
@@ -44,8 +48,8 @@ def damaged(content: bytes, kind: str, rng: random.Random) -> Damage:
         ways = [in_bytes] if kind not in BY_KIND or rng.random() < 0.25 else [BY_KIND[kind]]
         try:
             content, what = rng.choice(ways)(content, rng)
-        except (ValueError, RecursionError, yaml.YAMLError, tarfile.TarError, OSError, struct.error, KeyError):
-            content, what = in_bytes(content, rng)  # it is no longer of its kind
+        except NOT_OF_ITS_KIND:
+            content, what = in_bytes(content, rng)
         done.append(what)
     return content, " + ".join(done)
 

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -264,7 +265,33 @@ def read_progress(folder: Path) -> None:
     assert isinstance(task.images["full-vocabulary"], dict)
 
 
+def write_conversion(folder: Path) -> None:
+    (folder / "set").mkdir()
+    write_folder(folder / "set")
+    read_conversion(folder)
+
+
+def read_conversion(folder: Path) -> None:
+    """Masks that were converted for detectron2."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from ca_seg.adapters.detectron2 import register
+
+    try:
+        register("fuzzed", "folder", str(folder / "set"), cache=folder / "cache")
+        for entry in DatasetCatalog.get("fuzzed"):
+            assert Path(entry["file_name"]).is_file()
+            assert Path(entry["sem_seg_file_name"]).is_file()
+            assert Image.open(entry["sem_seg_file_name"]).size == (entry["width"], entry["height"])
+    finally:
+        if "fuzzed" in DatasetCatalog:
+            DatasetCatalog.remove("fuzzed")
+            MetadataCatalog.remove("fuzzed")
+
+
+CONVERSION = Reader("detectron2-cache", write_conversion, read_conversion, ("dataset.json",), writes=True)
 READERS = [
+    *([CONVERSION] if find_spec("detectron2") else []),
     *(
         Reader(f"config-{name}", partial(write_config, command=name), partial(read_config, command=name))
         for name in SETTINGS

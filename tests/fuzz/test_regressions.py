@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import os
+import struct
 import sys
 import tarfile
+import zlib
 
 import pytest
 import torch
@@ -15,18 +18,20 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ca_seg.bounded_files import MAX_DEPTH, MAX_VALUES, parse_json, parse_yaml, read_json, read_text
-from ca_seg.cli.config import read_config
+from ca_seg.cli.config import chain, read_config
+from ca_seg.data.benchmarks.official import pairs_of
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.read import read_image
-from ca_seg.errors import BadDataset, CorruptWeights, UnreadableImage, UserError
+from ca_seg.errors import LONGEST, BadDataset, CorruptWeights, UnreadableImage, UserError
 from ca_seg.heads.trained import load_head
 from ca_seg.jobs.compare import compare
 from ca_seg.labelling.manifest import read_entries
 from ca_seg.methods.vit.ibot import read_ibot
+from ca_seg.output_files import check_apart
 from ca_seg.vocabulary import Vocabulary
 from ca_seg.vocabulary_file import read_vocabulary
 from tests.fuzz.damage_bytes import CANARY, Runs
-from tests.fuzz.of_data import write_shard
+from tests.fuzz.of_data import write_dicts, write_hugging_face, write_image_folder, write_shard
 from tests.fuzz.of_runs import write_manifest, write_results
 from tests.fuzz.of_weights import write_head
 
@@ -121,7 +126,7 @@ def test_a_message_is_one_printable_line():
     text = str(UserError("the file 'a\nb\x1b[2J\udcff\u202e é漢' is missing", fix="x" * 20_000))
     assert text.isprintable()
     assert r"a\nb\x1b[2J\udcff\u202e é漢" in text
-    assert len(text) < 10_010
+    assert len(text) <= LONGEST + 1
 
 
 def test_images_without_a_score_are_compared(tmp_path):
@@ -166,6 +171,65 @@ def test_an_entry_of_a_manifest_is_checked(tmp_path, change):
     (tmp_path / "a.jsonl").write_text(f"{header}\n{json.dumps(json.loads(line) | change)}\n")
     with pytest.raises(UserError, match=r"a\.jsonl, line 2"):
         list(read_entries(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize("body", [b"", b"a\0", b"a\0\0" + zlib.compress(b"x")])
+def test_a_png_with_a_broken_colour_profile_is_read_or_unreadable(tmp_path, body):
+    stream = io.BytesIO()
+    Image.new("RGB", (3, 2), "red").save(stream, "PNG")
+    content, chunk = stream.getvalue(), b"iCCP" + body
+    header = 8 + 25  # the signature and IHDR
+    profile = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(content[:header] + profile + content[header:])
+    with contextlib.suppress(UnreadableImage):
+        assert read_image(tmp_path / "a.png").mean(dim=(1, 2)).tolist() == [1, 0, 0]
+
+
+def test_a_zero_byte_in_a_path_is_outside(tmp_path):
+    write_dicts(tmp_path)
+    entries = json.loads((tmp_path / "dataset.json").read_text())
+    entries[0]["sem_seg_file_name"] = "\0"
+    (tmp_path / "dataset.json").write_text(json.dumps(entries))
+    with pytest.raises(BadDataset, match=r"dataset\.json"):
+        open_dataset("sem-seg-dicts", str(tmp_path))
+
+
+def test_a_name_that_is_too_long_is_missing(tmp_path):
+    (tmp_path / "list.txt").write_text("x" * 300 + ".png\n")
+    with pytest.raises(BadDataset, match="missing"):
+        open_dataset("images", str(tmp_path / "list.txt"))
+    with pytest.raises(BadDataset):
+        open_dataset("images", "x" * 5000)
+    with pytest.raises(BadDataset, match="missing"):
+        pairs_of(["x" * 300], tmp_path, ".jpg", tmp_path, ".png")
+
+
+def test_arrow_files_with_broken_offsets_are_refused(tmp_path):
+    """Arrow itself reads wherever they point, and the process ends."""
+    write_hugging_face(tmp_path)
+    file = next(tmp_path.glob("*.arrow"))
+    content = file.read_bytes()
+    starts = [(at, struct.unpack("<3i", content[at : at + 12])) for at in range(0, len(content) - 12, 4)]
+    offsets = [at for at, (zero, one, two) in starts if zero == 0 < one and two == 2 * one]  # of two equal rows
+    assert len(offsets) == 2  # images and masks
+    for at in offsets:
+        file.write_bytes(content[: at + 4] + struct.pack("<i", 2**30) + content[at + 8 :])
+        with pytest.raises(BadDataset, match="offset"):
+            open_dataset("hugging-face", str(tmp_path))
+
+
+def test_a_link_to_itself_is_an_image_that_cannot_be_read(tmp_path):
+    write_image_folder(tmp_path)
+    (tmp_path / "a" / "2.png").symlink_to("2.png")
+    dataset = open_dataset("images", str(tmp_path))
+    assert len(dataset) == 3
+    with pytest.raises(UnreadableImage, match=r"2\.png"):
+        dataset[2]
+    (tmp_path / "other").mkdir()
+    check_apart(tmp_path / "a" / "2.png", tmp_path / "other")
+    (tmp_path / "config.yaml").symlink_to("config.yaml")
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        chain(tmp_path / "config.yaml")
 
 
 def test_sparse_members_are_refused(tmp_path):

@@ -12,6 +12,7 @@ CACHE/dataset.json          the sem_seg dicts, the images that were skipped, and
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,4 +170,4 @@ def _fingerprint(name: str, dataset: SegmentationDataset) -> str:
 def _state(path: Path) -> Sequence[str | int]:
     """Path, size and time of a file; of the container where the path is a name inside one."""
     status = next(parent for parent in (path, *path.parents) if parent.exists()).stat()
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
+    return os.path.realpath(path), status.st_size, status.st_mtime_ns

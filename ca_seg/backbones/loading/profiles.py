@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ from ca_seg.backbones.families.registry import diffusers_class
 from ca_seg.backbones.loading.partial import read_into, wanted_tensors
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 
+DAMAGED_GGUF = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    RuntimeError,
+)  # of its reader
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -110,6 +120,8 @@ def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> n
     """
     if not file.is_file():
         raise WeightsUnavailable(f"no file {file}", fix="give a .gguf file of the transformer")
+    if find_spec("gguf") is None:
+        raise UserError(f"{file} cannot be read without gguf", fix="pip install gguf")
     try:
         from diffusers import GGUFQuantizationConfig
 
@@ -120,10 +132,11 @@ def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> n
             quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
             torch_dtype=dtype,
         )
-    except (ImportError, AttributeError) as problem:
+    except ImportError as problem:
         raise UserError(f"{file} cannot be used ({problem})", fix="pip install gguf") from problem
-    except (ValueError, KeyError, OSError, RuntimeError) as problem:
-        raise CorruptWeights(f"{file} cannot be read ({str(problem).splitlines()[0]})") from problem
+    except DAMAGED_GGUF as problem:
+        reason = (str(problem).splitlines() or [repr(problem)])[0]
+        raise CorruptWeights(f"{file} cannot be read ({reason})", fix="download it again") from problem
 
 
 def offloaded(transformer: nn.Module, device: str) -> nn.Module:

@@ -5,6 +5,7 @@ benchmarks/class_lists/NAME.yaml     ids and names, ids that are void, backgroun
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -94,7 +95,7 @@ def pairs_of(
     pairs = [ImageMaskPair(name, images / f"{name}{image_suffix}", masks / f"{name}{mask_suffix}") for name in names]
     for pair in pairs:
         for file in (pair.image_path, pair.mask_path):
-            if not file.is_file():
+            if not os.path.isfile(file):
                 raise BadDataset(f"{file} is missing", fix="unpack the release again: it is incomplete")
     return pairs
 

@@ -9,6 +9,7 @@ category "background": then they are background.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_json
 from ca_seg.data.dataset import MASKS_ARE_READ, ImageMaskPair, SegmentationDataset
+from ca_seg.data.image_files import lies_within
 from ca_seg.errors import BadDataset, BadMask
 from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
@@ -102,9 +104,9 @@ def _check(file: Path, content: Any) -> None:
 
 def _pair(images: Path, name: str, file: Path) -> ImageMaskPair:
     image = images / name
-    if ".." in PurePosixPath(name).parts or not image.resolve().is_relative_to(images.resolve()):
+    if ".." in PurePosixPath(name).parts or not lies_within(image, images):
         raise BadDataset(f"{file} names {name!r}", allowed=f"images inside {images}")
-    if not image.is_file():
+    if not os.path.isfile(image):
         raise BadDataset(f"{image} is missing", fix=f"{file} names it")
     return ImageMaskPair(image.relative_to(images).with_suffix("").as_posix(), image, file)
 
@@ -157,6 +159,6 @@ def _lengths(text: str) -> list[int]:
 
 def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset:
     file = Path(root) / f"{split or 'annotations'}.json"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise BadDataset(f"{file} is missing", fix=HOW_TO_GET)
     return CocoJson(Path(root), file, split)

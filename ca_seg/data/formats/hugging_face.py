@@ -85,6 +85,8 @@ def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset
         from datasets import DatasetDict, load_from_disk  # type: ignore[attr-defined]
     try:
         table = load_from_disk(root)
+        for part in table.values() if isinstance(table, DatasetDict) else (table,):
+            part.data.validate(full=True)  # Arrow would read wherever broken offsets point
     except _BROKEN as problem:
         raise BadDataset(f"{root} cannot be read ({_reason(problem)})", fix=HOW_TO_GET) from problem
     if isinstance(table, DatasetDict):

@@ -9,6 +9,7 @@ folders, which may lead in circles.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
@@ -16,7 +17,7 @@ from ca_seg.bounded_files import read_text
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import ImageMaskPair
 from ca_seg.data.formats.without_masks import ImagesWithoutMasks
-from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix, images_below
+from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix, images_below, lies_within
 from ca_seg.errors import BadDataset, UnknownName
 
 HOW_TO_GET = "a folder of images, also in sub-folders, or a text file with one path per line, relative to its folder"
@@ -39,12 +40,12 @@ class ImageFolder(ImagesWithoutMasks):
 
     def __init__(self, root: Path | str) -> None:
         root = Path(root)
-        if root.is_dir():
+        if os.path.isdir(root):
             folder, names = root, images_below(root)
-        elif root.is_file() and has_image_suffix(root.name):
+        elif os.path.isfile(root) and has_image_suffix(root.name):
             fix = "give its folder, or segment it: ca-seg segment"
             raise BadDataset(f"{root} is one image", allowed=HOW_TO_GET, fix=fix)
-        elif root.is_file():
+        elif os.path.isfile(root):
             folder, names = root.parent, _listed(root)
         else:
             raise BadDataset(f"there is no folder or list of images {root}", fix=HOW_TO_GET)
@@ -76,9 +77,9 @@ def _listed(file: Path) -> Iterator[str]:
         path = folder / line
         if ".." in PurePath(line).parts or not path.is_relative_to(folder):
             raise BadDataset(f"{file} lists {line!r}", allowed=f"images inside {folder}")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise BadDataset(f"{file} lists {line!r}, and {path} is missing", fix="add it, or take it out of the list")
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not lies_within(path, folder):
             raise BadDataset(f"{file} lists {line!r}, which leads out of {folder}", fix="copy the image there")
         yield str(path.relative_to(folder))
 

@@ -11,6 +11,7 @@ A run that a former version wrote has "pictures" and "picture" in place of "imag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ca_seg.bounded_files import parse_json
 from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_classes, read_json
 from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
+from ca_seg.data.image_files import lies_within
 from ca_seg.data.read import read_mask
 from ca_seg.errors import BadDataset, BadMask, UnknownName
 
@@ -39,7 +41,7 @@ class WeightedByConfidence(SegmentationDataset):
     def weight(self, index: int) -> torch.Tensor:
         """float32 [H, W] in 0..1. Raises BadMask for a file that is missing, or of another size than the image."""
         file = self._confidence / f"{self._pairs[index].image_id}.png"
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise BadMask(f"{file} is missing", fix="label with save_confidence=true")
         gray, size = read_mask(file), self.size(index)
         if gray.shape != size:
@@ -51,13 +53,13 @@ def open_dataset(name: str, root: str, split: str | None) -> SegmentationDataset
     if split not in (None, "all", WEIGHTED):
         raise UnknownName("split", split, ("all", WEIGHTED), fix="all, or weighted by confidence")
     folder = Path(root)
-    if not (folder / "run.json").is_file():
+    if not os.path.isfile(folder / "run.json"):
         raise BadDataset(f"{folder} holds no labels: there is no run.json", fix=HOW_TO_GET)
     images = _images_folder(folder)
     pairs = _pairs(folder, images)
     for pair in pairs:
         for path, parent in ((pair.image_path, images), (pair.mask_path, folder)):
-            if not path.resolve().is_relative_to(parent.resolve()):
+            if not lies_within(path, parent):
                 raise BadDataset(f"the manifest names {path}", allowed=f"files inside {parent}")
     kind = WeightedByConfidence if split == WEIGHTED else SegmentationDataset
     return kind(folder, split, read_classes(folder / "png" / "classes.json"), pairs)

@@ -19,6 +19,7 @@ from ca_seg.data.classes import UNLABELLED, ClassList
 from ca_seg.data.classes_json import read_classes, read_json
 from ca_seg.data.dataset import ImageMaskPair, SegmentationDataset
 from ca_seg.data.formats.without_masks import ImagesWithoutMasks
+from ca_seg.data.image_files import lies_within
 from ca_seg.errors import BadDataset, BadMask
 
 HOW_TO_GET = "DIR/dataset.json (or DIR/SPLIT.json), a list of detectron2's dicts, and DIR/classes.json"
@@ -75,9 +76,9 @@ def _files(folder: Path, file: Path, entry: dict, with_masks: bool) -> tuple[Pat
         if not isinstance(entry.get(key), str):
             raise BadDataset(f"{file} has an entry without {key!r}", fix=HOW_TO_GET)
         path = folder / entry[key]
-        if ".." in path.parts or not path.resolve().is_relative_to(folder.resolve()):
+        if ".." in path.parts or not lies_within(path, folder):
             raise BadDataset(f"{file} names {entry[key]!r}", allowed=f"files inside {folder}")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise BadDataset(f"{path} is missing", fix=f"{file} names it")
         paths.append(path)
     return paths[0], paths[-1]

@@ -10,6 +10,7 @@ others are skipped. Only the position and the length of each image are kept in m
 
 from __future__ import annotations
 
+import os
 import tarfile
 import warnings
 from array import array
@@ -46,7 +47,7 @@ class WebDatasetShards(ImagesWithoutMasks):
     def __init__(self, root: Path | str) -> None:
         root = Path(root)
         shards = sorted(root.glob("*.tar")) if root.is_dir() else [root]
-        if not shards or not shards[0].is_file():
+        if not shards or not os.path.isfile(shards[0]):
             raise BadDataset(f"there is no shard in {root}", allowed=HOW_TO_GET)
         self._locations = array("q")  # three numbers per image: its shard, its first byte, its length in bytes
         self._shards, pairs = shards, []
