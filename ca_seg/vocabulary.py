@@ -91,6 +91,7 @@ class Vocabulary:
         if background is not None and background not in names:
             raise UnknownName("background class", background, names)
         check_template(template)
+        _check_text((*names, *(phrase for name in names for phrase in synonyms.get(name, ()))))
         phrases = tuple(
             tuple(template.replace("{}", phrase) for phrase in (name, *synonyms.get(name, ()))) for name in names
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,16 @@ from PIL import Image
 import ca_seg
 from ca_seg.backbones.images import WorkingSize
 from ca_seg.cli.main import main
+from ca_seg.concept.features import check_finite
 from ca_seg.confidence.calibration import SCHEMA, read_calibration, vocabulary_fingerprint, write_calibration
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.read import read_image, read_mask, read_size
-from ca_seg.errors import BadDataset, OutOfRange, UnreadableImage, UserError
+from ca_seg.errors import BadDataset, CorruptWeights, OutOfRange, UnreadableImage, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.label import LabelSettings, label
 from ca_seg.labelling.confidence import confidence_config
 from ca_seg.labelling.data import BATCHES_PER_WORKER, BatchLoader, UnlabelledImages
+from ca_seg.labelling.task import MANY, PseudoLabel
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
 from tests.cli.commands import CPU
@@ -109,3 +114,112 @@ def test_a_calibration_of_other_words_names_them(tmp_path):
     assert (calibration.confidence(scores) == calibration.confidence(scores.numpy())).all()
     with pytest.raises(UserError, match="shape"):
         calibration.confidence(scores[0])
+
+
+def test_a_name_that_leaves_no_room_for_an_ending_is_refused_before_anything_is_computed(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / f"{'x' * 244}.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert main(["segment", str(tmp_path), "--concepts", "cat", "grass", "--out", str(tmp_path / ".." / "out")]) == 2
+    assert "244 bytes" in capsys.readouterr().err
+    assert not (tmp_path.parent / "out").exists()
+
+
+def test_a_file_name_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff.png")
+    assert main(["segment", str(tmp_path), "--concepts", "cat", "grass", "--out", str(tmp_path / ".." / "out")]) == 2
+    assert "UTF-8" in capsys.readouterr().err
+    assert not (tmp_path.parent / "out").exists()
+    assert len(open_dataset("images", str(tmp_path)).fingerprint()) == 16
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which is of Linux")
+def test_standard_output_that_takes_nothing_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ca_seg", "zoo", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith(f"error: {os.strerror(errno.ENOSPC)}")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_library_that_finds_no_memory_is_one_line(monkeypatch, capsys):
+    def no_room(arguments):
+        raise ImportError("libtorch_cuda.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("ca_seg.cli.images_first.run_segment", no_room)
+    assert main(["segment", "a.png"]) == 2
+    assert "not enough memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [None, 7, ""])
+def test_a_backbone_that_is_no_name_is_one_error(name):
+    with pytest.raises(UserError):
+        ca_seg.load_backbone(name)
+
+
+def test_a_picture_of_five_pixels_is_not_generated():
+    with pytest.raises(UserError, match="width"):
+        ca_seg.generate("mini", "a cat", ["cat"], width=5)
+
+
+def test_words_that_are_no_text_are_one_error():
+    with pytest.raises(UserError, match="1"):
+        Vocabulary.from_names([1, None])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="2"):
+        Vocabulary.from_names(["cat"], synonyms={"cat": [2]})  # type: ignore[list-item]
+
+
+def test_an_evaluation_of_void_masks_says_so_and_prints_no_warnings(tmp_path, capsys, recwarn):
+    for part, mode, value in (("images", "RGB", 0), ("masks", "L", 255)):
+        (tmp_path / part).mkdir()
+        Image.new(mode, (64, 64), value).save(tmp_path / part / "a.png")
+    (tmp_path / "classes.json").write_text('{"ignore": [255], "classes": {"0": "cat", "1": "grass"}}')
+    options = ["--data.name", "folder", "--data.root", str(tmp_path), "--report", "false"]
+    assert main(["eval", *CPU, *options, "--out", str(tmp_path / "out")]) == 1
+    assert "void" in capsys.readouterr().out
+    assert not [str(warning.message) for warning in recwarn if "update" in str(warning.message)]
+
+
+class TurnsNonFinite:
+    """Predicts the mean colour of an image as two maps, and NaN for a white one."""
+
+    def predict(self, images, seeds):
+        class Predicted:
+            def maps(self, vocabulary):
+                mean = images.mean(dim=1, keepdim=True)
+                return check_finite(torch.cat([mean, 1 - mean], dim=1).masked_fill(mean == 1, torch.nan))
+
+        return Predicted()
+
+
+def white_and_gray(*white: bool) -> dict:
+    """A batch as `label` reads it."""
+    names = [str(number) for number in range(len(white))]
+    images = torch.stack([torch.full((3, 4, 4), 1.0 if is_white else 0.25) for is_white in white])
+    return {
+        **{"image": images, "key": names, "path": names, "file": [f"{name}.png" for name in names]},
+        **{"size": [(4, 4)] * len(white), "sha256": names, "wanted": [True] * len(white), "skipped": []},
+    }
+
+
+def test_an_image_whose_maps_are_not_finite_is_skipped_and_the_others_are_labelled():
+    labelled = []
+    task = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda path, *_: labelled.append(path))
+    assert task.predict_step(white_and_gray(False, True, False), 0) == 2
+    assert labelled == ["0", "2"]
+    assert [path for path, _ in task.skipped] == ["1"]
+    assert "not finite" in task.skipped[0][1]
+    assert task.predict_step(white_and_gray(*[True] * 20), 1) == 0  # some were labelled, so the weights are sound
+    assert len(task.skipped) == 21
+
+
+def test_weights_that_give_no_finite_maps_end_a_labelling():
+    task = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda *_: None)
+    for number in range(MANY - 1):
+        assert task.predict_step(white_and_gray(True), number) == 0
+    with pytest.raises(CorruptWeights):
+        task.predict_step(white_and_gray(True), MANY)
+    assert len(task.skipped) == MANY - 1

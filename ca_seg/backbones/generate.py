@@ -74,7 +74,7 @@ def generate(
 
     Raises:
         UserError: if blocks are missing, or for something that is not words
-        OutOfRange: for a size, or a number of steps or frames, below 1
+        OutOfRange: for a size below that of a token, and for a number of steps or frames below 1
 
     Example:
         >>> result = generate("mini", "a cat on grass", ["cat", "grass"])
@@ -112,6 +112,8 @@ def _check(backbone: Backbone, prompt: str, **numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise OutOfRange(f"{name} is {number}", allowed="1 or more")
+        if number is not None and name in ("height", "width") and number < backbone.card.multiple:
+            raise OutOfRange(f"{name} is {number} pixels", allowed=f"{backbone.card.multiple} or more")
 
 
 def check_whole_backbone(backbone: Backbone) -> None:

@@ -65,6 +65,7 @@ class GenerationTrace:
         self.steps = 0
         self._sum: torch.Tensor | None = None
         self._text: torch.Tensor | None = None
+        self._latents: Any = None  # of the last step: a negative prompt is asked of the same ones
         self._negatives = 0  # calls in a row whose text is not that of the first call
         self._tap: AttentionTap | None = None
         self._streams: list[Stream] = []
@@ -101,10 +102,10 @@ class GenerationTrace:
             return
         if self._is_negative(kwargs):
             self._negatives += 1
-            if self._negatives > 1:
+            if self._negatives > 1 or not _same(kwargs.get("hidden_states"), self._latents):
                 raise UserError("a second prompt inside one GenerationTrace", fix="open a trace for each prompt")
             return
-        self._negatives = 0
+        self._negatives, self._latents = 0, kwargs.get("hidden_states")
         family = self.backbone.family
         self._streams = []
         attend = stream_recorder(
@@ -166,6 +167,13 @@ class GenerationTrace:
         if self._text is None:
             self._text = text
         return text.shape != self._text.shape or not torch.equal(text, self._text)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two arguments hold the same values."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return first.shape == second.shape and torch.equal(first, second)
+    return first is second
 
 
 def _by_name(transformer: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -38,10 +38,13 @@ COMMANDS = {  # module and function, and one line of help; the module is importe
     "video-eval": ("ca_seg.cli.video:run_evaluation", "zero-shot J and F on clips in the DAVIS layout"),
 }
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 ADVICE = {  # for what the system refuses
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space, or give another folder"),
+    **dict.fromkeys(FULL, "Free some space, or give another folder"),
+    errno.ENOMEM: "Close other programs, or use a machine with more memory",
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "Rename the file, or give another path"),
 }
+NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "failed to map segment")
 SMALLER = "Give a lower resolution, fewer noise samples, or a smaller batch size"
 
 
@@ -81,20 +84,27 @@ def _status(words: Sequence[str]) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `ca-seg ... | head`: nobody reads the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as problem:
         advice = ADVICE.get(problem.errno or 0)
         if advice is None:
             raise
+        if problem.filename is None and problem.errno in FULL:
+            _drop_output()  # it may be standard output that takes no more
         where = f" ({problem.filename!s:.300})" if problem.filename else ""
         print(f"error: {os.strerror(problem.errno or 0)}{where}. {advice}.", file=sys.stderr)
         return 2
-    except (MemoryError, RuntimeError) as problem:
+    except (MemoryError, RuntimeError, ImportError) as problem:  # a library may have no room to be loaded
         if not _is_out_of_memory(problem):
             raise
         print(f"error: there is not enough memory{_wanted(problem)}. {SMALLER}.", file=sys.stderr)
         return 2
+
+
+def _drop_output() -> None:
+    """What was printed and not yet written is dropped: Python would try again at its end, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(
@@ -124,7 +134,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 def _is_out_of_memory(problem: Exception) -> bool:
     """Of the machine or of a GPU; torch has no type of its own for the former."""
     text = str(problem)
-    return isinstance(problem, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+    return isinstance(problem, MemoryError) or any(words in text.lower() for words in NO_MEMORY)
 
 
 def _wanted(problem: Exception) -> str:

@@ -16,6 +16,9 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 
+MAX_NAME_BYTES = 240  # of a folder or file: file systems allow 255, and results add an ending and ".part"
+
+
 def has_image_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 

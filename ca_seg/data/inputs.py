@@ -25,7 +25,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix, images_below
+from ca_seg.data.image_files import IMAGE_SUFFIXES, MAX_NAME_BYTES, has_image_suffix, images_below
 from ca_seg.errors import UnreadableImage, UserError, close_matches
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ def _check_names(images: list[NamedImage]) -> None:
             image.image_id.encode()
         except UnicodeEncodeError as problem:
             raise UserError(f"the file name {image.image_id!r} is not UTF-8", fix="rename the file") from problem
+        longest = max(len(part.encode()) for part in image.image_id.split("/"))
+        if longest > MAX_NAME_BYTES:
+            what = f"the file name {image.image_id!r:.80} has {longest} bytes"
+            raise UserError(what, allowed=f"up to {MAX_NAME_BYTES}: results get an ending", fix="rename the file")
     image_id, count = Counter(image.image_id for image in images).most_common(1)[0]
     if count > 1:
         paths = [str(image.path or "an image in memory") for image in images if image.image_id == image_id][:2]

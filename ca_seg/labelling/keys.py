@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from pathlib import PureWindowsPath
 
+from ca_seg.data.image_files import MAX_NAME_BYTES
 from ca_seg.errors import UserError
 
-MAX_BYTES = 240  # of one folder or file name: file systems allow 255, and an ending and ".part" are added
 ALLOWED = "names joined by '/', such as 'a/b/0001'"
 REFUSED = {"Cc": "a control character", "Cs": "a byte that is not UTF-8", "Zl": "a line break", "Zp": "a line break"}
 
@@ -47,8 +47,10 @@ def check_relative(name: str, what: str) -> None:
     for part in name.split("/"):
         if part in ("", ".", ".."):
             raise UserError(f"{what} {name!r} has the part {part!r}", allowed=ALLOWED)
-        if len(part.encode()) > MAX_BYTES:
-            raise UserError(f"{what} {name!r} has a part of {len(part.encode())} bytes", allowed=f"up to {MAX_BYTES}")
+        if len(part.encode()) > MAX_NAME_BYTES:
+            raise UserError(
+                f"{what} {name!r} has a part of {len(part.encode())} bytes", allowed=f"up to {MAX_NAME_BYTES}"
+            )
 
 
 def key_order(key: str) -> list[str]:

@@ -21,7 +21,7 @@ from ca_seg.confidence.measures import AGREEMENT, check_probabilities
 from ca_seg.confidence.temperature import apply_temperature
 from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
-from ca_seg.errors import UserError
+from ca_seg.errors import CorruptWeights, UserError
 from ca_seg.labelling.image_words import ImageWords
 from ca_seg.labelling.keys import check_relative
 from ca_seg.labelling.label_files import LabelPrediction
@@ -31,6 +31,7 @@ from ca_seg.vocabulary import Vocabulary
 
 # an image's path, the bytes that are held until its label is made, and what makes it
 SaveLabel = Callable[[str, int, Callable[[], LabelPrediction]], None]
+MANY = 8  # images
 MAX_SCORES = 2**30  # class scores of one image in its own size: 4 GB
 
 
@@ -75,11 +76,29 @@ class PseudoLabel(pl.LightningModule):
         self.refine, self.full_size, self.seed, self.presence = refine, full_size, seed, presence
         self.image_words = image_words
         self.skipped: list[tuple[str, str]] = []
+        self._labelled, self._not_finite = 0, 0  # images so far
 
     def predict_step(self, batch: Any, batch_index: int) -> int:
-        """How many images were labelled."""
-        start = time.monotonic()
+        """How many images were labelled. An image whose maps are not finite is skipped.
+
+        Raises CorruptWeights where the maps of the first MANY images were not finite: the weights are at fault.
+        """
         self.skipped.extend((skipped.path, skipped.reason) for skipped in batch["skipped"])
+        try:
+            count = self._label_batch(batch)
+        except CorruptWeights as problem:
+            if len(batch["key"]) > 1:
+                return sum(self.predict_step(_only(batch, i), batch_index) for i in range(len(batch["key"])))
+            self._not_finite += 1
+            if not self._labelled and self._not_finite == MANY:
+                raise
+            self.skipped.append((batch["path"][0], str(problem)))
+            return 0
+        self._labelled += count
+        return count
+
+    def _label_batch(self, batch: Any) -> int:
+        start = time.monotonic()
         wanted = [i for i, is_wanted in enumerate(batch["wanted"]) if is_wanted and self._usable(batch, i)]
         if not wanted:
             return 0
@@ -195,6 +214,11 @@ class PseudoLabel(pl.LightningModule):
             self.skipped.append((batch["path"][i], str(problem)))
             return False
         return True
+
+
+def _only(batch: dict[str, Any], i: int) -> dict[str, Any]:
+    """A batch of one of its images."""
+    return {name: value[i : i + 1] for name, value in batch.items() if name != "skipped"} | {"skipped": []}
 
 
 def _unchanged(label: LabelPrediction) -> LabelPrediction:

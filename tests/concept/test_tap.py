@@ -57,13 +57,14 @@ def test_weights_that_are_stored_smaller_compute_in_their_own_type():
     assert (maps - plain).abs().max() < 0.02
 
 
-def test_a_second_prompt_in_one_trace_is_refused():
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_second_prompt_in_one_trace_is_refused(steps):
     pipeline, card, more = MAKERS["flux"]()
     pipeline.set_progress_bar_config(disable=True)
     backbone = backbone_of(pipeline, card)
-    options = {"num_inference_steps": 2, "output_type": "latent", "height": 48, "width": 80, **more}
+    options = {"num_inference_steps": steps, "output_type": "latent", "height": 48, "width": 80, **more}
     with GenerationTrace(backbone, ["cat"], layers=[1]) as trace:
         pipeline("a cat on grass", **options)
-        assert trace.steps == 2
+        assert trace.steps == steps
         with pytest.raises(UserError, match="second prompt"):
             pipeline("sky", **options)
