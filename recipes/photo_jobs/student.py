@@ -31,7 +31,7 @@ from recipes.student.word_labels import WordLabeller
 OUT = Path("out/photographs/student")
 REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",))
 ROWS = ("words", "confident", "masks")
-CROP, BATCH, EPOCHS = 192, 16, 30
+CROP, BATCH, EPOCHS = 192, 8, 30
 
 
 class StudentTable:

@@ -25,11 +25,12 @@ MULTIPLE = 32  # what SMP's encoders need of a side
 class Student(pl.LightningModule):
     """SMP's U-Net on a MobileNetV3 from scratch or an EfficientNet-Lite0 of ImageNet; cross entropy, AdamW, a cosine.
 
-    Images are halved in size before the network, and its logits are enlarged bilinearly: a quarter of the work.
+    From scratch, images are halved in size before the network, and its logits are enlarged bilinearly: a quarter of the
+    work. A pretrained encoder sees them in the size of its pretraining, and learns at a fifth of the rate.
 
     Args:
         classes: K
-        lr: highest learning rate
+        lr: highest learning rate, of the decoder
         pretrained: the encoder is EfficientNet-Lite0 with the weights of ImageNet, as networks are usually begun
     """
 
@@ -44,16 +45,18 @@ class Student(pl.LightningModule):
         self.network.segmentation_head = SegmentationHead(CHANNELS[-1], classes, kernel_size=1)  # 3 x 3 costs 9 times
         self.confusion = ConfusionMatrix(classes)
         self.lr = lr
+        self.encoder_lr = lr / 5 if pretrained else lr
+        self.reduction = 1 if pretrained else 2
         self.skipped: dict[str, str] = {}  # the reason by path
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images [B, 3, H, W] in 0..1, of any size, to logits [B, K, H, W]."""
         height, width = images.shape[-2:]
-        return resize_out(self.halved(images), height, width)
+        return resize_out(self.reduced(images), height, width)
 
-    def halved(self, images: torch.Tensor) -> torch.Tensor:
-        """The same at half the size, rounded up."""
-        small = torch.nn.functional.avg_pool2d(2 * images - 1, 2, ceil_mode=True)
+    def reduced(self, images: torch.Tensor) -> torch.Tensor:
+        """The same divided by `reduction` in size, rounded up."""
+        small = torch.nn.functional.avg_pool2d(2 * images - 1, self.reduction, ceil_mode=True)
         height, width = small.shape[-2:]
         edge = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         return self.network(torch.nn.functional.pad(small, edge, mode="replicate"))[..., :height, :width]
@@ -63,7 +66,7 @@ class Student(pl.LightningModule):
         mask = batch["mask"]
         weight = batch.get("weight")
         counts = mask != IGNORE_INDEX if weight is None else (mask != IGNORE_INDEX) & (weight > 0)
-        return token_cross_entropy(self.halved(batch["image"]), mask, weight) if bool(counts.any()) else None
+        return token_cross_entropy(self.reduced(batch["image"]), mask, weight) if bool(counts.any()) else None
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         self._note_skipped(batch)
@@ -79,7 +82,10 @@ class Student(pl.LightningModule):
         self.skipped.update({skipped.path: skipped.reason for skipped in batch["skipped"]})
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=1e-2)
+        encoder = list(self.network.encoder.parameters())
+        others = [*self.network.decoder.parameters(), *self.network.segmentation_head.parameters()]
+        groups = [{"params": encoder, "lr": self.encoder_lr}, {"params": others, "lr": self.lr}]
+        optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: (1 + math.cos(math.pi * s / steps)) / 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
