@@ -54,8 +54,8 @@ def upright_tensor(image: Image.Image, name: str) -> torch.Tensor:
         return torch.from_numpy(gray).expand(3, *gray.shape).contiguous()
     if upright.mode == "P" and "transparency" in upright.info:
         upright = upright.convert("RGBA")
-    colours = np.array(upright.convert("RGB"))
-    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float() / 255
+    colours = np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    return torch.from_numpy(colours).permute(2, 0, 1).contiguous().float().div_(255)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -89,7 +89,8 @@ class MaskPrediction:
         index = torch.empty(size, dtype=torch.int64, device=self.maps.device)
         for start, stop, scores, classes in self._pieces():
             best = scores.max(dim=1)
-            score[:, start:stop], index[:, start:stop] = best.values, classes[best.indices]
+            score[:, start:stop] = best.values
+            index[:, start:stop] = classes.index_select(0, best.indices.flatten()).view_as(best.indices)
         return score, index
 
     def _pieces(self) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:

@@ -102,10 +102,13 @@ def resized_rows(maps: torch.Tensor, height: int, width: int) -> Iterator[tuple[
     upper = weights.ne(0).int().argmax(dim=1)
     first = int((upper == 0).sum())
     yield 0, first, _resized(maps[:, :, :2], first, width, 1 / float(scale))
-    for row in range(first, height):
-        token_row = int(upper[row])
-        pair = maps[:, :, [token_row, min(token_row + 1, last)]]
-        yield row, row + 1, _resized(pair, 1, width, 1 / (2 * float(weights[row, token_row + 1]) + 1))
+    scales = (1 / (2 * weights.gather(1, upper[:, None] + 1)[:, 0].double() + 1)).tolist()
+    pair_row, pair = -1, maps
+    for row, token_row in enumerate(upper[first:].tolist(), first):
+        if token_row != pair_row:
+            pair = maps[:, :, [token_row, min(token_row + 1, last)]].contiguous(memory_format=torch.channels_last)
+            pair_row = token_row
+        yield row, row + 1, _resized(pair, 1, width, scales[row])
 
 
 def _resized(maps: torch.Tensor, height: int, width: int, scale: float) -> torch.Tensor:

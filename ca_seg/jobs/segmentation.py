@@ -100,7 +100,8 @@ class Segmentation:
         """
         best = self._prediction.confidence[0].float().cpu().numpy()
         factor = 1.0 if self.presence is None else self.presence.factor
-        return (factor * np.where(self._below, 1 - best, best)).astype(np.float32)
+        probability = best if self.threshold is None else np.where(self._below, 1 - best, best)
+        return (factor * probability).astype(np.float32)
 
     @cached_property
     def _below(self) -> np.ndarray:
@@ -278,7 +279,7 @@ def cutout_file(image_id: str, name: str) -> str:
 
 def _write_png(path: Path, picture: Image) -> None:
     with atomic_write(path) as part:
-        picture.save(part, format="PNG")
+        picture.save(part, format="PNG", compress_level=3)  # half the time of 6, files 8 % larger
 
 
 def check_colours(colours: Mapping[str, str], classes: Sequence[str]) -> dict[str, Colour]:

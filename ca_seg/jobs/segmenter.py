@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from ca_seg.backbones.backbone import Backbone
@@ -145,7 +144,7 @@ class Segmenter:
         if self.refine is not None:
             maps = self.refine(maps, image.pixels[None], prediction)
         return Segmentation(
-            (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8),
+            image.pixels.mul(255).round_().byte().permute(1, 2, 0).contiguous().numpy(),
             maps,
             self.classes,
             self.background,

@@ -47,21 +47,22 @@ def overlay(
         >>> overlay(np.asarray(photo), mask, ["cat", "grass"]).save("overlay.png")
     """
     height, width = shown_size(*mask.shape)
-    enlarged = np.asarray(resized(image, height, width), np.float32)
+    enlarged = np.asarray(resized(image, height, width))
     large = np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
     palette = rgb or [colour(i if colours is None else colours[i]) for i in range(len(names))]
     table = np.array(palette, np.float32)
-    inside = large != IGNORE_INDEX
-    painted = enlarged.copy()
-    painted[inside] = (1 - alpha) * enlarged[inside] + alpha * table[large[inside]]
-    edges = np.zeros_like(inside)
+    paint, kept = np.zeros((IGNORE_INDEX + 1, 3), np.float32), np.full(IGNORE_INDEX + 1, 1 - alpha, np.float32)
+    paint[: len(table)], kept[IGNORE_INDEX] = alpha * table, 1
+    painted = kept[large][..., None] * enlarged
+    painted += paint[large]
+    edges = np.zeros(large.shape, bool)
     edges[:, 1:] |= large[:, 1:] != large[:, :-1]
     edges[1:] |= large[1:] != large[:-1]
     painted[edges] = 255
     result = Image.fromarray(painted.astype(np.uint8))
     if not legend:
         return result
-    counts = np.bincount(mask[mask != IGNORE_INDEX].astype(np.int64), minlength=len(names))
+    counts = np.bincount(mask.ravel().astype(np.uint8), minlength=IGNORE_INDEX + 1)[: len(names)]
     rows: list[LegendRow] = []
     for index in np.argsort(-counts, kind="stable").tolist():
         if counts[index] or index in asked:
