@@ -33,7 +33,7 @@ PARTS = (
 )
 RESOLUTIONS = (None, 384)  # pixels of the short side; None: the card's
 LEARNING_RATES = (0.003, 0.01, 0.03)
-DECODERS, DECODER_RATES = ("segformer", "fpn"), (0.001, 0.003)
+DECODERS, DECODER_RATES = ("segformer",), (0.001, 0.003)
 
 
 class Choice:
