@@ -87,11 +87,11 @@ class WordDetection:
         """
         name = PurePosixPath(context.frame_name)
         frame = NamedImage(name.stem or "image", None, lambda: image_tensor(image, str(name)))
-        found = mask_regions(self.masks(frame, self.words), self.per, min_area=self.min_area)
+        shapes_of_words = mask_regions(self.masks(frame, self.words), self.per, min_area=self.min_area)
         lowest = context.conf_threshold or 0.0
         return [
             shape
-            for region in found
+            for region in shapes_of_words
             if region.confidence >= lowest
             for shape in self._shapes(region, polygons=context.conv_mask_to_poly)
         ]

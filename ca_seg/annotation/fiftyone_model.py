@@ -103,8 +103,8 @@ class WordModel(SamplesMixin, Model):
         """
         result = self.masks(_image(arg, sample), self.words)
         if self.instances:
-            found = mask_regions(result, self.per, min_area=self.min_area)
-            return fo.Detections(detections=[_detection(region) for region in found])
+            mask_parts = mask_regions(result, self.per, min_area=self.min_area)
+            return fo.Detections(detections=[_detection(region) for region in mask_parts])
         return fo.Segmentation(mask=numbered_mask(result))
 
     def predict_all(

@@ -47,7 +47,7 @@ def mask_regions(segmentation: Segmentation, per: Per = "class", *, min_area: fl
     height, width = segmentation.mask.shape
     label = Label("image", "image.png", height, width, segmentation.mask, None, segmentation.confidence)
     parts_of = range(len(classes)) if per == "part" else ()
-    numbers, found = regions(label, parts_of, () if background is None else (background,))
+    numbers, parts = regions(label, parts_of, () if background is None else (background,))
     return [
         MaskRegion(
             classes[region.class_index],
@@ -55,7 +55,7 @@ def mask_regions(segmentation: Segmentation, per: Per = "class", *, min_area: fl
             region.confidence or 0.0,
             (region.left, region.top, region.width, region.height),
         )
-        for region in found
+        for region in parts
         if region.area >= min_area * height * width
     ]
 

@@ -91,7 +91,7 @@ class PromptAttentionRecorder:
         self.tokens, self.last_layer = tuple(tokens), last_layer
         self.image = slice(-image_tokens, None) if text_first else slice(0, image_tokens)
         self.first = registers if text_first else image_tokens  # the prompt's first token in the sequence
-        length = 1 + max((index for row in tokens for found in row.values() for index in found), default=0)
+        length = 1 + max((index for row in tokens for indices in row.values() for index in indices), default=0)
         self.prompt = slice(self.first, self.first + length)
         self.words: list[torch.Tensor] = []
         self.image_share: list[torch.Tensor] = []

@@ -60,8 +60,8 @@ class PromptTokens:
 
     def _places(self, phrase: str, end: int) -> list[tuple[int, int]]:
         words = r"\s+".join(map(re.escape, phrase.split()))
-        found = re.finditer(rf"(?<!\w){words}(?!\w)", self.text[:end], re.IGNORECASE)
-        return [match.span() for match in found]
+        matches = re.finditer(rf"(?<!\w){words}(?!\w)", self.text[:end], re.IGNORECASE)
+        return [match.span() for match in matches]
 
     def _tokens(self, phrase: str, places: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """The tokens that stand for letters of the places."""

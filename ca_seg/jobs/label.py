@@ -215,11 +215,12 @@ def _caption_words(settings: LabelSettings, words: Words | None) -> Words | Imag
     RunFolder(folder, {}).refuse_other_files()
     accelerator = settings.trainer.get("accelerator", "auto")
     device = default_device(accelerator if accelerator in ("cpu", "cuda", "mps") else None)
-    found = ImageWords.of_captions(dataset_captions(dataset, str(model.captioner), device, folder))
-    if found.left_out:
-        rare = f"{len(found.left_out)} words that are in few captions are left out: {', '.join(found.left_out[:5])} ..."
-        warnings.warn(f"{rare}; masks have 8 bits, for {MAX_CLASSES} classes", WordsWarning, stacklevel=2)
-    return found
+    image_words = ImageWords.of_captions(dataset_captions(dataset, str(model.captioner), device, folder))
+    if image_words.left_out:
+        rare, first = len(image_words.left_out), ", ".join(image_words.left_out[:5])
+        problem = f"{rare} words that are in few captions are left out: {first} ..."
+        warnings.warn(f"{problem}; masks have 8 bits, for {MAX_CLASSES} classes", WordsWarning, stacklevel=2)
+    return image_words
 
 
 def _writer(labelling: Labelling, trainer: pl.Trainer, threads: int | None) -> BackgroundWriter:

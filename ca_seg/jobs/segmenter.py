@@ -106,8 +106,8 @@ class Segmenter:
         self.colours = None if settings.colors is None else check_colours(settings.colors, self.classes)
         steps = settings.refinement_steps(None if backbone is None else backbone.card.name)
         self.refine = refinement(steps, names, segmenter=sam)
-        own = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
-        self.unseen = check_words(settings, own.concepts, backbone, warn=warn)
+        asked = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
+        self.unseen = check_words(settings, asked.concepts, backbone, warn=warn)
         self.backbone = settings.load(default_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once
         self.presence = settings.presence(self.backbone, self.vocabulary)

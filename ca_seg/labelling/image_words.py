@@ -47,7 +47,7 @@ class ImageWords:
         """
         table = shipped_table()
         words = {key: words_of_caption(caption, table) for key, caption in captions.items()}
-        count = Counter(word for found in words.values() for word in found)
+        count = Counter(word for nouns in words.values() for word in nouns)
         by_count = sorted(count, key=lambda word: (-count[word], word))
         kept, left_out = by_count[: most - 1], by_count[most - 1 :]
         if not kept:
@@ -55,7 +55,7 @@ class ImageWords:
                 f"the captions of {len(captions)} images name nothing to look for", fix="give words, or other images"
             )
         chosen = set(kept)
-        by_image = {key: tuple(word for word in found if word in chosen) for key, found in words.items()}
+        by_image = {key: tuple(word for word in nouns if word in chosen) for key, nouns in words.items()}
         return cls(_with_background(kept, table), by_image, tuple(left_out))
 
     def of(self, key: str) -> Vocabulary | None:

@@ -110,8 +110,8 @@ class PseudoLabel(pl.LightningModule):
             if self.presence is None:
                 all_maps = [prediction.maps(self.vocabulary)]
             else:
-                own, by_class = self.presence.maps(prediction)
-                all_maps, present = [own], [self.presence.of_image(row) for row in by_class]
+                class_maps, by_class = self.presence.maps(prediction)
+                all_maps, present = [class_maps], [self.presence.of_image(row) for row in by_class]
             if self.measure == AGREEMENT:
                 all_maps += prediction.maps_per_copy(self.vocabulary)  # type: ignore[attr-defined]
             maps_of_image = {i: [maps[i : i + 1] for maps in all_maps] for i in wanted}

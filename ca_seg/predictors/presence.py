@@ -109,11 +109,11 @@ class WordPresence:
             The class maps [B, K, h, w], as `prediction.maps` gives them, and the presence of each class [B, K], 0..1.
         """
         assert isinstance(prediction, Readout)
-        own, *others = prediction.recording.ask_each(self.asked)
-        beside = others[0] if others else own
+        alone, *others = prediction.recording.ask_each(self.asked)
+        beside = others[0] if others else alone
         everything = prediction.maps_of(beside)[:, : len(self.vocabulary.classes)].flatten(2)
         highest = everything.topk(max(1, everything.shape[2] // TOKENS), dim=2).values
-        return prediction.maps_of(own), highest.mean(dim=2)
+        return prediction.maps_of(alone), highest.mean(dim=2)
 
     def of_image(self, presence: torch.Tensor) -> ImagePresence:
         """From the presence of each class of one image [K]."""

@@ -75,7 +75,7 @@ def generation_steps(
     def run() -> None:
         try:
             with backbones.computing:  # held here, for an abandoned iterator would never let it go
-                made = generate(
+                generation = generate(
                     backbone,
                     prompt,
                     list(words),
@@ -86,7 +86,7 @@ def generation_steps(
                     layers=settings.layers,
                     on_step=lambda number, maps: done.put((number, maps)),
                 )
-            done.put(made)
+            done.put(generation)
         except Exception as problem:  # raised again in the thread that asked
             done.put(problem)
 

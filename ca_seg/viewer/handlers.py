@@ -146,10 +146,10 @@ class Handlers:
         """A generated picture: its maps after each step, and at the end the picture."""
         tab.steps = []
         size = int(side) or None
-        made = generation_steps(
+        updates = generation_steps(
             self.backbones, tab.settings, prompt, tab.words, steps=int(steps), side=size, seed=int(seed)
         )
-        for step in made:
+        for step in updates:
             tab.steps = [*tab.steps[: step.number - 1], step]
             yield self.step(tab, step.number), step.image
 
@@ -166,11 +166,11 @@ class Handlers:
         """The overlay of a video, and how many frames it has."""
         if path is None:
             raise UserError("there is no video", fix="upload one")
-        made = segment_clip(
+        clip = segment_clip(
             self.backbones, Path(path), tab.words, tab.settings, tab.start, tab.session.new_folder() / "video"
         )
-        tab.clip = made.overlay
-        return str(made.overlay), {"frames": made.frames, "classes": list(made.classes)}
+        tab.clip = clip.overlay
+        return str(clip.overlay), {"frames": clip.frames, "classes": list(clip.classes)}
 
     @staticmethod
     def frame(tab: Tab, number: float) -> Image:

@@ -163,7 +163,7 @@ class Layout:
             self.generate = gr.Button("Generate", variant="primary")
             self.step = gr.Slider(1, 50, value=1, step=1, label="Step that is shown")
             self.generated = gr.HTML(label="generated html", elem_id="generated")
-            self.made = gr.Image(label="The picture", **SHOWN)
+            self.preview = gr.Image(label="The picture", **SHOWN)
         with gr.Tab("Video"):
             self.video = gr.File(label="Video", file_types=["video"], height=110)
             self.segment_video = gr.Button("Segment video", variant="primary")

@@ -108,7 +108,7 @@ class Page:
         p.generate.click(
             self._generate,
             [p.prompt, p.steps, p.side, p.seed],
-            [p.generated, p.made, p.step],
+            [p.generated, p.preview, p.step],
             api_name="generate",
             show_progress="minimal",
             **MODEL,
@@ -223,9 +223,9 @@ class Page:
     def _generate(
         self, prompt: str, steps: float, side: float, seed: float, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        made = self.handlers.generate(self.tabs.of(_tab(request)), prompt, steps, side, seed)
+        updates = self.handlers.generate(self.tabs.of(_tab(request)), prompt, steps, side, seed)
         number, end = 0, object()
-        while (shown := _raised(lambda: next(made, end))) is not end:
+        while (shown := _raised(lambda: next(updates, end))) is not end:
             number += 1
             yield *shown, gr.update(value=min(number, int(steps)), maximum=int(steps))
 

@@ -150,7 +150,7 @@ def _pictures(photos: Any) -> tuple[dict[str, Path], bool]:
         folder = resource_path("datasets", "photographs", "images")
         return {path.name: path for path in sorted(folder.glob("*.jpg"))}, False
     paths = {image.image_id: image.path for image in open_images(photos)}
-    found = {name: path for name, path in paths.items() if path is not None}
-    if len(found) < len(paths):
+    existing = {name: path for name, path in paths.items() if path is not None}
+    if len(existing) < len(paths):
         raise UserError("one of the photographs is not a file", allowed="paths of photographs, folders or globs")
-    return found, True
+    return existing, True

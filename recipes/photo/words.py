@@ -55,8 +55,8 @@ class Lexicon:
         for caption in captions:
             words = re.findall(r"[a-z]+", caption.lower())
             pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
-            found = {self._entry(word) for word in words + pairs} - {""}
-            counts.update(found | ({"person"} if found & PERSONS else set()))
+            entries = {self._entry(word) for word in words + pairs} - {""}
+            counts.update(entries | ({"person"} if entries & PERSONS else set()))
         return {word for word, count in counts.items() if count >= 2}
 
     def tagged(self, tags: list[str]) -> set[str]:

@@ -42,10 +42,10 @@ def covered_classes(nouns: Nouns, classes: Sequence[str]) -> Leaves:
 
 def _upwards(nouns: Nouns, offset: str) -> set[str]:
     """The offsets of a synset and of all above it."""
-    found, waiting = set(), [offset]
+    visited, waiting = set(), [offset]
     while waiting:
         current = waiting.pop()
-        if current not in found:
-            found.add(current)
+        if current not in visited:
+            visited.add(current)
             waiting += nouns.synsets[current].hypernyms
-    return found
+    return visited

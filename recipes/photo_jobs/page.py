@@ -100,8 +100,8 @@ def student_table(out: Path, zero_shot: Path, epochs: int) -> str:
 
 def labels_table(out: Path) -> str:
     """How good the labels from words are, on images that the confidence was not fitted on."""
-    fitted, found = _read(out / "calibration.json"), _read(out / "labels.json")
-    if not fitted or not found:
+    fitted, quality = _read(out / "calibration.json"), _read(out / "labels.json")
+    if not fitted or not quality:
         return MISSING
     figures = fitted["figures"]
     rows = [
@@ -113,12 +113,12 @@ def labels_table(out: Path) -> str:
             "calibration error there, before and after",
             f"{percent(figures['ece_before'])}, {percent(figures['ece_after'])}",
         ],
-        ["other images of train", str(found["images"])],
-        ["calibration error", percent(found["ece"])],
-        ["every pixel: correct, mIoU", f"{percent(found['accuracy'])}, {percent(found['miou'])}"],
+        ["other images of train", str(quality["images"])],
+        ["calibration error", percent(quality["ece"])],
+        ["every pixel: correct, mIoU", f"{percent(quality['accuracy'])}, {percent(quality['miou'])}"],
         [
             "pixels above the threshold: kept, correct, mIoU",
-            ", ".join(percent(found[f"kept_{name}"]) for name in ("coverage", "precision", "miou")),
+            ", ".join(percent(quality[f"kept_{name}"]) for name in ("coverage", "precision", "miou")),
         ],
     ]
     return table(["labels from words", "figure"], rows)

@@ -126,12 +126,12 @@ def test_rectangles_are_the_boxes_of_parts(client, backbone, folder):
         parts, _ = ndimage.label(expected.mask == expected.index(name), structure=np.ones((3, 3)))
         for rows, columns in ndimage.find_objects(parts):
             boxes.add((name, columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start))
-    found = {
+    shapes = {
         (v["rectanglelabels"][0], *(round(v[k] * side / 100) for k, side in
          (("x", 150), ("y", 110), ("width", 150), ("height", 110))))
         for v in (result["value"] for result in prediction["result"])
     }  # fmt: skip
-    assert found == boxes
+    assert shapes == boxes
 
 
 def test_typed_words_are_asked_in_place_of_the_labels(client, backbone, folder, monkeypatch):

@@ -23,10 +23,10 @@ def text():
 
 def test_tokens_with_and_without_tokens_between():
     phrases = ["cat", "traffic light", "sky"]
-    found = phrase_tokens("cat, traffic light, sky", phrases, [1, 2, 1], [1, 2, 3, 4, 5, 6])
-    assert found == {"cat": (1,), "traffic light": (3, 4), "sky": (6,)}
-    found = phrase_tokens("cat, traffic light, sky", phrases, [1, 2, 1], [0, 1, 2, 3])
-    assert found == {"cat": (0,), "traffic light": (1, 2), "sky": (3,)}
+    tokens = phrase_tokens("cat, traffic light, sky", phrases, [1, 2, 1], [1, 2, 3, 4, 5, 6])
+    assert tokens == {"cat": (1,), "traffic light": (3, 4), "sky": (6,)}
+    tokens = phrase_tokens("cat, traffic light, sky", phrases, [1, 2, 1], [0, 1, 2, 3])
+    assert tokens == {"cat": (0,), "traffic light": (1, 2), "sky": (3,)}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_word_table_keeps_phrases_apart(text):
     assert text.table.tokens("hot dog") == ("hot dog",)
     assert text.table.tokens("hot, dog") == ("hot", "dog")
     assert text.table.tokens("the, cat") == ("cat",)
-    found = text.phrase_tokens("hot, dog, red cat", ["hot", "dog", "red cat"])
-    assert found == {"hot": (0,), "dog": (1,), "red cat": (2, 3)}
+    tokens = text.phrase_tokens("hot, dog, red cat", ["hot", "dog", "red cat"])
+    assert tokens == {"hot": (0,), "dog": (1,), "red cat": (2, 3)}
     hidden = text.prompt(["hot, dog, red cat"]).hidden[0]
     torch.testing.assert_close(hidden, text.table.vectors[[1, 2, 4, 0]])
 
@@ -68,8 +68,8 @@ class CommasAreTokens:
 
 def test_the_tokens_of_a_stock_pipeline():
     text = PipelineText(CommasAreTokens(), lambda: None, 20)
-    found = text.phrase_tokens("cat, traffic light, sky", ["cat", "traffic light", "sky"])
-    assert found == {"cat": (1,), "traffic light": (3, 4), "sky": (6,)}
+    tokens = text.phrase_tokens("cat, traffic light, sky", ["cat", "traffic light", "sky"])
+    assert tokens == {"cat": (1,), "traffic light": (3, 4), "sky": (6,)}
     assert text.phrase_tokens("sky", ["sky"]) == {"sky": (1,)}
 
 

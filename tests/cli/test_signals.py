@@ -79,15 +79,15 @@ def stop(process: subprocess.Popen, signum: signal.Signals, works) -> str:
 
 def _alive(group: int) -> list[str]:
     """The processes of a group that are not zombies."""
-    found = []
+    children = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group and fields[0] != "Z":
-            found.append(stat.parent.name)
-    return found
+            children.append(stat.parent.name)
+    return children
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -46,16 +46,16 @@ def recording(backbone, image):
 @pytest.fixture(scope="module")
 def matrices(backbone, image):
     """[layers][1, heads, 3 + N, 3 + N]: the joint attention of the same pass, from the stock model's kernel calls."""
-    found = []
+    attentions = []
 
     def attend(layer, query, key, value, options):
         scores = torch.einsum("bhqd,bhkd->bhqk", query, key) / query.shape[-1] ** 0.5
-        found.append(scores.exp() / scores.exp().sum(dim=-1, keepdim=True))
-        return found[-1] @ value
+        attentions.append(scores.exp() / scores.exp().sum(dim=-1, keepdim=True))
+        return attentions[-1] @ value
 
     with AttentionTap(backbone.family.attentions(backbone.transformer), attend):
         backbone.record(image, prompt=PROMPT, layers=[0], timesteps=0.4, stop_early=False)
-    return found
+    return attentions
 
 
 def shares(scores):

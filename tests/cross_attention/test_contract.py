@@ -172,8 +172,8 @@ def test_a_trace_keeps_the_generation_and_reads_the_prompts_rows(case):
     expected = 0
     for call in calls[:: case.tiny.calls]:  # the prompt's call is the first of a step
         layers, _ = case.reader._run(case.denoiser, call, False)
-        found = case.family.tokens(case.pipeline, PROMPT)
-        tokens = [found.of_phrase(word)[0] for word in ("red", "grass")]
+        prompt_tokens = case.family.tokens(case.pipeline, PROMPT)
+        tokens = [prompt_tokens.of_phrase(word)[0] for word in ("red", "grass")]
         heads = torch.cat([upscaled(case, layer, tokens) for layer in layers], dim=1)
         expected = expected + heads.mean(dim=1)
     torch.testing.assert_close(maps, expected / 2, atol=1e-3, rtol=1e-3)

@@ -82,8 +82,8 @@ def test_all_frames_of_an_animated_image_are_read(tmp_path, name, options):
     first.save(tmp_path / name, save_all=True, append_images=others, duration=[100, 100, 100, 100], loop=0, **options)
     pieces = list(video_frames(tmp_path / name, 3))
     assert [len(piece) for piece in pieces] == [3, 1]
-    found = [255 * float(frame.mean()) for piece in pieces for frame in piece]
-    np.testing.assert_allclose(found, values, atol=4)
+    means = [255 * float(frame.mean()) for piece in pieces for frame in piece]
+    np.testing.assert_allclose(means, values, atol=4)
     assert frame_rate(tmp_path / name) == pytest.approx(10, rel=0.01)
 
 

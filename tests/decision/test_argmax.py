@@ -24,13 +24,13 @@ def always_prune(monkeypatch):
 def test_few_classes_decide_as_all_do(batch, classes, h, w, height, width, seed, sharpness):
     maps = (sharpness * torch.randn(batch, classes, h, w, generator=torch.Generator().manual_seed(seed))).softmax(dim=1)
     full = torch.nn.functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
-    found = predict_mask(maps, height, width)
+    prediction = predict_mask(maps, height, width)
     score, mask = full.max(dim=1)
-    torch.testing.assert_close(found.confidence, score)
-    picked = full.gather(1, found.mask[:, None])[:, 0]
+    torch.testing.assert_close(prediction.confidence, score)
+    picked = full.gather(1, prediction.mask[:, None])[:, 0]
     torch.testing.assert_close(picked, score)  # the same class, or one that ties with it
-    assert (found.mask == mask).float().mean() > 0.99
-    torch.testing.assert_close(found.scores, full)
+    assert (prediction.mask == mask).float().mean() > 0.99
+    torch.testing.assert_close(prediction.scores, full)
 
 
 def test_a_class_below_another_at_every_corner_is_left_out():
@@ -56,9 +56,9 @@ def test_large_images_have_the_bits_of_the_resized_candidates(classes):
     chosen = possible_classes(maps)
     ordered = maps[:, chosen].contiguous(memory_format=torch.channels_last)
     score, index = torch.nn.functional.interpolate(ordered, (150, 170), mode="bilinear", align_corners=False).max(dim=1)
-    found = predict_mask(maps, 150, 170)
-    assert torch.equal(found.confidence, score)
-    assert torch.equal(found.mask, chosen[index])
+    prediction = predict_mask(maps, 150, 170)
+    assert torch.equal(prediction.confidence, score)
+    assert torch.equal(prediction.mask, chosen[index])
 
 
 @pytest.mark.parametrize("most", [1, 500, 2**18])

@@ -77,15 +77,15 @@ def faults(reader: Any, folder: Path, cases: Iterable[int], seed: str = "") -> l
     """
     for part in ("good", OUTSIDE):
         (folder / part).mkdir(parents=True)
-    waiting, found, hangs = list(cases), [], 0
+    waiting, findings, hangs = list(cases), [], 0
     while waiting and hangs < HANGS:
         done, fault, hung = _in_child(reader, folder, waiting, seed)
         bad = [each for each in fault if each.case is None]
         assert not bad, f"the good files of {reader.name} are not read: {bad[0]}"
-        found += fault
+        findings += fault
         hangs += hung
         waiting = waiting[done:]
-    return found
+    return findings
 
 
 def _in_child(reader: Any, folder: Path, cases: list[int], seed: str) -> tuple[int, list[Fault], bool]:
@@ -125,13 +125,13 @@ def _in_child(reader: Any, folder: Path, cases: list[int], seed: str) -> tuple[i
     lines, hung = _lines(ours, child)
     _, status = os.waitpid(child, 0)
     os.close(ours)
-    found = [Fault(*line) for line in lines if line[1] is not None]
+    findings = [Fault(*line) for line in lines if line[1] is not None]
     if not status:
-        return len(cases), found, False
+        return len(cases), findings, False
     last = lines[-1][0] if lines else None
     what = "it hangs" if hung else f"the process ended with status {status}"
-    found.append(Fault(last, "see its number", what))
-    return 0 if last is None else cases.index(last) + 1, found, hung
+    findings.append(Fault(last, "see its number", what))
+    return 0 if last is None else cases.index(last) + 1, findings, hung
 
 
 def _lines(pipe: int, child: int) -> tuple[list[Any], bool]:

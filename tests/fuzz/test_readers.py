@@ -26,8 +26,8 @@ def test_damaged_files_give_a_result_or_one_error(name, tmp_path):
     reader = READERS[name]
     chosen = os.environ.get("FUZZ_CASES")
     cases = numbers(chosen) if chosen else range(max(1, round(EXAMPLES * reader.share)))
-    found = faults(reader, tmp_path, cases, os.environ.get("FUZZ_SEED", ""))
-    assert not found, f"{len(found)} faults:\n" + "\n".join(map(str, found))
+    findings = faults(reader, tmp_path, cases, os.environ.get("FUZZ_SEED", ""))
+    assert not findings, f"{len(findings)} faults:\n" + "\n".join(map(str, findings))
 
 
 def test_every_dataset_is_fuzzed():

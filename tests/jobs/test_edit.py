@@ -145,9 +145,9 @@ def test_a_pipeline_of_the_users_own_takes_the_mask(tmp_path):
     photograph, mask = _photograph(), _square()
     ask = {"replace": "cat", "by": "a cat", "mask": mask, "backbone": backbone}
     kinds = (FluxInpaintPipeline, FluxKontextInpaintPipeline)
-    for own in (*(kind(**pipeline.components) for kind in kinds), _fill_pipeline(pipeline.components)):
-        own.set_progress_bar_config(disable=True)
-        result = edit(photograph, FEW, **ask, pipeline=own)
+    for pipeline_given in (*(kind(**pipeline.components) for kind in kinds), _fill_pipeline(pipeline.components)):
+        pipeline_given.set_progress_bar_config(disable=True)
+        result = edit(photograph, FEW, **ask, pipeline=pipeline_given)
         assert (result.edited[~result.region.inside] == photograph[~result.region.inside]).all()
         assert (result.edited != photograph).any(axis=2)[mask].mean() > 0.9
     FluxInpaintPipeline(**pipeline.components).save_pretrained(tmp_path / "own")
@@ -166,15 +166,15 @@ def test_qwen_image_edit_takes_the_mask_and_is_guided(monkeypatch):
     module = sys.modules[QwenImageEditInpaintPipeline.__module__]
     size = module.calculate_dimensions
     monkeypatch.setattr(module, "calculate_dimensions", lambda _, ratio: size(96 * 96, ratio))
-    own = tiny_qwen_edit_inpaint()
-    own.set_progress_bar_config(disable=True)
+    pipeline_given = tiny_qwen_edit_inpaint()
+    pipeline_given.set_progress_bar_config(disable=True)
     backbone, photograph, mask = Run("qwen-image").backbone, _photograph(), _square()
     edits = {}
     for guidance in (1.0, 4.0):
-        with recorded_calls(own.transformer) as calls:
+        with recorded_calls(pipeline_given.transformer) as calls:
             settings = EditSettings(steps=2, guidance=guidance)
             edits[guidance] = edit(
-                photograph, settings, replace="cat", by="a cat", mask=mask, backbone=backbone, pipeline=own
+                photograph, settings, replace="cat", by="a cat", mask=mask, backbone=backbone, pipeline=pipeline_given
             )
         assert len(calls) == (2 if guidance == 1 else 4)  # with the text, and without it
         (latents,) = {call["hidden_states"].shape[1] for call in calls}

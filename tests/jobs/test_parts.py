@@ -119,8 +119,8 @@ MASK = ["aa..b", "a....", "...bb", "aaa.b"]
 
 def test_instances_are_the_connected_parts_of_each_class(tmp_path):
     segmentation = _segmentation(MASK)
-    found = segmentation.instances(smallest=0)
-    assert [(i.class_name, i.number, i.box, i.area) for i in found] == [
+    instances = segmentation.instances(smallest=0)
+    assert [(i.class_name, i.number, i.box, i.area) for i in instances] == [
         ("a", 1, (0, 0, 2, 2), 3),
         ("a", 2, (0, 3, 3, 1), 3),
         ("b", 3, (3, 2, 2, 2), 3),
@@ -128,7 +128,7 @@ def test_instances_are_the_connected_parts_of_each_class(tmp_path):
     ]
     for index, name in enumerate("ab"):
         numbers, count = ndimage.label(segmentation.mask == index, np.ones((3, 3)))
-        masks = [i.mask(4, 5) for i in found if i.class_name == name]
+        masks = [i.mask(4, 5) for i in instances if i.class_name == name]
         assert len(masks) == count
         assert np.array_equal(np.any(masks, axis=0), numbers > 0)
     assert [i.area for i in segmentation.instances(smallest=0.1)] == [3, 3, 3]

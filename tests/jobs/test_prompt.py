@@ -115,9 +115,9 @@ def test_the_object_is_the_prompt_of_a_two_class_evaluation(backbone, root):
 
 
 def test_readers_of_the_prompt_in_an_evaluation(backbone, root):
-    found = evaluation(backbone, root, "present", reader="seg4diff")
-    assert found["readout"]["reader"] == "seg4diff"
-    full, oracle = (found["metrics"][protocol]["miou"] for protocol in ("full-vocabulary", "oracle-presence"))
+    results = evaluation(backbone, root, "present", reader="seg4diff")
+    assert results["readout"]["reader"] == "seg4diff"
+    full, oracle = (results["metrics"][protocol]["miou"] for protocol in ("full-vocabulary", "oracle-presence"))
     assert full == oracle, "a class that is not in the prompt has no map"
 
 

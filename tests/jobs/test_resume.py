@@ -134,9 +134,9 @@ def test_a_finished_training_says_so_and_changes_nothing(root, tmp_path, monkeyp
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
     monkeypatch.setattr(Probe, "training_step", lambda *_: pytest.fail("it was trained"))
     say = []
-    found = train(root, tmp_path, say=say, resume=True, **again)
-    assert found.metrics == pytest.approx(result.metrics, abs=1e-6)
-    assert same(found.head.state_dict(), head_of(tmp_path))
+    results = train(root, tmp_path, say=say, resume=True, **again)
+    assert results.metrics == pytest.approx(result.metrics, abs=1e-6)
+    assert same(results.head.state_dict(), head_of(tmp_path))
     assert any("finished" in line for line in say)
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
 

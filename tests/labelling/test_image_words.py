@@ -99,10 +99,10 @@ def test_each_image_is_labelled_by_its_own_words(said, tmp_path):
     for entry in results.open().entries():
         assert set(np.unique(results.open().mask(entry))) <= set(words.classes_of(entry.key))
     offered, entry = words.of("b"), next(entry for entry in results.open().entries() if entry.key == "b")
-    own = ca_seg.label(tmp_path / "in", offered, options, out=tmp_path / "own", device="cpu").open()
-    (same,) = [other for other in own.entries() if other.key == "b"]
+    alone = ca_seg.label(tmp_path / "in", offered, options, out=tmp_path / "own", device="cpu").open()
+    (same,) = [other for other in alone.entries() if other.key == "b"]
     names = np.array([classes.index(name) for name in offered.classes])
-    assert np.array_equal(results.open().mask(entry), names[own.mask(same)])
+    assert np.array_equal(results.open().mask(entry), names[alone.mask(same)])
 
     before = (tmp_path / "out" / "manifest.jsonl").read_bytes()
     count = len(said.asked)

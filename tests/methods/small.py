@@ -28,8 +28,8 @@ class Small:
 
 def small_methods() -> dict[str, Small]:
     """By name, from all test modules of this folder that have a dict `SMALL`."""
-    found: dict[str, Small] = {}
+    models: dict[str, Small] = {}
     for file in sorted(Path(__file__).parent.glob("test_*.py")):
         if "\nSMALL = {" in file.read_text(encoding="utf-8"):
-            found |= import_module(f"tests.methods.{file.stem}").SMALL
-    return found
+            models |= import_module(f"tests.methods.{file.stem}").SMALL
+    return models

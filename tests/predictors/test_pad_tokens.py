@@ -28,15 +28,15 @@ def image():
 
 def test_the_maps_are_the_attention_of_the_image_to_the_prompts_tokens(backbone, image):
     """The small text encoder gives an empty prompt three tokens."""
-    found = []
+    attentions = []
 
     def attend(layer, query, key, value, options):
-        found.append((query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1))
-        return found[-1] @ value
+        attentions.append((query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=-1))
+        return attentions[-1] @ value
 
     with AttentionTap(backbone.family.attentions(backbone.transformer), attend):
         backbone.record(image, layers=[0], timesteps=0.4, seed=7, stop_early=False)
-    expected = sum(found[layer][0, :, 3:, :3].mean(dim=0).T for layer in (1, 2)) / 2
+    expected = sum(attentions[layer][0, :, 3:, :3].mean(dim=0).T for layer in (1, 2)) / 2
     maps = pad_attention(backbone, image, CONFIG, 7)
     torch.testing.assert_close(maps, expected.unflatten(1, (3, 5)), atol=1e-6, rtol=1e-4)
 

@@ -71,7 +71,7 @@ class KnownRuns:
     def train(self, name, model, seed):
         assert self.models.setdefault(name, model) == model
         good = [model.parts == ["latents", "contrasts"], model.resolution == 384]
-        good.append((model.options.get("decoder", model.kind), model.lr) in {("linear", 0.03), ("fpn", 0.001)})
+        good.append((model.options.get("decoder", model.kind), model.lr) in {("linear", 0.03), ("segformer", 0.003)})
         return {"miou": sum(good) / 10}
 
 
@@ -84,7 +84,7 @@ def test_each_choice_is_the_best_on_the_held_part(tmp_path):
     assert rows["linear"] == choice.linear
     assert rows["decoder"] == choice.decoder
     assert (rows["linear"].parts, rows["linear"].resolution, rows["linear"].lr) == (["latents", "contrasts"], 384, 0.03)
-    assert (rows["decoder"].kind, rows["decoder"].options["decoder"], rows["decoder"].lr) == ("smp", "fpn", 0.001)
+    assert (rows["decoder"].kind, rows["decoder"].options["decoder"], rows["decoder"].lr) == ("smp", "segformer", 0.003)
     assert rows["decoder"].parts == ["latents", "contrasts"]
     assert rows["random"].random_weights
     assert set(rows) == set(heads.ROWS)
@@ -185,10 +185,10 @@ def test_the_labels_are_described(tmp_path):
         "threshold": 0.25,
         "figures": {"ece_before": 0.3, "ece_after": 0.02},
     }
-    found = {"images": 285, "ece": 0.03, "accuracy": 0.8, "miou": 0.6}
-    found |= {"kept_coverage": 0.7, "kept_precision": 0.91, "kept_miou": 0.65}
+    quality = {"images": 285, "ece": 0.03, "accuracy": 0.8, "miou": 0.6}
+    quality |= {"kept_coverage": 0.7, "kept_precision": 0.91, "kept_miou": 0.65}
     write_json(tmp_path / "calibration.json", fitted)
-    (tmp_path / "labels.json").write_text(json.dumps(found))
+    (tmp_path / "labels.json").write_text(json.dumps(quality))
     text = page.labels_table(tmp_path)
     assert "70.0, 91.0, 65.0" in text
     assert "pamr" in text

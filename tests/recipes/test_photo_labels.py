@@ -114,8 +114,8 @@ def test_boxes_are_decoded_as_distances_from_the_centre_of_a_cell():
     scores[3, 2] = 0.9
     for side, distance in enumerate((1, 0, 2, 1)):
         bins[3, side * 8 + distance] = 50
-    found, sides = pico_boxes([scores, bins])
-    assert found[3].argmax() == 2
+    boxes, sides = pico_boxes([scores, bins])
+    assert boxes[3].argmax() == 2
     assert sides[3] == pytest.approx([0.75 - 0.5, 0.75, 0.75 + 1, 0.75 + 0.5])
 
 

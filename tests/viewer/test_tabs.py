@@ -72,8 +72,8 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 def test_recordings_are_bounded_by_number_and_by_memory(tab, backbones, mini, photo):
     picture, settings = tab.session.picture(photo), CONTROLS.settings(START, 20)
-    readout, made = recording_of(tab.session, mini, picture, settings)
-    assert made
+    readout, is_new = recording_of(tab.session, mini, picture, settings)
+    assert is_new
     size = readout_bytes(readout)
     assert size >= sum(x.key.nbytes + x.value.nbytes + x.output.nbytes for x in readout.recording.streams)
     few = Recordings(2, 10 * size)

@@ -35,8 +35,8 @@ def prediction(
     """
     height, width = segmentation.mask.shape
     is_brush = control.kind == "brushlabels"
-    found = mask_regions(segmentation, "class" if is_brush else "part", min_area=0.0 if is_brush else min_area)
-    shapes = [(region, value) for region in found for value in _values(region, control.kind, tolerance)]
+    mask_parts = mask_regions(segmentation, "class" if is_brush else "part", min_area=0.0 if is_brush else min_area)
+    shapes = [(region, value) for region in mask_parts for value in _values(region, control.kind, tolerance)]
     result = [
         {
             "id": uuid4().hex[:10],  # of its own in the annotation, where an earlier answer may be too

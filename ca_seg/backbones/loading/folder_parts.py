@@ -114,8 +114,8 @@ def _components(folder: Path) -> dict[str, tuple[str | None, str | None]]:
 
 def _is_model(kind: str) -> bool:
     """Whether transformers has a model of this name."""
-    found = getattr(transformers, kind, None)
-    return isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    model_class = getattr(transformers, kind, None)
+    return isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)
 
 
 def _tokenizer(folder: Path, kind: str) -> Any:

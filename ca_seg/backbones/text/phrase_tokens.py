@@ -35,8 +35,8 @@ def phrase_tokens(
             f"the tokens of the prompt {prompt[:40]!r} are not those of its phrases one after the other",
             fix="take the reader 'concepts', which does not look at the prompt's tokens",
         )
-    found, start = {}, 0
+    tokens_of, start = {}, 0
     for phrase, count in zip(phrases, counts, strict=True):
-        found[phrase] = tuple(words[start : start + count])
+        tokens_of[phrase] = tuple(words[start : start + count])
         start += count + between
-    return found
+    return tokens_of

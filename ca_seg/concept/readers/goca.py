@@ -93,5 +93,5 @@ def rescaled(features: ConceptFeatures, scores: torch.Tensor, words: torch.Tenso
 def _words_sum(features: ConceptFeatures, attention: torch.Tensor) -> torch.Tensor:
     """[B, N]: the attention to all tokens of the prompt that belong to phrases."""
     assert features.prompt is not None
-    content = [sorted({t for found in row.values() for t in found}) for row in features.prompt.tokens]
+    content = [sorted({t for indices in row.values() for t in indices}) for row in features.prompt.tokens]
     return torch.stack([part[indices].sum(dim=0) for part, indices in zip(attention, content, strict=True)])
