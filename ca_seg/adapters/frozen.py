@@ -19,7 +19,7 @@ from ca_seg.concept.normalise import channel_rms
 from ca_seg.errors import OutOfRange
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.features.frozen_module import Frozen
-from ca_seg.vocabulary import Words
+from ca_seg.vocabulary import Words, as_vocabulary
 
 SEED = 0  # every image gets the same noise: the same image has the same features, in any batch and epoch
 OVERSHOOT = 0.1  # beyond 0..1: what bicubic resizing and strong colour changes leave, and no more
@@ -30,14 +30,18 @@ def encoder_features(backbone: Backbone, vocabulary: Words | None = None) -> Fro
 
     Args:
         backbone: the frozen model
-        vocabulary: words for concept-projected features; None: the image's attention outputs, all channels
+        vocabulary: words for concept-projected features, less their mean over the words, which hides the differences
+            (not of a single word); None: the image's attention outputs, all channels
 
     Raises:
         UserError: for a word that the backbone does not know
     """
-    part, normalise = ("outputs", "none") if vocabulary is None else ("concepts", "channel")
+    words, part, normalise = None, "outputs", "none"
+    if vocabulary is not None:
+        words, normalise = as_vocabulary(vocabulary), "channel"
+        part = "contrasts" if len(words.concepts) > 1 else "concepts"
     readout = ReadoutConfig(space="output", normalise=normalise)
-    features = FrozenFeatures(backbone, vocabulary, parts=(part,), readout=readout)
+    features = FrozenFeatures(backbone, words, parts=(part,), readout=readout)
     features.check_words()
     return features
 
