@@ -15,7 +15,7 @@ from ca_seg.data.catalogue import open_dataset
 from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from ca_seg.resources import resource_path
 
-SHIPPED = ("mini", "mini-plain", "photo")
+SHIPPED = ("mini", "mini-plain", "photo", "photo-words")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,9 @@ def test_the_card_agrees_with_the_model(name):
 
 def test_the_shipped_checkpoints_are_small():
     files = [f for f in resource_path("checkpoints").rglob("*") if f.is_file()]
-    assert sum(f.stat().st_size for f in files) < 96e6  # of which at most 60e6 for photographs
+    assert sum(f.stat().st_size for f in files) < 96e6
+    for_photographs = [f for f in files if {"photo", "photo-words"} & set(f.parts)]
+    assert sum(f.stat().st_size for f in for_photographs) < 60e6
     assert not [f for f in files if f.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl")]
 
 
@@ -100,6 +102,20 @@ def test_changed_and_missing_files_are_named(tmp_path):
     file.unlink()
     with pytest.raises(WeightsUnavailable, match=file.name):
         hub.checked(card, copy)
+
+
+def test_a_shared_autoencoder_is_read_and_checked(tmp_path):
+    """photo-words has no autoencoder of its own; a folder of the user's own weights has one."""
+    photo, words = load_backbone("photo"), load_backbone("photo-words")
+    assert not resource_path("checkpoints", "photo-words").joinpath("vae").exists()
+    for ours, theirs in zip(words.autoencoder.parameters(), photo.autoencoder.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    for name in ("photo", "photo-words"):
+        shutil.copytree(resource_path("checkpoints", name), tmp_path / name)
+    file = tmp_path / "photo" / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptWeights, match=file.name):
+        hub.checked(find_card("photo-words"), tmp_path / "photo-words")
 
 
 @pytest.mark.parametrize("name", list_backbones())
