@@ -116,21 +116,23 @@ def test_a_calibration_of_other_words_names_them(tmp_path):
         calibration.confidence(scores[0])
 
 
-def test_a_name_that_leaves_no_room_for_an_ending_is_refused_before_anything_is_computed(tmp_path, capsys):
-    Image.new("RGB", (8, 8)).save(tmp_path / f"{'x' * 244}.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    assert main(["segment", str(tmp_path), "--concepts", "cat", "grass", "--out", str(tmp_path / ".." / "out")]) == 2
+def test_a_name_that_leaves_no_room_for_an_ending_is_refused_before_anything_is_computed(tmp_path_factory, capsys):
+    images, out = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("results") / "out"
+    Image.new("RGB", (8, 8)).save(images / f"{'x' * 244}.png")
+    Image.new("RGB", (8, 8)).save(images / "a.png")
+    assert main(["segment", str(images), "--concepts", "cat", "grass", "--out", str(out)]) == 2
     assert "244 bytes" in capsys.readouterr().err
-    assert not (tmp_path.parent / "out").exists()
+    assert not out.exists()
 
 
-def test_a_file_name_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path, capsys):
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff.png")
-    assert main(["segment", str(tmp_path), "--concepts", "cat", "grass", "--out", str(tmp_path / ".." / "out")]) == 2
+def test_a_file_name_that_is_not_utf_8_is_refused_before_anything_is_computed(tmp_path_factory, capsys):
+    images, out = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("results") / "out"
+    Image.new("RGB", (8, 8)).save(images / "a.png")
+    os.rename(images / "a.png", os.fsencode(images) + b"/\xff.png")
+    assert main(["segment", str(images), "--concepts", "cat", "grass", "--out", str(out)]) == 2
     assert "UTF-8" in capsys.readouterr().err
-    assert not (tmp_path.parent / "out").exists()
-    assert len(open_dataset("images", str(tmp_path)).fingerprint()) == 16
+    assert not out.exists()
+    assert len(open_dataset("images", str(images)).fingerprint()) == 16
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which is of Linux")

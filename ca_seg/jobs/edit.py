@@ -221,9 +221,11 @@ def _region(mask: np.ndarray, settings: EditSettings, name: str) -> Region:
 def _check_generates(card: Card, backbone: Backbone | None) -> None:
     """Raises UserError for a backbone that cannot paint, before its weights are read."""
     ways = "mask_only gives the mask alone; pipeline takes a folder with an inpainting pipeline of diffusers"
-    problem = unavailable(card.family)
-    if find_family(card.family).video:
+    problem, family = unavailable(card.family), find_family(card.family)
+    if family.video:
         problem = f"{card.name} generates videos"
+    elif not family.takes_encoded_prompts:
+        problem = f"the pipeline of {card.name} takes a text and no encoded prompt"
     if problem:
         raise UserError(f"{problem}: it cannot paint in a photograph", allowed="a backbone of images", fix=ways)
     if backbone is not None:

@@ -77,7 +77,9 @@ def write_card(name: str, transformer: FluxTransformer2DModel, trained: Mapping[
     """Fill checksums, parameters, taught words and training into the card of the files in checkpoints/NAME."""
     target, card_file = ROOT / "checkpoints" / name, CARDS / f"{name}.yaml"
     card = yaml.safe_load(card_file.read_text(encoding="utf-8"))
-    card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in FILES}
+    shared = card.get("autoencoder_of", "")
+    files = (f"../{shared}/{f}" if shared and f.startswith("vae/") else f for f in FILES)
+    card["checksums"] = {f: hashlib.sha256((target / f).read_bytes()).hexdigest() for f in files}
     card["taught_words"] = f"{name}/taught.txt"
     card.pop("presence", None)  # measured for other weights: `python -m recipes.presence` measures it anew
     card["parameters"] = sum(p.numel() for p in transformer.parameters())

@@ -1,7 +1,8 @@
 """Write the shipped files of a trained run: `python -m recipes.photo.export --name photo [--out runs/photo]`.
 
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
-checkpoints/NAME/vae/           the encoder with its classifier left out, and the decoder (float16)
+checkpoints/NAME/vae/           the encoder with its classifier left out, and the decoder (float16); photo-words reads
+                                that of photo
 checkpoints/NAME/taught.txt     the words that the training taught, one a line
 checkpoints/NAME/curve.csv, curve.png
 ca_seg/backbones/loading/cards/NAME.yaml    checksums, parameters and training are filled in
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from diffusers import FluxTransformer2DModel
 
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.mini.curve import draw_curve
 from recipes.mini.export import ROOT, write_card
@@ -47,11 +49,12 @@ def export(name: str, run: Path, cache: Path, hardware: str) -> None:
     transformer = FluxTransformer2DModel(**ARCHITECTURE)
     transformer.load_state_dict(state["average"])
     transformer.half().save_pretrained(target / "transformer", safe_serialization=True)
-    codec = open_codec(cache)
-    decoder = run / "decoder.pt"
-    if decoder.exists():
-        codec.decoder.load_state_dict(torch.load(decoder, weights_only=True))
-    codec.half().save_pretrained(target / "vae", safe_serialization=True)
+    if not find_card(name).autoencoder_of:
+        codec = open_codec(cache)
+        decoder = run / "decoder.pt"
+        if decoder.exists():
+            codec.decoder.load_state_dict(torch.load(decoder, weights_only=True))
+        codec.half().save_pretrained(target / "vae", safe_serialization=True)
     (target / "taught.txt").write_text("\n".join(taught_words(name, cache)) + "\n", encoding="utf-8")
     shutil.copyfile(run / "curve.csv", target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png", count="pictures", losses=LOSSES, where="held-back pictures")

@@ -23,7 +23,7 @@ from tests.tiny_families import Run
 from tests.tiny_pipelines import tiny_flux_fill
 
 PROMPT = "a photo of a cat"
-IMAGES = [name for name in FAMILIES if not find_family(name).video]
+IMAGES = [name for name in FAMILIES if not find_family(name).video and find_family(name).takes_encoded_prompts]
 SAME_BLENDING = ["flux", "qwen-image", "z-image"]  # FLUX.2-klein also sees the photograph as reference
 
 
@@ -214,6 +214,8 @@ def test_blended_latents_on_every_stock_loop(name, run_of):
     assert len(stock) == len(calls)
     for mine, other in zip(calls[:per_step], stock[:per_step], strict=True):
         for argument in other:
+            if name == "lumina2" and mine is not calls[0] and argument.startswith("encoder_"):
+                continue  # its own empty prompt has no system prompt before it
             _same(mine[argument], other[argument])
     noise, clean = run.latents(calls[0]), backbone.encode(photograph[None])
     outside = ~torch.from_numpy(region.in_size(*clean.shape[-2:]))

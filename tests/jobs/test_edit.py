@@ -212,6 +212,7 @@ BAD_OPTIONS = [
     ({"replace": "sailboat", "by": "a cat", "pipeline": "no/such/folder"}, "no/such/folder"),
     ({"replace": "sailboat", "by": "a cat", "pipeline": 3}, "image and mask_image"),
     ({"replace": "sailboat", "by": "a cat", "backbone": "hunyuan-video"}, "mask_only"),
+    ({"replace": "sailboat", "by": "a cat", "backbone": "longcat-image"}, "mask_only"),
 ]
 
 

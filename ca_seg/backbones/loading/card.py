@@ -45,6 +45,7 @@ class Card:
     text_tokens: int = 512  # prompts are padded to so many tokens
     autoencoder: str = "pipeline"  # the stock pipeline's own; "pixel-codec" or "feature-codec" for shipped weights
     folder: str = ""  # shipped weights: a folder below checkpoints/
+    autoencoder_of: str = ""  # shipped weights: the backbone whose autoencoder is read where the folder has none
     checksums: dict[str, str] = field(default_factory=dict)  # sha256 of the shipped files
     taught_words: str = ""  # a file below checkpoints/: the words that training taught, one a line
     presence: dict[str, Any] = field(default_factory=dict)  # how to tell whether words are in an image: PRESENCE

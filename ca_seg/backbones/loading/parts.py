@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from ca_seg.backbones.families.base import Family
-from ca_seg.backbones.loading.card import Card
+from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.backbones.loading.folder_parts import (
     TEXT_FILES,
     read_autoencoder,
@@ -79,10 +79,13 @@ class PartReader:
         return transformer if self.profile.dtype == torch.float32 else transformer.to(self.profile.dtype)
 
     def autoencoder(self) -> nn.Module:
-        """From the folder. The shipped backbones have one of this project's."""
+        """From the folder, or that of another shipped backbone. Shipped backbones have one of this project's."""
         if self.card.autoencoder == "pipeline":
             return read_autoencoder(self.folder, self.profile.dtype)
-        return read_model(shipped_codec(self.card.autoencoder), self.folder / "vae", self.profile.dtype)
+        folder, shared = self.folder / "vae", self.card.autoencoder_of
+        if shared and not folder.exists():
+            folder = self.folder.parent / find_card(shared).folder / "vae"
+        return read_model(shipped_codec(self.card.autoencoder), folder, self.profile.dtype)
 
     def scheduler(self) -> Any:
         """From the folder; None if there is none."""

@@ -174,13 +174,18 @@ def _counts(name: str, last_layer: int) -> tuple[int, int, int, int]:
     linear = sum(m.weight.numel() for m in transformer.modules() if isinstance(m, nn.Linear))
     total = sum(p.numel() for p in transformer.parameters())
     attention: Any = family.attentions(transformer)[0]
-    return linear, total - linear, _width(attention), int(attention.heads)
+    return linear, total - linear, _width(attention), _heads(attention)
 
 
 def _width(attention: Any) -> int:
     """Channels of all heads of an attention together."""
     projection = getattr(attention, "to_q", None)
     return int(attention.inner_dim if projection is None else projection.out_features)
+
+
+def _heads(attention: Any) -> int:
+    """How many heads an attention's queries have; diffusers has two names for it."""
+    return int(attention.num_heads if hasattr(attention, "num_heads") else attention.heads)
 
 
 def _parts() -> Path:
