@@ -9,7 +9,8 @@ import torch
 
 from ca_seg.backbones.families.base import Family
 from ca_seg.backbones.loading.card import Card, check_timestep
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.concept.choices import MEAN, TIMESTEP_CHOICE
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 
 
 def noise_levels(card: Card, timesteps: float | Sequence[float] | None, samples: int | None) -> tuple[list[float], int]:
@@ -22,6 +23,17 @@ def noise_levels(card: Card, timesteps: float | Sequence[float] | None, samples:
     if samples < 1 or not times:
         raise OutOfRange(f"{samples} noise samples at {len(times)} timesteps", allowed="1 or more of each")
     return times, samples
+
+
+def check_timestep_choice(choice: str, timesteps: Sequence[float] | None) -> None:
+    """Raises UnknownName for an unknown choice, UserError for one among fewer than two timesteps."""
+    if choice not in TIMESTEP_CHOICE:
+        raise UnknownName("timestep choice", choice, TIMESTEP_CHOICE)
+    if choice != MEAN and len(set(timesteps or ())) < 2:
+        raise UserError(
+            f"the timestep choice {choice!r} chooses among several timesteps, and the timesteps are {timesteps}",
+            fix="give several, such as timesteps [0.1, 0.3, 0.5, 0.7]",
+        )
 
 
 def noised_latents(

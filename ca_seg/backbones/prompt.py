@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ca_seg.backbones.text.phrase_tokens import SEPARATOR
 from ca_seg.captioner import check_captioner
-from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT
+from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT, PROMPT_READERS
 from ca_seg.errors import UserError
 from ca_seg.vocabulary import Vocabulary
 
@@ -73,6 +73,19 @@ def check_prompt(choice: str, captioner: str | None = None, *, ground_truth: boo
         check_captioner(captioner)
     if choice == PRESENT and not ground_truth:
         raise ground_truth_needed()
+
+
+def check_prompt_reader(reader: str, prompt: str, templates: Sequence[str] | None) -> None:
+    """Raises UserError for a reader of the prompt's words without such a prompt, or with templates."""
+    if reader not in PROMPT_READERS:
+        return
+    if prompt not in (ALL, PRESENT, CAPTIONER):
+        raise UserError(
+            f"the reader {reader!r} reads the words of the prompt, and the prompt is {prompt!r}",
+            allowed="prompt: all, captioner, or present in evaluations",
+        )
+    if templates:
+        raise UserError(f"the reader {reader!r} has no templates", fix="leave templates out")
 
 
 def ground_truth_needed() -> UserError:

@@ -11,13 +11,15 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.images import Images, as_tensor
-from ca_seg.backbones.prompt import image_prompt
+from ca_seg.backbones.noise import check_timestep_choice
+from ca_seg.backbones.prompt import check_prompt_reader, image_prompt
 from ca_seg.concept.blur import blurred
 from ca_seg.concept.choices import (
     ALL,
     CAPTIONER,
     CONCEPT_ATTENTION,
     IMAGE_OUTPUT,
+    MEAN,
     NO_PROMPT,
     NORMALISE,
     PRESENT,
@@ -27,6 +29,7 @@ from ca_seg.concept.choices import (
     SPACES,
 )
 from ca_seg.concept.features import ConceptFeatures
+from ca_seg.concept.frequency import of_chosen_timestep
 from ca_seg.concept.known_words import KnownWords
 from ca_seg.concept.readers.registry import check_options, read
 from ca_seg.concept.recording import Recording
@@ -44,7 +47,9 @@ class ReadoutConfig:
 
     Args:
         layers: the joint attentions that maps read
-        timesteps: noise levels, 0 (clean) to 1 (noise); the maps of several are averaged
+        timesteps: noise levels, 0 (clean) to 1 (noise)
+        timestep_choice: of several timesteps: mean (the mean of the maps), or high-frequency (for each image the one
+            whose attention outputs have the largest share of high frequencies)
         noise_samples: noise samples per image and timestep
         space: output, cross-attention or value
         softmax: probabilities over the concepts (true) or raw products
@@ -80,6 +85,7 @@ class ReadoutConfig:
     reader_options: dict[str, Any] | None = None
     templates: tuple[str, ...] | None = None
     blur: bool = False
+    timestep_choice: str = MEAN
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -93,22 +99,12 @@ class ReadoutConfig:
                 raise UnknownName(kind, name, known)
         for template in self.templates or ():
             check_template(template)
+        check_timestep_choice(self.timestep_choice, self.timesteps)
         check_options(self.reader, self.reader_options or {})
-        if self.reader != "concepts":
-            self._check_reader()
-
-    def _check_reader(self) -> None:
-        """Raises UserError for options that only `concepts` has, and for a reader without the prompt that it needs."""
-        for field in fields(ReadoutConfig):
+        for field in fields(ReadoutConfig) if self.reader != "concepts" else ():
             if field.name in PRODUCTS and getattr(self, field.name) != field.default:
                 raise UserError(f"the reader {self.reader!r} has no {field.name}", fix=f"leave {field.name} out")
-        if self.reader in PROMPT_READERS and self.prompt not in (ALL, PRESENT, CAPTIONER):
-            raise UserError(
-                f"the reader {self.reader!r} reads the words of the prompt, and the prompt is {self.prompt!r}",
-                allowed="prompt: all, captioner, or present in evaluations",
-            )
-        if self.reader in PROMPT_READERS and self.templates:
-            raise UserError(f"the reader {self.reader!r} has no templates", fix="leave templates out")
+        check_prompt_reader(self.reader, self.prompt, self.templates)
 
     def plain(self) -> dict[str, Any]:
         """The options that differ from the defaults and have an effect, as JSON values; see `from_plain`."""
@@ -137,6 +133,11 @@ class ReadoutConfig:
     def prompt_by_image(self) -> bool:
         """Whether prompts differ. Such images are recorded one at a time: in a batch, the shorter would be padded."""
         return self.prompt in (PRESENT, CAPTIONER)
+
+    @property
+    def timesteps_read(self) -> int:
+        """How many timesteps the maps of an image are read at."""
+        return len(self.timesteps) if self.timesteps and self.timestep_choice == MEAN else 1
 
     def record(
         self,
@@ -175,10 +176,10 @@ class ReadoutConfig:
             prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
         space = self.space or backbone.card.space
         everything = queries or words is None or self.image_output != "stock" or self.reader != "concepts"
-        if everything or self.templates:
-            known = None
-        else:
-            known = KnownWords(tuple(words or ()), space, self.concept_attention, tuple(parts))
+        known = None
+        if not everything and not self.templates:
+            kept = parts if self.timestep_choice == MEAN else (*parts, "output")
+            known = KnownWords(tuple(words or ()), space, self.concept_attention, tuple(kept))
         recording = backbone.record(
             images,
             prompt=[prompt.text for prompt in prompts],
@@ -190,6 +191,7 @@ class ReadoutConfig:
             queries=queries or self.image_output != "stock" or self.reader in QUERY_READERS,
             known=known,
         )
+        recording = of_chosen_timestep(recording, self.timestep_choice, self.timesteps)
         if not self.flip:
             return Readout(recording, self, space)
         flipped = replace(self, flip=False).record(
@@ -210,6 +212,7 @@ class ReadoutConfig:
         return {
             "layers": list(self.layers or card.layers),
             "timesteps": list(self.timesteps or (card.timestep,)),
+            "timestep_choice": self.timestep_choice,
             "noise_samples": self.noise_samples or card.noise_samples,
             "space": self.space or card.space,
             **{name: getattr(self, name) for name in AS_GIVEN},
@@ -248,7 +251,7 @@ class Readout:
 
     def maps(self, vocabulary: Words) -> torch.Tensor:
         """Class maps [B, K, h, w]."""
-        maps = self._mean([self.maps_of(self.ask(words)) for words in self._templates(vocabulary)])
+        maps = torch.stack([self.maps_of(self.ask(words)) for words in self._templates(vocabulary)]).mean(dim=0)
         return maps if self.flipped is None else (maps + self.flipped.maps(vocabulary).flip(-1)) / 2
 
     def maps_of_images(self, vocabularies: Mapping[int, Vocabulary]) -> dict[int, torch.Tensor]:
@@ -269,7 +272,8 @@ class Readout:
         """Class maps [B, K, h, w] of each noised copy (timestep, noise sample); their mean is `maps`."""
         asked = [self.ask(words) for words in self._templates(vocabulary)]
         copies = range(asked[0].noised_copies)
-        maps = [self._mean([self.maps_of(features.noised_copy(index)) for features in asked]) for index in copies]
+        each = [[self.maps_of(features.noised_copy(index)) for features in asked] for index in copies]
+        maps = [torch.stack(of_templates).mean(dim=0) for of_templates in each]
         if self.flipped is None:
             return maps
         return [(a + b.flip(-1)) / 2 for a, b in zip(maps, self.flipped.maps_per_copy(vocabulary), strict=True)]
@@ -294,7 +298,3 @@ class Readout:
         if self.config.templates is None:
             return [vocabulary]
         return [as_vocabulary(vocabulary).in_template(template) for template in self.config.templates]
-
-    @staticmethod
-    def _mean(maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        return maps[0] if len(maps) == 1 else torch.stack(list(maps)).mean(dim=0)

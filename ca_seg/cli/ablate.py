@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     """0, or 1 when an image was skipped."""
     description = (
         "Ablations: spaces, concept attention, layers, timesteps, noise samples, normalisation, resolutions, readers, "
-        "prompts."
+        "templates, parts by padding, prompts."
     )
     settings = JobParser("ca-seg ablate", description, AblationSettings, out="out/ablation").parse(arguments)
     console = Console()

@@ -43,9 +43,10 @@ class PromptAttention:
     image_share: tuple[torch.Tensor, ...]
     projections: tuple[torch.Tensor | None, ...]
 
-    def rows(self, chosen: slice) -> PromptAttention:
-        """That of some rows of the batch; tensors are not copied."""
-        return replace(self.each(lambda x: x[chosen]), tokens=self.tokens[chosen])
+    def rows(self, chosen: slice | torch.Tensor) -> PromptAttention:
+        """That of some rows of the batch, by a slice (tensors are not copied) or by indices."""
+        rows = range(len(self.tokens))[chosen] if isinstance(chosen, slice) else chosen.tolist()
+        return replace(self.each(lambda x: x[chosen]), tokens=tuple(self.tokens[row] for row in rows))
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> PromptAttention:
         """The same with every tensor of rows changed."""

@@ -54,8 +54,8 @@ class Stream:
 
         return Stream(*(changed(getattr(self, name)) for name in PARTS))
 
-    def rows(self, chosen: slice) -> Stream:
-        """The stream of some rows of the batch; tensors are not copied."""
+    def rows(self, chosen: slice | torch.Tensor) -> Stream:
+        """The stream of some rows of the batch, by a slice (tensors are not copied) or by indices."""
         return self.each(lambda x: x[chosen])
 
     def tokens(self, chosen: slice) -> Stream:

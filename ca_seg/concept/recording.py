@@ -60,6 +60,7 @@ class Recording:
     answers: tuple[tuple[Stream, ...], ...] = ()  # the concept streams of each of the known vocabularies
     prompt: PromptAttention | None = None  # for readers of the prompt
     words_apart: bool = True  # words do not depend on those that are asked with them (see `Family`)
+    levels_alike: bool = True  # every image has the same noise levels
 
     @property
     def batch(self) -> int:
@@ -88,8 +89,8 @@ class Recording:
 
         return replace(self, streams=tuple(map(smaller, self.streams)))
 
-    def rows(self, chosen: slice) -> Recording:
-        """Some of the copies * B rows, as many of every copy; tensors are not copied."""
+    def rows(self, chosen: slice | torch.Tensor) -> Recording:
+        """Some of the copies * B rows, as many of every copy, by a slice (tensors are not copied) or by indices."""
         total = batch_rows(self.streams)
         call = {k: _rows(v, chosen, total) for k, v in self.call.items()}
         changed = self._each(lambda part: part.rows(chosen))
@@ -167,7 +168,8 @@ class Recording:
     ) -> dict[int, ConceptFeatures]:
         """Ask images of the batch, each for its own words, in one pass; options as in `ask`.
 
-        The families whose words depend on each other (`Family.words_apart`) are asked image by image.
+        The families whose words depend on each other (`Family.words_apart`), and images whose noise levels differ, are
+        asked image by image.
 
         Args:
             words: image of the batch -> its words
@@ -178,7 +180,7 @@ class Recording:
         asked = {image: as_vocabulary(vocabulary) for image, vocabulary in words.items()}
         options = {"concept_attention": concept_attention, "image_output": image_output}
         plain = self.known is None and image_output == "stock" and concept_attention in CONCEPT_ATTENTION
-        if not (asked and plain and self.words_apart):
+        if not (asked and plain and self.words_apart and self.levels_alike):
             return {image: self.select(image).ask(vocabulary, **options) for image, vocabulary in asked.items()}
         parts = {image: self.rows(slice(image, None, self.batch)) for image in asked}
         first = next(iter(parts.values()))  # the noise levels of its copies are those of every image
@@ -206,6 +208,6 @@ class Recording:
         return [list(self.answers[known.vocabularies.index(vocabulary)]) for vocabulary in asked]
 
 
-def _rows(value: Any, chosen: slice, total: int) -> Any:
+def _rows(value: Any, chosen: slice | torch.Tensor, total: int) -> Any:
     one_per_row = isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == total
     return value[chosen] if one_per_row else value

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch.nn.functional import one_hot
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.prompt import Prompt
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.choices import ALL, CAPTIONER, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
 from ca_seg.concept.features import ConceptFeatures
 from ca_seg.concept.frequency import high_frequency_ratio
@@ -25,7 +27,8 @@ from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.reader_experiments import readings
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.predictors.multi_view import with_resolution
-from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary
+from ca_seg.predictors.pad_tokens import pad_clusters, padding
+from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary, check_template
 
 Tables = dict[str, dict[str, dict[str, float]]]  # figures by table, entry and name
 
@@ -43,6 +46,9 @@ class AblationGrid:
         concept_attention: let concepts attend to both (concepts and image), cross, self and none
         normalise: normalise vectors in each way, with attention heads joined and apart
         readers: read maps in each published way, on the card's layers together and on each alone
+        templates: sentences with {} for a phrase, each on its own, and the mean of their maps
+        pad: the attention to the padding of an empty prompt as parts of the image, where the backbone pads its prompts;
+            each part has the class of the ground truth that it covers most, so only part borders are scored
         prompt: give the model no prompt, the words that are asked, the words of the ground truth, and a caption where
             there is a captioner
     """
@@ -55,7 +61,13 @@ class AblationGrid:
     concept_attention: bool = True
     normalise: bool = True
     readers: bool = True
+    templates: list[str] = field(default_factory=lambda: ["{}", "a photo of a {}"])
+    pad: bool = True
     prompt: bool = True
+
+    def __post_init__(self) -> None:
+        for template in self.templates:
+            check_template(template)
 
     def sides(self, resolution: int) -> list[int]:
         """The resolutions, for a card of this resolution."""
@@ -107,6 +119,22 @@ def present_classes(mask: torch.Tensor) -> torch.Tensor:
     return mask[mask != IGNORE_INDEX].unique()
 
 
+def named_by_ground_truth(parts: torch.Tensor, mask: torch.Tensor, classes: int) -> torch.Tensor:
+    """Class maps [1, K, h, w] of parts [h, w]: each has the class that it covers most pixels of; an oracle.
+
+    Args:
+        parts: numbers 0, 1 ... on the grid of tokens
+        mask: ground truth [H, W]; void counts for no class
+        classes: K
+    """
+    part_maps = one_hot(parts.cpu()).permute(2, 0, 1).float()
+    pixels = predict_mask(part_maps[None], *mask.shape).mask[0].long()
+    known = mask != IGNORE_INDEX
+    counts = torch.bincount(pixels[known] * classes + mask[known], minlength=len(part_maps) * classes)
+    named = counts.view(len(part_maps), classes).argmax(dim=1)
+    return torch.zeros(classes, *parts.shape).index_add(0, named, part_maps)[None]
+
+
 @torch.no_grad()
 def ablate_image(
     backbone: Backbone,
@@ -138,8 +166,9 @@ class _ImageAblation:
         self.backbone, self.grid, self.scores, self.captioner = backbone, grid, scores, captioner
         self.image, self.mask = sample["image"], sample["mask"]
         self.seed = image_seed(seed, sample["image_id"])
-        present = [scores.classes[index] for index in present_classes(self.mask).tolist()]
-        self.vocabularies = (Vocabulary.from_names(present), scores.all_words)
+        self.present = present_classes(self.mask)
+        names = [scores.classes[index] for index in self.present.tolist()]
+        self.vocabularies = (Vocabulary.from_names(names), scores.all_words)
 
     def run(self) -> None:
         card, grid = self.backbone.card, self.grid
@@ -148,6 +177,7 @@ class _ImageAblation:
             self.add("samples", str(count), self.ask(recording.first_noised_copies(count)), layers=card.layers)
         recording = recording.first_noised_copies(1)
         self.add_readouts(self.ask(recording))
+        self.add_templates(recording)
         for attention in CONCEPT_ATTENTION if grid.concept_attention else ():
             features = self.ask(recording, concept_attention=attention)
             self.add("concept attention", attention, features, layers=card.layers)
@@ -158,6 +188,10 @@ class _ImageAblation:
             self.add("resolution", str(side), self.ask(recording))
         if grid.readers or grid.prompt:
             self.add_readers()
+        if grid.pad and not self.backbone.family.video and len(padding(self.backbone)) > 1:
+            parts = pad_clusters(self.backbone, self.image[None], ReadoutConfig(noise_samples=1), self.seed)
+            full = named_by_ground_truth(parts, self.mask, len(self.scores.classes))
+            self.scores.add("parts", "by padding, named by the ground truth", self.mask, full[:, self.present], full)
 
     def add_timesteps(self) -> None:
         """Each timestep, and for each image the one whose outputs have the most of high frequencies."""
@@ -171,6 +205,17 @@ class _ImageAblation:
                 highest, chosen = ratio, features
         if chosen is not None:
             self.add("timestep by image", "highest high-frequency ratio", chosen, layers=layers)
+
+    def add_templates(self, recording: Recording) -> None:
+        """Each template, and the mean of the maps of all."""
+        card, maps = self.backbone.card, []
+        for template in self.grid.templates:
+            asked = (recording.ask(words.in_template(template)) for words in self.vocabularies)
+            maps.append([features.maps(space=card.space, layers=card.layers) for features in asked])
+            self.scores.add("template", template, self.mask, *maps[-1])
+        if len(maps) > 1:
+            mean = (torch.stack(each).mean(dim=0) for each in zip(*maps, strict=True))
+            self.scores.add("template", "mean of all", self.mask, *mean)
 
     def add_readers(self) -> None:
         """The tables of readers and prompts: an image is recorded once with each prompt, and anew for `all`."""

@@ -100,7 +100,7 @@ class FrozenFeatures:
         self.name = backbone.card.name
         self.stride = backbone.card.multiple
         self.maps = len(self.vocabulary.classes) if self.vocabulary and "maps" in self.parts else 0
-        self._times = len(self.readout.timesteps or (backbone.card.timestep,))
+        self._times = self.readout.timesteps_read
         self.layer_channels = self._times * self._channels_per_timestep()
         layers = len(self.readout.layers or backbone.card.layers)
         pixels = 3 * self.stride**2 if "pixels" in self.parts else 0

@@ -32,7 +32,8 @@ from ca_seg.vocabulary import Vocabulary
 # of zero-shot maps; parts read the attention outputs of one recording of the whole image, with an empty prompt
 WITHOUT_EFFECT = (
     "space", "softmax", "concept_attention", "image_output", "normalise", "per_head", "layer_weights", "flip", "prompt",
-    "captioner", "reader", "reader_options", "templates", "blur", "window", "stride", "scales", "template", "synonyms",
+    "captioner", "reader", "reader_options", "templates", "blur", "timestep_choice", "window", "stride", "scales",
+    "template", "synonyms",
 )  # fmt: skip
 BY = ("outputs", "pad")
 BY_WORDS = ("absence", "background")  # refinement steps that mean classes, not parts

@@ -126,7 +126,7 @@ def _check_maps(model: MethodSettings, config: ConfidenceConfig) -> None:
         if is_given:
             raise UserError(f"confidence=agreement is given with {option}", fix="take another measure of confidence")
     card = find_card(model.backbone)
-    if (model.noise_samples or card.noise_samples) * len(model.timesteps or [card.timestep]) < 2:
+    if (model.noise_samples or card.noise_samples) * model.timesteps_read < 2:
         raise UserError(
             "confidence=agreement compares several noised copies of an image, and there is one",
             fix="give model.noise_samples=4, or model.timesteps=[0.1, 0.2, 0.3]",

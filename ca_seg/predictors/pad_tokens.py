@@ -49,6 +49,11 @@ def pad_clusters(
     return order.argsort()[numbers].reshape(height, width)
 
 
+def padding(backbone: Backbone) -> tuple[int, ...]:
+    """The tokens of the empty prompt that the image attends to; fewer than two where the backbone does not pad."""
+    return tuple(backbone.text.prompt([""]).mask_or_ones(torch.float32)[0].nonzero()[:, 0].tolist())
+
+
 def pad_attention(backbone: Backbone, image: torch.Tensor, config: ReadoutConfig, seed: int) -> torch.Tensor:
     """Attention of the image to the T tokens of an empty prompt, the mean over heads, layers and copies: [T, h, w].
 
@@ -56,7 +61,7 @@ def pad_attention(backbone: Backbone, image: torch.Tensor, config: ReadoutConfig
     """
     with torch.no_grad():
         text = backbone.text.prompt([""])
-        attended = text.mask_or_ones(torch.float32)[0].nonzero()[:, 0].tolist()
+        attended = padding(backbone)
         if len(attended) < 2:
             raise UserError(
                 f"the empty prompt of {backbone.card.name} has no padding",
@@ -76,11 +81,11 @@ def pad_attention(backbone: Backbone, image: torch.Tensor, config: ReadoutConfig
             levels.repeat_interleave(samples),
             noised_copies=copies,
             layers=layers,
-            prompt_tokens=[{"": tuple(attended)}] * copies,
+            prompt_tokens=[{"": attended}] * copies,
         )
         assert recording.prompt is not None
         words = torch.stack([recording.prompt.words[layer].mean(dim=(0, 1)) for layer in layers]).mean(dim=0)
-        return recording.grid.unflatten(words[attended].float())
+        return recording.grid.unflatten(words[list(attended)].float())
 
 
 def merged_maps(maps: torch.Tensor, same: float = SAME) -> torch.Tensor:

@@ -209,7 +209,7 @@ class MethodSettings(BackboneSettings):
         """Raises UserError for options of zero-shot maps that a head does not have."""
         default = {f.name: f.default for f in fields(BackboneSettings)}
         named = ("flip", "window", "scales", "layers", "timesteps", "space", "prompt", "captioner", "reader")
-        for name in (*named, "reader_options", "templates", "blur"):
+        for name in (*named, "reader_options", "templates", "blur", "timestep_choice"):
             if self.head and getattr(self, name) != default[name]:
                 raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.readout import Readout, ReadoutConfig
-from ca_seg.concept.choices import QUERY_READERS
+from ca_seg.concept.choices import MEAN, QUERY_READERS
+from ca_seg.concept.frequency import of_chosen_timestep
 from ca_seg.concept.recording import Recording
 from ca_seg.data.seeds import image_seed
 from ca_seg.errors import OutOfRange, UserError
@@ -106,7 +107,7 @@ def recording_of(
         kept = session.recordings.get(candidate)
         if kept is not None:
             return kept, False
-    every = replace(settings, layers=tuple(range(backbone.layers)), layer_weights=None)
+    every = replace(settings, layers=tuple(range(backbone.layers)), layer_weights=None, timestep_choice=MEAN)
     seed = image_seed(settings.seed, picture.image.image_id)
     readout = every.record(backbone, picture.image.pixels[None], [seed], queries=queries)
     session.recordings.put(key, readout)
@@ -118,7 +119,8 @@ def read_with(whole: Readout, settings: ReadoutConfig, backbone: Backbone) -> Re
     layers = tuple(settings.layers or backbone.card.layers)
 
     def up_to_last(recording: Recording) -> Recording:
-        return replace(recording, layers=layers, streams=recording.streams[: max(layers) + 1])
+        of_layers = replace(recording, layers=layers, streams=recording.streams[: max(layers) + 1])
+        return of_chosen_timestep(of_layers, settings.timestep_choice, settings.timesteps)
 
     space = settings.space or backbone.card.space
     flipped = whole.flipped

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from ca_seg.concept.choices import MEAN
 from ca_seg.errors import UserError
 from ca_seg.viewer.controls import Controls
 from ca_seg.viewer.handlers import Handlers, Shown, message
@@ -253,7 +254,11 @@ def _controls(*values: Any) -> Controls:
 
 
 def _named(start: ViewSettings, backbone: str) -> Any:
-    return start if start.backbone == backbone else replace(start, backbone=backbone, layers=None, timesteps=None)
+    return (
+        start
+        if start.backbone == backbone
+        else replace(start, backbone=backbone, layers=None, timesteps=None, timestep_choice=MEAN)
+    )
 
 
 def _outputs(shown: Shown) -> tuple[Any, ...]:

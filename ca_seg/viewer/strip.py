@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ca_seg.concept.choices import MEAN
 from ca_seg.errors import UserError
 from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.viewer.answer import check_layers, is_kept, read_with, recording_of
@@ -58,7 +59,7 @@ def timestep_strip(
     timesteps: Sequence[float] = TIMESTEPS,
 ) -> Strip:
     """Several noise levels, one pass for each. Raises UserError for words and options that cannot be used."""
-    chosen = [replace(settings, timesteps=(timestep,)) for timestep in timesteps]
+    chosen = [replace(settings, timesteps=(timestep,), timestep_choice=MEAN) for timestep in timesteps]
     return _strip(session, backbones, picture, words, chosen, [f"t = {timestep:g}" for timestep in timesteps])
 
 

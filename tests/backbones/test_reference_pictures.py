@@ -12,6 +12,7 @@ from ca_seg import Vocabulary
 from ca_seg.backbones.families.flux import pack, unpack
 from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.load import backbone_of
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.concept.record import record_streams, stream_recorder
 from ca_seg.concept.recording import Recording
@@ -94,19 +95,44 @@ def test_qwen_image_edits_references_are_left_out_of_the_streams():
             assert torch.equal(getattr(stream, part), getattr(expected.tokens(slice(0, grid.tokens)), part))
 
 
+def with_timestep_of_references(transformer):
+    """The same weights as in Qwen-Image-Edit-2511, whose reference pictures have a timestep of their own: 0."""
+    changed = type(transformer).from_config({**transformer.config, "zero_cond_t": True}).eval()
+    changed.load_state_dict(transformer.state_dict())
+    return changed
+
+
 @torch.no_grad()
-def test_qwen_image_edits_picture_stays_as_it_is_and_its_maps_leave_the_reference_out(monkeypatch):
+def test_without_references_their_timestep_changes_nothing():
+    pipeline, name, _ = tiny_qwen_image()
+    before = backbone_of(pipeline, name, resolution=48)
+    pipeline.transformer = with_timestep_of_references(pipeline.transformer)
+    after = backbone_of(pipeline, "qwen-image-edit-2511", resolution=48)
+    assert after.card.architecture["zero_cond_t"]
+    pictures, recordings = torch.rand(2, 3, 48, 80), []
+    for backbone in (before, after):
+        backbone.text.length = 60
+        recordings.append(backbone.record(pictures, timesteps=[0.2, 0.7], layers=[0, 2], stop_early=False))
+    assert torch.equal(recordings[0].prediction, recordings[1].prediction)
+    assert torch.equal(*(recording.ask(WORDS).maps() for recording in recordings))
+
+
+@pytest.mark.parametrize("card", ["qwen-image-edit", "qwen-image-edit-2511"])
+@torch.no_grad()
+def test_qwen_image_edits_picture_stays_as_it_is_and_its_maps_leave_the_reference_out(monkeypatch, card):
     """The words of a backbone around the editing pipeline are those of the pipeline that generates from text."""
     monkeypatch.setattr(pipeline_qwenimage_edit, "calculate_dimensions", lambda area, ratio: (112, 64, None))
     generation, name, _ = tiny_qwen_image()
-    parts = generation.components
+    parts = dict(generation.components)
+    if find_card(card).architecture.get("zero_cond_t"):
+        parts["transformer"] = with_timestep_of_references(parts["transformer"])
     pipeline = QwenImageEditPipeline(
         parts["scheduler"], parts["vae"], parts["text_encoder"], parts["tokenizer"], None, parts["transformer"]
     )
     pipeline.set_progress_bar_config(disable=True)
     plain, edited = (
         backbone_of(generation, name, resolution=48),
-        backbone_of(pipeline, "qwen-image-edit", resolution=48),
+        backbone_of(pipeline, card, resolution=48),
     )
     for backbone in (plain, edited):
         backbone.text.length = 60

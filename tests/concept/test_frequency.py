@@ -7,7 +7,10 @@ import cmath
 import pytest
 import torch
 
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.frequency import high_frequency_ratio, ratio_of_maps
+from ca_seg.data.seeds import image_seed
+from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, ablate_image
 from tests.small_flux import small_backbone
 
@@ -62,3 +65,7 @@ def test_an_ablation_chooses_the_timestep_of_an_image():
     tables = scores.figures()
     (chosen,) = tables["timestep by image"].values()
     assert chosen in tables["timestep"].values()
+    config = ReadoutConfig(timesteps=(0.1, 0.8), timestep_choice="high-frequency", noise_samples=1)
+    readout = config.record(backbone, sample["image"][None], [image_seed(0, "a")])
+    predicted = predict_mask(readout.maps(["cat", "sky"]), 48, 80).mask[0]
+    assert chosen["full_accuracy"] == pytest.approx(float((predicted == mask).float().mean()), abs=1e-3)

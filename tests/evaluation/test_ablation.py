@@ -59,6 +59,8 @@ READOUTS = [
     ("reader", "gramcol, layer 1", {"reader": "gramcol", "layers": (1,)}),
     ("reader", "seg4diff, layer 4", {"reader": "seg4diff", "layers": (4,), "prompt": "all"}),
     ("prompt", "all", {"prompt": "all"}),
+    ("template", "a photo of a {}", {"templates": ("a photo of a {}",)}),
+    ("template", "mean of all", {"templates": ("{}", "a photo of a {}")}),
     ("prompt", "present (oracle)", {"prompt": "present"}),
 ]
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import ca_seg
+from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.prompt import image_prompt
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.data.settings import EvaluationData
@@ -19,6 +20,7 @@ from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.jobs.label import LabelSettings
 from ca_seg.labelling.run import Labelling
 from ca_seg.labelling.settings import LabelData
+from ca_seg.methods.attention_readers.gramcol import gramcol_config
 from ca_seg.predictors.settings import BackboneSettings, MethodSettings
 from ca_seg.tasks.head_settings import HeadSettings
 from ca_seg.vocabulary import Vocabulary
@@ -229,6 +231,21 @@ def test_presets():
         0.3,
     )
     assert BackboneSettings(preset="recommended").with_preset().plain() == {}
+    seg4diff = BackboneSettings(backbone="sd3-medium", preset="paper").with_preset()
+    assert (seg4diff.reader, seg4diff.prompt, seg4diff.layers) == ("seg4diff", "all", (9,))
+    present = BackboneSettings(backbone="sd3-medium", preset="paper", prompt="present").with_preset()
+    assert (present.reader, present.prompt) == ("seg4diff", "present")
+
+
+@pytest.mark.parametrize("name", ["cogvideox-2b", "cogvideox-5b", "hunyuan-video"])
+def test_presets_of_videos_are_read_by_gramcol(name):
+    preset = BackboneSettings(backbone=name, preset="reference").with_preset()
+    assert preset.reader == "gramcol"
+    assert preset.layers == gramcol_config(name).layers
+    assert max(preset.layers) < find_card(name).architecture["num_layers"]
+
+
+def test_unknown_presets():
     with pytest.raises(UserError, match="flux1-schnell"):
         BackboneSettings(preset="paper").with_preset()
     with pytest.raises(UnknownName, match="papr"):

@@ -1,12 +1,13 @@
 """Seg4Diff: see `ca_seg/concept/readers/seg4diff.py`.
 
-The layer is the published one where there is one, or one that was chosen on training pictures; otherwise the card's.
+Layer and noise level are the published ones of Stable Diffusion 3 medium; on other backbones those of the card.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ca_seg.backbones.presets import SD3_EXPERT
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.choices import ALL
 from ca_seg.methods.attention_readers.reader import AttentionReader, open_reader, reader_card
@@ -18,14 +19,11 @@ CARD = reader_card(
     "Kim et al. 2025, Seg4Diff (arXiv 2509.18096)",
 )
 
-EXPERT = {  # layer and noise level
-    "sd3-medium": ReadoutConfig(layers=(9,), timesteps=(0.515,)),  # published: layer 9 of 24, noise step 8 of 28
-}
-
 
 def seg4diff_config(name: str) -> ReadoutConfig:
     """The settings for a backbone of the zoo."""
-    return replace(EXPERT.get(name, ReadoutConfig()), reader="seg4diff", prompt=ALL)
+    config = ReadoutConfig(reader="seg4diff", prompt=ALL)
+    return replace(config, **SD3_EXPERT) if name == "sd3-medium" else config
 
 
 def open_predictor(inputs: MethodInputs) -> AttentionReader:
