@@ -171,7 +171,7 @@ class GenerationTrace:
 
 
 def _of_step(latents: Any, step: Any) -> bool:
-    """Whether the latents of a call are those of the last step. These may hold them twice, for two prompts in a batch."""
+    """Whether the latents of a call are those of the last step, which holds them twice for two prompts in a batch."""
     if isinstance(latents, torch.Tensor) and isinstance(step, torch.Tensor):
         return latents.shape[1:] == step.shape[1:] and torch.equal(latents, step[-len(latents) :])
     return latents is step

@@ -71,7 +71,7 @@ def test_a_second_prompt_in_one_trace_is_refused(steps):
 
 
 def test_a_step_without_some_layers_is_no_second_prompt():
-    """SD3's skip-layer guidance: the prompt is asked once more, of the same latents, after the batch of both prompts."""
+    """SD3's skip-layer guidance: after the batch of both prompts, the prompt alone is asked of the same latents."""
     pipeline, card, more = MAKERS["sd3"]()
     pipeline.set_progress_bar_config(disable=True)
     backbone, text = backbone_of(pipeline, card), {"prompt": "a cat", "negative_prompt": "grass"}

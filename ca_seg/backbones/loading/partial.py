@@ -39,7 +39,7 @@ def build(family: Family, config: dict[str, Any], keep_layers: int | None = None
 
 
 def described(kind: Any, config: dict[str, Any]) -> Any:
-    """What a config describes, of the class `kind` of diffusers. Raises CorruptWeights for values that it cannot have."""
+    """What a config describes, of the class `kind` of diffusers. Raises CorruptWeights for values of no such one."""
     try:
         return kind.from_config(config)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as problem:
