@@ -238,6 +238,20 @@ class Soak:
             *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
         )
 
+    def report(self, samples: Samples) -> dict[str, object]:
+        """The counts so far, and the memory and open files of the whole run."""
+        logs = (log.read_text(errors="replace") for log in self.folder.glob("*.log"))
+        self.counts["tracebacks"] = sum(text.count("Traceback (most recent call last)") for text in logs)
+        return {
+            "pictures": len(self.expected),
+            "must_be": dict(Counter(self.expected.values())),
+            "counts": dict(self.counts),
+            "memory_slope_mib_per_1000": slope(samples, 1),
+            "memory_mib_max": round(max((sample[1] for sample in samples), default=0)),
+            "open_files_slope_per_1000": slope(samples, 2),
+            "open_files_max": max((sample[2] for sample in samples), default=0),
+        }
+
 
 def slope(samples: Samples, column: int) -> float | None:
     """Growth per 1,000 pictures, over the later nine tenths of the run."""
@@ -267,22 +281,10 @@ def main() -> None:
             soak.killed(args.every or max(2, args.pictures // 6))
         else:
             getattr(soak, stage)()
-        print(f"{stage}: {time.monotonic() - begin:.0f} s, {dict(soak.counts)}", flush=True)
-    logs = {log.name: log.read_text(errors="replace") for log in args.folder.glob("*.log")}
-    soak.counts["tracebacks"] = sum(text.count("Traceback (most recent call last)") for text in logs.values())
-    report = {
-        "pictures": args.pictures,
-        "must_be": dict(Counter(soak.expected.values())),
-        "counts": dict(soak.counts),
-        "memory_slope_mib_per_1000": slope(samples, 1),
-        "memory_mib_max": round(max((sample[1] for sample in samples), default=0)),
-        "open_files_slope_per_1000": slope(samples, 2),
-        "open_files_max": max((sample[2] for sample in samples), default=0),
-        "seconds": round(time.monotonic() - begin),
-        "notes": soak.notes,
-    }
-    for file in filter(None, (args.folder / "report.json", args.json)):
-        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        report = soak.report(samples) | {"seconds": round(time.monotonic() - begin), "notes": soak.notes}
+        for file in filter(None, (args.folder / "report.json", args.json)):  # after every stage: it may be stopped
+            file.write_text(json.dumps({"last_stage": stage} | report, indent=1) + "\n", encoding="utf-8")
+        print(f"{stage}: {report['seconds']} s, {report['counts']}", flush=True)
     print(json.dumps(report, indent=1))
     if any(soak.counts[name] for name in ("lost", "doubled", "wrong", "tracebacks")):
         raise SystemExit(1)

@@ -39,6 +39,12 @@ def test_windows_of_a_pixel_are_refused_before_the_first():
             predict_views(predict, torch.zeros(1, 3, 427, 640), views)
 
 
+def test_a_window_smaller_than_a_token_is_refused():
+    with pytest.raises(OutOfRange, match="window of 7"):
+        Views(window=7, multiple=8)
+    assert Views(window=8, multiple=8).window == 8
+
+
 def test_a_pipe_and_a_folder_are_no_images(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()

@@ -7,7 +7,8 @@ ask         ask               ask         at the timestep of the step
 
 With guidance a pipeline also runs the transformer on a negative prompt. The image does not follow that prompt, so it is
 excluded. If both prompts run in one batch, the other half is excluded (`Family.prompt_first`); if they run in separate
-calls, every call whose text differs from that of the first call. Two of these in a row are no guidance but a second
+calls, every call whose text differs from that of the first call. The same holds for the call without some layers of
+SD3's skip-layer guidance. Two of these in a row, or one of other latents than the step's, are no guidance but a second
 prompt, which is refused.
 """
 
@@ -102,7 +103,7 @@ class GenerationTrace:
             return
         if self._is_negative(kwargs):
             self._negatives += 1
-            if self._negatives > 1 or not _same(kwargs.get("hidden_states"), self._latents):
+            if self._negatives > 1 or not _of_step(kwargs.get("hidden_states"), self._latents):
                 raise UserError("a second prompt inside one GenerationTrace", fix="open a trace for each prompt")
             return
         self._negatives, self._latents = 0, kwargs.get("hidden_states")
@@ -169,11 +170,11 @@ class GenerationTrace:
         return text.shape != self._text.shape or not torch.equal(text, self._text)
 
 
-def _same(first: Any, second: Any) -> bool:
-    """Whether two arguments hold the same values."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        return first.shape == second.shape and torch.equal(first, second)
-    return first is second
+def _of_step(latents: Any, step: Any) -> bool:
+    """Whether the latents of a call are those of the last step, which holds them twice for two prompts in a batch."""
+    if isinstance(latents, torch.Tensor) and isinstance(step, torch.Tensor):
+        return latents.shape[1:] == step.shape[1:] and torch.equal(latents, step[-len(latents) :])
+    return latents is step
 
 
 def _by_name(transformer: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -65,17 +65,12 @@ def evaluation_gallery(
     seed: int,
     device: str,
 ) -> Gallery:
-    """The confusion matrices of each split, and its best, middle and worst images, which are predicted again."""
+    """The best, middle and worst images of each split, which are predicted again, and its confusion matrices."""
     sections: list[tuple[str, tuple[GalleryItem, ...]]] = []
     examples: tuple[Example, ...] = ()
     first = next(iter(scores))
     for split, scored in scores.items():
         task, ranked = scored.task, scored.task.ranked()
-        plots = tuple(
-            (f"{protocol}; darker: a larger fraction of the class's pixels", confusion_plot(matrix, task.classes))
-            for protocol, matrix in task.matrices().items()
-        )
-        sections.append((f"{split}: confusion", (GalleryItem("the classes with most confused pixels", plots),)))
         ends = best_middle_worst(ranked)
         titles = {
             image_id: f"{image_id}: mIoU {100 * miou:.0f}, rank {rank} of {len(ranked)}"
@@ -87,6 +82,11 @@ def evaluation_gallery(
             items = tuple(shown[image_id].item for image_id, _ in pairs)
             rule = f"{end} {len(pairs)} of {len(ranked)} images by mIoU, all classes offered"
             sections.append((f"{split}: {rule}", items))
+        plots = tuple(
+            (f"{protocol}; darker: a larger fraction of the class's pixels", confusion_plot(matrix, task.classes))
+            for protocol, matrix in task.matrices().items()
+        )
+        sections.append((f"{split}: confusion", (GalleryItem("the classes with most confused pixels", plots),)))
         if split == first:
             examples = tuple(
                 replace(shown[image_id].example, title=f"{end}, {titles[image_id]}")

@@ -27,7 +27,7 @@ FIGURES = {
 def write_report(
     path: Path, results: Mapping[str, Any], gallery: tuple[tuple[str, tuple[GalleryItem, ...]], ...]
 ) -> None:
-    """Write the page of `results` (as in results.json), with the images of `gallery` below the tables."""
+    """Write the page of `results` (as in results.json), with the images of `gallery` below the methods' scores."""
     data = results["dataset"]
     methods = [
         ReportTable(
@@ -76,8 +76,9 @@ def write_report(
         "Zero-shot segmentation by concept attention. oracle-presence: only the classes that are in an image are "
         f"offered. full-vocabulary: all {data['classes']} classes are. All figures in percent.",
         facts,
+        tuple(methods),
+        (*gallery, *((("Calibration", (plots,)),) if plots.views else ())),
         (
-            *methods,
             ReportTable(
                 "Largest confusions",
                 ("ground truth", "predicted", "pixels", "of the class's pixels"),
@@ -88,7 +89,6 @@ def write_report(
                 "IoU of each class", ("class", *PROTOCOLS), classes, f"{data['split']}. Click a heading to sort.", True
             ),
         ),
-        (*((("Calibration", (plots,)),) if plots.views else ()), *gallery),
     )
     write_page(path, report)
 

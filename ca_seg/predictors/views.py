@@ -35,7 +35,8 @@ class Views:
         window: the side of a square window in pixels of the scaled image; None: the whole image. A side of the image
             that is shorter than the window is taken whole.
         stride: pixels from window to window; None: half a window
-        multiple: scaled images are rounded to multiples of so many pixels, for backbones that take no others
+        multiple: scaled images are rounded to multiples of so many pixels, for backbones that take no others; a window
+            has at least as many
 
     Raises:
         OutOfRange: for options that leave no view
@@ -51,8 +52,8 @@ class Views:
             raise OutOfRange(f"scales {tuple(self.scales)}", allowed="one or more, each above 0 and at most 8")
         if self.multiple < 1:
             raise OutOfRange(f"a multiple of {self.multiple} pixels", allowed="1 or more")
-        if self.window is not None and self.window < 1:
-            raise OutOfRange(f"a window of {self.window} pixels", allowed="1 or more, or none")
+        if self.window is not None and self.window < self.multiple:
+            raise OutOfRange(f"a window of {self.window} pixels", allowed=f"{self.multiple} or more, or none")
         if self.stride is not None and (self.window is None or not 1 <= self.stride <= self.window):
             raise OutOfRange(
                 f"a stride of {self.stride} for windows of {self.window}", allowed="1 to the window's side"

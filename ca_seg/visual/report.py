@@ -28,10 +28,11 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class PageReport:
-    """A page: title, tables, galleries, and the facts of the run."""
+    """A page: title, tables, galleries, further tables, and the facts of the run."""
 
     title: str
     lead: str
     facts: tuple[tuple[str, str], ...]
     tables: tuple[ReportTable, ...]
     galleries: tuple[tuple[str, tuple[GalleryItem, ...]], ...] = field(default=())
+    details: tuple[ReportTable, ...] = ()  # tables below the images

@@ -68,3 +68,20 @@ def test_a_second_prompt_in_one_trace_is_refused(steps):
         assert trace.steps == steps
         with pytest.raises(UserError, match="second prompt"):
             pipeline("sky", **options)
+
+
+def test_a_step_without_some_layers_is_no_second_prompt():
+    """SD3's skip-layer guidance: after the batch of both prompts, the prompt alone is asked of the same latents."""
+    pipeline, card, more = MAKERS["sd3"]()
+    pipeline.set_progress_bar_config(disable=True)
+    backbone, text = backbone_of(pipeline, card), {"prompt": "a cat", "negative_prompt": "grass"}
+    skipping = {"skip_guidance_layers": [1], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 0.5}
+    calls, maps = [], []
+    pipeline.transformer.register_forward_pre_hook(lambda *_: calls.append(1) if not trace._asking else None)
+    for options in ({}, skipping):
+        torch.manual_seed(0)
+        with GenerationTrace(backbone, ["cat"], layers=[1], on_step=lambda _, step: maps.append(step)) as trace:
+            pipeline(**text, num_inference_steps=3, output_type="latent", height=48, width=80, **more, **options)
+        assert trace.steps == 3
+    assert len(calls) == 3 + 4  # one of three steps is asked without a layer as well
+    assert torch.equal(maps[0], maps[3])  # the first step of both

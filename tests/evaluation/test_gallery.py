@@ -68,10 +68,10 @@ def test_the_examples_are_the_best_the_middle_and_the_worst_as_they_were_scored(
 
 def test_the_page_says_how_its_images_were_chosen(results):
     titles = [title for title, _ in results.gallery.sections]
-    assert titles[1:] == [
+    assert titles[:3] == [
         f"all: {end} 4 of 5 images by mIoU, all classes offered" for end in ("best", "middle", "worst")
     ]
-    for (_, items), end in zip(results.gallery.sections[1:], ("best", "middle", "worst"), strict=True):
+    for (_, items), end in zip(results.gallery.sections[:3], ("best", "middle", "worst"), strict=True):
         ranked = results.content["ranking"][end]
         assert [item.title.split(":")[0] for item in items] == [image_id for image_id, _ in ranked]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ca_seg.bounded_files import parse_yaml
 from tests.fuzz.damage_bytes import CANARY, OUTSIDE, Damage
 
 
@@ -198,7 +199,7 @@ YAML_TRICKS = (
 def in_yaml(content: bytes, rng: random.Random) -> Damage:
     way = rng.random()
     if way < 0.65:
-        value, what = _structure(yaml.safe_load(content), rng)
+        value, what = _structure(parse_yaml(content.decode()), rng)  # no more values than a reader takes
         return yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"), what
     trick = rng.choice(YAML_TRICKS)
     if way < 0.8:

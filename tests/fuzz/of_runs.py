@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ca_seg.bounded_files import read_json
 from ca_seg.cli.parser import JobParser
 from ca_seg.confidence.calibration import read_calibration
 from ca_seg.data.formats.folder import FolderDataset
@@ -208,8 +209,8 @@ def calibration_of(folder: Path) -> None:
 
 def read_format_options(folder: Path, *, name: str) -> None:
     try:
-        options = json.loads((folder / "options.json").read_text())
-    except (ValueError, OSError, RecursionError) as problem:
+        options = read_json(folder / "options.json")
+    except (ValueError, OSError) as problem:
         raise UserError("no JSON") from problem
     if not isinstance(options, dict) or not all(isinstance(value, dict) for value in options.values()):
         raise UserError("the command's parser refuses what is no table of tables")

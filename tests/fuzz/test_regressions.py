@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import tarfile
+import tempfile
 import zlib
 
 import pytest
@@ -17,6 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from ca_seg.backbones.families.registry import find_family
+from ca_seg.backbones.loading.partial import build
 from ca_seg.bounded_files import MAX_DEPTH, MAX_VALUES, parse_json, parse_yaml, read_json, read_text
 from ca_seg.cli.config import chain, read_config
 from ca_seg.data.benchmarks.official import pairs_of
@@ -34,6 +37,7 @@ from tests.fuzz.damage_bytes import CANARY, Runs
 from tests.fuzz.of_data import write_dicts, write_hugging_face, write_image_folder, write_shard
 from tests.fuzz.of_runs import write_manifest, write_results
 from tests.fuzz.of_weights import write_head
+from tests.small_models import small_model
 
 
 def billion_laughs(merged: bool) -> str:
@@ -120,6 +124,36 @@ def test_a_pickle_is_refused_and_not_run(tmp_path, monkeypatch):
     with pytest.raises(CorruptWeights):
         read_ibot(tmp_path / "case" / "a.pth")
     assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize("content", ["a tar file", "cut", "zeros"])
+def test_a_checkpoint_that_is_none_is_one_error_and_nothing_is_unpacked(tmp_path, monkeypatch, content):
+    file, temporary = tmp_path / "a.pth", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    made = []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *_, **__: made.append(1) or str(temporary))
+    torch.save({"state_dict": {"pos_embed": torch.rand(1, 5, 64)}}, file)
+    if content == "a tar file":
+        with tarfile.open(file, "w") as tar:
+            tar.addfile(tarfile.TarInfo("storages"))
+    else:
+        file.write_bytes(bytes(1000) if content == "zeros" else file.read_bytes()[:700])
+    with pytest.raises(CorruptWeights, match=r"a\.pth"):
+        read_ibot(file)
+    assert not made
+
+
+@pytest.mark.parametrize("value", [[None], "x", -1, 1e400])
+def test_a_config_that_describes_no_model_is_one_error(value):
+    family = find_family("flux")
+    config = dict(small_model(family).config)
+    assert build(family, config) is not None
+    for name in ("out_channels", "num_layers", "in_channels", "axes_dims_rope"):
+        with contextlib.suppress(CorruptWeights):  # some values do describe one
+            build(family, config | {name: value})
+    with pytest.raises(CorruptWeights, match="FluxTransformer2DModel"):
+        build(family, config | {"out_channels": value})
 
 
 def test_a_message_is_one_printable_line():

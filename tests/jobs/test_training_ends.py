@@ -104,15 +104,8 @@ def test_last_is_last_and_best_is_best(root, tmp_path, seen):
     assert result.content["training"]["steps"] == 8 * STEPS
 
 
-@pytest.mark.parametrize(("accumulate", "ema"), [(1, None), (2, 0.7), (3, 0.7)])
-def test_training_is_the_loop_that_is_written_out(tmp_path, accumulate, ema):
-    """AdamW, cosine, gradients added up over batches, and an average that moves once a step; some batches are void."""
-    root = two_classes(tmp_path / "set", void=range(4, 8))
-    epochs, lr, seed = 3, 0.05, 0
-    options = {"accumulate_grad_batches": accumulate, "max_epochs": epochs, "ema": ema, "options": {"dropout": 0.0}}
-    train(root, tmp_path / "out", **options)
-
-    data = SegmentationData("folder", str(root), "val", "train", "val").training_set()
+def untrained(seed):
+    """The features that the head reads, and the head as a training begins with it."""
     source = BASELINES["rgb-patches"](RESOLUTION)
     torch.manual_seed(seed)
     head = TrainedHead(
@@ -124,6 +117,19 @@ def test_training_is_the_loop_that_is_written_out(tmp_path, accumulate, ema):
         stride=source.stride,
         options={"dropout": 0.0},
     )
+    return source, head
+
+
+@pytest.mark.parametrize(("accumulate", "ema"), [(1, None), (2, 0.7), (3, 0.7)])
+def test_training_is_the_loop_that_is_written_out(tmp_path, accumulate, ema):
+    """AdamW, cosine, gradients added up over batches, and an average that moves once a step; some batches are void."""
+    root = two_classes(tmp_path / "set", void=range(4, 8))
+    epochs, lr, seed = 3, 0.05, 0
+    options = {"accumulate_grad_batches": accumulate, "max_epochs": epochs, "ema": ema, "options": {"dropout": 0.0}}
+    train(root, tmp_path / "out", **options)
+
+    data = SegmentationData("folder", str(root), "val", "train", "val").training_set()
+    source, head = untrained(seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=1e-3)
     steps = epochs * -(-STEPS // accumulate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -210,6 +216,25 @@ def test_a_trial_writes_nothing_and_leaves_a_former_training_alone(root, tmp_pat
         assert result.folder is None
         assert 0 <= result.metrics["miou"] <= 1
     assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_a_trial_is_one_step_and_one_validation_batch(root, tmp_path):
+    result = train(root, tmp_path, fast_dev_run=True, options={"dropout": 0.0})
+    source, head = untrained(0)
+    data = SegmentationData("folder", str(root), "val", "train", "val").training_set()
+    first = next(iter(SizeBatchSampler(EpochShuffle(TRAINING, 0), BATCH, False, data.size)))
+    batch = collate([data[index] for index in first])
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.05, weight_decay=1e-3)
+    logits = head(source(batch["image"], [0] * BATCH), (48, 48))
+    nn.functional.cross_entropy(logits, batch["mask"], ignore_index=255).backward()
+    optimizer.step()
+    learned = {name: value for name, value in head.state_dict().items() if value.is_floating_point()}
+    torch.testing.assert_close({k: result.head.state_dict()[k] for k in learned}, learned, atol=2e-6, rtol=1e-4)
+    batch = next(iter(SegmentationData("folder", str(root), "val", batch_size=BATCH).test_dataloader()))
+    with torch.no_grad():
+        predicted = head.eval()(source(batch["image"], [0] * BATCH), (48, 48)).argmax(dim=1)
+    accuracy = float((predicted == batch["mask"]).float().mean())
+    assert result.metrics["pixel_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_without_validation_the_head_is_written_without_figures(root, tmp_path):

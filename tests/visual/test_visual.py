@@ -177,6 +177,14 @@ def test_the_page_escapes_and_is_self_contained(page):
     assert "http" not in html
 
 
+def test_images_come_before_the_details(tmp_path):
+    shown = GalleryItem("a", (("prediction", Image.new("RGB", (4, 3))),))
+    tables = [ReportTable(title, ("class",), (("a",),)) for title in ("Scores", "Each class")]
+    write_page(tmp_path / "p.html", PageReport("T", "L", (), (tables[0],), (("Best", (shown,)),), (tables[1],)))
+    html = (tmp_path / "p.html").read_text()
+    assert html.index("<h2>Scores") < html.index("<h2>Best") < html.index("<h2>Each class") < html.index("How it was")
+
+
 def test_words_are_aligned_left_and_numbers_right():
     rows = (("a", "dog", "12 %", "-"), ("b", "3D glasses", "0 %", "not measured"))
     table = ReportTable("t", ("ground_truth", "predicted", "share", "mIoU"), rows)
@@ -214,11 +222,14 @@ def test_in_a_browser_the_page_escapes_sorts_and_keeps_images_in_shape(tmp_path)
         document.querySelectorAll("img").forEach((image) => values.push(
             (image.width / image.height / (image.getAttribute("width") / image.getAttribute("height"))).toFixed(2)));
         const box = document.querySelector(".wide"); values.push(box.scrollWidth <= box.clientWidth);
-        values.push(document.documentElement.scrollWidth <= innerWidth)"""
+        values.push(document.documentElement.scrollWidth <= innerWidth);
+        const hints = () => [...document.querySelectorAll(".more")].map((hint) => hint.hidden).join(" ");
+        values.push(hints()); document.body.style.width = "500px"; sayWhatIsCut(); values.push(hints())"""
     dom = _dom_after(tmp_path / "p.html", script, tmp_path / "user")
     assert "<h1>Title</h1>" in dom
     assert "alert(1)&lt;/script&gt;" in dom
     values = re.search(r'data-values="([^"]*)"', dom).group(1).split("|")
     assert values[:2] == ["101.0 12.5 3.0 -", "3.0 12.5 101.0 -"]
     assert all(0.97 < float(shape) < 1.03 for shape in values[2:5])
-    assert values[5:] == ["true", "true"]
+    assert values[5:7] == ["true", "true"]
+    assert values[7:] == ["true true", "false true"]  # a table that does not fit says that it can be scrolled

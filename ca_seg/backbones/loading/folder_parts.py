@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from ca_seg.backbones.families.base import Family
 from ca_seg.backbones.families.registry import diffusers_class
+from ca_seg.backbones.loading.partial import described
 from ca_seg.bounded_files import read_json
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
 
@@ -74,7 +75,7 @@ def read_scheduler(folder: Path) -> Any | None:
     kind = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if kind is None:
         raise CorruptWeights(f"{file} names the class {name!r}", allowed="a scheduler of diffusers")
-    return kind.from_config(read_config(file))
+    return described(kind, read_config(file))
 
 
 def text_pipeline(family: Family, folder: Path, dtype: torch.dtype, device: str) -> Any:

@@ -31,11 +31,22 @@ def build(family: Family, config: dict[str, Any], keep_layers: int | None = None
     """The family's transformer with its parameters on the meta device, and only its first `keep_layers` blocks.
 
     Tables that are computed and not read (positions, frequencies) are real. With `tables=False` they are on the meta
-    device too, which is faster, and enough to count parameters. Raises OutOfRange.
+    device too, which is faster, and enough to count parameters. Raises OutOfRange, CorruptWeights.
     """
     with init_empty_weights(include_buffers=False) if tables else torch.device("meta"):
-        transformer = diffusers_class(family, family.transformer).from_config(config)
+        transformer = described(diffusers_class(family, family.transformer), config)
     return transformer if keep_layers is None else skip_later_blocks(family, transformer, keep_layers)
+
+
+def described(kind: Any, config: dict[str, Any]) -> Any:
+    """What a config describes, of the class `kind` of diffusers. Raises CorruptWeights for values of no such one."""
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as problem:
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise CorruptWeights(
+            f"the config describes no {kind.__name__} ({reason})", fix="download it again"
+        ) from problem
 
 
 def skip_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import nn
 
 from ca_seg.backbones.families.base import Family
 from ca_seg.backbones.families.registry import diffusers_class
-from ca_seg.backbones.loading.partial import build
+from ca_seg.backbones.loading.partial import build, described
 
 
 def random_init(family: Family, config: dict[str, Any], keep_layers: int | None, seed: int) -> nn.Module:
@@ -21,7 +21,7 @@ def random_init(family: Family, config: dict[str, Any], keep_layers: int | None,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if keep_layers is None:
-            return diffusers_class(family, family.transformer).from_config(config)
+            return described(diffusers_class(family, family.transformer), config)
         model = build(family, config, keep_layers)
         for module in model.modules():
             parameters = dict(module.named_parameters(recurse=False))

@@ -5,6 +5,7 @@ Its weights are on no hub: the authors' file is downloaded by hand, and its tens
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,6 +36,10 @@ CARD = MethodCard(
 )
 RESOLUTION = 480  # pixels of the short side, as in the authors' script for attention maps
 HEAD_SIZE = 64  # channels of an attention head, in every network of the paper
+UNREADABLE = (
+    *(OSError, EOFError, UnpicklingError, RuntimeError),
+    *(ValueError, TypeError, LookupError, AttributeError),
+)
 NOT_READ = ("head.", "masked_embed")  # the projection head and the mask token of the training
 
 
@@ -66,11 +71,13 @@ def read_ibot(file: Path) -> nn.Module:
     if not file.is_file():
         raise WeightsUnavailable(f"{file} is missing")
     try:
+        if tarfile.is_tarfile(file):  # PyTorch would unpack it into a folder of its own
+            raise ValueError("it is a tar file, which torch.save does not write")
         content = torch.load(file, map_location="cpu", weights_only=True)
         state = _backbone(content)
         model = _network(state)
         model.load_state_dict(state)
-    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError, EOFError, UnpicklingError) as problem:
+    except UNREADABLE as problem:
         reason = (str(problem).splitlines() or [""])[0]
         raise CorruptWeights(
             f"{file} holds no vision transformer of iBOT ({reason})",
