@@ -41,6 +41,7 @@ BY_CARD = {  # finetunes with a call of their own
     "flux1-kontext-dev": "FluxKontextInpaintPipeline",
     "flux1-fill-dev": "FluxFillPipeline",
 }
+DECODE_WITHOUT_SHIFT = ("StableDiffusion3InpaintPipeline",)  # a user's: its latents are decoded here
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,18 @@ def paint(
     prompt = {name: value for name, value in prompt.items() if name in taken or not name.startswith("negative_")}
     arguments = {name: value for name, value in arguments.items() if name in taken}
     settings = _settings(painting, guidance, *small.shape[-2:])
+    if type(pipeline).__name__ in DECODE_WITHOUT_SHIFT:
+        return _decoded(pipeline, pipeline(**prompt, **arguments, **settings, output_type="latent").images)
     return pipeline(**prompt, **arguments, **settings).images[0]
+
+
+@torch.no_grad()
+def _decoded(pipeline: Any, latents: torch.Tensor) -> Image.Image:
+    """Latents as StableDiffusion3Pipeline decodes them: z / scale + shift."""
+    vae = pipeline.vae
+    decoded = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0]
+    image: Image.Image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
+    return image
 
 
 def _blend(backbone: Backbone, photograph: torch.Tensor, mask: Any, painting: Painting) -> Image.Image:
