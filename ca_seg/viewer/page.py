@@ -187,7 +187,7 @@ class Page:
 
     def _refuse(self, problem: gr.EventData) -> None:
         """Say why a pasted or dropped file was not uploaded."""
-        raise gr.Error(escape(str(problem._data["text"])), duration=12, print_exception=False)
+        raise gr.Error(escape(str(problem._data["text"])), duration=None, print_exception=False)
 
     def _pixel(self, x: float, y: float, request: gr.Request) -> tuple[Any, ...]:
         return _raised(lambda: self.handlers.pixel(self.tabs.of(_tab(request)), x, y))
@@ -266,8 +266,8 @@ def _outputs(shown: Shown) -> tuple[Any, ...]:
 
 
 def _raised(work: Callable[[], Any]) -> Any:
-    """What `work` returns; a problem that a user can correct becomes one message on the page."""
+    """What `work` returns; a problem that a user can correct becomes one message on the page, until it is closed."""
     try:
         return work()
     except (UserError, MemoryError, RuntimeError) as problem:
-        raise gr.Error(escape(message(problem), quote=False), duration=12, print_exception=False) from problem
+        raise gr.Error(escape(message(problem), quote=False), duration=None, print_exception=False) from problem
