@@ -229,3 +229,6 @@ def test_weights_that_give_no_finite_maps_end_a_labelling():
     with pytest.raises(CorruptWeights):
         task.predict_step(white_and_gray(True), MANY)
     assert len(task.skipped) == MANY - 1
+    continued = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda *_: None)
+    continued.labelled = 3  # by the run that it continues, so the weights are sound
+    assert continued.predict_step(white_and_gray(*[True] * 20), 0) == 0
