@@ -153,9 +153,17 @@ def test_standard_output_that_takes_nothing_is_one_line():
     assert "Exception ignored" not in done.stderr
 
 
-def test_a_library_that_finds_no_memory_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ImportError("libtorch_cuda.so: failed to map segment from shared object"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1638400000000 bytes."),
+        MemoryError(),
+    ],
+)
+def test_what_finds_no_memory_is_one_line(monkeypatch, capsys, problem):
     def no_room(arguments):
-        raise ImportError("libtorch_cuda.so: failed to map segment from shared object")
+        raise problem
 
     monkeypatch.setattr("ca_seg.cli.images_first.run_segment", no_room)
     assert main(["segment", "a.png"]) == 2
@@ -171,6 +179,12 @@ def test_a_backbone_that_is_no_name_is_one_error(name):
 def test_a_picture_of_five_pixels_is_not_generated():
     with pytest.raises(UserError, match="width"):
         ca_seg.generate("mini", "a cat", ["cat"], width=5)
+
+
+@pytest.mark.parametrize("template", ["a {} of {}", "a photo"])
+def test_a_template_has_one_place_for_the_phrase(template):
+    with pytest.raises(UserError, match="template"):
+        Vocabulary.from_names(["cat"], template=template)
 
 
 def test_words_that_are_no_text_are_one_error():
@@ -231,3 +245,6 @@ def test_weights_that_give_no_finite_maps_end_a_labelling():
     with pytest.raises(CorruptWeights):
         task.predict_step(white_and_gray(True), MANY)
     assert len(task.skipped) == MANY - 1
+    continued = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda *_: None)
+    continued.labelled = 3  # by the run that it continues, so the weights are sound
+    assert continued.predict_step(white_and_gray(*[True] * 20), 0) == 0

@@ -44,7 +44,9 @@ def label_by_lightning(
     def images() -> UnlabelledImages:
         """Called when all processes have started: by then the first has prepared the folder."""
         writer.open(folder.part(trainer.global_rank), folder.fingerprint)
-        return labelling.images(folder.labelled())
+        labelled = folder.labelled()
+        task.labelled = len(labelled)
+        return labelling.images(labelled)
 
     try:
         task = labelling.task(str(trainer.strategy.root_device), writer.save)

@@ -53,6 +53,7 @@ class PseudoLabel(pl.LightningModule):
 
     Attributes:
         skipped: (image, reason) of the images without a label
+        labelled: images that have a label; who continues a run sets it, so that its weights are known to be sound
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class PseudoLabel(pl.LightningModule):
         self.refine, self.full_size, self.seed, self.presence = refine, full_size, seed, presence
         self.image_words = image_words
         self.skipped: list[tuple[str, str]] = []
-        self._labelled, self._not_finite = 0, 0  # images so far
+        self.labelled, self._not_finite = 0, 0  # images so far
 
     def predict_step(self, batch: Any, batch_index: int) -> int:
         """How many images were labelled. An image whose maps are not finite is skipped.
@@ -90,11 +91,11 @@ class PseudoLabel(pl.LightningModule):
             if len(batch["key"]) > 1:
                 return sum(self.predict_step(_only(batch, i), batch_index) for i in range(len(batch["key"])))
             self._not_finite += 1
-            if not self._labelled and self._not_finite == MANY:
+            if not self.labelled and self._not_finite == MANY:
                 raise
             self.skipped.append((batch["path"][0], str(problem)))
             return 0
-        self._labelled += count
+        self.labelled += count
         return count
 
     def _label_batch(self, batch: Any) -> int:

@@ -155,7 +155,9 @@ class Layout:
                 self.second = gr.Image(label="The other settings", **SHOWN)
             self.agreement = gr.JSON(label="Agreement")
         with gr.Tab("Generate"):
-            self.prompt = gr.Textbox(label="Prompt", placeholder="what to generate, such as: a cat on grass", max_length=None)
+            self.prompt = gr.Textbox(
+                label="Prompt", placeholder="what to generate, such as: a cat on grass", max_length=None
+            )
             with gr.Row():
                 self.steps = gr.Slider(1, 50, value=8, step=1, label="Steps")
                 self.side = gr.Number(0, label="Pixels", info="0: the backbone's", precision=0, minimum=0)

@@ -24,6 +24,7 @@ from ca_seg.bounded_files import MAX_DEPTH, MAX_VALUES, parse_json, parse_yaml, 
 from ca_seg.cli.config import chain, read_config
 from ca_seg.data.benchmarks.official import pairs_of
 from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.formats import coco_json
 from ca_seg.data.read import read_image
 from ca_seg.errors import LONGEST, BadDataset, CorruptWeights, UnreadableImage, UserError
 from ca_seg.heads.trained import load_head
@@ -131,8 +132,8 @@ def test_a_checkpoint_that_is_none_is_one_error_and_nothing_is_unpacked(tmp_path
     file, temporary = tmp_path / "a.pth", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    made = []
-    monkeypatch.setattr(tempfile, "mkdtemp", lambda *_, **__: made.append(1) or str(temporary))
+    folders = []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *_, **__: folders.append(1) or str(temporary))
     torch.save({"state_dict": {"pos_embed": torch.rand(1, 5, 64)}}, file)
     if content == "a tar file":
         with tarfile.open(file, "w") as tar:
@@ -141,7 +142,7 @@ def test_a_checkpoint_that_is_none_is_one_error_and_nothing_is_unpacked(tmp_path
         file.write_bytes(bytes(1000) if content == "zeros" else file.read_bytes()[:700])
     with pytest.raises(CorruptWeights, match=r"a\.pth"):
         read_ibot(file)
-    assert not made
+    assert not folders
 
 
 @pytest.mark.parametrize("value", [[None], "x", -1, 1e400])
@@ -154,6 +155,13 @@ def test_a_config_that_describes_no_model_is_one_error(value):
             build(family, config | {name: value})
     with pytest.raises(CorruptWeights, match="FluxTransformer2DModel"):
         build(family, config | {"out_channels": value})
+
+
+@pytest.mark.parametrize("far", [2.0**63, -1e6, math.nan, math.inf])
+def test_a_polygon_with_a_corner_far_away_is_refused(far):
+    with pytest.raises(ValueError, match="corner"):
+        coco_json._pixels([[0, 0, 4, 0, 4, far]], 6, 8)
+    assert coco_json._pixels([[-1, -1, 9, -1, 9, 9, -1, 9]], 6, 8).all()
 
 
 def test_a_message_is_one_printable_line():

@@ -23,6 +23,7 @@ from ca_seg.errors import BadDataset, BadMask
 from ca_seg.optional import optional_imports
 from ca_seg.vocabulary import IGNORE_INDEX
 
+FARTHEST = 100_000  # pixels of a polygon's corner from that of the image
 HOW_TO_GET = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
 FIELDS: dict[str, dict[str, type]] = {  # the required fields of each entry
     "images": {"id": int, "file_name": str, "height": int, "width": int},
@@ -119,6 +120,8 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
         if not segmentation or any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
             raise ValueError("a polygon is a list of x, y, x, y ... of three corners or more")
         polygons = [[float(value) for value in polygon] for polygon in segmentation]
+        if not all(abs(value) <= FARTHEST for polygon in polygons for value in polygon):  # pycocotools would crash
+            raise ValueError(f"a polygon has a corner beyond {FARTHEST:,} pixels")
         runs = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
     elif isinstance(segmentation, dict) and list(segmentation.get("size", ())) == [height, width]:
         counts = segmentation.get("counts")
