@@ -40,6 +40,11 @@ STUDENTS = {
     "confident": "student of labels from words, uncertain pixels ignored",
     "masks": "student of the true masks",
 }
+PROBES = {
+    "words": "linear head, labels from words",
+    "confident": "linear head, labels from words, uncertain pixels ignored",
+    "masks": "linear head, true masks",
+}
 
 
 def zero_shot_table(folder: Path, backbone: str) -> str:
@@ -88,14 +93,20 @@ def student_table(out: Path, zero_shot: Path, epochs: int) -> str:
     scores = {name: [_read(file) for file in sorted(out.glob(f"{name}-*-{epochs}-epochs.json"))] for name in STUDENTS}
     for name, label in STUDENTS.items():
         rows.append([label, *(_spread([run[figure] for run in scores[name]]) for figure in FIGURES)])
-    text = table(["", "mIoU", "acc"], rows)
-    if scores["masks"]:
-        of_masks = mean(run["miou"] for run in scores["masks"])
-        for name in ("words", "confident"):
-            if scores[name]:
-                fraction = mean(run["miou"] for run in scores[name]) / of_masks
-                text += f"\n\n{STUDENTS[name]}: {percent(fraction, 0)} % of the mIoU that true masks give."
-    return text
+    probes = {name: list(_over_seeds(out / "probes" / name)) for name in PROBES}
+    for name, label in PROBES.items():
+        rows.append([label, *(_spread([run[figure] for run in probes[name]]) for figure in FIGURES)])
+    return table(["", "mIoU", "acc"], rows) + _share_of_masks(scores, STUDENTS) + _share_of_masks(probes, PROBES)
+
+
+def _share_of_masks(scores: Mapping[str, Sequence[Mapping[str, float]]], labels: Mapping[str, str]) -> str:
+    """A sentence for each row that can be compared with the true masks."""
+    if not scores["masks"]:
+        return ""
+    of_masks = mean(run["miou"] for run in scores["masks"])
+    shares = {name: mean(run["miou"] for run in runs) / of_masks for name, runs in scores.items() if runs}
+    sentence = "\n\n{}: {} % of the mIoU that true masks give."
+    return "".join(sentence.format(labels[name], percent(shares[name], 0)) for name in shares if name != "masks")
 
 
 def labels_table(out: Path) -> str:

@@ -4,13 +4,15 @@ python -m recipes.photo_jobs.student --backbone photo
 
 The words of an image are the classes that its mask shows; nothing else of the masks of train is used, but those of the
 10 images of the split "few": they fit the temperature and the threshold of the confidence, and choose whether maps are
-refined. No image of dev is used but to score. Every student is the same network with the same budget.
+refined. No image of dev is used but to score. Every student is the same network with the same budget. A second student,
+of `--probes`, is a linear head on the frozen features of EfficientNet-Lite0, as networks of ImageNet are often reused.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,12 @@ from ca_seg.jobs.trainer import quiet_lightning
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.refine.steps import Refinement, refinement
+from ca_seg.tasks.head_settings import TrainingData
 from recipes.command import run
 from recipes.once import once
 from recipes.photo_jobs.msrc import FOLDER
+from recipes.probe.runs import Runs
+from recipes.probe.table import LINEAR
 from recipes.student.student import train_student
 from recipes.student.word_labels import WordLabeller
 
@@ -32,6 +37,7 @@ OUT = Path("out/photographs/student")
 REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",))
 ROWS = ("words", "confident", "masks")
 CROP, BATCH, EPOCHS = 192, 8, 30
+PROBE_SIDE, PROBE_EPOCHS = 384, 20
 
 
 class StudentTable:
@@ -72,6 +78,21 @@ class StudentTable:
             self.out / f"{row}-{seed}-{epochs}-epochs.json",
             lambda: train_student(data, epochs=epochs, seed=seed, pretrained=True)[1],
         )
+
+    def probe(self, row: str, seed: int, epochs: int) -> dict[str, Any]:
+        """mIoU and pixel accuracy on dev of the linear head that learns the labels of one row."""
+        root = self.folder if row == "masks" else self._labels(row)
+        data = TrainingData(
+            "folder",
+            str(root),
+            train_split="train",
+            val_name="folder",
+            val_root=str(self.folder),
+            val_split="dev",
+            limit=self.limit,
+        )
+        head = replace(LINEAR, backbone="efficientnet-lite0", resolution=PROBE_SIDE)
+        return dict(Runs(self.out / "probes", data, epochs).train(row, head, seed))
 
     def data(self, row: str, seed: int) -> SegmentationData:
         """The images that the student of a row is trained and scored on. Labels are made when they are needed."""
@@ -135,6 +156,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--probes", nargs="*", choices=ROWS, default=["words", "masks"])
     parser.add_argument("--limit", type=int, help="only the first images of each part")
     args = parser.parse_args()
     quiet_lightning()
@@ -144,6 +166,9 @@ def main() -> None:
     for row in args.rows:
         for seed in args.seeds:
             print(f"{row}, seed {seed}:", table.student(row, seed, args.epochs), flush=True)
+    for row in args.probes:
+        for seed in args.seeds:
+            print(f"linear head, {row}, seed {seed}:", table.probe(row, seed, PROBE_EPOCHS), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,13 @@ def test_students_of_a_table_differ_only_in_their_labels(folder, tmp_path, monke
     words, _, masks = ([dataset[i]["mask"] for i in range(8)] for dataset in datasets)
     for label, mask in zip(words, masks, strict=True):
         assert set(label.unique().tolist()) <= set(mask.unique().tolist())
+    probes = []
+    monkeypatch.setattr(
+        student.Runs, "train", lambda runs, *call: probes.append((runs.data, *call[1:])) or {"miou": 0.4}
+    )
+    assert table.probe("words", 0, 3) == table.probe("masks", 0, 3) == {"miou": 0.4}
+    assert replace(probes[0][0], root=str(folder)) == probes[1][0]
+    assert probes[0][1:] == probes[1][1:]
     fitted = table.calibration()
     assert fitted["images"] == 8
     assert set(fitted["accuracy_by_refinement"]) == {"none", "pamr"}
