@@ -106,7 +106,8 @@ def _share_of_masks(scores: Mapping[str, Sequence[Mapping[str, float]]], labels:
     of_masks = mean(run["miou"] for run in scores["masks"])
     shares = {name: mean(run["miou"] for run in runs) / of_masks for name, runs in scores.items() if runs}
     sentence = "\n\n{}: {} % of the mIoU that true masks give."
-    return "".join(sentence.format(labels[name], percent(shares[name], 0)) for name in shares if name != "masks")
+    named = {name: labels[name][:1].upper() + labels[name][1:] for name in shares if name != "masks"}
+    return "".join(sentence.format(label, percent(shares[name], 0)) for name, label in named.items())
 
 
 def labels_table(out: Path) -> str:
