@@ -172,12 +172,16 @@ class SegmentationData(pl.LightningDataModule):
         return self._in_order(self.dataset(self.split))
 
     def _in_order(self, dataset: SegmentationDataset, done: frozenset[str] = frozenset()) -> DataLoader:
-        """The images of this process; each image belongs to exactly one process."""
+        """The images of this process; each image belongs to exactly one process.
+
+        Where none is left, there is one empty batch: Lightning passes over a loader without batches, and its results
+        and the other processes would wait for this one.
+        """
         rank, world = self._rank_and_world()
         image_ids = dataset.image_ids
         indices = [i for i in range(rank, len(image_ids), world) if image_ids[i] not in done]
         items = self.view(dataset, None)
-        return self._loader(items, self._batches(items, indices))
+        return self._loader(items, self._batches(items, indices) if indices else [[]])
 
     def _shared(self, items: Items, order: EpochShuffle) -> DataLoader:
         """The batches of a training epoch, divided among the processes."""
@@ -185,7 +189,7 @@ class SegmentationData(pl.LightningDataModule):
         batches = self._batches(items, order)
         return self._loader(items, batches if world == 1 else SharedBatches(batches, rank, world))
 
-    def _loader(self, items: Items, batches: BatchSampler) -> DataLoader:
+    def _loader(self, items: Items, batches: BatchSampler | list[list[int]]) -> DataLoader:
         return DataLoader(
             items.dataset,
             batch_sampler=batches,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ca_seg.predictors.settings import BackboneSettings
 
 GIB = 2**30
 KEPT = 2  # backbones in memory: two can be compared
+SMALLER = ("bf16", "bnb-nf4")  # precisions to try where a backbone does not fit
 
 
 def key_of(settings: BackboneSettings) -> tuple[Any, ...]:
@@ -52,9 +54,8 @@ class Backbones:
             key = key_of(settings)
             if key not in self._loaded:
                 if not self.is_ready(settings):
-                    raise UserError(
-                        f"{settings.backbone} is not loaded. {self.estimate(settings)}", fix="press Load backbone"
-                    )
+                    fix = "press Load backbone" if self._fits(settings) else self._smaller(settings)
+                    raise UserError(f"{settings.backbone} is not loaded. {self.estimate(settings)}", fix=fix)
                 self.load(settings)
             self._loaded.move_to_end(key)
             return self._loaded[key]
@@ -64,7 +65,9 @@ class Backbones:
         with self.computing:
             key = key_of(settings)
             if key not in self._loaded:
-                self._check_fits(settings)
+                if not self._fits(settings):
+                    problem = f"{settings.backbone} does not fit. {self.estimate(settings)}"
+                    raise UserError(problem, fix=self._smaller(settings))
                 while len(self._loaded) >= KEPT:
                     self._loaded.popitem(last=False)
                 self._loaded[key] = settings.load(self.device)
@@ -89,14 +92,15 @@ class Backbones:
         precision = settings.precision or ("fp32" if self.device == "cpu" else "bf16")
         return plan(settings.backbone, precision=precision, resolution=settings.resolution)
 
-    def _check_fits(self, settings: BackboneSettings) -> None:
+    def _fits(self, settings: BackboneSettings) -> bool:
+        """Whether the weights fit into what is free, as far as that is known."""
         planned, free = self._plan(settings), available_bytes(self.device)
-        if planned is None or free is None or settings.offload != "none" or planned.peak_bytes <= free:
-            return
-        raise UserError(
-            f"{settings.backbone} does not fit. {self.estimate(settings)}",
-            fix="choose another precision, such as bnb-nf4, or another backbone",
-        )
+        return planned is None or free is None or settings.offload != "none" or planned.peak_bytes <= free
+
+    def _smaller(self, settings: BackboneSettings) -> str:
+        """What to choose instead of a backbone that does not fit."""
+        fitting = [name for name in SMALLER if self._fits(replace(settings, precision=name))]
+        return f"choose {'the precision ' + ' or '.join(fitting) + ', or ' if fitting else ''}another backbone"
 
 
 def available_bytes(device: str) -> int | None:

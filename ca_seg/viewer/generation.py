@@ -49,6 +49,8 @@ def generation_steps(
 ) -> Iterator[GenerationStep]:
     """Generate a square picture step by step; the last step comes with the picture.
 
+    A generation whose iterator is closed, as when a browser leaves, stops after the step that runs.
+
     Args:
         backbones: the loaded ones
         settings: the backbone and its layers
@@ -71,6 +73,12 @@ def generation_steps(
     check_generation(prompt, steps, side)
     settings.check_words(words, backbone)
     done: queue.Queue[tuple[int, torch.Tensor] | Generated | Exception] = queue.Queue()
+    left = threading.Event()
+
+    def keep(number: int, maps: torch.Tensor) -> None:
+        if left.is_set():
+            raise InterruptedError("nobody waits for this picture")
+        done.put((number, maps))
 
     def run() -> None:
         try:
@@ -84,7 +92,7 @@ def generation_steps(
                     steps=steps,
                     seed=seed,
                     layers=settings.layers,
-                    on_step=lambda number, maps: done.put((number, maps)),
+                    on_step=keep,
                 )
             done.put(generation)
         except Exception as problem:  # raised again in the thread that asked
@@ -92,13 +100,16 @@ def generation_steps(
 
     threading.Thread(target=run, daemon=True).start()
     last: GenerationStep | None = None
-    while True:
-        item = done.get()
-        if isinstance(item, Exception):
-            raise item
-        if isinstance(item, Generated):
-            break
-        last = GenerationStep(item[0], steps, tuple(words), item[1][0].float().cpu().numpy(), None)
-        yield last
+    try:
+        while True:
+            item = done.get()
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, Generated):
+                break
+            last = GenerationStep(item[0], steps, tuple(words), item[1][0].float().cpu().numpy(), None)
+            yield last
+    finally:
+        left.set()
     if last is not None:
         yield replace(last, image=item.images[0])

@@ -90,6 +90,10 @@ def control_row(start: Controls, layers: Sequence[int]) -> Row:
     return Row(backbone, precision, background, threshold, chosen, timestep, space, reader, softmax, refine)
 
 
+def _note(text: str) -> None:
+    gr.HTML(f'<p class="ca-time">{text}</p>')
+
+
 class Layout:
     """All components. Made inside `gr.Blocks`.
 
@@ -139,6 +143,10 @@ class Layout:
         with gr.Tab("Heat maps"):
             self.heat = gr.HTML(label="heat html", elem_id="heat")
         with gr.Tab("Layers and timesteps"):
+            _note(
+                "<b>Every layer</b> shows the map of each word in each single layer. <b>Timesteps</b> shows the maps of "
+                "the chosen layers with more and more noise on the photograph, by a pass for each."
+            )
             with gr.Row():
                 self.by_layer = gr.Button("Every layer", elem_id="by-layer")
                 self.by_timestep = gr.Button("Timesteps")
@@ -155,6 +163,11 @@ class Layout:
                 self.second = gr.Image(label="The other settings", **SHOWN)
             self.agreement = gr.JSON(label="Agreement")
         with gr.Tab("Generate"):
+            _note(
+                "A picture is generated from the prompt, and the maps of the words on the left are shown after each "
+                "step. The backbones that ship with ca_seg are weak generators: of <b>mini</b> expect a rough sketch, "
+                "of <b>photo</b> a blur."
+            )
             self.prompt = gr.Textbox(
                 label="Prompt", placeholder="what to generate, such as: a cat on grass", max_length=None
             )

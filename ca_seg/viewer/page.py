@@ -70,18 +70,14 @@ class Page:
         following.then(**again, **MODEL, **PRIVATE)
         gr.Button(visible=False).click(self._ask, asked, shown, api_name="ask", **MODEL)
         p.pictures.change(self._choose, [p.pictures], [p.photo], **PRIVATE, **READ)
-        for row, memory in ((p.row, [p.memory]), (p.other, [])):
-            changed = row.backbone.input(
-                self._backbone,
-                [row.backbone, row.precision],
-                [row.layers, row.timestep, row.space, *memory],
-                **PRIVATE,
-                **READ,
-            )
+        for row in (p.row, p.other):
+            controls_of_it = [row.layers, row.timestep, row.space]
+            changed = row.backbone.input(self._backbone, [row.backbone], controls_of_it, **PRIVATE, **READ)
             if row is p.row:  # with the layers and the timestep of the new one
                 changed.then(**again, **MODEL, **PRIVATE)
         given = [p.row.backbone, p.row.precision]
-        p.row.precision.input(self._memory, given, [p.memory], **PRIVATE, **READ)
+        for control in given:
+            control.input(self._memory, given, [p.memory], **PRIVATE, **READ)
         load = p.load.click(self._load, given, [p.memory], api_name="load", **MODEL)
         load.then(self._follow, asked, [*shown, p.pixel], **MODEL, **PRIVATE)
         self.blocks.load(self._open, None, [p.photo], **PRIVATE, show_progress="hidden")
@@ -161,11 +157,11 @@ class Page:
     def _close(self, request: gr.Request) -> None:
         self.tabs.close(_tab(request))
 
-    def _backbone(self, backbone: str, precision: str, request: gr.Request) -> tuple[Any, ...]:
-        """The controls of another backbone, and the memory that it takes."""
+    def _backbone(self, backbone: str) -> tuple[Any, ...]:
+        """The controls of another backbone."""
         controls = _raised(lambda: Controls.of(_named(self.start, backbone)))
         layers = gr.update(choices=layer_choices(backbone), value=list(controls.layers))
-        return layers, controls.timestep, controls.space, self._memory(backbone, precision, request)
+        return layers, controls.timestep, controls.space
 
     def _memory(self, backbone: str, precision: str, request: gr.Request) -> str:
         """The memory that a backbone takes."""

@@ -37,7 +37,8 @@ CSS = """
 .ca-strip { border-collapse: collapse; font-size: .85rem; color: var(--body-text-color); }
 .ca-strip, .ca-strip tr { border: 0 !important; }
 .ca-strip th, .ca-strip td { padding: 3px; text-align: center; border: 0; font-weight: 500; }
-.ca-strip img { width: 132px; max-width: none; height: auto; margin: 0; border-radius: 3px; display: block; }
+.ca-strip img { width: 100%; min-width: 100px; max-width: 132px; height: auto; margin: 0; border-radius: 3px;
+  display: block; }
 .ca-pixel p { margin: 0 0 4px; }
 .ca-pixel ol { list-style: none; margin: 0; padding: 0; }
 .ca-pixel li { display: grid; grid-template-columns: minmax(70px, 130px) 1fr 52px; gap: 8px; align-items: center;
@@ -48,7 +49,8 @@ CSS = """
 .ca-empty { padding: 60px 20px; text-align: center;
   border: 1px dashed var(--border-color-primary); border-radius: 6px; }
 footer .divider { display: none; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } .ca-strip img { width: 104px; } }
+[data-testid=status-tracker]:has(> .error) { display: none !important; }  /* the message says what is wrong */
+@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
 """
 
 # hovering shows the classes of a pixel until a click keeps one; arrow keys move the point, Escape lets it go.

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -36,6 +37,13 @@ class KillAfter(pl.Callback):
             raise Killed
 
 
+class KillAtTheEnd(pl.Callback):
+    """Raises Killed when all images are scored, before the results exist."""
+
+    def on_test_epoch_end(self, trainer, task):
+        raise Killed
+
+
 def _trainer(*callbacks):
     return pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -50,20 +58,27 @@ def _score(file, *callbacks, settings="a"):
     return score(_trainer(*callbacks), record, data, seed=0, progress=progress)
 
 
-@pytest.mark.parametrize("after", [1, 4])
-def test_a_killed_evaluation_resumes_and_has_the_same_results(tmp_path, after):
+@pytest.mark.parametrize(("end", "done"), [(KillAfter(1), 4), (KillAfter(4), 16), (KillAtTheEnd(), 20)])
+def test_a_killed_evaluation_resumes_and_has_the_same_results(tmp_path, end, done):
     uninterrupted = _score(None)
     file = tmp_path / "progress.safetensors"
     with pytest.raises(Killed):
-        _score(file, KillAfter(after))
+        _score(file, end)
     counts = []
     resumed = _score(file, CountImages(counts))
-    assert sum(counts) == resumed.run == 20 - 4 * after
+    assert sum(counts) == resumed.run == 20 - done
     assert resumed.task.figures == uninterrupted.task.figures
     assert resumed.task.intervals == uninterrupted.task.intervals
     assert resumed.task.images == uninterrupted.task.images
     assert resumed.task.reliability == uninterrupted.task.reliability
     assert resumed.complete
+
+
+def test_a_process_without_images_has_an_empty_batch():
+    data = SegmentationData("scenes", split="shifted", limit=1)
+    data.trainer = SimpleNamespace(global_rank=1, world_size=2)
+    (batch,) = data.test_dataloader()
+    assert batch["image_id"] == batch["skipped"] == []
 
 
 class CountImages(pl.Callback):

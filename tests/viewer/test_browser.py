@@ -187,3 +187,35 @@ def test_tabs_are_apart_and_a_closed_one_frees_its_recordings(browser, viewer):
     wait_until(lambda: len(viewer.tabs) == 1)
     contexts[1].close()
     wait_until(lambda: len(viewer.tabs) == 0)
+
+
+def test_a_problem_is_said_until_it_is_closed_and_hides_nothing(page):
+    page.get_by_role("tab", name="Save").click()
+    page.get_by_label("Cut-out of the class").fill("cat")
+    page.get_by_role("button", name="Save", exact=True).click()
+    message = page.locator(".toast-body")
+    message.wait_for()
+    assert "cat" in message.inner_text()
+    badge = page.locator("[data-testid=status-tracker] .error")
+    badge.first.wait_for(state="attached")
+    assert not any(one.is_visible() for one in badge.all())
+    page.locator(".toast-close").click()
+    message.wait_for(state="detached")
+
+
+def test_a_browser_that_leaves_during_a_generation_leaves_the_others_in_peace(browser, viewer, page):
+    context = browser.new_context()
+    leaving = context.new_page()
+    leaving.set_default_timeout(PATIENCE)
+    leaving.goto(viewer.url)
+    leaving.wait_for_selector(".ca-class")
+    leaving.get_by_role("tab", name="Generate").click()
+    leaving.get_by_label("Prompt").fill("a dog on grass")
+    leaving.get_by_label("number input for Steps").fill("50")
+    leaving.get_by_label("number input for Steps").press("Tab")
+    leaving.get_by_role("button", name="Generate", exact=True).click()
+    leaving.wait_for_selector("#generated img")
+    context.close()
+    page.locator("#words textarea, #words input").first.fill("dog, sky")
+    page.wait_for_selector('.ca-class[data-name="sky"]')
+    wait_until(lambda: len(viewer.tabs) == 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,33 @@ def test_a_generation_gives_the_maps_of_each_step(tab, backbones, mini):
     assert "Step 2 of 3" in handlers.step(tab, 2)
 
 
+def test_a_generation_stops_when_nobody_waits_for_it(tab, backbones, monkeypatch):
+    from ca_seg.viewer import generation
+
+    ran: list[int] = []
+    finished = threading.Event()
+    generate = generation.generate
+
+    def counted(*arguments, on_step, **options):
+        def step(number, maps):
+            ran.append(number)
+            on_step(number, maps)
+
+        try:
+            return generate(*arguments, on_step=step, **options)
+        finally:
+            finished.set()
+
+    monkeypatch.setattr(generation, "generate", counted)
+    updates = generation.generation_steps(backbones, tab.settings, "a dog on grass", ("dog",), steps=50, side=64)
+    next(updates)
+    updates.close()
+    assert finished.wait(20)
+    assert ran[-1] < 50
+    *_, last = generation.generation_steps(backbones, tab.settings, "a dog", ("dog",), steps=1, side=64)
+    assert last.image is not None  # the next one has the backbone
+
+
 def test_a_backbone_that_does_not_fit_is_refused_before_it_is_read(monkeypatch):
     backbones, settings = Backbones("cpu"), start(backbone="flux1-schnell")
     monkeypatch.setattr("ca_seg.viewer.backbones.available_bytes", lambda _: 2**30)
@@ -209,8 +237,13 @@ def test_a_backbone_that_does_not_fit_is_refused_before_it_is_read(monkeypatch):
     assert "GiB" in backbones.estimate(settings)
     with pytest.raises(UserError, match="does not fit"):
         backbones.load(settings)
-    with pytest.raises(UserError, match="not loaded"):
+    with pytest.raises(UserError, match="not loaded.*another backbone"):  # and not that Load is to be pressed
         backbones.get(settings)
+    monkeypatch.setattr("ca_seg.viewer.backbones.available_bytes", lambda _: 16 * 2**30)
+    with pytest.raises(UserError, match="precision bf16"):
+        backbones.load(settings)
+    with pytest.raises(UserError, match="press Load"):
+        backbones.get(start(backbone="flux1-schnell", precision="bf16"))
 
 
 def test_free_memory_is_known_here():
