@@ -12,6 +12,8 @@ import torch
 from PIL.Image import Image
 
 from ca_seg.backbones.generate import Generated, generate
+from ca_seg.backbones.text.caption_words import words_of_caption
+from ca_seg.backbones.text.word_list import shipped_table
 from ca_seg.errors import UserError
 from ca_seg.jobs.segmenter import SegmentSettings
 from ca_seg.viewer.backbones import Backbones
@@ -55,7 +57,7 @@ def generation_steps(
         backbones: the loaded ones
         settings: the backbone and its layers
         prompt: what to generate
-        words: whose maps are wanted
+        words: whose maps are wanted; none: the things that the prompt names
         steps: of the scheduler
         side: pixels of the picture; None: the card's resolution
         seed: of the noise
@@ -63,8 +65,11 @@ def generation_steps(
     Raises:
         UserError: for a backbone that cannot generate, and for words, a prompt or numbers that cannot be used
     """
-    if not words:
-        raise UserError("no word was given", fix="type whose maps to show, such as: cat, grass")
+    words = words or words_of_caption(prompt, shipped_table())
+    if prompt.strip() and not words:
+        raise UserError(
+            "the prompt names nothing that could be shown", fix="type words on the left, such as: cat, grass"
+        )
     with backbones.computing:
         backbone = backbones.get(settings)
     if backbone.family.video:

@@ -144,8 +144,8 @@ class Layout:
             self.heat = gr.HTML(label="heat html", elem_id="heat")
         with gr.Tab("Layers and timesteps"):
             _note(
-                "<b>Every layer</b> shows the map of each word in each single layer. <b>Timesteps</b> shows the maps of "
-                "the chosen layers with more and more noise on the photograph, by a pass for each."
+                "<b>Every layer</b> shows the map of each word in each single layer. <b>Timesteps</b> shows the maps "
+                "of the chosen layers with more and more noise on the photograph, by a pass for each."
             )
             with gr.Row():
                 self.by_layer = gr.Button("Every layer", elem_id="by-layer")
@@ -164,9 +164,9 @@ class Layout:
             self.agreement = gr.JSON(label="Agreement")
         with gr.Tab("Generate"):
             _note(
-                "A picture is generated from the prompt, and the maps of the words on the left are shown after each "
-                "step. The backbones that ship with ca_seg are weak generators: of <b>mini</b> expect a rough sketch, "
-                "of <b>photo</b> a blur."
+                "A picture is generated from the prompt, and the maps of the words on the left (without words: of the "
+                "things that the prompt names) are shown after each step. The backbones that ship with ca_seg are weak "
+                "generators: of <b>mini</b> expect a rough sketch, of <b>photo</b> a blur."
             )
             self.prompt = gr.Textbox(
                 label="Prompt", placeholder="what to generate, such as: a cat on grass", max_length=None

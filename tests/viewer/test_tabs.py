@@ -203,6 +203,15 @@ def test_a_generation_gives_the_maps_of_each_step(tab, backbones, mini):
     assert "Step 2 of 3" in handlers.step(tab, 2)
 
 
+def test_without_words_a_generation_shows_the_things_of_its_prompt(tab, backbones):
+    handlers = Handlers(backbones)
+    tab.words = ()
+    list(handlers.generate(tab, "a photo of two dogs on grass", 1, 64, 5))
+    assert tab.steps[0].words == ("dog", "grass")
+    with pytest.raises(UserError, match="names nothing"):
+        list(handlers.generate(tab, "quickly", 1, 64, 5))
+
+
 def test_a_generation_stops_when_nobody_waits_for_it(tab, backbones, monkeypatch):
     from ca_seg.viewer import generation
 
@@ -237,12 +246,12 @@ def test_a_backbone_that_does_not_fit_is_refused_before_it_is_read(monkeypatch):
     assert "GiB" in backbones.estimate(settings)
     with pytest.raises(UserError, match="does not fit"):
         backbones.load(settings)
-    with pytest.raises(UserError, match="not loaded.*another backbone"):  # and not that Load is to be pressed
+    with pytest.raises(UserError, match=r"not loaded.*another backbone"):  # and not that Load is to be pressed
         backbones.get(settings)
     monkeypatch.setattr("ca_seg.viewer.backbones.available_bytes", lambda _: 16 * 2**30)
     with pytest.raises(UserError, match="precision bf16"):
         backbones.load(settings)
-    with pytest.raises(UserError, match="press Load"):
+    with pytest.raises(UserError, match="Press Load"):
         backbones.get(start(backbone="flux1-schnell", precision="bf16"))
 
 
