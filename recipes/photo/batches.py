@@ -18,8 +18,8 @@ and three kinds of target:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from recipes.photo.words import STUFF, Lexicon, membership, near
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
 QUILTED = {"classes": (0.3, 0.25, 0.25, 0.2), "masks": (0.25, 0.35, 0.3, 0.1), "words": (0.5, 0.35, 0.05, 0.1)}
 KINDS = {"classes": 0.25, "masks": 0.45, "words": 0.3}  # how often each is a step's
+PARTS = (*KINDS, "quilts")  # what a training can do without
 COARSE_ROWS = 3  # rows of 8 x 8 tokens for one of 16 x 16
 WORDS = 48  # asked at each step
 SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
@@ -99,21 +100,42 @@ def quilt(maps: torch.Tensor) -> torch.Tensor:
 
 
 class StepBatches:
-    """Batches by number; a batch depends on the seed and its number alone. `rows` is its size, in grids of 16 x 16."""
+    """Batches by number; a batch depends on the seed and its number alone.
+
+    Args:
+        cache: features and examples
+        lexicon: WordNet beside the word table
+        table: the word table
+        codec: how features are normalised
+        seed: of all choices
+        rows: size of a batch, in grids of 16 x 16
+        without: parts of PARTS to leave out, to see what they give
+        held_out: words that no step may ask or teach, to see what is known of words that were never taught
+    """
 
     def __init__(
-        self, cache: FeatureCache, lexicon: Lexicon, table: WordTable, codec: FeatureCodec, *, seed: int, rows: int
+        self,
+        cache: FeatureCache,
+        lexicon: Lexicon,
+        table: WordTable,
+        codec: FeatureCodec,
+        *,
+        seed: int,
+        rows: int,
+        without: Set[str] = frozenset(),
+        held_out: Set[str] = frozenset(),
     ) -> None:
         self.cache, self.lexicon, self.seed, self.rows = cache, lexicon, seed, rows
         self.mean, self.deviation = (x[CHANNELS[0] :, None, None] for x in (codec.mean, codec.deviation))
         self.network = EfficientNetLite0().network
-        self.class_words = list(lexicon.leaves)
+        self.class_words = [word for word in lexicon.leaves if word not in held_out]
         self.member = membership(lexicon, self.class_words)
+        self.held_out = held_out
         used = [e for e in cache.examples if not e.held_back]
         self.pools = {
             "classes": [e for e in used if e.quarter <= 0],
-            "masks": [e for e in used if e.tagged],
-            "words": [e for e in used if e.words],
+            "masks": [replace(e, name="") if e.name in held_out else e for e in used if e.tagged],
+            "words": [e for e in used if e.words and not e.words & held_out],
         }
         self.label_words = sorted({word for e in self.pools["words"] for word in e.words})
         self.chance = {
@@ -121,14 +143,17 @@ class StepBatches:
             "masks": chances([e.words & frozenset(TEACHER_WORDS) for e in self.pools["masks"]]),
         }
         self.wide = [w for w in self.class_words if w not in set(self.label_words)]
-        self.other = [w for w in table.words if w not in lexicon.leaves and w not in set(self.label_words)]
-        self.kinds = [kind for kind in KINDS if cache.teachers or kind != "masks"]
+        known = set(self.label_words) | lexicon.leaves.keys() | held_out
+        self.other = [w for w in table.words if w not in known]
+        self.kinds = [kind for kind in KINDS if (cache.teachers or kind != "masks") and kind not in without]
+        self.quilts = "quilts" not in without
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
         share = np.array([KINDS[kind] for kind in self.kinds])
         kind = self.kinds[rng.choice(len(share), p=share / share.sum())]
-        layout = LAYOUTS[rng.choice(4, p=QUILTED[kind])]
+        likely = np.array(QUILTED[kind]) * [self.quilts, self.quilts, True, True]
+        layout = LAYOUTS[rng.choice(4, p=likely / likely.sum())]
         pictures = self.rows * {"fine": 1, "coarse": COARSE_ROWS}.get(layout, 4)
         pool = self.pools[kind]
         examples = [pool[i] for i in rng.choice(len(pool), pictures, p=self.chance.get(kind))]
@@ -186,8 +211,9 @@ class StepBatches:
         self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
     ) -> tuple[list[str], Soft]:
         shares = token_shares(self.cache.teacher_votes(examples))
+        shares[:, [word in self.held_out for word in TEACHER_WORDS]] = 0
         words, shares = self._named(examples, coarse, shares)
-        words, shares, merged = merge_alike(words, shares, rng)
+        words, shares, merged = merge_alike(words, shares, rng, self.held_out)
         shares = cut(shares).flatten(2)
         seen = shares.sum(dim=(0, 2)) > 0.5
         true = [word for word, s in zip(words, seen.tolist(), strict=True) if s]

@@ -31,7 +31,7 @@ def chances(words: Sequence[Set[str]]) -> np.ndarray:
 
 
 def merge_alike(
-    words: Sequence[str], shares: torch.Tensor, rng: np.random.Generator
+    words: Sequence[str], shares: torch.Tensor, rng: np.random.Generator, without: Set[str] = frozenset()
 ) -> tuple[list[str], torch.Tensor, set[str]]:
     """Ask for one word of some groups of similar words, as users do.
 
@@ -45,13 +45,15 @@ def merge_alike(
         words: W words
         shares: [P, W, 16, 16]
         rng: decides which groups are merged, and which word stands for each
+        without: words that must not stand for a group
 
     Returns:
         Words and shares after it, and the words of the merged groups, which must not be asked as negatives.
     """
     words, merged = list(words), set()
     kept = torch.ones(len(words), dtype=torch.bool)
-    for group in ALIKE:
+    for alike in ALIKE:
+        group = [word for word in alike if word not in without]
         if rng.random() >= MERGED:
             continue
         columns = [k for k, word in enumerate(words) if word in group and kept[k]]

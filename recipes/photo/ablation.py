@@ -1,0 +1,110 @@
+"""What each part of the training gives: `python -m recipes.photo.ablation --data msrc=DIR coco=DIR --json FILE`.
+
+Short trainings of the same length, each without one part, and one that never asks or teaches some words. Each is then
+scored on the same images as any backbone. A run that was stopped goes on where it was.
+
+    all             every part
+    without words   no step that knows only the words of a picture
+    ...
+    held out        without HELD_OUT: how well is a word found that was never taught, beside the words that were?
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+import ca_seg
+from ca_seg.jobs.evaluate import EvaluationSettings
+from ca_seg.tasks.zero_shot import PROTOCOLS
+from recipes.command import run
+from recipes.photo.batches import PARTS
+from recipes.photo.fetch import CACHE
+
+HELD_OUT = (
+    "cow", "sheep", "bicycle", "boat", "chair", "flower", "bus", "pizza", "bed", "elephant", "umbrella", "surfboard",
+)  # fmt: skip
+TITLES = {
+    "all": "all parts",
+    "words": "without the words of pictures",
+    "classes": "without the classifier",
+    "masks": "without segmenters and detectors",
+    "quilts": "without quilts",
+    "held-out": f"without {len(HELD_OUT)} words",
+}
+OPTIONS = {"all": [], **{part: ["--without", part] for part in PARTS}, "held-out": ["--held-out", *HELD_OUT]}
+
+
+def train(row: str, out: Path, *, cache: Path, pictures: int, processes: int) -> Path:
+    """The last checkpoint of one row's training, which goes on where it was stopped."""
+    options = ["--name", "photo", "--out", str(out), "--cache", str(cache), "--pictures", str(pictures), *OPTIONS[row]]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    command = [sys.executable, *launch, "recipes.photo.train", "--threads", "1", "--save-every", "100", *options]
+    last = out / "last.pt"
+    if not last.exists() or torch.load(last, weights_only=True)["progress"]["pictures"] < pictures:
+        subprocess.run(command, check=True)
+    return last
+
+
+def scores(last: Path, root: Path, limit: int | None) -> dict[str, Any]:
+    """mIoU by protocol of a training's averaged weights, and the IoU of each held-out word in percent."""
+    backbone = ca_seg.load_backbone("photo")
+    average = torch.load(last, weights_only=True)["average"]
+    backbone.transformer.load_state_dict(average)
+    data = ca_seg.EvaluationData(root=str(root), limit=limit)
+    results = ca_seg.evaluate(backbone, data, EvaluationSettings(report=False)).content
+    figures: dict[str, Any] = {protocol: 100 * results["metrics"][protocol]["miou"] for protocol in PROTOCOLS}
+    for protocol in PROTOCOLS:
+        by_class = results["per_class"][protocol]
+        scored = {w: 100 * v for w, v in by_class.items() if w in HELD_OUT and v == v}
+        figures[f"{protocol} of held-out words"] = scored
+    return figures
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], sets: list[str]) -> str:
+    """The table of the docs: mIoU in percent, oracle / full, over all classes and over the held-out words."""
+    head = " | ".join([*sets, *(f"{name}, the held-out words" for name in sets)])
+    lines = [f"| | {head} |", "|" + "---|" * (1 + 2 * len(sets))]
+    for row, by_set in rows.items():
+        cells = [" / ".join(f"{by_set[name][p]:.1f}" for p in PROTOCOLS) for name in sets]
+        if row in ("all", "held-out"):
+            words = [[by_set[name][f"{p} of held-out words"] for p in PROTOCOLS] for name in sets]
+            cells += [" / ".join(f"{mean(by_word.values()):.1f}" for by_word in both) for both in words]
+        else:
+            cells += [""] * len(sets)
+        lines.append(f"| {TITLES[row]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR", help="folders to score on")
+    parser.add_argument("--json", type=Path, required=True, help="written after each row")
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--out", type=Path, default=Path("runs/photo_ablation"))
+    parser.add_argument("--rows", nargs="+", choices=tuple(OPTIONS), default=list(OPTIONS))
+    parser.add_argument("--pictures", type=int, default=12_000)
+    parser.add_argument("--limit", type=int, help="score the first images of each folder only")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    roots = {name: Path(folder) for name, _, folder in (given.partition("=") for given in args.data)}
+    rows: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
+    for row in args.rows:
+        if row not in rows:
+            last = train(row, args.out / row, cache=args.cache, pictures=args.pictures, processes=args.processes)
+            rows[row] = {name: scores(last, root, args.limit) for name, root in roots.items()}
+            args.json.write_text(json.dumps(rows, indent=1))
+        print(table({row: rows[row]}, list(roots)), flush=True)
+    print(table({row: rows[row] for row in args.rows}, list(roots)))
+
+
+if __name__ == "__main__":
+    run(main)
