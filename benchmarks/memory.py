@@ -40,7 +40,7 @@ from ca_seg.concept.linears import Modulation
 from ca_seg.concept.record import PARTS, Kept, Stream, record_streams
 
 WAYS = ("reference", "recording_before", "full_recording", "known_words")
-READ = 4  # layers that maps read, the last ones
+QUARTER = 4  # maps read one in so many double blocks, the last ones, as the card of FLUX.1 does
 MIB = 2**20
 CARDS = ("flux1-dev", "flux2-klein-4b", "sd3.5-medium")
 
@@ -67,7 +67,7 @@ class Case:
         self.family, self.side, self.words = Flux(), side, args.concepts
         self.transformer = model(args.double, args.single, args.width)
         self.last = args.double - 1
-        self.read = tuple(range(max(0, args.double - READ), args.double))
+        self.read = tuple(range(args.double - max(1, args.double // QUARTER), args.double))
         self.prompt = TextTokens(torch.randn(1, 256, 512), torch.randn(1, 128))
         self.concepts = TextTokens(torch.randn(1, args.concepts, 512), torch.zeros(1, 128))
 
