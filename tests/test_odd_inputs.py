@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.label import LabelSettings, label
 from ca_seg.labelling.confidence import confidence_config
 from ca_seg.labelling.data import BATCHES_PER_WORKER, BatchLoader, UnlabelledImages
+from ca_seg.labelling.ray import BATCH, FAILED, SKIPPED, Predict
 from ca_seg.labelling.task import MANY, PseudoLabel
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
@@ -248,3 +251,15 @@ def test_weights_that_give_no_finite_maps_end_a_labelling():
     continued = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda *_: None)
     continued.labelled = 3  # by the run that it continues, so the weights are sound
     assert continued.predict_step(white_and_gray(*[True] * 20), 0) == 0
+
+
+@pytest.mark.parametrize(("labelled", "kind"), [(0, FAILED), (3, SKIPPED)])
+def test_a_labelling_by_ray_that_is_continued_knows_that_its_weights_are_sound(monkeypatch, labelled, kind):
+    run = SimpleNamespace(
+        task=lambda device, save: PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), save)
+    )
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    actor = Predict(os.getcwd(), run, "cpu", 1, labelled)
+    batch = {"kind": BATCH, "path": "", "content": pickle.dumps(white_and_gray(True))}
+    rows = [row for _ in range(MANY) for row in actor(batch)]
+    assert [row["kind"] for row in rows] == [SKIPPED] * (MANY - 1) + [kind]
