@@ -24,6 +24,7 @@ from ca_seg.data.read import read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, CorruptWeights, OutOfRange, UnreadableImage, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.label import LabelSettings, label
+from ca_seg.jobs.trainer import seed_all
 from ca_seg.labelling.confidence import confidence_config
 from ca_seg.labelling.data import BATCHES_PER_WORKER, BatchLoader, UnlabelledImages
 from ca_seg.labelling.ray import BATCH, FAILED, SKIPPED, Predict
@@ -263,3 +264,26 @@ def test_a_labelling_by_ray_that_is_continued_knows_that_its_weights_are_sound(m
     batch = {"kind": BATCH, "path": "", "content": pickle.dumps(white_and_gray(True))}
     rows = [row for _ in range(MANY) for row in actor(batch)]
     assert [row["kind"] for row in rows] == [SKIPPED] * (MANY - 1) + [kind]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", None])
+def test_a_seed_that_is_none_is_one_error_in_every_job(tmp_path, seed):
+    image, backbone = torch.rand(1, 3, 64, 64), ca_seg.load_backbone("mini")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("{}")
+    jobs = [
+        lambda: backbone.record(image, seed=seed),
+        lambda: ca_seg.generate(backbone, "a cat", ["cat"], seed=seed),
+        lambda: ca_seg.segment(tmp_path / "a.png", ["cat"], settings=ca_seg.SegmentSettings(seed=seed)),
+        lambda: ca_seg.parts(tmp_path / "a.png", settings=ca_seg.PartsSettings(seed=seed)),
+        lambda: ca_seg.video(tmp_path, ["cat"], ca_seg.VideoSettings(seed=seed), out=tmp_path / "out"),
+        lambda: ca_seg.edit(tmp_path / "a.png", ca_seg.EditSettings(remove=("cat",), seed=seed)),
+        lambda: ca_seg.ablate(settings=ca_seg.AblationSettings(seed=seed, out=str(tmp_path / "out"))),
+        lambda: ca_seg.two_class(settings=ca_seg.TwoClassSettings(seed=seed, out=str(tmp_path / "out"))),
+        lambda: ca_seg.compare(tmp_path / "a.json", tmp_path / "a.json", seed=seed),
+        lambda: seed_all(seed),
+    ]
+    for job in jobs:
+        with pytest.raises(OutOfRange, match="seed"):
+            job()
+    assert not (tmp_path / "out").exists()
