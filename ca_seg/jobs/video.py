@@ -132,6 +132,7 @@ def video(
         rate,
         names=vocabulary.classes,
     )
+    _remove_masks_from(count, folder / "masks")
     names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
     write_json(folder / "classes.json", {"classes": names, "unseen": unseen})
     return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks", unseen)
@@ -158,6 +159,14 @@ def _frames_and_masks(
             write_mask(folder / f"{number:05d}.png", mask, lambda indices: (indices + 1).astype(np.uint8))
             number += 1
             yield frame, mask
+
+
+def _remove_masks_from(count: int, folder: Path) -> None:
+    """Remove the masks that a longer video has left here: they are of no frame of this one."""
+    for path in folder.glob("*.png"):
+        number = path.stem
+        if number.isascii() and number.isdigit() and number == f"{int(number):05d}" and int(number) >= count:
+            path.unlink()
 
 
 @dataclass(frozen=True)
