@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 import ca_seg
 from ca_seg.backbones.images import WorkingSize
 from ca_seg.cli.main import main
+from ca_seg.cli.parser import JobParser
 from ca_seg.concept.features import check_finite
 from ca_seg.confidence.calibration import SCHEMA, read_calibration, vocabulary_fingerprint, write_calibration
 from ca_seg.data.catalogue import open_dataset
@@ -27,11 +29,12 @@ from ca_seg.jobs.label import LabelSettings, label
 from ca_seg.jobs.trainer import seed_all
 from ca_seg.labelling.confidence import confidence_config
 from ca_seg.labelling.data import BATCHES_PER_WORKER, BatchLoader, UnlabelledImages
+from ca_seg.labelling.entry import Entry
 from ca_seg.labelling.ray import BATCH, FAILED, SKIPPED, Predict
 from ca_seg.labelling.task import MANY, PseudoLabel
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
-from tests.cli.commands import CPU
+from tests.cli.commands import CPU, few_scenes
 
 
 def test_windows_of_a_pixel_are_refused_before_the_first():
@@ -287,3 +290,66 @@ def test_a_seed_that_is_none_is_one_error_in_every_job(tmp_path, seed):
         with pytest.raises(OutOfRange, match="seed"):
             job()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [("data: 7", "data is 7"), ("base: 5", "base 5"), ("base: [a, b]", "base ['a', 'b']"), ("- a", "holds no keys")],
+)
+def test_a_config_of_other_types_is_one_line(tmp_path, capsys, config, said):
+    (tmp_path / "config.yaml").write_text(config)
+    assert main(["eval", "--config-file", str(tmp_path / "config.yaml")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert said in error
+
+
+def test_an_empty_config_sets_nothing(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    parser = JobParser("ca-seg label", "", LabelSettings)
+    assert parser.parse(["--config-file", str(tmp_path / "config.yaml")]) == parser.parse([])
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is a URL"),
+        ("folder.jpg", "the folder folder.jpg has no image"),
+        ("-", "standard input is empty"),
+        ("gone.jpg", "gone.jpg is missing"),
+    ],
+)
+def test_an_image_that_is_none_is_said_to_be_that(tmp_path, monkeypatch, capsys, image, said):
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert main(["segment", image, "--concepts", "cat", "--backbone", "mini", "--out", "out"]) == 2
+    assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_maps_of_a_path_say_that_it_is_no_image():
+    with pytest.raises(UserError, match="a path"):
+        ca_seg.load_backbone("mini").maps("photo.jpg", ["cat"])
+
+
+def test_the_two_class_protocol_names_its_option(tmp_path, capsys):
+    few_scenes(tmp_path / "set", 1)
+    assert main(["two-class", "--backbone", "mini", *CPU, "--data", str(tmp_path / "set"), "--out", str(tmp_path)]) == 2
+    assert "--background_words" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("height", "tall"), ("area", {"cat": "all"}), ("confidence", {"cat": "1"})]
+)
+def test_a_manifest_with_values_of_other_types_names_them(name, value):
+    entry = {"key": "a", "image": "a.png", "height": 4, "width": 4, "sha256": "", "outputs": []}
+    entry |= {"area": {}, "confidence": {}, "seconds": 0.1, "presence": None}
+    assert Entry.read(dict(entry)).height == 4
+    with pytest.raises(ValueError, match=f"its {name}"):
+        Entry.read(entry | {name: value})
+
+
+def test_a_review_of_another_schema_is_refused(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"schema": "other/9"}')
+    (tmp_path / "manifest.jsonl").write_text("{}")
+    assert main(["review", str(tmp_path)]) == 2
+    assert "other/9" in capsys.readouterr().err
