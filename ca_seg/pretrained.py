@@ -1,13 +1,38 @@
-"""Weights of transformers, by a repository of the hub or a folder: which model they are, and reading them."""
+"""Weights by a repository of the hub or a folder: whether the hub answers; which model of transformers they are."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 from ca_seg.errors import UserError, WeightsUnavailable
+
+PATIENCE = 5.0  # seconds
+NO_CONNECTION = "the hub cannot be reached, and they are not in its cache"
+
+
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub can be reached. Asked once: its library asks six times, for half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE).close()
+    except URLError as problem:  # an answer that refuses is one too, and so is a certificate of another authority
+        return not isinstance(problem.reason, socket.gaierror | ConnectionError | TimeoutError)
+    except (ConnectionError, TimeoutError):
+        return False
+    except HTTPException:
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -33,7 +58,8 @@ class Pretrained:
         import transformers
 
         with self.reading(name):
-            content, _ = transformers.PretrainedConfig.get_config_dict(name)
+            here_only = not Path(name).is_dir() and not hub_answers()
+            content, _ = transformers.PretrainedConfig.get_config_dict(name, local_files_only=here_only)
         kind = content.get("model_type")
         if kind not in self.types:
             raise UserError(

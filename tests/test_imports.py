@@ -25,6 +25,7 @@ LAYERS = (
         "optional",
         "pretrained",
         "thread_pool",
+        "seed_range",
     ),
     ("vocabulary_file", "json_file", "pixels", "captioner"),
     ("concept",),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from PIL import Image
 import ca_seg
 from ca_seg.backbones.images import WorkingSize
 from ca_seg.cli.main import main
+from ca_seg.cli.parser import JobParser
 from ca_seg.concept.features import check_finite
 from ca_seg.confidence.calibration import SCHEMA, read_calibration, vocabulary_fingerprint, write_calibration
 from ca_seg.data.catalogue import open_dataset
@@ -22,12 +26,15 @@ from ca_seg.data.read import read_image, read_mask, read_size
 from ca_seg.errors import BadDataset, CorruptWeights, OutOfRange, UnreadableImage, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.label import LabelSettings, label
+from ca_seg.jobs.trainer import seed_all
 from ca_seg.labelling.confidence import confidence_config
 from ca_seg.labelling.data import BATCHES_PER_WORKER, BatchLoader, UnlabelledImages
+from ca_seg.labelling.entry import Entry
+from ca_seg.labelling.ray import BATCH, FAILED, SKIPPED, Predict
 from ca_seg.labelling.task import MANY, PseudoLabel
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
-from tests.cli.commands import CPU
+from tests.cli.commands import CPU, few_scenes
 
 
 def test_windows_of_a_pixel_are_refused_before_the_first():
@@ -248,3 +255,101 @@ def test_weights_that_give_no_finite_maps_end_a_labelling():
     continued = PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), lambda *_: None)
     continued.labelled = 3  # by the run that it continues, so the weights are sound
     assert continued.predict_step(white_and_gray(*[True] * 20), 0) == 0
+
+
+@pytest.mark.parametrize(("labelled", "kind"), [(0, FAILED), (3, SKIPPED)])
+def test_a_labelling_by_ray_that_is_continued_knows_that_its_weights_are_sound(monkeypatch, labelled, kind):
+    run = SimpleNamespace(
+        task=lambda device, save: PseudoLabel(TurnsNonFinite(), Vocabulary.from_names(["a", "b"]), save)
+    )
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    actor = Predict(os.getcwd(), run, "cpu", 1, labelled)
+    batch = {"kind": BATCH, "path": "", "content": pickle.dumps(white_and_gray(True))}
+    rows = [row for _ in range(MANY) for row in actor(batch)]
+    assert [row["kind"] for row in rows] == [SKIPPED] * (MANY - 1) + [kind]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", None])
+def test_a_seed_that_is_none_is_one_error_in_every_job(tmp_path, seed):
+    image, backbone = torch.rand(1, 3, 64, 64), ca_seg.load_backbone("mini")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("{}")
+    jobs = [
+        lambda: backbone.record(image, seed=seed),
+        lambda: ca_seg.generate(backbone, "a cat", ["cat"], seed=seed),
+        lambda: ca_seg.segment(tmp_path / "a.png", ["cat"], settings=ca_seg.SegmentSettings(seed=seed)),
+        lambda: ca_seg.parts(tmp_path / "a.png", settings=ca_seg.PartsSettings(seed=seed)),
+        lambda: ca_seg.video(tmp_path, ["cat"], ca_seg.VideoSettings(seed=seed), out=tmp_path / "out"),
+        lambda: ca_seg.edit(tmp_path / "a.png", ca_seg.EditSettings(remove=("cat",), seed=seed)),
+        lambda: ca_seg.ablate(settings=ca_seg.AblationSettings(seed=seed, out=str(tmp_path / "out"))),
+        lambda: ca_seg.two_class(settings=ca_seg.TwoClassSettings(seed=seed, out=str(tmp_path / "out"))),
+        lambda: ca_seg.compare(tmp_path / "a.json", tmp_path / "a.json", seed=seed),
+        lambda: seed_all(seed),
+    ]
+    for job in jobs:
+        with pytest.raises(OutOfRange, match="seed"):
+            job()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [("data: 7", "data is 7"), ("base: 5", "base 5"), ("base: [a, b]", "base ['a', 'b']"), ("- a", "holds no keys")],
+)
+def test_a_config_of_other_types_is_one_line(tmp_path, capsys, config, said):
+    (tmp_path / "config.yaml").write_text(config)
+    assert main(["eval", "--config-file", str(tmp_path / "config.yaml")]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert said in error
+
+
+def test_an_empty_config_sets_nothing(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    parser = JobParser("ca-seg label", "", LabelSettings)
+    assert parser.parse(["--config-file", str(tmp_path / "config.yaml")]) == parser.parse([])
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is a URL"),
+        ("folder.jpg", "the folder folder.jpg has no image"),
+        ("-", "standard input is empty"),
+        ("gone.jpg", "gone.jpg is missing"),
+    ],
+)
+def test_an_image_that_is_none_is_said_to_be_that(tmp_path, monkeypatch, capsys, image, said):
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert main(["segment", image, "--concepts", "cat", "--backbone", "mini", "--out", "out"]) == 2
+    assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_maps_of_a_path_say_that_it_is_no_image():
+    with pytest.raises(UserError, match="a path"):
+        ca_seg.load_backbone("mini").maps("photo.jpg", ["cat"])
+
+
+def test_the_two_class_protocol_names_its_option(tmp_path, capsys):
+    few_scenes(tmp_path / "set", 1)
+    assert main(["two-class", "--backbone", "mini", *CPU, "--data", str(tmp_path / "set"), "--out", str(tmp_path)]) == 2
+    assert "--background_words" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("height", "tall"), ("area", {"cat": "all"}), ("confidence", {"cat": "1"})]
+)
+def test_a_manifest_with_values_of_other_types_names_them(name, value):
+    entry = {"key": "a", "image": "a.png", "height": 4, "width": 4, "sha256": "", "outputs": []}
+    entry |= {"area": {}, "confidence": {}, "seconds": 0.1, "presence": None}
+    assert Entry.read(dict(entry)).height == 4
+    with pytest.raises(ValueError, match=f"its {name}"):
+        Entry.read(entry | {name: value})
+
+
+def test_a_review_of_another_schema_is_refused(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"schema": "other/9"}')
+    (tmp_path / "manifest.jsonl").write_text("{}")
+    assert main(["review", str(tmp_path)]) == 2
+    assert "other/9" in capsys.readouterr().err

@@ -42,10 +42,14 @@ def test_an_output_folder_inside_an_input_folder_is_refused(tmp_path):
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ("a.png", "a_mask.png"):
+    (folder / "png" / "masks").mkdir(parents=True)
+    for name in ("a.png", "a_mask.png", "a_instances.png", "png/masks/a.png"):
         Image.new("RGB", (16, 16)).save(folder / name)
     return folder
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -53,16 +57,20 @@ def photos(tmp_path: Path) -> Path:
     [
         ["segment", "in/a.png", "in/a_mask.png", "--concepts", "cat", "--out", "in"],
         ["segment", "in", "--concepts", "cat", "--out", "in/out"],
+        ["segment", "in/a.png", "in/a_instances.png", "--concepts", "cat", "--instances", "--out", "in"],
+        ["segment", "in/png/masks/a.png", "--concepts", "cat", "--formats", "png", "--out", "in"],
+        ["parts", "in/a.png", "in/a_mask.png", "--backbone", "mini", "--out", "in"],
+        ["parts", "in", "--backbone", "mini", "--out", "in/out"],
         ["label", "in", "--concepts", "cat", "grass", "--out", "in/labels"],
         ["label", "--data.name", "images", "--data.root", "in", "--concepts", "cat", "grass", "--out", "in"],
     ],
 )
 def test_commands_leave_their_inputs_alone(photos, monkeypatch, capsys, arguments):
     monkeypatch.chdir(photos.parent)
-    before = {path: path.read_bytes() for path in photos.iterdir()}
+    before = contents(photos)
     assert main(arguments) == 2
     assert "error: " in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+    assert contents(photos) == before
 
 
 def test_a_review_a_video_and_a_calibration_replace_no_other_file(tmp_path, capsys):

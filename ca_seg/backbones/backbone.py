@@ -24,6 +24,7 @@ from ca_seg.concept.prompt_attention import Tokens
 from ca_seg.concept.record import Stream, batch_rows
 from ca_seg.concept.recording import Recording
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.seed_range import seeds_of
 from ca_seg.vocabulary import Vocabulary, Words, as_vocabulary
 
 MORE_LAYERS = "load_backbone reads the blocks up to the card's last layer; give a later last_layer"
@@ -134,7 +135,7 @@ class Backbone(nn.Module):
             stop_early: end the pass after the last layer; otherwise the model's prediction is kept as well
 
         Raises:
-            OutOfRange: for a layer, timestep or number of samples out of range
+            OutOfRange: for a layer, timestep, seed or number of samples out of range
             UserError: for images or seeds that do not fit, and for `known` with what needs all layers
 
         Example:
@@ -149,9 +150,8 @@ class Backbone(nn.Module):
         times, noise_samples = noise_levels(self.card, timesteps, noise_samples)
         latents = self.encode(images)
         batch, copies = len(latents), noise_samples * len(times)
-        seeds = [seed] * batch if isinstance(seed, int) else list(seed)
         levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
-        noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds)
+        noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds_of(seed, batch))
         noised = self.family.with_picture(self.transformer, noised, torch.cat([latents] * copies))
         row_times = levels.repeat_interleave(noise_samples * batch)
         prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)

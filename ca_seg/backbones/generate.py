@@ -20,6 +20,7 @@ from ca_seg.backbones.loading.folder_parts import assemble
 from ca_seg.backbones.loading.partial import build
 from ca_seg.backbones.trace import GenerationTrace
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.seed_range import check_seed
 from ca_seg.vocabulary import Words
 
 
@@ -74,7 +75,7 @@ def generate(
 
     Raises:
         UserError: if blocks are missing, or for something that is not words
-        OutOfRange: for a size below that of a token, and for a number of steps or frames below 1
+        OutOfRange: for a size below that of a token, for a number of steps or frames below 1, and for what is no seed
 
     Example:
         >>> result = generate("mini", "a cat on grass", ["cat", "grass"])
@@ -83,6 +84,7 @@ def generate(
     if isinstance(backbone, str):
         backbone = load_backbone(backbone, last_layer=last_layer_of(find_card(backbone)))
     _check(backbone, prompt, steps=steps, height=height, width=width, frames=frames)
+    check_seed(seed)
     check_whole_backbone(backbone)
     family = backbone.family
     text = encoded_prompt(backbone, prompt)

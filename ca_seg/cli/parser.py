@@ -19,6 +19,15 @@ Settings = TypeVar("Settings")
 
 NOT_FOR_USERS = {"callbacks", "logger", "plugins", "profiler", "model_registry", "enable_checkpointing"}
 
+BATCHES = {  # options of the Trainer that count batches
+    "limit_train_batches": "batches to train on in an epoch",
+    "limit_val_batches": "batches to validate on",
+    "limit_test_batches": "batches to test",
+    "limit_predict_batches": "batches to predict",
+    "overfit_batches": "batches to train on again and again",
+    "val_check_interval": "batches between validations",
+}
+
 EPILOG = (
     "Names may be short where that is clear, and lists need no brackets: --backbone mini, --data FOLDER, --layers 2 3, "
     "--colors cat=red, --no-report. Where there is a trainer, --device cuda:1 stands for its accelerator and devices."
@@ -51,7 +60,14 @@ class JobParser:
 
             from ca_seg.jobs.trainer import DEFAULTS
 
-            self.parser.add_class_arguments(Trainer, "trainer", skip=NOT_FOR_USERS, instantiate=False)
+            self.parser.add_class_arguments(Trainer, "trainer", skip=NOT_FOR_USERS | {*BATCHES}, instantiate=False)
+            for name, batches in BATCHES.items():  # Lightning's own type may have float first: 1 would be all of them
+                self.parser.add_argument(
+                    f"--trainer.{name}",
+                    type=int | float | None,
+                    default=signature(Trainer).parameters[name].default,
+                    help=f"{batches}: a whole number of them (1), or a part of all (0.5; 1.0)",
+                )
             self.trainer_defaults = {name: p.default for name, p in signature(Trainer).parameters.items()} | DEFAULTS
             self.trainer_defaults |= {k.partition(".")[2]: v for k, v in defaults.items() if k.startswith("trainer.")}
             defaults = {f"trainer.{name}": value for name, value in DEFAULTS.items()} | defaults

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ca_seg.cli.parser import JobParser, settings_of
-from ca_seg.cli.segment import say, status, write
+from ca_seg.cli.segment import check_outputs_of_images, say, status, write, written_so_far
+from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import open_images
 from ca_seg.errors import UserError
 from ca_seg.jobs.arguments import check_folder
@@ -45,11 +46,13 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("no image was given", allowed="a file, a folder, a glob in quotes, or -")
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
+    check_outputs_of_images(command, paths)
     parter = PartSegmenter(settings_of(command, PartsSettings))
     say(parter.decision)
     failed: list[UserError] = []
     count = 0
-    for segmentation in parter.each(images, failed.append):
-        write(segmentation, command)
-        count += 1
+    with when_stopped(lambda: written_so_far(count, command)):
+        for segmentation in parter.each(images, failed.append):
+            write(segmentation, command)
+            count += 1
     return status(failed, count)

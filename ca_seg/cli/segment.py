@@ -14,7 +14,7 @@ from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import looks_like_image, open_images
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
-from ca_seg.jobs.instances import save_instances
+from ca_seg.jobs.instances import instance_files, save_instances
 from ca_seg.jobs.segment import new_segmenter
 from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation, cutout_file, default_file
 from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         raise UserError("no word was given", fix="name what to look for: --concepts cat grass sky")
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
-    _check_outputs(command, paths)
+    check_outputs_of_images(command, paths)
     settings = settings_of(command, SegmentSettings)
     segmenter = new_segmenter(words, settings)
     for name in command.cutout:
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     failed: list[UserError] = []
     absent: list[str] = []  # images in which none of the words is likely
     count = 0
-    with when_stopped(lambda: f"{count} images are written to {command.out}; the same command again begins anew"):
+    with when_stopped(lambda: written_so_far(count, command)):
         for segmentation in segmenter.each(images, failed.append):
             write(segmentation, command)
             absent += [] if segmentation.likely else [segmentation.image_id]
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     return status(failed, count)
 
 
-def _check_outputs(command: SegmentCommand, paths: Sequence[str]) -> None:
+def check_outputs_of_images(command: Written, paths: Sequence[str]) -> None:
     """Raises UserError where a file of one image would replace another image, or a folder would read its outputs."""
     out = Path(command.out)
     for path in paths:
@@ -105,7 +105,19 @@ def _check_outputs(command: SegmentCommand, paths: Sequence[str]) -> None:
     names = [name for name in command.formats if name in DEFAULT_FORMATS]
     outputs = [out / default_file(image_id, name) for image_id, _ in inputs for name in names]
     outputs += [out / cutout_file(image_id, name) for image_id, _ in inputs for name in command.cutout]
-    check_outputs(outputs, [path for _, path in inputs if path is not None])
+    if command.instances:
+        outputs += [out / file for image_id, _ in inputs for file in instance_files(image_id)]
+    files = [path for _, path in inputs if path is not None]
+    check_outputs(outputs, files)
+    for folder in (out / name for name in command.formats if name not in DEFAULT_FORMATS):
+        inside = next((path for path in files if path.resolve().is_relative_to(folder.resolve())), None)
+        if inside is not None:
+            raise UserError(f"{inside} is inside {folder}, where labels are written", fix="give another out")
+
+
+def written_so_far(count: int, command: Written) -> str:
+    """What is safe when the command is stopped, and how to go on."""
+    return f"{count} images are written to {command.out}; the same command again begins anew"
 
 
 def write(segmentation: Segmentation, command: Written) -> None:

@@ -18,6 +18,7 @@ from ca_seg.cross_attention.recording import CrossAttentionRecording
 from ca_seg.cross_attention.stock_call import stock_call
 from ca_seg.cross_attention.words import PromptTokens
 from ca_seg.errors import OutOfRange, UserError
+from ca_seg.seed_range import seeds_of
 
 
 class CrossAttentionReader:
@@ -82,7 +83,7 @@ class CrossAttentionReader:
             outputs: keep the attention outputs of the image tokens too
 
         Raises:
-            OutOfRange: for a timestep or a number of samples out of range
+            OutOfRange: for a timestep, a seed or a number of samples out of range
             UserError: for something that is not pictures, a prompt that is too long, or timesteps on both sides of the
                 boundary between the two transformers of Wan 2.2
         """
@@ -95,7 +96,7 @@ class CrossAttentionReader:
         denoiser = self._denoiser(times)
         time_inputs = [family.timestep_input(pipeline, time) for time in times]
         pictures = resize_in(self._pictures(images), self.resolution, family.multiple(pipeline))
-        seeds = [seed] * len(pictures) if isinstance(seed, int) else list(seed)
+        seeds = seeds_of(seed, len(pictures))
         if len(seeds) != len(pictures):
             raise UserError(
                 f"{len(seeds)} seeds for {len(pictures)} pictures", allowed="one number, or one per picture"

@@ -20,6 +20,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import Images, as_tensor, working_size
 from ca_seg.editing.region import any_inside
 from ca_seg.errors import BadMask, UserError
+from ca_seg.seed_range import check_seed
 
 Mask = np.ndarray | torch.Tensor
 
@@ -60,6 +61,7 @@ class BlendedLatents:
     ) -> None:
         if backbone.family.video:
             raise UserError(f"{backbone.card.name} makes videos", allowed="a backbone of images")
+        check_seed(seed)
         batch = as_tensor(photograph)
         if len(batch) != 1:
             raise UserError(f"{len(batch)} photographs", allowed="one")

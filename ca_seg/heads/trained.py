@@ -27,6 +27,7 @@ from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
 from ca_seg.heads.head_folder import read_head_folder
 from ca_seg.heads.registry import head_class
+from ca_seg.pretrained import NO_CONNECTION, hub_answers
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 
@@ -218,11 +219,13 @@ def load_head(where: str | Path, *, backbone: str | None = None) -> TrainedHead:
 
 
 def _from_hub(repository: str) -> TrainedHead:
+    answers = hub_answers()
     try:
-        return TrainedHead.from_pretrained(repository)
+        return TrainedHead.from_pretrained(repository, local_files_only=not answers)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as problem:
+        reason = str(problem).splitlines()[0] if answers else NO_CONNECTION
         raise WeightsUnavailable(
-            f"there is no head {repository} ({str(problem).splitlines()[0]})",
+            f"there is no head {repository} ({reason})",
             allowed=f"{', '.join(list_heads())}, a folder that training wrote, or a repository of the hub",
         ) from problem
     except (SafetensorError, RuntimeError, TypeError, ValueError) as problem:

@@ -21,6 +21,7 @@ from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
+from ca_seg.seed_range import check_seed
 from ca_seg.versions import versions
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def ablate(
     """
     settings = checked_settings(settings, AblationSettings())
     folder = settings.out if out is None else out
+    check_seed(settings.seed)
     check_folder(folder)
     model, loaded = choose_backbone(settings.model, backbone)
     if model.layers is None and settings.last_layer is not None:

@@ -14,6 +14,7 @@ from ca_seg.evaluation.results import SCHEMA, EvaluationResults
 from ca_seg.jobs.arguments import check_path
 from ca_seg.metrics.paired import paired_difference
 from ca_seg.optional import optional_imports
+from ca_seg.seed_range import check_seed
 
 if TYPE_CHECKING:
     import pandas
@@ -65,11 +66,13 @@ def compare(
 
     Raises:
         UserError: for a file that cannot be read, and for results of different datasets, splits or images
+        OutOfRange: for what is no seed
 
     Example:
         >>> for row in ca_seg.compare("a/results.json", "b/results.json").rows:
         ...     print(row.split, row.protocol, row.difference, row.interval)
     """
+    check_seed(seed)
     (one, one_name), (two, two_name) = _content(first, "the first"), _content(second, "the second")
     names = [content["dataset"]["name"] for content in (one, two)]
     if names[0] != names[1]:

@@ -10,6 +10,7 @@ from PIL import ImageColor
 from ca_seg.editing.inpainting import Painting
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.segmenter import SegmentSettings
+from ca_seg.seed_range import check_seed
 
 ACTIONS = ("replace", "remove", "keep", "recolor")
 GROW = 8  # pixels, by default, where the region is painted anew
@@ -95,6 +96,7 @@ class EditSettings(SegmentSettings):
 
     def check(self) -> None:
         """Raises UserError for options that do not fit each other, OutOfRange for numbers out of range."""
+        check_seed(self.seed)
         for word in self.words:
             if not isinstance(word, str) or not word.strip():
                 raise UserError(f"a word of {self.action} is {word!r}", allowed="words")

@@ -84,15 +84,19 @@ def instances(segmentation: Segmentation, *, smallest: float = SMALLEST) -> list
     return result
 
 
+def instance_files(image_id: str) -> tuple[str, str]:
+    """The files of `save_instances`, relative to the folder."""
+    return f"{image_id}_instances.png", f"{image_id}_instances.json"
+
+
 def save_instances(segmentation: Segmentation, folder: str | Path, *, smallest: float = SMALLEST) -> list[Path]:
     """Write ID_instances.png (16 bits: the number of each pixel's instance, 0 for none) and ID_instances.json."""
     numbers = np.zeros(segmentation.mask.shape, np.uint16)
     entries = instances(segmentation, smallest=smallest)
     for entry in entries:
         numbers[entry.part.rows, entry.part.columns][entry.part.pixels] = entry.number
-    picture = Path(folder) / f"{segmentation.image_id}_instances.png"
+    picture, table = (Path(folder) / file for file in instance_files(segmentation.image_id))
     with atomic_write(picture) as part:
         Image.fromarray(numbers).save(part, format="PNG")
-    table = picture.with_suffix(".json")
     write_json(table, {"image": segmentation.image_id, "instances": [entry.as_dict() for entry in entries]})
     return [picture, table]

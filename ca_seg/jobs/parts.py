@@ -27,6 +27,7 @@ from ca_seg.predictors.part_names import part_names, titles
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.predictors.token_clusters import THRESHOLD, token_clusters
 from ca_seg.refine.steps import Refinement, refinement
+from ca_seg.seed_range import check_seed
 from ca_seg.vocabulary import Vocabulary
 
 # of zero-shot maps; parts read the attention outputs of one recording of the whole image, with an empty prompt
@@ -151,6 +152,7 @@ class PartSegmenter:
                 raise UserError(f"{name} has no effect on parts without words", fix=f"leave {name} out")
         if settings.count is not None and not 1 <= settings.count <= MAX_CLASSES:
             raise OutOfRange(f"{settings.count} parts", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
+        check_seed(settings.seed)
         if settings.by not in BY:
             raise UnknownName("way to find parts", settings.by, BY)
         if settings.by == "pad" and (settings.count is not None or settings.threshold != THRESHOLD):

@@ -25,6 +25,7 @@ from ca_seg.predictors.predictor import Prediction
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
+from ca_seg.seed_range import check_seed
 from ca_seg.vocabulary import BACKGROUND, REST, Vocabulary, Words, as_vocabulary
 
 MAX_CLASSES = 254  # masks have 8 bits
@@ -83,6 +84,7 @@ class Segmenter:
     ) -> None:
         settings = settings.with_preset()
         self.settings = settings
+        check_seed(settings.seed)
         if settings.threshold is not None:
             _check_threshold(settings.threshold)
         vocabulary = as_vocabulary(classes, template=settings.template, synonyms=settings.synonyms)

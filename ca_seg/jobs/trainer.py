@@ -13,11 +13,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.errors import UserError
+from ca_seg.seed_range import check_seed
 
 DEFAULTS: dict[str, Any] = {"accelerator": "auto", "devices": 1}
 PATIENCE = 3.0  # seconds that the other processes may take to end
-MAX_SEED = 2**32 - 1
 INFERENCE = {"logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}  # we share images
 
 
@@ -85,8 +85,7 @@ def new_trainer(options: Mapping[str, Any], *, max_devices: int | None = None, *
 
 def seed_all(seed: int) -> None:
     """Seed Python, NumPy and torch. Raises OutOfRange for what NumPy does not take."""
-    if not 0 <= seed <= MAX_SEED:
-        raise OutOfRange(f"the seed {seed}", allowed=f"0 to {MAX_SEED}")
+    check_seed(seed)
     pl.seed_everything(seed, verbose=False)
 
 

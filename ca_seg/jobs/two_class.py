@@ -28,6 +28,7 @@ from ca_seg.methods.method import Method
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.registry import MethodContext
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
+from ca_seg.seed_range import check_seed
 from ca_seg.tasks.two_class import SIZE, TwoClass
 from ca_seg.versions import versions
 
@@ -125,6 +126,7 @@ def two_class(
     """
     settings = checked_settings(settings, TwoClassSettings())
     folder = settings.out if out is None else out
+    check_seed(settings.seed)
     check_folder(folder)
     if settings.size < 1:
         raise OutOfRange(f"size is {settings.size}", allowed="1 or more")

@@ -25,6 +25,7 @@ from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
 from ca_seg.output_files import check_outputs
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
+from ca_seg.seed_range import check_seed
 from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
@@ -111,6 +112,7 @@ def video(
     folder, source = Path(settings.out), Path(path)
     if settings.fps is not None and not settings.fps > 0:
         raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
+    check_seed(settings.seed)
     check_folder(settings.out)
     _check_outputs(source, folder)
     vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
@@ -130,6 +132,7 @@ def video(
         rate,
         names=vocabulary.classes,
     )
+    _remove_masks_from(count, folder / "masks")
     names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
     write_json(folder / "classes.json", {"classes": names, "unseen": unseen})
     return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks", unseen)
@@ -156,6 +159,14 @@ def _frames_and_masks(
             write_mask(folder / f"{number:05d}.png", mask, lambda indices: (indices + 1).astype(np.uint8))
             number += 1
             yield frame, mask
+
+
+def _remove_masks_from(count: int, folder: Path) -> None:
+    """Remove the masks that a longer video has left here: they are of no frame of this one."""
+    for path in folder.glob("*.png"):
+        number = path.stem
+        if number.isascii() and number.isdigit() and number == f"{int(number):05d}" and int(number) >= count:
+            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -244,6 +255,7 @@ def evaluate_video(
     )
     if settings.root is None:
         raise UserError("there is no folder of clips", fix="give root: it has JPEGImages, Annotations and ImageSets")
+    check_seed(settings.seed)
     check_folder(settings.out)
     clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
     background = tuple(settings.background or BACKGROUND)

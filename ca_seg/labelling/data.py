@@ -146,9 +146,10 @@ class UnlabelledData(pl.LightningDataModule):
         self.images, self.batch_size, self.num_workers = images, batch_size, num_workers
 
     def predict_dataloader(self) -> BatchLoader:
+        """Where more processes than batches are, there is one empty batch: Lightning refuses a loader without any."""
         images = self.images()
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return BatchLoader(images, images.plan(self.batch_size)[rank::world_size], self.num_workers)
+        return BatchLoader(images, images.plan(self.batch_size)[rank::world_size] or [[]], self.num_workers)
 
 
 class BatchLoader:

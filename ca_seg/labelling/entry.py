@@ -38,11 +38,13 @@ class Entry:
             "height and width": all(_is_count(size) and size > 0 for size in sizes),
             "sha256": isinstance(content["sha256"], str),
             "outputs": isinstance(content["outputs"], list),
-            "area": all(_is_count(pixels) and pixels <= sizes[0] * sizes[1] for pixels in content["area"].values()),
+            "area": all(_is_count(pixels) for pixels in content["area"].values()),
             "confidence and presence": all(_is_number(value) and 0 <= value <= 1 for value in fractions),
             "seconds": _is_number(content["seconds"]) and 0 <= content["seconds"] < math.inf,
         }
         wrong = [name for name, right in holds.items() if not right]
+        if not wrong and any(pixels > sizes[0] * sizes[1] for pixels in content["area"].values()):
+            wrong = ["area"]
         if wrong:
             raise ValueError(f"its {wrong[0]} cannot be right")
         return cls(**{**content, "outputs": tuple(content["outputs"])})

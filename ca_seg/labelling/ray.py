@@ -64,11 +64,12 @@ def label_by_ray(
     batches = [{"batch": batch} for batch in images.plan(batch_size)]
     labelled, skipped = 0, list[tuple[str, str]]()
     directory, device = os.getcwd(), "cuda" if settings.gpus else "cpu"
+    predict = (directory, labelling, device, settings.cpus, len(images.labelled))
     with Manifest(folder.part(0), folder.fingerprint, patience=PATIENCE) as manifest, _ray(settings) as ray:
         rows = ray.data.from_items(batches, override_num_blocks=min(len(batches), MAX_BLOCKS))
         for stage, arguments, count, cpus, gpus in (
             (Read, (directory, images), settings.readers, CORES, 0),
-            (Predict, (directory, labelling, device, settings.cpus), settings.actors, settings.cpus, settings.gpus),
+            (Predict, predict, settings.actors, settings.cpus, settings.gpus),
             (Write, (directory, labelling.files), settings.writers, CORES, 0),
         ):
             pool = ray.data.ActorPoolStrategy(size=count)
@@ -116,18 +117,27 @@ class Read(Stage):
 
 
 class Predict(Stage):
-    """Labels a batch: an `UnlabelledBatch` to the `LabelPrediction` of every image that needs a label."""
+    """Labels a batch: an `UnlabelledBatch` to the `LabelPrediction` of every image that needs a label.
 
-    def __init__(self, directory: str, labelling: Labelling, device: str, threads: int) -> None:
+    Args:
+        directory: the current one of the process that started the run
+        labelling: the run
+        device: of the backbone
+        threads: of PyTorch
+        labelled: how many images earlier starts of this run have labelled
+    """
+
+    def __init__(self, directory: str, labelling: Labelling, device: str, threads: int, labelled: int) -> None:
         super().__init__(directory)
         torch.set_num_threads(threads)
-        self.labelling, self.device = labelling, device
+        self.labelling, self.device, self.labelled = labelling, device, labelled
         self.task: PseudoLabel | None = None  # made by the first step, so that an error in it becomes a row
         self.rows: list[Row] = []
 
     def step(self, row: Row) -> list[Row]:
         if self.task is None:
             self.task = self.labelling.task(self.device, self._save)
+            self.task.labelled = self.labelled
         self.rows, self.task.skipped = [], []
         batch = pickle.loads(row["content"])
         batch["image"] = batch["image"].to(self.device)

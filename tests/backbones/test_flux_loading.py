@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+from http.client import BadStatusLine
+from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -15,6 +20,7 @@ from ca_seg.backbones.families.registry import find_family
 from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.loading.partial import INDEX, SINGLE, build, read_into
 from ca_seg.errors import CorruptWeights, OutOfRange, UnknownName, UserError, WeightsUnavailable
+from ca_seg.heads.trained import TrainedHead, load_head
 from tests.small_flux import RandomText, small_autoencoder, small_flux
 
 FLUX = find_family("flux")
@@ -135,11 +141,10 @@ def test_an_unknown_backbone_names_near_ones():
 
 
 def test_gated_weights_out_of_reach_name_the_licence(monkeypatch):
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     def refuse(*args, **kwargs):
         raise LocalEntryNotFoundError("offline")
 
+    monkeypatch.setattr("ca_seg.backbones.loading.hub.hub_answers", lambda: False)
     monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", refuse)
     with pytest.raises(WeightsUnavailable, match=r"black-forest-labs/FLUX\.1-dev.*weights=FOLDER"):
         load_backbone("flux1-dev")
@@ -154,6 +159,42 @@ def test_a_layer_out_of_range_raises_before_anything_is_read(folder, last_layer,
         )
 
 
+@pytest.mark.parametrize(
+    ("problem", "answers"),
+    [
+        (URLError(socket.gaierror("name or service not known")), False),
+        (URLError(ConnectionRefusedError()), False),
+        (TimeoutError(), False),
+        (HTTPError("https://hub", 503, "Service Unavailable", None, None), True),
+        (URLError(ssl.SSLError("certificate")), True),
+        (BadStatusLine("?"), True),
+    ],
+)
+def test_without_a_network_the_hub_is_asked_once(monkeypatch, problem, answers):
+    """Its library would ask six times; an answer of any kind means that there is a network."""
+
+    def ask(request, timeout):
+        raise problem
+
+    def download(*_, local_files_only, **__):
+        assert local_files_only is not answers
+        raise LocalEntryNotFoundError("not cached")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("ca_seg.pretrained.urlopen", ask)
+    monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", download)
+    monkeypatch.setattr(TrainedHead, "from_pretrained", download)
+    for load in (lambda: load_backbone("flux1-schnell"), lambda: load_head("owner/name")):
+        with pytest.raises(WeightsUnavailable, match="not cached" if answers else "cannot be reached"):
+            load()
+
+
+def test_weights_of_a_smaller_model_are_named(folder):
+    with pytest.raises(OutOfRange, match="5 blocks") as error:
+        load_backbone("flux1-schnell", weights=folder, autoencoder=small_autoencoder(), text=RandomText())
+    assert "weights" in error.value.fix
+
+
 def test_an_unknown_device_is_named():
     with pytest.raises(UserError, match="teapot"):
         load_backbone("mini", device="teapot")
@@ -162,10 +203,11 @@ def test_an_unknown_device_is_named():
 def test_a_ready_transformer_is_not_downloaded_again(monkeypatch, tmp_path):
     asked = {}
 
-    def download(repository, revision, allow_patterns):
+    def download(repository, revision, allow_patterns, local_files_only):
         asked.update(patterns=allow_patterns, revision=revision)
         return str(tmp_path)
 
+    monkeypatch.setattr("ca_seg.backbones.loading.hub.hub_answers", lambda: True)
     monkeypatch.setattr("ca_seg.backbones.loading.hub.snapshot_download", download)
     with pytest.raises(WeightsUnavailable, match="vae"):
         load_backbone("flux1-schnell", transformer=small_flux(), text=RandomText())

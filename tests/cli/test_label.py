@@ -91,7 +91,7 @@ def test_the_same_command_again_labels_missing_and_changed_images(workdir, capsy
 
 
 def test_labels_of_a_part_are_not_complete(workdir, capsys):
-    assert run(workdir, **{"trainer.limit_predict_batches": 2}) == 1
+    assert run(workdir, **{"trainer.limit_predict_batches": 1}) == 1
     assert summary(workdir)["missing"] == 7 - summary(workdir)["images"] > 0
     assert f"{summary(workdir)['missing']} images have no label yet" in capsys.readouterr().out
     assert run(workdir) == 0

@@ -11,7 +11,7 @@ import pytest
 from ca_seg.cli.config import present_options
 from ca_seg.cli.kinds import options_of
 from ca_seg.cli.options import Dialect
-from ca_seg.cli.parser import JobParser
+from ca_seg.cli.parser import BATCHES, JobParser
 from ca_seg.errors import UserError
 from ca_seg.jobs.train_head import TrainingSettings
 
@@ -289,3 +289,14 @@ def test_positional_arguments_are_separated():
 def test_the_head_of_train_may_be_named_as_in_python():
     options, _ = Dialect(options_of(TrainingSettings), trainer=True).rewrite(["--head", "smp"])
     assert options == ["--model.kind", "smp"]
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize(("text", "kind"), [("1", int), ("3", int), ("1.0", float), ("0.5", float)])
+def test_one_batch_is_not_all_batches(tmp_path, name, text, kind):
+    parser = JobParser("ca-seg train", "", TrainingSettings)
+    config = tmp_path / "config.yaml"
+    config.write_text(f"trainer:\n  {name}: {text}\n")
+    for arguments in ([f"--trainer.{name}", text], ["--config-file", str(config)]):
+        value = parser.parse(arguments).trainer.get(name, 1.0)  # what is the default is not passed on
+        assert (value, type(value)) == (kind(text), kind)

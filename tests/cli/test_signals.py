@@ -9,13 +9,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ca_seg.cli import parts, stopping
 from ca_seg.cli.main import main
 from ca_seg.visual.video import write_overlay_video
 from tests.cli.labelling import arguments, image, run, summary, tree
@@ -107,6 +110,29 @@ def test_the_second_signal_ends_a_command_at_once(signum):
     process.send_signal(signum)
     process.communicate(timeout=5)
     assert process.returncode == 128 + signum
+
+
+def test_parts_says_how_many_images_are_written(monkeypatch, tmp_path):
+    """In this process: the segmenter is stopped when two images are written."""
+
+    def each(images, failed):
+        yield from (None, None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(END)
+
+    class Ended(Exception):
+        pass
+
+    def end(stop):
+        raise Ended(stop.status, stop.advice)
+
+    image(0).save(tmp_path / "a.png")
+    monkeypatch.setattr(parts, "PartSegmenter", lambda settings: SimpleNamespace(each=each, decision=None))
+    monkeypatch.setattr(parts, "write", lambda *_: None)
+    monkeypatch.setattr(stopping.threading, "Timer", lambda *_: threading.Thread())  # it would end this process
+    monkeypatch.setattr(stopping.Stop, "end", end)
+    with pytest.raises(Ended, match=r"143.*2 images are written"):
+        main(["parts", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")])
 
 
 def test_handlers_are_as_before_when_a_command_has_ended():

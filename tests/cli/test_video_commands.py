@@ -92,10 +92,14 @@ def test_a_video_gives_an_overlay_and_masks_of_its_frames(clips, tmp_path):
     assert first.shape == (128, 128)
     assert set(np.unique(first)) <= {1, 2, 3}
     assert json.loads((tmp_path / "classes.json").read_text())["classes"]["1"] == word
+    (tmp_path / "again" / "masks").mkdir(parents=True)
+    for name in (f"{FRAMES:05d}", "99999", "plan", "000007"):  # of a longer video in this folder, and files of the user
+        Image.new("L", (8, 8)).save(tmp_path / "again" / "masks" / f"{name}.png")
     result = video(tmp_path / "overlay.mp4", [word, "grass"], out=tmp_path / "again")
     assert (result.frames, result.classes) == (FRAMES, (word, "grass"))
     assert result.overlay.is_file()
-    assert len(list(result.masks.glob("*.png"))) == FRAMES
+    left = [f"{i:05d}.png" for i in range(FRAMES)] + ["000007.png", "plan.png"]
+    assert sorted(path.name for path in result.masks.glob("*.png")) == sorted(left)
 
 
 def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):

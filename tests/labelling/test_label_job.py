@@ -53,6 +53,25 @@ def test_a_folder_and_words_give_labels(photos, tmp_path):
     assert (page.shown, page.complete, page.statistics["images"]) == (2, True, 3)
 
 
+@pytest.mark.parametrize(
+    "last", ["ca_seg.labelling.label_files.LabelFiles.assemble", "ca_seg.labelling.run_folder.merge_manifests"]
+)
+def test_a_run_that_was_stopped_after_its_last_image_is_completed(photos, tmp_path, monkeypatch, last):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    arguments = {"out": tmp_path / "labels", "formats": ["png", "coco"], "device": "cpu"}
+    with monkeypatch.context() as patch:
+        patch.setattr(last, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            label(photos, WORDS, QUIET, **arguments)
+    assert not (tmp_path / "labels" / "manifest.jsonl").exists()
+    results = label(photos, WORDS, QUIET, **arguments)
+    assert (results.labelled, results.complete, results.summary["images"]) == (0, True, 3)
+    assert (results.folder / "coco" / "annotations.json").is_file()
+    assert len(list(results.open().entries())) == 3
+
+
 def test_images_may_be_a_list_and_classes_a_file(photos, tmp_path):
     (photos / "list.txt").write_text("2.png\n0.png\n")
     (tmp_path / "words.yaml").write_text("classes: [cat, sky]\n")

@@ -11,6 +11,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from ca_seg.backbones.loading.card import Card
 from ca_seg.errors import CorruptWeights, WeightsUnavailable
+from ca_seg.pretrained import NO_CONNECTION, hub_answers
 from ca_seg.resources import resource_path
 
 
@@ -25,16 +26,19 @@ def weights_folder(card: Card, local: Path | None, patterns: list[str]) -> Path:
         return local
     if card.folder:
         return checked(card, resource_path("checkpoints", card.folder))
+    answers = hub_answers()
     try:
-        return Path(snapshot_download(card.hub, revision=card.revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(card.hub, revision=card.revision, allow_patterns=patterns, local_files_only=not answers)
+        )
     except (GatedRepoError, RepositoryNotFoundError) as problem:
         raise WeightsUnavailable(
             f"the weights of {card.name} ({card.hub}) are not open to you", fix=_how_to_get(card)
         ) from problem
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
+        reason = str(problem).splitlines()[0] if answers else NO_CONNECTION
         raise WeightsUnavailable(
-            f"the weights of {card.name} ({card.hub}) cannot be reached: {str(problem).splitlines()[0]}",
-            fix=_how_to_get(card),
+            f"the weights of {card.name} ({card.hub}) cannot be read: {reason}", fix=_how_to_get(card)
         ) from problem
 
 

@@ -53,7 +53,11 @@ def skip_later_blocks(family: Family, transformer: nn.Module, keep_layers: int) 
     """`transformer` with a `SkippedBlock` instead of every block after the first `keep_layers`. Raises OutOfRange."""
     total = len(family.blocks(transformer))
     if not 1 <= keep_layers <= total:
-        raise OutOfRange(f"last_layer {keep_layers - 1}", allowed=f"0 to {total - 1}")
+        raise OutOfRange(
+            f"last_layer {keep_layers - 1} of a transformer with {total} blocks",
+            allowed=f"0 to {total - 1}",
+            fix="give the weights of the named backbone, or layers that these have",
+        )
     number = 0
     for name in family.block_lists:
         blocks = getattr(transformer, name)

@@ -1,0 +1,24 @@
+"""The seeds that every job takes: what Python, NumPy and PyTorch all accept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+from ca_seg.errors import OutOfRange
+
+MAX_SEED = 2**32 - 1  # of NumPy
+
+
+def check_seed(seed: int) -> None:
+    """Raises OutOfRange for what is no whole number from 0 to MAX_SEED."""
+    if not isinstance(seed, Integral) or not 0 <= seed <= MAX_SEED:
+        raise OutOfRange(f"the seed {seed!r:.60}", allowed=f"0 to {MAX_SEED}")
+
+
+def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
+    """A seed for each of `count` images: the same for all, or those that are given. Raises OutOfRange."""
+    seeds = list(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else [seed] * count
+    for one in seeds:
+        check_seed(one)
+    return seeds
