@@ -167,11 +167,13 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, wh
 ]  # fmt: skip
 
 
+silence_import_noise()  # here, before any part of ca_seg imports these libraries
+
+
 def __getattr__(name: str) -> Any:
     """Torch and diffusers take seconds to import, so a name is imported when it is first used."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    silence_import_noise()
     with optional_imports(f"ca_seg.{name}", job=name):
         value = getattr(import_module(_WHERE[name]), name)
     globals()[name] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from ca_seg.errors import OutOfRange
@@ -18,7 +18,7 @@ def check_seed(seed: int) -> None:
 
 def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
     """A seed for each of `count` images: the same for all, or those that are given. Raises OutOfRange."""
-    seeds = list(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else [seed] * count
+    seeds = list(seed) if isinstance(seed, Iterable) and not isinstance(seed, str) else [seed] * count
     for one in seeds:
         check_seed(one)
     return seeds

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ca_seg.optional import BUILDS_ON, EXTRAS, JOBS, MissingExtra, optional_imports
-from ca_seg.quiet import NOISE, silence_import_noise
+from ca_seg.quiet import NOISE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,7 +134,7 @@ def test_segment_needs_no_extra_and_the_others_name_theirs(tmp_path):
 
 
 def test_only_the_named_messages_are_silenced(caplog):
-    silence_import_noise()
+    """By importing ca_seg, whatever of it is used."""
     for name, words in NOISE.items():
         with caplog.at_level(logging.WARNING, logger=name):
             logging.getLogger(name).warning("%s and more", words)

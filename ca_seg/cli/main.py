@@ -15,7 +15,6 @@ from ca_seg import __version__
 from ca_seg.cli.stopping import Stop
 from ca_seg.errors import UnknownName, UserError, WordsWarning
 from ca_seg.optional import optional_imports
-from ca_seg.quiet import silence_import_noise
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
     "segment": ("ca_seg.cli.images_first:run_segment", "segment images by words"),
@@ -126,7 +125,6 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         raise UnknownName("command", command, COMMANDS, fix="`ca-seg --help` lists all")
     module, _, function = COMMANDS[command][0].partition(":")
-    silence_import_noise()
     with optional_imports(f"ca-seg {command}", job=command):
         return int(getattr(import_module(module), function)(arguments) or 0)
 
