@@ -7,11 +7,14 @@ after those of the prompt.
 `two_passes` holds for every family: the stock model is run on the prompt and every block's image input is recorded;
 then it is run on the concepts with the whole image, whose input to every block is replaced by the recorded one.
 
-In both, the concepts use the prompt's pooled vector.
+In both, the concepts use the prompt's pooled vector. Mochi pools inside, and calls its attention once for each row:
+`row_by_row` runs either loop with one row at a time, with the vector of the prompt alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -81,10 +84,11 @@ def one_masked_pass(
     first, second = (family.text_inputs(model, text, concepts=c) for text, c in ((prompt, False), (concepts, True)))
     text = {}
     for name, value in first.items():
-        per_token = (
+        is_mask = name.endswith("mask")  # [B, T]
+        per_token = is_mask or (
             isinstance(value, torch.Tensor) and value.ndim >= 2 and value.shape[-2:-1] == (prompt.hidden.shape[1],)
         )
-        text[name] = torch.cat([value, second[name]], dim=-2) if per_token else value
+        text[name] = torch.cat([value, second[name]], dim=-1 if is_mask else -2) if per_token else value
     p, c, registers = prompt.hidden.shape[1], concepts.hidden.shape[1], family.registers(model)
     order = ["text"] * (registers + p) + ["concept"] * c
     order = order + ["image"] * tokens if family.text_first else ["image"] * tokens + order
@@ -132,3 +136,34 @@ def two_passes(
     c, registers = concepts.hidden.shape[1], family.registers(model)
     concept_rows = slice(registers, registers + c) if family.text_first else slice(tokens, tokens + c)
     return whole, _cut(recorded.calls, concept_rows)
+
+
+@contextmanager
+def _pooled_of_the_prompt(model: Any, prompt: TextTokens) -> Iterator[None]:
+    """The model's own pooled text is that of the prompt in every pass."""
+    vector = model.time_embed.pooler(prompt.hidden, prompt.mask_or_ones(torch.bool))
+    hook = model.time_embed.pooler.register_forward_hook(lambda *_: vector)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def row_by_row(naive: Callable[..., tuple[list, list]]) -> Callable[..., tuple[list, list]]:
+    """A naive loop that runs each row of the batch alone."""
+
+    def run(family, model, image, prompt, concepts, tokens):
+        sides: tuple[list, list] = ([], [])
+        for row in range(len(prompt.hidden)):
+            one, words = (text.each(lambda x, row=row: x[row : row + 1]) for text in (prompt, concepts))
+            with _pooled_of_the_prompt(model, one):
+                inputs = {name: value[row : row + 1] for name, value in image.items()}
+                for side, layers in zip(sides, naive(family, model, inputs, one, words, tokens), strict=True):
+                    side.append(layers)
+        return tuple(
+            [{part: torch.cat([layer[part] for layer in rows]) for part in rows[0]} for rows in zip(*side, strict=True)]
+            for side in sides
+        )
+
+    return run

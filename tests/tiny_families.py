@@ -32,12 +32,14 @@ class TinyFamily:
     timestep: str = "timestep"  # the argument
     scale: float = 1000.0  # of that argument, for noise levels in 0..1
     sigmas: bool = False  # the noise level of a step is the scheduler's
+    reversed: bool = False  # its timesteps and sigmas are 0 for noise
     last_step_only: tuple[str, ...] = ()  # arguments that equal the pipeline's in its last step alone
     unguided: dict[str, Any] | None = None  # settings without a negative prompt; None: `settings`
     guidances: tuple[float, ...] = (0.0, 4.0)
     pixels: int = 48  # of the short side
     max_length: bool = True  # the pipeline takes `max_sequence_length`
     text_length: int | None = None  # as the pipeline pads; None: `length`
+    frames: int = 5  # of a video: two latent frames
 
     @property
     def size(self) -> dict[str, int]:
@@ -52,6 +54,7 @@ TINY: dict[str, TinyFamily] = {
     "flux2-klein": TinyFamily(chat.tiny_flux2_klein, 60, 2, 5, 4, "flat", scale=1.0, unguided=_OFF),
     "sd3": TinyFamily(plain.tiny_sd3, 7, 7, 1, 2, "plain", unguided=_OFF),
     "cogvideox": TinyFamily(plain.tiny_cogvideox, 7, 0, 1, 2, "frames", unguided=_OFF),
+    "mochi": TinyFamily(plain.tiny_mochi, 7, 0, 1, 2, "plain", sigmas=True, reversed=True, unguided=_OFF, frames=7),
     "qwen-image": TinyFamily(chat.tiny_qwen_image, 60, 0, 3, 4, "packed", scale=1.0),
     "chroma": TinyFamily(plain.tiny_chroma, 7, 0, 1, 4, "packed", scale=1.0),
     "auraflow": TinyFamily(chat.tiny_auraflow, 8, 0, 1, 2, "plain", scale=1.0, sigmas=True, unguided=_OFF),
@@ -136,5 +139,6 @@ class Run:
     def level(self, call: dict[str, Any], step: int) -> torch.Tensor:
         """The noise level [1] of a step, 1 = noise."""
         if self.tiny.sigmas:
-            return self.pipeline.scheduler.sigmas[step][None]
+            sigma = self.pipeline.scheduler.sigmas[step][None]
+            return 1 - sigma if self.tiny.reversed else sigma
         return call[self.tiny.timestep][-1:].float() / self.tiny.scale

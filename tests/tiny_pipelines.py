@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
+    AutoencoderKLMochi,
     ChromaPipeline,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
@@ -13,6 +14,7 @@ from diffusers import (
     FluxFillPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    MochiPipeline,
     StableDiffusion3Pipeline,
 )
 from transformers import (
@@ -117,6 +119,20 @@ def tiny_cogvideox():
         CogVideoXDDIMScheduler(prediction_type="v_prediction"),
     )
     return pipeline, "cogvideox-5b", {"guidance_scale": 4.0, "num_frames": 5}
+
+
+def tiny_mochi():
+    torch.manual_seed(3)
+    vae = AutoencoderKLMochi(
+        encoder_block_out_channels=(32, 32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        scaling_factor=0.9,
+    ).eval()
+    t5, t5_words = _t5()
+    scheduler = FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+    pipeline = MochiPipeline(scheduler, vae, t5, t5_words, small_transformer(find_family("mochi")))
+    return pipeline, "mochi-1-preview", {"guidance_scale": 4.0, "num_frames": 7}
 
 
 def tiny_chroma():

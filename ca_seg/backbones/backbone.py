@@ -95,7 +95,7 @@ class Backbone(nn.Module):
         batch = as_tensor(images)
         if batch.ndim == 5 and not self.family.video:
             raise UserError(f"{self.card.name} takes images, not videos", fix="give [B, 3, H, W]")
-        batch = resize_in(batch, self.card.resolution, self.card.multiple)
+        batch = resize_in(batch, self.card.resolution, self.card.multiple, self.family.frames_per_latent)
         if self.family.video and batch.ndim == 4:
             batch = batch[:, :, None]
         return self.family.encode(self.autoencoder, (2 * batch - 1).to(self.device, self.dtype))
@@ -276,9 +276,9 @@ class Backbone(nn.Module):
         """
         vocabulary, batch = as_vocabulary(vocabulary), as_tensor(images)
         known = KnownWords((vocabulary,), self.card.space)
-        features = self.record(batch, seed=seed, known=known).ask(vocabulary)
-        frames = batch.shape[2] if batch.ndim == 5 else None
-        return resize_out(features.maps(space=self.card.space), *batch.shape[-2:], frames=frames)
+        maps = self.record(batch, seed=seed, known=known).ask(vocabulary).maps(space=self.card.space)
+        frames, per_latent = batch.shape[2] if batch.ndim == 5 else None, self.family.frames_per_latent
+        return resize_out(maps, *batch.shape[-2:], frames=frames, frames_per_latent=per_latent)
 
     def _ask_pass(
         self, vocabularies: Sequence[Vocabulary], call: dict[str, Any], grid: Grid, rows: int, modulation: Modulation

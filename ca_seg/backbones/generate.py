@@ -102,7 +102,8 @@ def generate(
         output = pipeline(**family.prompt_arguments(text), **settings)
     images = [_as_pil(image) for image in (output.frames[0] if family.video else output.images)]
     size = images[0].size
-    maps = resize_out(trace.maps(), size[1], size[0], frames=len(images) if family.video else None)
+    count = len(images) if family.video else None
+    maps = resize_out(trace.maps(), size[1], size[0], frames=count, frames_per_latent=family.frames_per_latent)
     return Generated(images, maps)
 
 

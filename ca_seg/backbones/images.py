@@ -5,8 +5,8 @@ less than half a token), and maps are scaled back to the size of the image, bili
 
     640 x 480  ──►  176 x 128 (22 x 16 tokens of 8 pixels)  ──►  maps 22 x 16  ──►  640 x 480
 
-Video autoencoders turn 4k + 1 frames into k + 1 latent frames: one for the first frame, then one for every four. A clip
-of another length is extended with its last frame. All frames of a latent frame get its maps:
+Video autoencoders turn 4k + 1 frames into k + 1 latent frames: one for the first frame, then one for every four (Mochi:
+every six). A clip of another length is extended with its last frame. All frames of a latent frame get its maps:
 
     frames   0 | 1 2 3 4 | 5 6 7 8        latent frame   0 | 1 | 2
 """
@@ -28,7 +28,7 @@ from ca_seg.pixels import upright_tensor
 
 MAX_ASPECT_RATIO = 16  # long side to short side: the work grows with its square
 TOLERANCE = 0.01  # of values beyond 0..1, as resizing leaves them
-FRAMES = 4  # per latent frame, in every video autoencoder here (CogVideoX, HunyuanVideo)
+FRAMES = 4  # per latent frame (CogVideoX, HunyuanVideo); a family says where it has another number
 Images = Any  # what `as_tensor` accepts
 
 
@@ -94,10 +94,10 @@ def working_size(height: int, width: int, resolution: int, multiple: int) -> tup
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))  # type: ignore[return-value]
 
 
-def resize_in(images: torch.Tensor, resolution: int, multiple: int) -> torch.Tensor:
-    """[B, 3, H, W] in its working size; unchanged if it has that size. A clip also gets 4k + 1 frames."""
+def resize_in(images: torch.Tensor, resolution: int, multiple: int, frames_per_latent: int = FRAMES) -> torch.Tensor:
+    """[B, 3, H, W] in its working size; unchanged if it has that size. A clip also gets whole latent frames: 4k + 1."""
     if images.ndim == 5:
-        missing = -(images.shape[2] - 1) % FRAMES
+        missing = -(images.shape[2] - 1) % frames_per_latent
         extended = torch.cat([images, images[:, :, -1:].expand(-1, -1, missing, -1, -1)], dim=2)
         frames = resize_in(extended.transpose(1, 2).flatten(0, 1), resolution, multiple)
         return frames.unflatten(0, (len(images), -1)).transpose(1, 2)
@@ -122,23 +122,25 @@ class WorkingSize:
         return resize_in(images, self.resolution, self.multiple)
 
 
-def resize_out(maps: torch.Tensor, height: int, width: int, *, frames: int | None = None) -> torch.Tensor:
+def resize_out(
+    maps: torch.Tensor, height: int, width: int, *, frames: int | None = None, frames_per_latent: int = FRAMES
+) -> torch.Tensor:
     """Class maps [B, K, h, w] in the size of the image; those of a clip [B, K, f, h, w] for its `frames`.
 
     The result is in channels-last order, in which resizing and the argmax are several times faster.
     """
     if frames is not None:
         maps = maps[:, :, None] if maps.ndim == 4 else maps
-        latent = latent_frames(frames, maps.shape[2])
+        latent = latent_frames(frames, maps.shape[2], frames_per_latent)
         return torch.stack([resize_out(maps[:, :, index], height, width) for index in latent], dim=2)
     ordered = maps.contiguous(memory_format=torch.channels_last)
     return interpolate(ordered, (height, width), mode="bilinear", align_corners=False)
 
 
-def latent_frames(frames: int, latents: int) -> list[int]:
+def latent_frames(frames: int, latents: int, per_latent: int = FRAMES) -> list[int]:
     """For each frame of a clip the latent frame that it is decoded from."""
-    even = frames == FRAMES * latents  # CogVideoX decodes an even number of latent frames to 4 frames each
-    return [(frame + (0 if even else FRAMES - 1)) // FRAMES for frame in range(frames)]
+    even = frames == per_latent * latents  # CogVideoX decodes an even number of latent frames to 4 frames each
+    return [(frame + (0 if even else per_latent - 1)) // per_latent for frame in range(frames)]
 
 
 def resize_maps(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

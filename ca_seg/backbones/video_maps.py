@@ -16,7 +16,7 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.choices import CAPTIONER
 from ca_seg.vocabulary import Words, as_vocabulary
 
-WINDOW = 49  # frames; CogVideoX and HunyuanVideo were trained on at least so many; 4k + 1
+WINDOW = 49  # frames; CogVideoX and HunyuanVideo were trained on at least so many; 4k + 1, and 6k + 1 for Mochi
 BATCH = 8  # images at once
 
 
@@ -62,5 +62,5 @@ def clip_maps(
         maps = readout.record(backbone, video, seeds, vocabulary=words, present=shown, words=[words]).maps(words)
         if backbone.family.video:
             maps = maps[:, :, None] if maps.ndim == 4 else maps
-            maps = maps[0].transpose(0, 1)[latent_frames(len(frames), maps.shape[2])]
+            maps = maps[0].transpose(0, 1)[latent_frames(len(frames), maps.shape[2], backbone.family.frames_per_latent)]
         yield maps, *frames.shape[-2:]

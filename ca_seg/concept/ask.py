@@ -21,6 +21,7 @@ those of another vocabulary, as if it were asked alone. They are asked of every 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -31,7 +32,7 @@ from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from ca_seg.concept.linears import Linear
-from ca_seg.concept.record import Kept, Stream, repeat_kv
+from ca_seg.concept.record import Kept, Stream, add_stream, repeat_kv
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
 
@@ -94,11 +95,13 @@ def ask_streams(
         One stream per layer, each [B, heads, C, head_dim].
     """
     streams: list[Stream] = []
+    rows: Counter[int] = Counter()  # by layer, how many of the batch were asked
 
     def attend(
         layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
-        heads = query.shape[1]
+        heads, called = query.shape[1], slice(rows[layer], rows[layer] + len(query))
+        rows[layer] = called.stop
         q, k, v = (repeat_kv(x, heads)[:, :, layout.concepts_slice] for x in (query, key, value))
         if concept_attention == "none":
             output = v
@@ -106,12 +109,13 @@ def ask_streams(
             outputs = []
             for number, group in enumerate(layout.group_slices):
                 recorded = image[layer].rows(layout.images[number]) if layout.images else image[layer]
+                recorded = recorded.rows(called)
                 own_q, own_k, own_v = (x[:, :, group] for x in (q, k, v))
                 keys, values = _keys_and_values(own_k, own_v, recorded, concept_attention, layout.text_first)
                 outputs.append(scaled_dot_product_attention(own_q, keys, values, scale=options.get("scale")))
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         stream = Stream(q, k, v, output)
-        streams.append(stream if kept is None else kept.of(layer, stream))
+        add_stream(streams, layer, stream if kept is None else kept.of(layer, stream))
         joint = output.new_zeros(*output.shape[:2], query.shape[2], output.shape[3])
         joint[:, :, layout.concepts_slice] = output
         return joint

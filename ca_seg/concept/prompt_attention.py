@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from ca_seg.concept.record import repeat_kv
 from ca_seg.errors import UserError
@@ -98,7 +99,7 @@ class PromptAttentionRecorder:
         self.image_share: list[torch.Tensor] = []
 
     def __call__(self, layer: int, query: torch.Tensor, key: torch.Tensor, options: Mapping[str, Any]) -> None:
-        """One layer: query and key [rows, heads, tokens, head_dim], and the options of the attention kernel."""
+        """One layer, or rows of it: query and key [rows, heads, tokens, head_dim], and the options of the kernel."""
         if layer > self.last_layer:
             return
         key = repeat_kv(key, query.shape[1]).float()
@@ -113,8 +114,18 @@ class PromptAttentionRecorder:
             attention = scores.softmax(dim=-1)
             words.append(attention[..., self.prompt])
             share.append(attention[..., self.image].sum(dim=-1))
-        self.words.append(torch.cat(words, dim=2).transpose(2, 3))
-        self.image_share.append(torch.cat(share, dim=2))
+        of_words = torch.cat(words, dim=2).transpose(2, 3)
+        missing = self.prompt.stop - self.prompt.start - of_words.shape[2]  # of rows without their padding
+        self._add(self.words, layer, pad(of_words, (0, 0, 0, missing)))
+        self._add(self.image_share, layer, torch.cat(share, dim=2))
+
+    @staticmethod
+    def _add(layers: list[torch.Tensor], layer: int, rows: torch.Tensor) -> None:
+        """Append a layer, or join further rows to it."""
+        if layer == len(layers):
+            layers.append(rows)
+        else:
+            layers[layer] = torch.cat((layers[layer], rows))
 
     def result(self, attentions: Sequence[nn.Module]) -> PromptAttention:
         """What was recorded of the first of these attentions."""

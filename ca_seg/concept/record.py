@@ -58,6 +58,11 @@ class Stream:
         """The stream of some rows of the batch, by a slice (tensors are not copied) or by indices."""
         return self.each(lambda x: x[chosen])
 
+    def with_rows(self, others: Stream) -> Stream:
+        """The stream of the rows of both, one after the other."""
+        pairs = ((getattr(self, name), getattr(others, name)) for name in PARTS)
+        return Stream(*(None if first is None else torch.cat((first, second)) for first, second in pairs))
+
     def tokens(self, chosen: slice) -> Stream:
         """The stream of some tokens; tensors are not copied."""
         return self.each(lambda x: x[:, :, chosen])
@@ -81,6 +86,14 @@ class Kept:
         """The kept parts of a layer's stream, copied where the tensor belongs to a larger one."""
         names = (*self.everywhere, *(self.parts if layer in self.layers else ()))
         return Stream(*(getattr(stream, name) if name in names else None for name in PARTS)).each(alone)
+
+
+def add_stream(streams: list[Stream], layer: int, stream: Stream) -> None:
+    """Append the stream of a layer, or join it to the rows of the same layer that were added before."""
+    if layer == len(streams):
+        streams.append(stream)
+    else:
+        streams[layer] = streams[layer].with_rows(stream)
 
 
 def alone(x: torch.Tensor) -> torch.Tensor:
@@ -113,7 +126,7 @@ def stream_recorder(
         if layer <= last_layer:
             image_parts = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
             stream = Stream(query[:, :, rows] if queries else None, *image_parts)
-            streams.append(stream if kept is None else kept.of(layer, stream))
+            add_stream(streams, layer, stream if kept is None else kept.of(layer, stream))
         return output
 
     return attend

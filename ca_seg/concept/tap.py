@@ -8,6 +8,9 @@ attention modules runs. So no block is copied or patched, and fused attention ke
     block 1 ──► attention ──► tap(layer 1, ...)
        ...            after the last wanted layer the pass ends
 
+Most models call the kernel once for all rows of a batch. Mochi calls it once for each row, without that row's padding:
+`attend` then sees the rows of a layer one after another, in order, and the pass ends after the last one.
+
 Attentions of other modules (the image's second attention in SD3.5-medium, a text refiner) are not intercepted.
 
 In a compiled transformer the hooks and the intercepted attention are not compiled: they differ from layer to layer, and
@@ -79,12 +82,13 @@ class AttentionTap(TorchFunctionMode):
         self._attend, self._stop_after = attend, stop_after
         self._layers = {module: layer for layer, module in enumerate(modules)}
         self._layer: int | None = None
+        self._rows = 0  # of the batch, in which the layer has not attended yet
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> AttentionTap:
         self._thread = get_ident()
         for module in self._layers:
-            self._hooks.append(module.register_forward_pre_hook(self._entering))
+            self._hooks.append(module.register_forward_pre_hook(self._entering, with_kwargs=True))
             self._hooks.append(module.register_forward_hook(self._leaving))
         return super().__enter__()
 
@@ -105,9 +109,10 @@ class AttentionTap(TorchFunctionMode):
             return None
 
     @torch.compiler.disable
-    def _entering(self, module: nn.Module, args: Any) -> None:
+    def _entering(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if get_ident() == self._thread:
             self._layer = self._layers[module]
+            self._rows = next(len(x) for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor))
 
     @torch.compiler.disable
     def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -136,6 +141,7 @@ class AttentionTap(TorchFunctionMode):
         output = self._attend(
             layer, query, key, value, {k: v for k, v in call.items() if v is not None and v is not False}
         )
-        if layer == self._stop_after:
+        self._rows -= len(query)
+        if layer == self._stop_after and self._rows <= 0:
             raise _PassEnd
         return output

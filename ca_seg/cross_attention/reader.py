@@ -26,7 +26,8 @@ class CrossAttentionReader:
 
     Args:
         pipeline: StableDiffusionPipeline, StableDiffusionXLPipeline, PixArtSigmaPipeline, SanaPipeline, WanPipeline,
-            LTXPipeline, Kandinsky5T2IPipeline or Kandinsky5T2VPipeline, loaded, with its text encoders
+            LTXPipeline, LTX2Pipeline, Kandinsky5T2IPipeline or Kandinsky5T2VPipeline, loaded, with its text encoders;
+            WanImageToVideoPipeline for a trace
         layers: patterns of the names of the layers to read, such as "up_blocks.*" (default: all)
         resolution: pixels of the short side of pictures (default: that of the weights)
 
@@ -84,8 +85,8 @@ class CrossAttentionReader:
 
         Raises:
             OutOfRange: for a timestep, a seed or a number of samples out of range
-            UserError: for something that is not pictures, a prompt that is too long, or timesteps on both sides of the
-                boundary between the two transformers of Wan 2.2
+            UserError: for something that is not pictures, a prompt that is too long, an image-to-video pipeline, or
+                timesteps on both sides of the boundary between the two transformers of Wan 2.2
         """
         times = [timesteps] if isinstance(timesteps, float | int) else list(timesteps)
         for time in times:
@@ -93,6 +94,11 @@ class CrossAttentionReader:
         if noise_samples < 1 or not times:
             raise OutOfRange(f"{noise_samples} noise samples at {len(times)} timesteps", allowed="1 or more of each")
         family, pipeline = self.family, self.pipeline
+        if not family.reads_pictures(pipeline):
+            raise UserError(
+                f"a {type(pipeline).__name__} sees the clean first frame beside the noised video: it is image-to-video",
+                fix="trace a generation, or load the text-to-video pipeline",
+            )
         denoiser = self._denoiser(times)
         time_inputs = [family.timestep_input(pipeline, time) for time in times]
         pictures = resize_in(self._pictures(images), self.resolution, family.multiple(pipeline))
@@ -122,7 +128,10 @@ class CrossAttentionReader:
         self, denoiser: Any, call: dict[str, Any], outputs: bool
     ) -> tuple[tuple[CrossAttention, ...], torch.Tensor]:
         tap = CrossAttentionTap(
-            self.modules(denoiser), lambda tokens: self.family.grid(denoiser, call, tokens), outputs=outputs
+            self.modules(denoiser),
+            lambda tokens: self.family.grid(denoiser, call, tokens),
+            outputs=outputs,
+            attends=self.family.attends(denoiser),
         )
         with tap:
             prediction = denoiser(**call)[0]

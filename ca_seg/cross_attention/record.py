@@ -24,10 +24,18 @@ class CrossAttentionTap:
         modules: name to attention module
         grid: the grid of so many image tokens of the call
         outputs: keep the attention outputs too
+        attends: how many times each module attends; the last time to the text, and only that is kept
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], grid: Callable[[int], Grid], *, outputs: bool = False) -> None:
-        self.modules, self.grid, self.outputs = dict(modules), grid, outputs
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        grid: Callable[[int], Grid],
+        *,
+        outputs: bool = False,
+        attends: int = 1,
+    ) -> None:
+        self.modules, self.grid, self.outputs, self.attends = dict(modules), grid, outputs, attends
         self._names = list(self.modules)
         self._layers: dict[str, CrossAttention] = {}
         self._calls = 0
@@ -70,7 +78,7 @@ class CrossAttentionTap:
                 "through torch's scaled_dot_product_attention",
                 fix="turn attention slicing and xformers off, or call set_attn_processor(AttnProcessor2_0())",
             )
-        if self._calls != len(self.modules):
+        if self._calls != self.attends * len(self.modules):
             raise UserError(
                 f"{len(self.modules)} cross-attentions attended {self._calls} times: to a picture beside the text",
                 allowed="pipelines that are conditioned on text alone",

@@ -82,12 +82,16 @@ class CrossAttentionTrace:
     def _before(self, denoiser: Any, args: Any, kwargs: dict[str, Any]) -> None:
         call = named_arguments(denoiser, args, kwargs)
         text = call["encoder_hidden_states"]
+        if self.reader.family.guides_only(call):
+            return
         if self._text is None:
             self._text = text
         if text.shape != self._text.shape or not torch.equal(text, self._text):
             return
         self._tap = CrossAttentionTap(
-            self.reader.modules(denoiser), lambda tokens: self.reader.family.grid(denoiser, call, tokens)
+            self.reader.modules(denoiser),
+            lambda tokens: self.reader.family.grid(denoiser, call, tokens),
+            attends=self.reader.family.attends(denoiser),
         )
         self._tap.__enter__()
 

@@ -268,6 +268,20 @@ SMALL: dict[str, SmallModel] = {
         latents=(16, 3, 5),
         grid=Grid(3, 5),
     ),
+    "mochi": SmallModel(
+        config={
+            "num_attention_heads": 4,
+            "attention_head_dim": 16,
+            "num_layers": 3,
+            "pooled_projection_dim": 32,
+            "text_embed_dim": 24,
+            "time_embed_dim": 16,
+        },
+        text=24,
+        pooled=None,
+        latents=(12, 2, 6, 10),
+        grid=Grid(3, 5, frames=2),
+    ),
     "hunyuan-video-1.5": SmallModel(
         config={
             "in_channels": 9,

@@ -25,8 +25,8 @@ from tests.small_models import random_latents, random_text, small_transformer
 
 WORDS, PROMPT = 5, 7
 FP32 = find_profile("fp32")
-# their shapes depend on the text; ERNIE-Image's positions need numbers
-WITH_NUMBERS = ("hunyuan-image", "hunyuan-video-1.5", "lumina2", "ernie-image")
+# their shapes depend on the text; the positions of ERNIE-Image and Mochi need numbers
+WITH_NUMBERS = ("hunyuan-image", "hunyuan-video-1.5", "lumina2", "ernie-image", "mochi")
 COUNTED = [name for name in FAMILIES if name not in WITH_NUMBERS]
 
 

@@ -28,6 +28,7 @@ WORDS = Vocabulary.from_names(["cat", "traffic light", "grass"])
 CONCEPT_INPUTS = {
     "auraflow": {"timestep", "hidden_states"},
     "hunyuan-video": {"timestep", "guidance", "hidden_states"},
+    "mochi": {"timestep", "hidden_states", "pooled_prompt"},
     "hunyuan-image": {"timestep", "timestep_r", "guidance", "hidden_states"},
 }
 
@@ -186,7 +187,7 @@ def test_clean_latents_decode_as_the_pipeline_decodes(run):
     """The pipeline's decoding of our clean latents starts from the code of the autoencoder."""
     pipeline, vae, video = run.pipeline, run.pipeline.vae, run.family.video
     height, width = run.tiny.size.values()
-    images = torch.rand(1, 3, 5, height, width) if video else torch.rand(1, 3, height, width)
+    images = torch.rand(1, 3, run.tiny.frames, height, width) if video else torch.rand(1, 3, height, width)
     latents = run.backbone.encode(images)
     assert latents.shape[1:] == run.small.latents
     five_axes = video or run.family.name in ("qwen-image", "krea2")
@@ -214,6 +215,9 @@ def unscaled(run, latents):
         offset = 1e-5 if run.family.name == "ernie-image" else vae.config.batch_norm_eps  # as each pipeline decodes
         std = (vae.bn.running_var.view(1, -1, 1, 1) + offset).sqrt()
         return run.pipeline._unpatchify_latents(latents * std + vae.bn.running_mean.view(1, -1, 1, 1))
+    if run.family.name == "mochi":
+        mean, std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std))
+        return latents * std / vae.config.scaling_factor + mean
     return latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
 
 
@@ -241,7 +245,7 @@ def test_generating_gives_what_the_stock_pipeline_gives_and_maps_of_its_size(run
         return
     if guidance not in run.tiny.guidances:
         pytest.skip("with guidance this pipeline is compared in the family's own file")
-    backbone, frames, size = run.backbone, 5 if run.family.video else None, run.tiny.size
+    backbone, frames, size = run.backbone, run.tiny.frames if run.family.video else None, run.tiny.size
     result = generate(backbone, PROMPT, WORDS, frames=frames, steps=2, guidance=guidance, seed=5, layers=[0, 2], **size)
     stock = run.pipeline(
         **run.family.prompt_arguments(backbone.text.prompt([PROMPT])),

@@ -14,18 +14,14 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
-    T5Config,
-    T5EncoderModel,
-    UMT5Config,
-    UMT5EncoderModel,
 )
 
+from tests.cross_attention.tiny_videos import ltx_2, ltx_video, tiny_t5, wan
 from tests.stock_run import recorded_calls
 from tests.tiny_parts import tiny_autoencoder, tiny_qwen_vl
 from tests.tiny_text import chat_tokenizer, tiny_tokenizer
 
 CLIP_LENGTH = 12
-T5 = {"vocab_size": 40, "d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
 
 
 def _clip(kind: Any, width: int, length: int = CLIP_LENGTH) -> tuple[Any, Any]:
@@ -44,11 +40,6 @@ def _clip(kind: Any, width: int, length: int = CLIP_LENGTH) -> tuple[Any, Any]:
         pad_token_id=tokenizer.pad_token_id,
     )
     return kind(config).eval(), tokenizer
-
-
-def _t5(length: int, kind: Any = T5EncoderModel, config: Any = T5Config) -> tuple[Any, Any]:
-    torch.manual_seed(0)
-    return kind(config(**T5)).eval(), tiny_tokenizer(length=length)
 
 
 def _vae() -> Any:
@@ -97,7 +88,7 @@ def stable_diffusion_xl() -> Any:
 
 
 def pixart_sigma() -> Any:
-    t5, words = _t5(300)
+    t5, words = tiny_t5(300)
     torch.manual_seed(3)
     transformer = diffusers.PixArtTransformer2DModel(
         num_attention_heads=2,
@@ -163,71 +154,6 @@ def sana() -> Any:
     return diffusers.SanaPipeline(words, text, vae, transformer, scheduler)
 
 
-def _wan_transformer(seed: int) -> Any:
-    torch.manual_seed(seed)
-    return diffusers.WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=4,
-        out_channels=4,
-        text_dim=24,
-        freq_dim=16,
-        ffn_dim=32,
-        num_layers=2,
-    ).eval()
-
-
-def wan(*, two: bool = False, expand_timesteps: bool = False) -> Any:
-    t5, words = _t5(512, UMT5EncoderModel, UMT5Config)
-    torch.manual_seed(2)
-    vae = diffusers.AutoencoderKLWan(
-        base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.1] * 4,
-        latents_std=[1.7] * 4,
-    ).eval()
-    return diffusers.WanPipeline(
-        words,
-        t5,
-        vae,
-        diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
-        _wan_transformer(3),
-        _wan_transformer(4) if two else None,
-        boundary_ratio=0.875 if two else None,
-        expand_timesteps=expand_timesteps,
-    )
-
-
-def ltx_video() -> Any:
-    t5, words = _t5(128)
-    torch.manual_seed(3)
-    transformer = diffusers.LTXVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        num_layers=2,
-        caption_channels=24,
-    ).eval()
-    torch.manual_seed(2)
-    vae = diffusers.AutoencoderKLLTXVideo(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
-        scaling_factor=0.9,
-    ).eval()
-    vae.latents_mean.fill_(0.2)
-    vae.latents_std.fill_(1.3)
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1)
-    return diffusers.LTXPipeline(scheduler, vae, t5, words, transformer)
-
-
 def _kandinsky(pipeline: Any, vae: Any, *, visual_cond: bool) -> Any:
     head = pipeline(None, None, None, None, None, None, None)
     words = chat_tokenizer(head.prompt_template.split("{}")[0], head.prompt_template_encode_start_idx)
@@ -290,6 +216,19 @@ TINY = {
     "sana": Tiny(sana, (96, 160), ((3, 5),), settings={"use_resolution_binning": False}),
     "wan": Tiny(wan, grids=((2, 3, 5),), frames=5, calls=2),
     "ltx-video": Tiny(ltx_video, (96, 160), ((2, 3, 5),), frames=9),
+    "ltx-2": Tiny(
+        ltx_2,
+        (96, 160),
+        ((2, 3, 5),),
+        frames=9,
+        settings={
+            "audio_guidance_scale": 1.0,
+            "stg_scale": 0.0,
+            "modality_scale": 1.0,
+            "audio_stg_scale": 0.0,
+            "audio_modality_scale": 1.0,
+        },
+    ),
     "kandinsky5-image": Tiny(kandinsky5_image, grids=((3, 5),), calls=2),
     "kandinsky5-video": Tiny(kandinsky5_video, grids=((2, 3, 5),), frames=5, calls=2),
 }

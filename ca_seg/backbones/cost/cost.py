@@ -113,7 +113,7 @@ def cost_of(
         size: height and width of an image (default: a square in the card's resolution)
 
     Raises UserError for a family whose shapes depend on the text (HunyuanImage, HunyuanVideo 1.5, Lumina-Image), and
-    for ERNIE-Image, whose positions are computed in a way that needs numbers.
+    for ERNIE-Image and Mochi, whose positions are computed in a way that needs numbers.
     """
     image = torch.zeros(1, 3, *(size or (card.resolution, card.resolution)), device="meta")
     encoding = OperationCounter(profile.dtype.itemsize, profile.dtype.itemsize)  # it is not quantised

@@ -78,6 +78,7 @@ class Family(ABC):
     pipeline: ClassVar[str]  # the stock pipeline's class in diffusers
     text_first: ClassVar[bool] = True  # the joint sequence is [text, image]; False: [image, text]
     video: ClassVar[bool] = False  # latents have frames: [B, c, f, h, w]
+    frames_per_latent: ClassVar[int] = 4  # of a video's frames after the first
     prompt_in_order: ClassVar[bool] = True  # False: the words of a prompt are mixed or moved before the first block
     words_apart: ClassVar[bool] = True  # False: an ask mixes its words before the first block, or gives them positions
     block_lists: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # of the transformer, in the order of running

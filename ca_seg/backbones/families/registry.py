@@ -48,6 +48,7 @@ FAMILIES: dict[str, FamilyEntry] = {
     "hunyuan-video-1.5": FamilyEntry(
         "hunyuan_video15:HunyuanVideo15", "HunyuanVideo15Transformer3DModel", "HunyuanVideo15Pipeline"
     ),
+    "mochi": FamilyEntry("mochi:Mochi", "MochiTransformer3DModel", "MochiPipeline"),
     "longcat-image": FamilyEntry(
         "longcat_image:LongCatImage", "LongCatImageTransformer2DModel", "LongCatImagePipeline"
     ),

@@ -95,6 +95,18 @@ class CrossFamily(ABC):
         image = {self.latents_argument: latents, "timestep": times.to(call["timestep"].dtype)}
         return call | rows | image
 
+    def guides_only(self, call: dict[str, Any]) -> bool:
+        """Whether a call of the denoiser with the prompt is a weakened one, from which the generation is led away."""
+        return False
+
+    def attends(self, denoiser: Any) -> int:
+        """How many times each layer attends in a pass; the last time to the text."""
+        return 1
+
+    def reads_pictures(self, pipeline: Any) -> bool:
+        """Whether the pipeline is read on real pictures; otherwise only while it generates."""
+        return True
+
     def latent_size(self, call: dict[str, Any]) -> tuple[int, int, int]:
         """Frames (1 for pictures), height and width of a call's latents."""
         shape = call[self.latents_argument].shape

@@ -7,6 +7,7 @@ from typing import Any
 from ca_seg.cross_attention.families.base import CrossFamily
 from ca_seg.cross_attention.families.kandinsky5 import Kandinsky5Family, Kandinsky5ImageFamily
 from ca_seg.cross_attention.families.ltx import LTXFamily
+from ca_seg.cross_attention.families.ltx2 import LTX2Family
 from ca_seg.cross_attention.families.pixart import PixArtFamily
 from ca_seg.cross_attention.families.sana import SanaFamily
 from ca_seg.cross_attention.families.unet import SDXLFamily, UNetFamily
@@ -22,6 +23,7 @@ CROSS_FAMILIES: dict[str, CrossFamily] = {
         SanaFamily(),
         WanFamily(),
         LTXFamily(),
+        LTX2Family(),
         Kandinsky5ImageFamily(),
         Kandinsky5Family(),
     )

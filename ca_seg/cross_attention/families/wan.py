@@ -1,6 +1,9 @@
 """Wan 2.1 and 2.2 (Wan Team 2025): text-to-video transformers with UMT5 text, padded with zeros and not masked.
 
-Wan 2.2 A14B has two transformers: one for the noisy timesteps, one for the others.
+Wan 2.2 A14B has two transformers: one for the noisy timesteps, one for the others. Image-to-video models see the first
+frame beside the noised latents; those of Wan 2.1 also attend to its CLIP tokens, before the text and apart from it:
+
+    attn2    softmax(q k_picture) v_picture + softmax(q k_text) v_text        the second one is read
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ from ca_seg.cross_attention.families.base import CrossFamily, patched_grid
 
 
 class WanFamily(CrossFamily):
-    """`WanPipeline`."""
+    """`WanPipeline`, and `WanImageToVideoPipeline` while it generates."""
 
     name = "wan"
-    pipelines = ("WanPipeline",)
+    pipelines = ("WanPipeline", "WanImageToVideoPipeline")
     video = True
     per_row = ("encoder_hidden_states",)
 
@@ -30,6 +33,12 @@ class WanFamily(CrossFamily):
         if boundary is None or timestep >= boundary or pipeline.transformer_2 is None:
             return self.denoisers(pipeline)[0]
         return pipeline.transformer_2
+
+    def attends(self, denoiser: Any) -> int:
+        return 1 if denoiser.config.added_kv_proj_dim is None else 2
+
+    def reads_pictures(self, pipeline: Any) -> bool:
+        return "WanImageToVideoPipeline" not in {base.__name__ for base in type(pipeline).__mro__}
 
     def resolution(self, pipeline: Any) -> int:
         return 480
