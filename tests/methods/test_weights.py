@@ -48,6 +48,14 @@ def test_weights_that_cannot_be_reached_are_named_with_their_licence(monkeypatch
         ca_seg.method("dino")
 
 
+def test_without_a_network_no_library_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr("ca_seg.methods.weights.hub_answers", lambda: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(WeightsUnavailable, match=r"vit_small_patch8_224.dino.*not in its cache"):
+        ca_seg.method("dino")
+
+
 def ibot_file(folder, prefix="module.backbone.", key="teacher"):
     """A checkpoint in the layout of the authors, of one block with a head of 64 channels."""
     model = small_vit(embed_dim=64, depth=1, num_heads=1, num_classes=0, dynamic_img_size=True)
