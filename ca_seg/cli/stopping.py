@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: a command ends within seconds, says what is safe and how to go on, and leaves no process behind.
 
-first signal     Stopped is raised wherever the main thread is; files are written atomically, so none is left in part
+first signal     Stopped is raised wherever the main thread is; files are written atomically, so none is left in part.
+                 Where Python drops an exception (callbacks of weak references), it is raised again a moment later
 second signal    the process ends at once, and so it does when GRACE seconds have passed since the first
 exit status      128 + the number of the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM
 """
@@ -18,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 GRACE = 30.0  # seconds to end in after the first signal
+MOMENT = 0.05  # seconds until Stopped is raised again
 NOTHING = "nothing was written: the same command again begins anew"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,15 +43,23 @@ class Stop:
         self.advice = NOTHING
         self._process = os.getpid()
         self._former: dict[int, Any] = {}
+        self._former_hook = sys.unraisablehook
+        self._dropped = False
+        self._watch: threading.Timer | None = None
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._former = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+            self._former_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
         Stop.current = self
         return self
 
     def __exit__(self, *_: object) -> None:
         Stop.current = None
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._former:
+            sys.unraisablehook = self._former_hook
         for signum, handler in self._former.items():
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
@@ -73,18 +83,33 @@ class Stop:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked: its loader ends it
             raise KeyboardInterrupt
+        if self._dropped:
+            self._dropped = False
+            raise Stopped
         if self.received is not None:
             self._end_at_once()
         self.received = signum
-        watch = threading.Timer(GRACE, self._end_at_once)
-        watch.daemon = True
-        watch.start()
+        self._watch = _timer(GRACE, self._end_at_once)
         raise Stopped
+
+    def _raise_again(self, dropped: sys.UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, Stopped):
+            self._former_hook(dropped)
+        elif self.received is not None:
+            self._dropped = True
+            _timer(MOMENT, lambda: os.kill(self._process, self.received or 0))
 
     def _end_at_once(self) -> NoReturn:
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(self.status)
+
+
+def _timer(seconds: float, call: Callable[[], Any]) -> threading.Timer:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 @contextmanager

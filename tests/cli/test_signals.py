@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ END = 30  # and to end
 SLEEPER = """
 import sys, time
 from ca_seg.cli import main as cli
-from ca_seg.cli.stopping import when_stopped
+from ca_seg.cli.stopping import Stop, Stopped, when_stopped
 def run(arguments):
     with when_stopped(lambda: "all is safe"):
         try:
@@ -183,6 +184,24 @@ def test_stopped_labels_resume_to_the_same_bytes(workdir, signum, workers):
     assert 0 < summary(workdir)["labelled"] < 107
     assert run(workdir, "whole") == 0
     assert tree(out) == tree(workdir / "whole")
+
+
+def test_a_stop_that_python_drops_comes_again(capfd):
+    """An exception in the callback of a weak reference, as importing has them, is dropped with a traceback."""
+
+    class Thing:
+        pass
+
+    things = [Thing()]
+    callback = weakref.ref(things[0], lambda _: signal.raise_signal(signal.SIGTERM))
+    with stopping.Stop() as stop:
+        things.clear()
+        assert stop.received == signal.SIGTERM
+        with pytest.raises(stopping.Stopped):
+            time.sleep(20)
+    assert callback() is None
+    assert stop.status == 143
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture(scope="module")
