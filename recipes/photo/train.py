@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
-    parser.add_argument("--start", type=Path, help="begin with these weights: checkpoints/photo/transformer")
+    parser.add_argument("--weights", type=Path, help="begin with these weights: checkpoints/photo/transformer")
     parser.add_argument("--pictures", type=int, default=200_000, help="how many to see in the whole run")
     parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 16 x 16 tokens")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
@@ -138,8 +138,8 @@ def main() -> None:
     vectors = {word: table.vector(word) for word in table.words}
 
     transformer = fresh_transformer(args.seed)
-    if args.start is not None:
-        shipped = FluxTransformer2DModel.from_pretrained(args.start, torch_dtype=torch.float32)
+    if args.weights is not None:
+        shipped = FluxTransformer2DModel.from_pretrained(args.weights, torch_dtype=torch.float32)
         transformer.load_state_dict(shipped.state_dict())
     transformer = transformer.to(args.device)
     optimizer = new_optimizer(transformer, args.lr)
