@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from pathlib import Path
@@ -130,7 +129,6 @@ def test_parts_says_how_many_images_are_written(monkeypatch, tmp_path):
     image(0).save(tmp_path / "a.png")
     monkeypatch.setattr(parts, "PartSegmenter", lambda settings: SimpleNamespace(each=each, decision=None))
     monkeypatch.setattr(parts, "write", lambda *_: None)
-    monkeypatch.setattr(stopping.threading, "Timer", lambda *_: threading.Thread())  # it would end this process
     monkeypatch.setattr(stopping.Stop, "end", end)
     with pytest.raises(Ended, match=r"143.*2 images are written"):
         main(["parts", str(tmp_path / "a.png"), "--out", str(tmp_path / "out")])
