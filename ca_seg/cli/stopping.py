@@ -50,7 +50,7 @@ class Stop:
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._former = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
-            self._former_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
+            sys.unraisablehook = self._raise_again
         Stop.current = self
         return self
 

@@ -32,7 +32,7 @@ from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from ca_seg.concept.linears import Linear
-from ca_seg.concept.record import Kept, Stream, add_stream, repeat_kv
+from ca_seg.concept.record import Kept, Stream, add_rows, repeat_kv
 from ca_seg.concept.tap import AttentionTap
 from ca_seg.errors import UserError
 
@@ -115,7 +115,7 @@ def ask_streams(
                 outputs.append(scaled_dot_product_attention(own_q, keys, values, scale=options.get("scale")))
             output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         stream = Stream(q, k, v, output)
-        add_stream(streams, layer, stream if kept is None else kept.of(layer, stream))
+        add_rows(streams, layer, stream if kept is None else kept.of(layer, stream), Stream.with_rows)
         joint = output.new_zeros(*output.shape[:2], query.shape[2], output.shape[3])
         joint[:, :, layout.concepts_slice] = output
         return joint

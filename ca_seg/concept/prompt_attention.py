@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from ca_seg.concept.record import repeat_kv
+from ca_seg.concept.record import add_rows, repeat_kv
 from ca_seg.errors import UserError
 
 CHUNK_TOKENS = 256  # image tokens at a time
@@ -116,21 +116,17 @@ class PromptAttentionRecorder:
             share.append(attention[..., self.image].sum(dim=-1))
         of_words = torch.cat(words, dim=2).transpose(2, 3)
         missing = self.prompt.stop - self.prompt.start - of_words.shape[2]  # of rows without their padding
-        self._add(self.words, layer, pad(of_words, (0, 0, 0, missing)))
-        self._add(self.image_share, layer, torch.cat(share, dim=2))
-
-    @staticmethod
-    def _add(layers: list[torch.Tensor], layer: int, rows: torch.Tensor) -> None:
-        """Append a layer, or join further rows to it."""
-        if layer == len(layers):
-            layers.append(rows)
-        else:
-            layers[layer] = torch.cat((layers[layer], rows))
+        add_rows(self.words, layer, pad(of_words, (0, 0, 0, missing)), _joined)
+        add_rows(self.image_share, layer, torch.cat(share, dim=2), _joined)
 
     def result(self, attentions: Sequence[nn.Module]) -> PromptAttention:
         """What was recorded of the first of these attentions."""
         projections = tuple(map(_projection, attentions[: len(self.words)]))
         return PromptAttention(self.tokens, tuple(self.words), tuple(self.image_share), projections)
+
+
+def _joined(first: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    return torch.cat((first, others))
 
 
 def _projection(attention: nn.Module) -> torch.Tensor | None:

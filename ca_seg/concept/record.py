@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from ca_seg.concept.eight_bit import EightBit
 from ca_seg.concept.tap import Attend, AttentionTap
 from ca_seg.errors import OutOfRange, UserError
 
+Rows = TypeVar("Rows")  # of one layer: a stream, or a tensor
 PARTS = ("query", "key", "value", "output")  # of a stream
 
 # layer, query, key, and the options of the attention kernel
@@ -88,12 +89,12 @@ class Kept:
         return Stream(*(getattr(stream, name) if name in names else None for name in PARTS)).each(alone)
 
 
-def add_stream(streams: list[Stream], layer: int, stream: Stream) -> None:
-    """Append the stream of a layer, or join it to the rows of the same layer that were added before."""
-    if layer == len(streams):
-        streams.append(stream)
+def add_rows(layers: list[Rows], layer: int, rows: Rows, join: Callable[[Rows, Rows], Rows]) -> None:
+    """Append the rows of a layer, or join them to the rows of the same layer that were added before."""
+    if layer == len(layers):
+        layers.append(rows)
     else:
-        streams[layer] = streams[layer].with_rows(stream)
+        layers[layer] = join(layers[layer], rows)
 
 
 def alone(x: torch.Tensor) -> torch.Tensor:
@@ -126,7 +127,7 @@ def stream_recorder(
         if layer <= last_layer:
             image_parts = [repeat_kv(x, query.shape[1])[:, :, rows] for x in (key, value, output)]
             stream = Stream(query[:, :, rows] if queries else None, *image_parts)
-            add_stream(streams, layer, stream if kept is None else kept.of(layer, stream))
+            add_rows(streams, layer, stream if kept is None else kept.of(layer, stream), Stream.with_rows)
         return output
 
     return attend

@@ -24,6 +24,7 @@ import torch
 
 import ca_seg
 from ca_seg.jobs.evaluate import EvaluationSettings
+from ca_seg.json_file import write_json
 from ca_seg.tasks.zero_shot import PROTOCOLS
 from recipes.command import run
 from recipes.photo.batches import PARTS
@@ -101,7 +102,7 @@ def main() -> None:
         if row not in rows:
             last = train(row, args.out / row, cache=args.cache, pictures=args.pictures, processes=args.processes)
             rows[row] = {name: scores(last, root, args.limit) for name, root in roots.items()}
-            args.json.write_text(json.dumps(rows, indent=1))
+            write_json(args.json, rows)
         print(table({row: rows[row]}, list(roots)), flush=True)
     print(table({row: rows[row] for row in args.rows}, list(roots)))
 

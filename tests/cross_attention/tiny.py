@@ -12,11 +12,9 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    Gemma2Config,
-    Gemma2Model,
 )
 
-from tests.cross_attention.tiny_videos import ltx_2, ltx_video, tiny_t5, wan
+from tests.cross_attention.tiny_videos import ltx_2, ltx_video, tiny_gemma, tiny_t5, wan
 from tests.stock_run import recorded_calls
 from tests.tiny_parts import tiny_autoencoder, tiny_qwen_vl
 from tests.tiny_text import chat_tokenizer, tiny_tokenizer
@@ -108,18 +106,7 @@ def pixart_sigma() -> Any:
 
 def sana() -> Any:
     words = tiny_tokenizer(length=2000, start="<bos>", end=None)
-    torch.manual_seed(0)
-    text = Gemma2Model(
-        Gemma2Config(
-            vocab_size=40,
-            hidden_size=24,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=12,
-        )
-    ).eval()
+    text = tiny_gemma()
     torch.manual_seed(3)
     transformer = diffusers.SanaTransformer2DModel(
         in_channels=4,

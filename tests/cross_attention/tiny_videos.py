@@ -30,6 +30,21 @@ def tiny_t5(length: int, kind: Any = T5EncoderModel, config: Any = T5Config) -> 
     return kind(config(**T5)).eval(), tiny_tokenizer(length=length)
 
 
+def tiny_gemma(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=40,
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=12,
+        **changes,
+    )
+    return Gemma2Model(config).eval()
+
+
 def _wan_transformer(seed: int, **changes: Any) -> Any:
     torch.manual_seed(seed)
     return diffusers.WanTransformer3DModel(
@@ -88,10 +103,9 @@ def wan_image_to_video(*, picture_tokens: bool) -> Any:
     )
 
 
-def ltx_video() -> Any:
-    t5, words = tiny_t5(128)
+def _ltx_transformer(kind: Any, **more: Any) -> Any:
     torch.manual_seed(3)
-    transformer = diffusers.LTXVideoTransformer3DModel(
+    return kind(
         in_channels=4,
         out_channels=4,
         num_attention_heads=2,
@@ -99,70 +113,52 @@ def ltx_video() -> Any:
         cross_attention_dim=16,
         num_layers=2,
         caption_channels=24,
+        **more,
     ).eval()
+
+
+def _ltx_vae(kind: Any, **more: Any) -> Any:
     torch.manual_seed(2)
-    vae = diffusers.AutoencoderKLLTXVideo(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
-        scaling_factor=0.9,
-    ).eval()
+    shape = {"latent_channels": 4, "block_out_channels": (8,) * 4, "layers_per_block": (1,) * 5, "scaling_factor": 0.9}
+    vae = kind(**shape, **more).eval()
     vae.latents_mean.fill_(0.2)
     vae.latents_std.fill_(1.3)
+    return vae
+
+
+def ltx_video() -> Any:
+    t5, words = tiny_t5(128)
+    transformer = _ltx_transformer(diffusers.LTXVideoTransformer3DModel)
+    decoder = {"decoder_block_out_channels": (8,) * 4, "decoder_layers_per_block": (1,) * 5}
+    vae = _ltx_vae(diffusers.AutoencoderKLLTXVideo, **decoder)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1)
     return diffusers.LTXPipeline(scheduler, vae, t5, words, transformer)
 
 
 def ltx_2() -> Any:
     words = tiny_tokenizer(length=1024, start="<s>", end=None)
-    torch.manual_seed(0)
-    gemma = Gemma2Config(
-        vocab_size=40,
-        hidden_size=24,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=12,
-        pad_token_id=words.pad_token_id,
-    )
-    text = Gemma2Model(gemma).eval()
+    text = tiny_gemma(pad_token_id=words.pad_token_id)
     connectors = {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 1}
     sides = {f"{side}_connector_{name}": value for side in ("video", "audio") for name, value in connectors.items()}
     connector = LTX2TextConnectors(caption_channels=24, text_proj_in_factor=3, **sides).eval()
-    torch.manual_seed(3)
-    transformer = diffusers.LTX2VideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
+    transformer = _ltx_transformer(
+        diffusers.LTX2VideoTransformer3DModel,
         audio_in_channels=32,
         audio_out_channels=32,
         audio_num_attention_heads=2,
         audio_attention_head_dim=4,
         audio_cross_attention_dim=8,
-        num_layers=2,
-        caption_channels=24,
-    ).eval()
+    )
     for name, parameter in transformer.named_parameters():
         if name.endswith("table"):  # empty memory in a model that is not loaded
             torch.nn.init.normal_(parameter, std=0.1)
-    torch.manual_seed(2)
-    vae = diffusers.AutoencoderKLLTX2Video(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1),
+    vae = _ltx_vae(
+        diffusers.AutoencoderKLLTX2Video,
+        decoder_block_out_channels=(8,) * 3,
+        decoder_layers_per_block=(1,) * 4,
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
-        scaling_factor=0.9,
-    ).eval()
-    vae.latents_mean.fill_(0.2)
-    vae.latents_std.fill_(1.3)
+    )
     sound = diffusers.AutoencoderKLLTX2Audio(base_channels=32, ch_mult=(1,), num_res_blocks=1, mel_bins=16).eval()
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1)
     return diffusers.LTX2Pipeline(scheduler, vae, sound, text, words, connector, transformer, None)
