@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 
-from ca_seg.errors import OutOfRange
+from ca_seg.errors import OutOfRange, UserError
 
 MAX_SEED = 2**32 - 1  # of NumPy
 
@@ -17,8 +17,15 @@ def check_seed(seed: int) -> None:
 
 
 def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
-    """A seed for each of `count` images: the same for all, or those that are given. Raises OutOfRange."""
+    """A seed for each of `count` images: the same for all, or those that are given.
+
+    Raises:
+        OutOfRange: for a seed out of range
+        UserError: for another number of seeds
+    """
     seeds = list(seed) if isinstance(seed, Iterable) and not isinstance(seed, str) else [seed] * count
     for one in seeds:
         check_seed(one)
+    if len(seeds) != count:
+        raise UserError(f"{len(seeds)} seeds for {count} images", allowed="one number, or one per image")
     return seeds

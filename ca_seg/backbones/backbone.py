@@ -15,6 +15,7 @@ from ca_seg.backbones.families.base import Family, TextTokens
 from ca_seg.backbones.images import Images, as_tensor, resize_in, resize_out
 from ca_seg.backbones.loading.card import Card
 from ca_seg.backbones.noise import noise_levels, noised_latents
+from ca_seg.backbones.prompt import prompts_of
 from ca_seg.backbones.record_pass import RecordPass
 from ca_seg.backbones.text.encoder import TextEncoder, WordTableText
 from ca_seg.concept.grid import Grid
@@ -136,7 +137,7 @@ class Backbone(nn.Module):
 
         Raises:
             OutOfRange: for a layer, timestep, seed or number of samples out of range
-            UserError: for images or seeds that do not fit, and for `known` with what needs all layers
+            UserError: for images, seeds or prompts that do not fit, and for `known` with what needs all layers
 
         Example:
             >>> recording = backbone.record(image, timesteps=[0.4, 0.6])
@@ -150,18 +151,17 @@ class Backbone(nn.Module):
         times, noise_samples = noise_levels(self.card, timesteps, noise_samples)
         latents = self.encode(images)
         batch, copies = len(latents), noise_samples * len(times)
-        levels = torch.tensor(times, device=latents.device, dtype=latents.dtype)
-        noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds_of(seed, batch))
+        levels, seeds = torch.tensor(times, device=latents.device, dtype=latents.dtype), seeds_of(seed, batch)
+        noised = noised_latents(self.family, self.scheduler, latents, levels, noise_samples, seeds)
         noised = self.family.with_picture(self.transformer, noised, torch.cat([latents] * copies))
-        row_times = levels.repeat_interleave(noise_samples * batch)
-        prompts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
-        tokens = [self.text.phrase_tokens(p, names) for p, names in zip(prompts, prompt_phrases or (), strict=False)]
-        text = self.text.prompt(prompts)
-        text = text.each(lambda x: self._on_device(x).repeat(copies, *[1] * (x.ndim - 1)))
+        prompts = prompts_of(prompt, prompt_phrases, batch)
+        pairs = zip(prompts, prompt_phrases, strict=True) if prompt_phrases else ()
+        tokens = [self.text.phrase_tokens(text, phrases) for text, phrases in pairs]
+        text = self.text.prompt(prompts).each(lambda x: self._on_device(x).repeat(copies, *[1] * (x.ndim - 1)))
         return self.record_latents(
             noised,
             text,
-            row_times,
+            levels.repeat_interleave(noise_samples * batch),
             noised_copies=copies,
             layers=layers,
             queries=queries,

@@ -57,10 +57,11 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels: int, stage: Stage, stride: int) -> None:
         super().__init__()
         hidden = channels * stage.expansion
-        self.expand = (
-            nn.Identity() if stage.expansion == 1 else nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU6())
-        )
-        self.filter = nn.Sequential(SameConv(hidden, hidden, stage.kernel, stride, groups=hidden), nn.ReLU6())
+        self.expand: nn.Module = nn.Identity()
+        if stage.expansion != 1:
+            self.expand = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU6(inplace=True))
+        each = SameConv(hidden, hidden, stage.kernel, stride, groups=hidden)
+        self.filter = nn.Sequential(each, nn.ReLU6(inplace=True))
         self.project = nn.Conv2d(hidden, stage.channels, 1)
         self.residual = stride == 1 and channels == stage.channels
 
@@ -74,7 +75,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(SameConv(3, STEM_CHANNELS, 3, 2), nn.ReLU6())
+        self.stem = nn.Sequential(SameConv(3, STEM_CHANNELS, 3, 2), nn.ReLU6(inplace=True))
         stages, channels = [], STEM_CHANNELS
         for stage in STAGES:
             blocks = []

@@ -64,9 +64,15 @@ class FeatureCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("deviation", torch.ones(FEATURES))
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features as the encoder gives them, at stride 16 and at stride 32, of images [B, 3, H, W] in -1..1."""
+        """Features as the encoder gives them, at stride 16 and at stride 32, of images [B, 3, H, W] in -1..1.
+
+        A CPU encodes one image after the other: the activations of more of them do not fit its cache.
+        """
         pixels = (images * 127.5 + 0.5) / 128
-        return self.encoder(pixels.contiguous(memory_format=torch.channels_last))
+        parts = pixels.split(1 if pixels.device.type == "cpu" else max(1, len(pixels)))
+        maps = [self.encoder(part.contiguous(memory_format=torch.channels_last)) for part in parts]
+        fine, coarse = (torch.cat(of_parts) for of_parts in zip(*maps, strict=True))
+        return fine, coarse
 
     def normalised(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Both feature maps on the grid of the fine one [B, 432, h, w], each channel with about unit variance."""

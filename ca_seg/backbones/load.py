@@ -48,7 +48,7 @@ def load_backbone(
         text: a text encoder to use
         device: "cpu", "cuda", "cuda:1" or "mps"
         precision: fp32, bf16, fp16, bnb-nf4, bnb-int8, ao-int8 or ao-fp8 (default: fp32 on a CPU and for weights that
-            ship, so that their figures do not depend on the device; else bf16. On a CPU with AMX or AVX512-BF16 it is
+            ship, so that their figures do not depend on the device; else bf16. On a CPU with AMX it is
             bf16 for a card that says that its figures hold: `bf16_on_cpu`)
         offload: "group" keeps the transformer in main memory and moves block after block to `device`; or "none"
         last_layer: blocks after it are not loaded (default: the last layer that the card's maps read; weights that

@@ -53,12 +53,7 @@ def noised_latents(
         levels: timesteps, 0 (clean) to 1 (noise)
         samples: noise samples per timestep
         seeds: one per image, so that an image's noise does not depend on its batch
-
-    Raises:
-        UserError: for another number of seeds
     """
-    if len(seeds) != len(latents):
-        raise UserError(f"{len(seeds)} seeds for {len(latents)} images", allowed="one number, or one per image")
     noise = torch.cat([_noise(latents.shape[1:], seed, samples) for seed in seeds], dim=1).to(latents)
     return torch.cat([_noised(family, scheduler, latents, sample, level) for level in levels for sample in noise])
 

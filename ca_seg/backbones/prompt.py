@@ -36,6 +36,18 @@ class Prompt:
         return cls(SEPARATOR.join(phrases), tuple(phrases))
 
 
+def prompts_of(prompt: str | Sequence[str], phrases: Sequence[Sequence[str]] | None, count: int) -> list[str]:
+    """A prompt for each of `count` images: the same for all, or those that are given.
+
+    Raises UserError for another number of prompts, or of lists of phrases.
+    """
+    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+    for name, number in (("prompts", len(prompts)), ("lists of phrases", count if phrases is None else len(phrases))):
+        if number != count:
+            raise UserError(f"{number} {name} for {count} images", allowed="one for all, or one per image")
+    return prompts
+
+
 def image_prompt(choice: str, vocabulary: Vocabulary | None, present: Sequence[str] | None) -> Prompt:
     """The prompt of one image.
 

@@ -103,10 +103,6 @@ class CrossAttentionReader:
         time_inputs = [family.timestep_input(pipeline, time) for time in times]
         pictures = resize_in(self._pictures(images), self.resolution, family.multiple(pipeline))
         seeds = seeds_of(seed, len(pictures))
-        if len(seeds) != len(pictures):
-            raise UserError(
-                f"{len(seeds)} seeds for {len(pictures)} pictures", allowed="one number, or one per picture"
-            )
         tokens = family.tokens(pipeline, prompt)
         call = self._call(prompt, *pictures.shape[-2:])
         device, dtype = call["encoder_hidden_states"].device, call["encoder_hidden_states"].dtype

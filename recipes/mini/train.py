@@ -2,8 +2,8 @@
 
 Images are composed on the fly from the emoji. The captions are embedded with the word table. To resume a run that was
 stopped, give the same command again: it continues from the last checkpoint. `RUN/curve.csv` has the losses and scores.
-`python -m recipes.mini.export` then writes the shipped files. Where the processor has fast bfloat16 (AVX512-BF16, AMX),
-`--bf16` trains about twice as fast.
+`python -m recipes.mini.export` then writes the shipped files. Where the processor has AMX, `--bf16` trains about
+twice as fast.
 """
 
 from __future__ import annotations

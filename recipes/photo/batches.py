@@ -1,12 +1,12 @@
 """One training step's tokens and targets.
 
-Four kinds of layout, 16 x 16 or 8 x 8 tokens, chosen by the step. A quilt is four pictures side by side, each with its
-own words: tokens then learn to read their own place, not the whole picture (attention is global).
+Four kinds of layout, 20 x 20 or 10 x 10 tokens, chosen by the step. A quilt is four pictures side by side, each with
+its own words: tokens then learn to read their own place, not the whole picture (attention is global).
 
-    quilt of wholes   four pictures of 8 x 8 tokens (stride 32)
-    quilt of crops    an 8 x 8 window of each of four pictures of 16 x 16 tokens (stride 16)
-    fine              one picture of 16 x 16 tokens
-    coarse            one picture of 8 x 8 tokens
+    quilt of wholes   four pictures of 10 x 10 tokens (stride 32)
+    quilt of crops    a 10 x 10 window of each of four pictures of 20 x 20 tokens (stride 16)
+    fine              one picture of 20 x 20 tokens
+    coarse            one picture of 10 x 10 tokens
 
 and three kinds of target:
 
@@ -33,15 +33,17 @@ from recipes.photo.cache import SCALE
 from recipes.photo.data import Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
 from recipes.photo.labels import TEACHER_WORDS
-from recipes.photo.targets import TOKENS, chances, merge_alike, token_shares, where
+from recipes.photo.pictures import TOKENS
+from recipes.photo.targets import chances, merge_alike, token_shares, where
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
-QUILTED = {"classes": (0.3, 0.25, 0.25, 0.2), "masks": (0.25, 0.35, 0.3, 0.1), "words": (0.5, 0.35, 0.05, 0.1)}
+QUILTED = {"classes": (0.1, 0.1, 0.65, 0.15), "masks": (0.05, 0.15, 0.7, 0.1), "words": (0.25, 0.2, 0.45, 0.1)}
 KINDS = {"classes": 0.25, "masks": 0.45, "words": 0.3}  # how often each is a step's
 PARTS = (*KINDS, "quilts")  # what a training can do without
-COARSE_ROWS = 3  # rows of 8 x 8 tokens for one of 16 x 16
-WORDS = 48  # asked at each step
+HALF = TOKENS // 2  # along a side of a quarter of a quilt, and of a coarse picture
+COARSE_ROWS = 3  # rows of 10 x 10 tokens for one of 20 x 20
+WORDS = 64  # asked at each step
 SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
 
 
@@ -76,17 +78,17 @@ class Cut:
     """Pictures of one step, laid out: how to bring any map of whole pictures to the same layout."""
 
     layout: str
-    windows: np.ndarray  # [P, 2] top and left of a crop, in tokens of 16 x 16
+    windows: np.ndarray  # [P, 2] top and left of a crop, in tokens of 20 x 20
     flipped: torch.Tensor  # bool [P]
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps [P, C, 16, 16] of whole pictures to [B, C, h, w]."""
+        """Maps [P, C, 20, 20] of whole pictures to [B, C, h, w]."""
         maps = torch.where(self.flipped[:, None, None, None], maps.flip(-1), maps)
         if self.layout == "fine":
             return maps
         if self.layout == "quilt of crops":
             maps = torch.stack(
-                [m[:, y : y + 8, x : x + 8] for m, (y, x) in zip(maps, self.windows.tolist(), strict=True)]
+                [m[:, y : y + HALF, x : x + HALF] for m, (y, x) in zip(maps, self.windows.tolist(), strict=True)]
             )
         else:
             maps = avg_pool2d(maps, 2)
@@ -108,7 +110,7 @@ class StepBatches:
         table: the word table
         codec: how features are normalised
         seed: of all choices
-        rows: size of a batch, in grids of 16 x 16
+        rows: size of a batch, in grids of 20 x 20
         without: parts of PARTS to leave out, to see what they give
         held_out: words that no step may ask or teach, to see what is known of words that were never taught
     """
@@ -157,7 +159,9 @@ class StepBatches:
         pictures = self.rows * {"fine": 1, "coarse": COARSE_ROWS}.get(layout, 4)
         pool = self.pools[kind]
         examples = [pool[i] for i in rng.choice(len(pool), pictures, p=self.chance.get(kind))]
-        cut = Cut(layout, rng.integers(0, 9, (pictures, 2)), torch.from_numpy(rng.random(pictures) < 0.5))
+        cut = Cut(
+            layout, rng.integers(0, TOKENS - HALF + 1, (pictures, 2)), torch.from_numpy(rng.random(pictures) < 0.5)
+        )
         fine, coarse = (x.float() / SCALE for x in self.cache.features(examples))
         quarters = [self._quarter(e, x) for e, x in zip(examples, fine, strict=True)]
         fine = torch.stack(quarters)
@@ -186,7 +190,7 @@ class StepBatches:
         return both if cut.layout == "coarse" else quilt(both)
 
     def _probabilities(self, coarse: torch.Tensor) -> torch.Tensor:
-        """The classifier's [P, 8, 8, 1000] for normalised features."""
+        """The classifier's [P, 10, 10, 1000] for normalised features."""
         return class_probabilities(self.network, coarse * self.deviation + self.mean)
 
     def _classes(

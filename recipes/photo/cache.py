@@ -1,11 +1,11 @@
 """The encoder's features of the packed pictures, 8 bits each: `python -m recipes.photo.cache`.
 
     features/encoder.json          fingerprint of the encoder and of the channels' means and deviations
-    features/000.fine.npy          int8 [N, 112, 16, 16], unit variance is SCALE
-    features/000.coarse.npy        int8 [N, 320, 8, 8]
+    features/000.fine.npy          int8 [N, 112, 20, 20], unit variance is SCALE
+    features/000.coarse.npy        int8 [N, 320, 10, 10]
     features/000.json              the pictures' words, in the same order
 
-A picture takes 57 kB. A shard that exists is not made again, and one that was not finished has no `.json`.
+A picture takes 77 kB. A shard that exists is not made again, and one that was not finished has no `.json`.
 """
 
 from __future__ import annotations
@@ -54,14 +54,19 @@ def fingerprint(codec: FeatureCodec) -> str:
     return digest.hexdigest()
 
 
-def open_codec(cache: Path) -> FeatureCodec:
-    """The codec that the features in `cache` were made with; made from the first two shards if there is none.
+def open_codec(cache: Path, shipped: Path | None = None) -> FeatureCodec:
+    """The codec that the features in `cache` were made with. If there is none, a copy of `shipped`, or a new one.
+
+    A new one takes the means and deviations of its channels from the first two shards.
 
     Raises UserError if the features were made with another one.
     """
     folder, note = cache / "codec", cache / "features" / "encoder.json"
     if folder.exists():
         codec = FeatureCodec.from_pretrained(folder)
+    elif shipped is not None:
+        codec = FeatureCodec.from_pretrained(shipped)
+        codec.save_pretrained(folder)
     else:
         codec = FeatureCodec()
         codec.encoder.load_state_dict(encoder().state_dict())
@@ -85,9 +90,8 @@ def quantised(features: torch.Tensor, mean: torch.Tensor, deviation: torch.Tenso
     return scaled.round().clamp(-127, 127).to(torch.int8).cpu().numpy()
 
 
-def cache_features(cache: Path, device: str, part: int, of: int) -> None:
+def cache_features(cache: Path, codec: FeatureCodec, part: int, of: int) -> None:
     """Make the features of the shards that have none."""
-    codec = open_codec(cache).to(device)
     for shard in sorted((cache / "shards").glob("*.tar"))[part::of]:
         base = cache / "features" / shard.stem
         if base.with_suffix(".json").exists():
@@ -96,7 +100,7 @@ def cache_features(cache: Path, device: str, part: int, of: int) -> None:
         fine, coarse = [], []
         with torch.inference_mode():
             for batch in as_pixels(list(pictures)).split(BATCH):
-                a, b = codec.features(batch.to(device))
+                a, b = codec.features(batch.to(codec.mean.device))
                 fine.append(quantised(a, codec.mean[: CHANNELS[0]], codec.deviation[: CHANNELS[0]]))
                 coarse.append(quantised(b, codec.mean[CHANNELS[0] :], codec.deviation[CHANNELS[0] :]))
         np.save(base.with_suffix(".fine.npy"), np.concatenate(fine))
@@ -109,8 +113,9 @@ def cache_features(cache: Path, device: str, part: int, of: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--codec", type=Path, help="use this one: checkpoints/photo/vae, for train --weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--part", default="0/1", help="K/N: this process makes every Nth shard, from the Kth")
     args = parser.parse_args()
     part, of = (int(number) for number in args.part.split("/"))
-    cache_features(args.cache, args.device, part, of)
+    cache_features(args.cache, open_codec(args.cache, args.codec).to(args.device), part, of)

@@ -71,7 +71,7 @@ class FeatureCache:
         return [Example(shard, row, -1, names[0], words, tagged, record["held_back"], boxes)]
 
     def features(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-        """int8 features of whole pictures: [B, 112, 16, 16] and [B, 320, 8, 8]."""
+        """int8 features of whole pictures: [B, 112, 20, 20] and [B, 320, 10, 10]."""
         fine = np.stack([self.fine[e.shard][e.row] for e in examples])
         coarse = np.stack([self.coarse[e.shard][e.row] for e in examples])
         return torch.from_numpy(fine), torch.from_numpy(coarse)

@@ -1,6 +1,6 @@
 """The architecture of the backbones for photographs: a small FLUX.1 whose tokens are 432 encoder features.
 
-256 x 256 pixels -> 16 x 16 tokens of 432 channels -> 4 double blocks of width 256 -> 1 single block
+320 x 320 pixels -> 20 x 20 tokens of 432 channels -> 4 double blocks of width 256 -> 1 single block
 """
 
 from __future__ import annotations

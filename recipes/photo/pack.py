@@ -1,6 +1,6 @@
 """Cut the pictures and write shards: `python -m recipes.photo.pack [--part 0/2]`.
 
-    shards/000.tar     256 pictures: N.jpg (256 x 256) and N.json (source, words), as a WebDataset shard
+    shards/000.tar     256 pictures: N.jpg (320 x 320) and N.json (source, words), as a WebDataset shard
 
 A shard is about 4 MB, so that any number of them can be taken to another machine. A shard that exists is not made
 again; two processes with --part 0/2 and --part 1/2 share the work.
@@ -36,7 +36,7 @@ def parts(picture: Picture, cutter: Cutter) -> dict[str, bytes]:
 
 
 def read_shard(file: Path) -> Iterator[tuple[dict, np.ndarray]]:
-    """The record and the pixels uint8 [256, 256, 3] of every picture of a shard."""
+    """The record and the pixels uint8 [320, 320, 3] of every picture of a shard."""
     files: dict[str, dict[str, bytes]] = {}
     with tarfile.open(file) as tar:
         for member in tar:

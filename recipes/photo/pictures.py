@@ -16,7 +16,8 @@ from recipes.photo.fetch import repository_folder
 from recipes.photo.git_files import GitFiles
 from recipes.photo.sources import HELD_BACK, SOURCES, Source
 
-SIDE = 256
+SIDE = 320
+TOKENS = SIDE // 16  # along a side, where photo has a token for every 16 pixels
 TILES = 4  # small pictures are put together, two by two
 
 

@@ -29,7 +29,7 @@ class Source:
     captions: str = ""  # path of a CSV file "image,caption"
     tags: tuple[str, str] = ("", "")  # paths: of lines "image number number ...", and of the words with these numbers
     series: int = 0  # packed after the sources of lower series, so that shards which exist stay as they are
-    side: int = 256  # pixels to which a picture is scaled before four of 128 are put together, or one of 256 alone
+    side: int = 320  # pixels to which a picture is scaled before four of 160 are put together, or one of 320 alone
 
 
 def folder(index: int = -2, **other: str) -> Callable[[str], str]:
@@ -105,7 +105,7 @@ SOURCES = (
     Source("clothing", "alexeygrigorev/clothing-dataset", "7ed86a9cc56763b6acb35e41cb35184e43a5d218",
            "CC0", "clothes on floors and beds", r"images/.*\.jpg", no_word, 300),
     Source("tiny-imagenet", "seshuad/IMagenet", "", "ImageNet terms (research)", "200 kinds, 64 px, four side by side",
-           r"tiny-imagenet-200/train/.*\.JPEG", folder(2), 12000, natural=False, side=128),
+           r"tiny-imagenet-200/train/.*\.JPEG", folder(2), 12000, natural=False, side=160),
     Source("animal-pose", "mateusrafael4/Atividade_programacao_pose_estimation",
            "dab5c74036184926803e5edcf2082b71e0c85c86", "not stated; PASCAL VOC 2011 and pictures from the web",
            "cats, dogs, cows, horses and sheep at home and outdoors, no words", r"images/.*\.jpe?g", no_word, 1600,

@@ -10,9 +10,10 @@ import torch
 
 from recipes.photo.data import Example
 from recipes.photo.labels import SMALLEST_BOX, TEACHER_WORDS, UNKNOWN, area, inside
+from recipes.photo.pictures import TOKENS
+from recipes.photo.segmenters import GRID
 from recipes.photo.words import ALIKE
 
-TOKENS = 16  # along a side of a whole picture
 MERGED = 0.3  # of the steps, for each group of words that are alike
 
 
@@ -43,7 +44,7 @@ def merge_alike(
 
     Args:
         words: W words
-        shares: [P, W, 16, 16]
+        shares: [P, W, 20, 20]
         rng: decides which groups are merged, and which word stands for each
         without: words that must not stand for a group
 
@@ -69,16 +70,17 @@ def merge_alike(
 
 
 def token_shares(votes: np.ndarray) -> torch.Tensor:
-    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 16, 16]."""
+    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 20, 20]."""
     pictures, classes = len(votes), UNKNOWN + 1
-    cells = votes.reshape(pictures, 2, TOKENS, 4, TOKENS, 4).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 32)
-    rows = np.arange(len(cells))[:, None] * classes
-    counts = np.bincount((cells + rows).ravel(), minlength=len(cells) * classes).reshape(-1, classes)
-    shares = counts[:, : len(TEACHER_WORDS)].astype(np.float32) / 32
-    return torch.from_numpy(shares.reshape(pictures, TOKENS, TOKENS, -1).transpose(0, 3, 1, 2).copy())
+    token = ((np.arange(GRID) + 0.5) * TOKENS / GRID).astype(int)  # of each row and column of votes
+    place = (np.arange(pictures)[:, None, None] * TOKENS + token[:, None]) * TOKENS + token
+    counts = np.bincount((place[:, None] * classes + votes).ravel(), minlength=pictures * TOKENS**2 * classes)
+    counts = counts.reshape(pictures, TOKENS, TOKENS, classes)
+    shares = counts[..., : len(TEACHER_WORDS)] / counts.sum(axis=-1, keepdims=True)
+    return torch.from_numpy(shares.astype(np.float32).transpose(0, 3, 1, 2).copy())
 
 
 def where(word: str, example: Example) -> np.ndarray:
-    """The tokens [16, 16] of which the word may be true: in its boxes if only a detector saw it, or else all."""
+    """The tokens [20, 20] of which the word may be true: in its boxes if only a detector saw it, or else all."""
     boxes = [inside(b, 0.0, TOKENS) for b in example.boxes if b.word == word and area(b) >= SMALLEST_BOX]
     return np.any(boxes, axis=0) if boxes and word != example.name else np.ones((TOKENS, TOKENS), bool)

@@ -26,11 +26,13 @@ from diffusers import FluxTransformer2DModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
+from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.errors import UserError
 from recipes.command import run
 from recipes.mini.train import learning_rate, mean_of, new_optimizer
 from recipes.photo.batches import PARTS, Batch, Hard, Soft, StepBatches
-from recipes.photo.cache import open_codec
+from recipes.photo.cache import fingerprint, open_codec
 from recipes.photo.data import FeatureCache
 from recipes.photo.fetch import CACHE
 from recipes.photo.losses import flow_loss, layer_scores, map_losses, prompt_of
@@ -38,7 +40,8 @@ from recipes.photo.model import fresh_transformer
 from recipes.photo.monitor import monitor
 from recipes.photo.words import Lexicon
 
-WORDS = Path(__file__).parents[2] / "checkpoints" / "words"
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+WORDS, CODEC = CHECKPOINTS / "words", CHECKPOINTS / "photo" / "vae"
 NAMES = ("photo", "photo-words")
 LOSSES = ("flow", "classes", "masks", "words")
 COLUMNS = ("step", "pictures", "seconds", "lr", *LOSSES, "oracle_miou", "full_miou")
@@ -79,6 +82,15 @@ def share_gradients(transformer: torch.nn.Module) -> None:
         parameter.grad = part.view_as(parameter)
 
 
+def check_codec(cache: Path) -> None:
+    """Raises UserError if the features in `cache` are not those that the shipped weights read."""
+    if fingerprint(FeatureCodec.from_pretrained(CODEC)) != fingerprint(open_codec(cache)):
+        raise UserError(
+            f"the features in {cache} were made by another codec than the one of the shipped weights",
+            fix=f"delete its folders features and codec, then: python -m recipes.photo.cache --codec {CODEC}",
+        )
+
+
 @dataclass
 class Progress:
     """How far a run is. `batches` numbers the next batch, `seconds` is time spent in training."""
@@ -94,9 +106,13 @@ def main() -> None:
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
-    parser.add_argument("--weights", type=Path, help="begin with these weights: checkpoints/photo/transformer")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="begin with these weights: checkpoints/photo/transformer",
+    )
     parser.add_argument("--pictures", type=int, default=200_000, help="how many to see in the whole run")
-    parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 16 x 16 tokens")
+    parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 20 x 20 tokens")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
     parser.add_argument("--cooldown", type=float, default=0.45, help="fraction of the run in which the rate falls to 0")
     parser.add_argument("--lr", type=float, default=1.2e-3)
@@ -139,6 +155,7 @@ def main() -> None:
 
     transformer = fresh_transformer(args.seed)
     if args.weights is not None:
+        check_codec(args.cache)
         shipped = FluxTransformer2DModel.from_pretrained(args.weights, torch_dtype=torch.float32)
         transformer.load_state_dict(shipped.state_dict())
     transformer = transformer.to(args.device)

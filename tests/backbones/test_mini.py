@@ -63,6 +63,14 @@ def test_any_shape_comes_back_in_its_own_size(mini):
         assert torch.isfinite(maps).all()
 
 
+@pytest.mark.parametrize(
+    "given", [{"seed": [0, 1]}, {"prompt": ["a", "b"]}, {"prompt_phrases": [["a"]]}, {"prompt": "a", "seed": []}]
+)
+def test_what_is_given_for_every_image_has_their_number(mini, given):
+    with pytest.raises(UserError, match="for 3 images"):
+        mini.record(torch.rand(3, 3, 32, 32), **given)
+
+
 def test_a_synonym_gives_nearly_the_same_map(mini):
     dataset = open_dataset("scenes", split="in_distribution")
     names = dataset.class_list.names

@@ -94,17 +94,17 @@ def test_words_of_a_picture_cover_enough_of_it():
 def test_shares_of_a_token_are_the_mean_of_its_votes():
     votes = np.random.default_rng(0).choice([0, 5, 7, UNKNOWN], (3, 2, 64, 64)).astype(np.uint8)
     shares = token_shares(votes)
-    assert shares.shape == (3, len(TEACHER_WORDS), 16, 16)
-    token = votes[1, :, 8:12, 20:24]
+    assert shares.shape == (3, len(TEACHER_WORDS), 20, 20)
+    token = votes[1, :, 16:19, 29:32]  # the rows and columns of which the middle is in the token of row 5 and column 9
     for index in (0, 5, 7, 9):
-        assert shares[1, index, 2, 5] == pytest.approx((token == index).mean())
+        assert shares[1, index, 5, 9] == pytest.approx((token == index).mean())
 
 
 def test_a_word_of_a_box_is_true_in_the_box_alone():
     boxes = (Box("dog", 0.5, 0.5, 1, 1, 0.9),)
     example = Example(0, 0, -1, "cat", frozenset({"cat", "dog", "grass"}), True, False, boxes)
-    assert where("dog", example).sum() == 64
-    assert where("dog", example)[8:, 8:].all()
+    assert where("dog", example).sum() == 100
+    assert where("dog", example)[10:, 10:].all()
     assert where("grass", example).all()
     assert where("dog", Example(0, 0, -1, "dog", frozenset({"dog"}), True, False, boxes)).all()
 

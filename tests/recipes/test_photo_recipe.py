@@ -83,14 +83,14 @@ def test_a_quilt_has_four_pictures_in_reading_order():
 
 
 def test_features_and_targets_are_cut_alike():
-    place = torch.arange(256.0).view(1, 1, 16, 16).expand(4, -1, -1, -1)
+    place = torch.arange(400.0).view(1, 1, 20, 20).expand(4, -1, -1, -1)
     flipped = torch.tensor([False, True, False, True])
-    cut = laid_out.Cut("quilt of crops", np.array([[0, 0], [0, 0], [8, 8], [3, 5]]), flipped)
+    cut = laid_out.Cut("quilt of crops", np.array([[0, 0], [0, 0], [10, 10], [3, 5]]), flipped)
     quilt = cut(place)[0, 0]
     assert quilt[0, 0] == 0
-    assert quilt[0, 8] == 15  # flipped
-    assert quilt[8, 0] == 8 * 16 + 8
-    assert quilt[8, 8] == 3 * 16 + 15 - 5
+    assert quilt[0, 10] == 19  # flipped
+    assert quilt[10, 0] == 10 * 20 + 10
+    assert quilt[10, 10] == 3 * 20 + 19 - 5
     assert torch.equal(laid_out.Cut("fine", np.zeros((4, 2)), torch.zeros(4, dtype=torch.bool))(place), place)
 
 

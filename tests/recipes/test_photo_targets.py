@@ -132,7 +132,7 @@ class Cache:
         return votes
 
 
-FEATURES = ((112, 16, 16), (320, 8, 8))
+FEATURES = ((112, 20, 20), (320, 10, 10))
 
 
 def batches(**options):
