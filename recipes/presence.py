@@ -153,6 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", nargs="*", default=[], help="the splits that are reported")
     parser.add_argument("--limit", type=int, help="only the first images of each split")
     parser.add_argument("--count", type=int, default=64, help="reference words")
+    parser.add_argument(
+        "--references", type=Path, help="a file of these in place of chosen ones, such as a former list"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help="write reference.txt and the card")
     args = parser.parse_args(arguments)
@@ -162,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"the card of {args.backbone} names no taught_words", fix="name the file in the card")
     data = DataSettings(name=args.data, root=args.root, limit=args.limit)
     references = reference_words(text.table, text.taught, args.count)
+    if args.references is not None:
+        references = tuple(filter(None, args.references.read_text(encoding="utf-8").split("\n")))
     fitted = list(ask_questions(backbone, data, args.fit, references))
     threshold = round(float(np.quantile([q.presence for q in fitted if q.shown], 1 - REACHED)), 4)
     measured: dict[str, Any] = {"fitted_on": _about(data, args.fit)}

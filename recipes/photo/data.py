@@ -15,7 +15,7 @@ from recipes.photo import labels
 from recipes.photo.detectors import Box
 from recipes.photo.sources import SOURCES
 from recipes.photo.teach import NOT_SHOWN
-from recipes.photo.words import Lexicon
+from recipes.photo.words import Lexicon, with_wider
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class FeatureCache:
         source = self.sources[record["source"]]
         names = [self.lexicon.word(source.word(path)) for path in record["paths"]]
         if len(names) > 1:
-            return [Example(shard, row, k, w, frozenset({w} - {""}), False, False) for k, w in enumerate(names)]
+            return [Example(shard, row, k, w, with_wider({w} - {""}), False, False) for k, w in enumerate(names)]
         said = self.lexicon.said(record["words"][0]) if source.captions else set()
         if source.tags[0]:
             said = self.lexicon.tagged(record["words"][0])
         tagged = masks is not None and source.natural
         tags = labels.words(masks, boxes) if tagged else frozenset()
-        words = frozenset((said | tags | set(names)) - {""})
+        words = with_wider((said | tags | set(names)) - {""})
         return [Example(shard, row, -1, names[0], words, tagged, record["held_back"], boxes)]
 
     def features(self, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:

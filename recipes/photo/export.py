@@ -42,8 +42,11 @@ OBJECTIVES = {
 LEAST = 8  # pictures that a word needs to count as taught
 
 
-def export(name: str, run: Path, cache: Path, hardware: str) -> None:
-    """Write the weights, the curve, the taught words and the card of backbone `name`."""
+def export(name: str, run: Path, cache: Path, hardware: str, taught_before: Path | None = None) -> None:
+    """Write the weights, the curve, the taught words and the card of backbone `name`.
+
+    A run that began with trained weights knows their words too: `taught_before` is the list of these.
+    """
     state = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     target = ROOT / "checkpoints" / name
     transformer = FluxTransformer2DModel(**ARCHITECTURE)
@@ -55,7 +58,9 @@ def export(name: str, run: Path, cache: Path, hardware: str) -> None:
         if decoder.exists():
             codec.decoder.load_state_dict(torch.load(decoder, weights_only=True))
         codec.half().save_pretrained(target / "vae", safe_serialization=True)
-    (target / "taught.txt").write_text("\n".join(taught_words(name, cache)) + "\n", encoding="utf-8")
+    known = [] if taught_before is None else taught_before.read_text(encoding="utf-8").split("\n")
+    taught = sorted({*taught_words(name, cache), *filter(None, known)})
+    (target / "taught.txt").write_text("\n".join(taught) + "\n", encoding="utf-8")
     shutil.copyfile(run / "curve.csv", target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png", count="pictures", losses=LOSSES, where="held-back pictures")
     progress = state["progress"]
@@ -86,6 +91,7 @@ if __name__ == "__main__":
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--out", type=Path, help="the folder of the run (default: runs/NAME)")
     parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--taught-before", type=Path, help="the words of the weights that the run began with")
     parser.add_argument("--hardware", required=True, help="what trained it, for the card")
     args = parser.parse_args()
-    export(args.name, args.out or Path("runs") / args.name, args.cache, args.hardware)
+    export(args.name, args.out or Path("runs") / args.name, args.cache, args.hardware, args.taught_before)

@@ -2,7 +2,7 @@
 
     shards/000.tar     256 pictures: N.jpg (320 x 320) and N.json (source, words), as a WebDataset shard
 
-A shard is about 4 MB, so that any number of them can be taken to another machine. A shard that exists is not made
+A shard is about 7 MB, so that any number of them can be taken to another machine. A shard that exists is not made
 again; two processes with --part 0/2 and --part 1/2 share the work.
 """
 

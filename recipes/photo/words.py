@@ -19,6 +19,7 @@ MOST_LEAVES = 120  # of ImageNet's 1,000 classes below a word; wider words ("art
 VISIBLE = {"05", "06", "08", "13", "17", "20"}  # animal, artifact, body, food, object, plant
 GROUPS = yaml.safe_load((Path(__file__).parent / "word_groups.yaml").read_text(encoding="utf-8"))
 PERSONS, VAGUE, STUFF = (frozenset(GROUPS[name]) for name in ("persons", "vague", "stuff"))
+KINDS_OF = {kind: word for word, kinds in GROUPS["kinds"].items() for kind in kinds}
 NEAR = [frozenset(group) for group in GROUPS["near"]]
 ALIKE = [tuple(group) for group in GROUPS["alike"]]
 
@@ -92,6 +93,11 @@ def near(words: set[str], lexicon: Lexicon, among: list[str]) -> set[str]:
     below = frozenset().union(*(leaves.get(word, frozenset()) for word in words))
     grouped = set().union(*(group for group in NEAR if group & words)) if words else set()
     return {w for w in among if leaves.get(w, frozenset()) & below} | grouped
+
+
+def with_wider(words: set[str]) -> frozenset[str]:
+    """`words`, and what some of them are a kind of."""
+    return frozenset(words | {KINDS_OF[word] for word in words & KINDS_OF.keys()})
 
 
 def membership(lexicon: Lexicon, words: list[str]) -> torch.Tensor:

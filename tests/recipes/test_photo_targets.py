@@ -24,7 +24,7 @@ from recipes.photo.pictures import said_by_image
 from recipes.photo.sources import SOURCES
 from recipes.photo.targets import chances, merge_alike
 from recipes.photo.train import WORDS
-from recipes.photo.words import ALIKE, Lexicon
+from recipes.photo.words import ALIKE, KINDS_OF, Lexicon, with_wider
 
 
 def test_half_of_the_pictures_are_drawn_by_their_rarest_word():
@@ -55,6 +55,12 @@ def test_words_stay_where_no_group_is_merged(monkeypatch):
     words, same, out = merge_alike(["floor", "road"], shares, np.random.default_rng(0))
     assert (words, out) == (["floor", "road"], set())
     assert torch.equal(same, shares)
+
+
+def test_a_picture_of_a_kind_is_one_of_its_wider_word_too():
+    """Without it pictures of tulips taught that they show no flower: WordNet knows a tulip as a plant."""
+    assert with_wider({"tulip", "dog"}) == {"tulip", "flower", "dog"}
+    assert {*KINDS_OF, *KINDS_OF.values()} <= set(WordTable.load(WORDS).words)
 
 
 def test_no_word_is_in_two_groups_of_alike_words():
