@@ -27,6 +27,7 @@ from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss
 from recipes.photo.pack import read_shard
 from recipes.photo.page import PAGE, sources_table, teachers_table
 from recipes.photo.sources import SOURCES, synset, weather
+from recipes.photo.train import CODEC, check_codec
 
 
 @pytest.fixture
@@ -136,6 +137,16 @@ def test_features_of_another_encoder_are_refused(tmp_path):
     FeatureCodec().save_pretrained(tmp_path / "codec")
     with pytest.raises(UserError, match="features"):
         open_codec(tmp_path)
+
+
+def test_weights_that_ship_are_trained_on_with_their_codec_alone(tmp_path):
+    codec = open_codec(tmp_path / "shipped", CODEC)
+    assert codec.dtype == torch.float32
+    check_codec(tmp_path / "shipped")
+    torch.manual_seed(0)
+    FeatureCodec().save_pretrained(tmp_path / "new" / "codec")
+    with pytest.raises(UserError, match="another codec"):
+        check_codec(tmp_path / "new")
 
 
 def test_a_shard_is_read_back(tmp_path):
