@@ -75,6 +75,13 @@ def test_quantised_weights_are_read_lean(stock, precision):
     assert (values - exact).norm() <= max(2 * tolerance, 0.05) * exact.norm()
 
 
+def test_a_layer_of_any_width_is_quantised():
+    """The first layer of photo has 432 inputs; bitsandbytes' blocks of weights have 64."""
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    quantised, exact = (load_backbone("photo", precision=p).maps(image, ["cat", "sky"]) for p in ("bnb-nf4", "fp32"))
+    torch.testing.assert_close(quantised.float(), exact, atol=0.15, rtol=0)
+
+
 def test_a_gguf_file_gives_the_models_vectors(tmp_path):
     """Qwen-Image: its GGUF files hold diffusers' own names, whatever the size (those of FLUX.1 fix a width of 3072)."""
     import gguf

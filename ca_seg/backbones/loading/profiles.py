@@ -109,8 +109,19 @@ def quantised(model: nn.Module, states: Iterable[dict[str, torch.Tensor]], profi
     for state in states:
         load_model_dict_into_meta(model, state, dtype=profile.dtype, hf_quantizer=quantizer, device_map=device_map)
     quantizer.postprocess_model(model)
+    _keep_packing(model)
     model.hf_quantizer = quantizer
     return model.to(device)
+
+
+def _keep_packing(model: nn.Module) -> None:
+    """On a CPU with AVX512-BF16 the first call of bitsandbytes' 4-bit layers would pack their weights anew.
+
+    That fails for layers with sides that are no multiples of 64 and 32, such as the first one of `photo`.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - mypy takes the attribute for a module
 
 
 def read_gguf(family: Family, file: Path, folder: Path, dtype: torch.dtype) -> nn.Module:
