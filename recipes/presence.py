@@ -164,9 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not isinstance(text, WordTableText) or text.taught is None:
         raise UserError(f"the card of {args.backbone} names no taught_words", fix="name the file in the card")
     data = DataSettings(name=args.data, root=args.root, limit=args.limit)
-    references = reference_words(text.table, text.taught, args.count)
-    if args.references is not None:
-        references = tuple(filter(None, args.references.read_text(encoding="utf-8").split("\n")))
+    if args.references is None:
+        references = reference_words(text.table, text.taught, args.count)
+    else:
+        references = tuple(args.references.read_text(encoding="utf-8").splitlines())
     fitted = list(ask_questions(backbone, data, args.fit, references))
     threshold = round(float(np.quantile([q.presence for q in fitted if q.shown], 1 - REACHED)), 4)
     measured: dict[str, Any] = {"fitted_on": _about(data, args.fit)}

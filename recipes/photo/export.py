@@ -58,8 +58,8 @@ def export(name: str, run: Path, cache: Path, hardware: str, taught_before: Path
         if decoder.exists():
             codec.decoder.load_state_dict(torch.load(decoder, weights_only=True))
         codec.half().save_pretrained(target / "vae", safe_serialization=True)
-    known = [] if taught_before is None else taught_before.read_text(encoding="utf-8").split("\n")
-    taught = sorted({*taught_words(name, cache), *filter(None, known)})
+    known = [] if taught_before is None else taught_before.read_text(encoding="utf-8").splitlines()
+    taught = sorted({*taught_words(name, cache), *known})
     (target / "taught.txt").write_text("\n".join(taught) + "\n", encoding="utf-8")
     shutil.copyfile(run / "curve.csv", target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png", count="pictures", losses=LOSSES, where="held-back pictures")

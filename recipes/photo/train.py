@@ -106,11 +106,7 @@ def main() -> None:
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        help="begin with these weights: checkpoints/photo/transformer",
-    )
+    parser.add_argument("--weights", type=Path, help="begin with these weights: checkpoints/photo/transformer")
     parser.add_argument("--pictures", type=int, default=200_000, help="how many to see in the whole run")
     parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 20 x 20 tokens")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
