@@ -11,12 +11,31 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-LOSSES = ("flow", "candidate", "presence")
+LOSSES = ("flow", "candidate", "presence", "labels")
+COUNTS = ("step", "images", "seconds")
 SCORES = {
     "oracle_miou": "mIoU, classes present given",
     "oracle_accuracy": "accuracy, classes present given",
     "full_miou": "mIoU, all words",
 }
+
+
+def join_curves(before: Path, after: Path, target: Path) -> dict[str, str]:
+    """Write the curve of a run that went on from the weights of another run; its last row is returned.
+
+    Args:
+        before, after: curve.csv of the first and of the second run; steps, images and seconds of both start at 0
+        target: the curve of both, with the columns of both
+    """
+    (earlier, later) = (list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in (before, after))
+    for row in later:
+        row |= {name: str(int(row[name]) + int(earlier[-1][name])) for name in COUNTS}
+    rows = earlier + later
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows[-1]
 
 
 def draw_curve(
@@ -35,7 +54,7 @@ def draw_curve(
         rows = list(csv.DictReader(file))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for name in losses:
-        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r[name] not in ("", "nan")]
+        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r.get(name) not in (None, "", "nan")]
         if points:
             left.plot(*zip(*points, strict=True), label=name, linewidth=1)
     for name, label in SCORES.items():

@@ -1,5 +1,7 @@
 """Write the shipped files of a trained run: `python -m recipes.mini.export --name mini [--run runs/mini]`.
 
+A run of `recipes.mini.self_train` is exported in the same way; its curve then follows that of the run it went on from.
+
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
 checkpoints/NAME/vae/           the linear autoencoder
 checkpoints/NAME/taught.txt     the words that training taught
@@ -22,7 +24,7 @@ import yaml
 from diffusers import FluxTransformer2DModel
 
 from ca_seg.backbones.pixel_codec import PixelCodec
-from recipes.mini.curve import draw_curve
+from recipes.mini.curve import draw_curve, join_curves
 from recipes.mini.losses import LAYER_WEIGHTS
 from recipes.mini.model import ARCHITECTURE
 from recipes.mini.scenes.taught import taught_words
@@ -39,9 +41,14 @@ FILES = (
 )
 OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
-    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image). "
-    "The loss trains the maps directly: use mini-plain to study the method itself",
+    f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image); "
+    "then, at 192 px, self-training: a loss on labels that the model made itself from captions, refined by PAMR. "
+    "The losses train the maps directly: use mini-plain to study the method itself",
     "mini-plain": "flow matching alone (velocity, logit-normal timesteps); no loss on the maps",
+}
+HARDWARE = {
+    "mini": "one CPU core with AVX512-BF16, bfloat16 autocast; self-training: two cores, fp32",
+    "mini-plain": "one CPU core with AVX512-BF16, bfloat16 autocast",
 }
 
 
@@ -55,20 +62,24 @@ def export(name: str, run: Path) -> None:
     codec = PixelCodec()
     codec.load_state_dict(torch.load(run / "codec.pt", weights_only=True))
     codec.save_pretrained(target / "vae", safe_serialization=True)
-    shutil.copyfile(run / "curve.csv", target / "curve.csv")
+    curve, before = run / "curve.csv", run / "before.csv"
+    if before.exists():
+        join_curves(before, curve, target / "curve.csv")
+    else:
+        shutil.copyfile(curve, target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png")
     (target / "taught.txt").write_text("\n".join(taught_words()) + "\n", encoding="utf-8")
-    with (run / "curve.csv").open() as file:
+    with (target / "curve.csv").open(encoding="utf-8") as file:
         last = list(csv.DictReader(file))[-1]
     trained = {
         "data": "scenes composed on the fly of 150 Fluent emoji words (Microsoft, MIT) over 16 kinds of generated "
         "stuff, with captions; masks are never seen",
         "objective": OBJECTIVES[name],
         "words": "150 objects and 16 kinds of stuff (taught.txt)",
-        "steps": state["step"],
-        "images": state["images"],
-        "seconds": round(float(last["seconds"])),
-        "hardware": "one CPU core with AVX512-BF16, bfloat16 autocast",
+        "steps": int(last["step"]),
+        "images": int(last["images"]),
+        "seconds": int(last["seconds"]),
+        "hardware": HARDWARE[name],
     }
     write_card(name, transformer, trained)
 

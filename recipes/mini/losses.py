@@ -19,6 +19,7 @@ from torch import nn
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import Flux, pack
 from ca_seg.concept.ask import Layout, ask_streams
+from ca_seg.concept.grid import Grid
 from ca_seg.concept.record import record_streams
 
 FLUX = Flux()
@@ -30,6 +31,11 @@ def noised(latents: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor
     noise = torch.randn_like(latents)
     t = timesteps[:, None, None, None]
     return (1 - t) * latents + t * noise, noise - latents
+
+
+def token_grid(latents: torch.Tensor) -> Grid:
+    """The grid of the tokens into which latents [B, C, h, w] are packed."""
+    return Grid(latents.shape[-2] // 2, latents.shape[-1] // 2)
 
 
 def flow_loss(transformer: nn.Module, latents: torch.Tensor, text: TextTokens) -> torch.Tensor:

@@ -10,28 +10,35 @@ import torch
 
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
-from recipes.mini.losses import FLUX, LAYER_WEIGHTS, layer_scores
+from recipes.mini.batches import FULL
+from recipes.mini.images import pixels, resized
+from recipes.mini.losses import LAYER_WEIGHTS, layer_scores, token_grid
 
 SCENES = 48
 
 
 @torch.no_grad()
-def monitor(transformer, average, codec, vectors, composer, seed: int) -> tuple[float, float, float]:
-    """(mIoU and accuracy among the classes present, mIoU among all words) of the averaged weights, output space."""
+def monitor(
+    transformer, average, codec, vectors, composer, seed: int, *, side: int = FULL, scenes: int = SCENES
+) -> tuple[float, float, float]:
+    """(mIoU and accuracy among the classes present, mIoU among all words) of the averaged weights, output space.
+
+    Scenes are read at `side` pixels and scored at the size at which they were composed.
+    """
     rng = np.random.default_rng((seed, 0))
     words = list(composer.words)
     table = torch.stack([vectors[word] for word in words])
     oracle, full = ConfusionMatrix(len(words)), ConfusionMatrix(len(words))
     with averaged(transformer, average, seed):
-        for _ in range(SCENES):
+        for _ in range(scenes):
             scene = composer.compose(rng)
-            latents = codec.encode(torch.from_numpy(scene.image)[None].permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mean
+            latents = codec.encode(resized(pixels(scene.image[None]), side)).latent_dist.mean
             present = sorted({int(i) - 1 for i in np.unique(scene.mask) if i > 0})
             mask = torch.from_numpy(scene.mask).long() - 1
             for matrix, classes in ((oracle, present), (full, list(range(len(words))))):
                 scores = layer_scores(transformer, latents, table[classes][None], torch.tensor([0.15]))
                 mean = sum(scores[i].softmax(dim=1) for i in list(LAYER_WEIGHTS)[1:])
-                predicted = predict_mask(FLUX.grid(latents).unflatten(mean), *mask.shape).mask[0]
+                predicted = predict_mask(token_grid(latents).unflatten(mean), *mask.shape).mask[0]
                 matrix.update(torch.tensor(classes)[predicted], mask)
     oracle_counts = oracle.compute()
     figures = (

@@ -12,6 +12,7 @@ import argparse
 import csv
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.pixel_codec import PixelCodec
 from ca_seg.backbones.text.word_table import WordTable
 from recipes.mini.batches import FULL, Batch, StepBatches
+from recipes.mini.images import pixels
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, weighted
 from recipes.mini.model import fresh_transformer
 from recipes.mini.monitor import monitor
@@ -30,11 +32,6 @@ from recipes.mini.scenes.objects import ObjectLibrary
 
 CACHE = Path(__file__).parent / ".cache"
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
-
-
-def pixels(images: np.ndarray) -> torch.Tensor:
-    """uint8 [B, H, W, 3] to [B, 3, H, W] in -1..1."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
@@ -147,7 +144,7 @@ def main() -> None:
         flow = candidate = presence = torch.tensor(float("nan"))
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             if args.name == "mini-plain" or generator.random() < args.flow_fraction:
-                loss = flow = flow_loss(transformer, latents, captions(batch, vectors, generator))
+                loss = flow = flow_loss(transformer, latents, captions(batch.captions, vectors, generator))
             else:
                 table = torch.stack([vectors[word] for word in batch.words])[None]
                 candidate, presence = map_step(transformer, latents, batch, table, generator)
@@ -178,12 +175,13 @@ def main() -> None:
             os.replace(run / "next.pt", last)
 
 
-def captions(batch: Batch, vectors: dict[str, torch.Tensor], generator: np.random.Generator) -> TextTokens:
+def captions(
+    words: Sequence[Sequence[str]], vectors: dict[str, torch.Tensor], generator: np.random.Generator
+) -> TextTokens:
     """The words of each image's caption in random order, padded with zeros; one image in ten has an empty caption."""
-    longest = max(len(caption) for caption in batch.captions)
-    hidden = torch.zeros(len(batch.captions), longest, 384)
-    pooled = torch.zeros(len(batch.captions), 384)
-    for row, caption in enumerate(batch.captions):
+    hidden = torch.zeros(len(words), max(1, *(len(caption) for caption in words)), 384)
+    pooled = torch.zeros(len(words), 384)
+    for row, caption in enumerate(words):
         if caption and generator.random() >= 0.1:
             embedded = torch.stack([vectors[word] for word in generator.permutation(caption)])
             hidden[row, : len(embedded)], pooled[row] = embedded, embedded.mean(dim=0)

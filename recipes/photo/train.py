@@ -30,6 +30,7 @@ from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.errors import UserError
 from recipes.command import run
+from recipes.gradients import share_gradients
 from recipes.mini.train import learning_rate, mean_of, new_optimizer
 from recipes.photo.batches import PARTS, Batch, Hard, Soft, StepBatches
 from recipes.photo.cache import fingerprint, open_codec
@@ -67,19 +68,6 @@ def step_loss(
     times = np.where(low, generator.uniform(0.0, 0.3, len(latents)), generator.uniform(0.3, 0.9, len(latents)))
     scores = layer_scores(transformer, latents, table, torch.from_numpy(times).float().to(device))
     return batch.kind, map_losses(scores, target)
-
-
-def share_gradients(transformer: torch.nn.Module) -> None:
-    """The mean of every gradient over the processes; nothing to do in one process."""
-    if not dist.is_initialized():
-        return
-    parameters = list(transformer.parameters())
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
 
 
 def check_codec(cache: Path) -> None:

@@ -1,0 +1,180 @@
+"""Second stage of `mini`: labels that it made itself, on a finer grid (`python -m recipes.mini.self_train`).
+
+    p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
+
+    loss   cross-entropy of p with the share of the token's pixels that have each word, mean over tokens
+
+`recipes.mini.self_labels` makes the labels from captions; no drawn mask is read. One step in ten is flow matching. A
+run that was stopped goes on with the same command; `--minutes 9` stops early, with a checkpoint. On a CPU two processes
+of one thread are faster than one of two: `torchrun --nproc-per-node 2 -m recipes.mini.self_train --threads 1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import FluxTransformer2DModel
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ca_seg.backbones.pixel_codec import PixelCodec
+from ca_seg.backbones.text.word_table import WordTable
+from recipes.gradients import share_gradients
+from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, weighted
+from recipes.mini.monitor import monitor
+from recipes.mini.scenes.compose import SceneComposer
+from recipes.mini.scenes.objects import ObjectLibrary
+from recipes.mini.self_batches import LabelledBatch, LabelledScenes, SelfBatches
+from recipes.mini.train import CACHE, CHECKPOINTS, captions, learning_rate, mean_of, new_optimizer
+
+SIDE = 192  # pixels at which scenes are read in use
+AVERAGING = 0.998
+COLUMNS = ("step", "images", "seconds", "lr", "flow", "labels", "oracle_miou", "oracle_accuracy", "full_miou")
+
+
+@dataclass
+class Progress:
+    """How far a run is. `seconds` is time spent in training."""
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+def label_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of one layer's maps with the labels' shares, mean over the labelled part of all tokens.
+
+    Args:
+        scores: [B, C, N], before the softmax
+        target: [B, C, N], shares of a token's pixels, whose sum over C is at most 1
+    """
+    return -(target * scores.log_softmax(dim=1)).sum() / target.sum().clamp_min(1)
+
+
+def step_loss(
+    transformer: torch.nn.Module, latents: Tensor, batch: LabelledBatch, table: Tensor, generator: np.random.Generator
+) -> Tensor:
+    """The losses of all layers, at timesteps that are mostly low.
+
+    Args:
+        table: vectors of all words [C, 384]
+    """
+    low = generator.random(len(latents)) < 0.85
+    times = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
+    concepts = table[batch.words].expand(len(latents), -1, -1)
+    scores = layer_scores(transformer, latents, concepts, torch.from_numpy(times).float())
+    return weighted([(LAYER_WEIGHTS[layer], label_loss(s, batch.target)) for layer, s in scores.items()])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, default=CHECKPOINTS / "mini", help="folder of transformer and vae")
+    parser.add_argument("--labels", type=Path, default=Path("runs/mini/labels"))
+    parser.add_argument("--run", type=Path, default=Path("runs/mini-self"), help="folder of checkpoints and curve")
+    parser.add_argument("--images", type=int, default=60_000, help="how many to see in the whole run")
+    parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
+    parser.add_argument("--cooldown", type=float, default=0.7, help="fraction of the run in which the rate falls to 0")
+    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--flow-fraction", type=float, default=0.1, help="of the steps that are flow matching")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--monitor-every", type=int, default=500)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("gloo")
+    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    args.run.mkdir(parents=True, exist_ok=True)
+
+    composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"))
+    words, table = composer.words, WordTable.load(CHECKPOINTS / "words")
+    vectors = {word: table.embed([word])[0].mean(dim=1)[0] for word in words}
+    stacked = torch.stack(list(vectors.values()))
+    batches = SelfBatches(LabelledScenes(args.labels), args.seed, words)
+    codec = PixelCodec.from_pretrained(args.weights / "vae")
+    transformer = FluxTransformer2DModel.from_pretrained(
+        args.weights / "transformer", torch_dtype=torch.float32
+    ).train()
+    optimizer = new_optimizer(transformer, args.lr)
+    average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    progress, last = Progress(), args.run / "last.pt"
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        transformer.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, progress = state["average"], Progress(**state["progress"])
+        print(f"resumed at step {progress.step}", flush=True)
+    elif rank == 0:
+        shutil.copyfile(args.weights / "curve.csv", args.run / "before.csv")
+        torch.save(codec.state_dict(), args.run / "codec.pt")
+    curve = (args.run / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
+    writer, logged = csv.writer(curve), []
+    if curve.tell() == 0:
+        writer.writerow(COLUMNS)
+    begun = clock = time.monotonic()
+    over = False
+    while not over:
+        number = progress.step * processes + rank
+        batch = batches[number]
+        generator = np.random.default_rng((args.seed, number, 1))
+        torch.manual_seed(args.seed * 1_000_003 + number)
+        rate = learning_rate(progress.images, peak=args.lr, warmup=1500, steps=args.images, cooldown=args.cooldown)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        latents = codec.encode(batch.images).latent_dist.mean
+        flow = labels = torch.tensor(float("nan"))
+        with sdpa_kernel([SDPBackend.MATH]):
+            if generator.random() < args.flow_fraction:
+                loss = flow = flow_loss(transformer, latents, captions(batch.captions, vectors, generator))
+            else:
+                loss = labels = step_loss(transformer, latents, batch, stacked, generator)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss of step {progress.step} is {loss.item()}; {last} is from before it")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        share_gradients(transformer)
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        optimizer.step()
+        late = args.minutes is not None and time.monotonic() - begun > args.minutes * 60
+        seen = torch.tensor([len(batch.images), float(late)])
+        if dist.is_initialized():
+            dist.all_reduce(seen)
+        progress.images, progress.step = progress.images + int(seen[0]), progress.step + 1
+        step, over = progress.step, bool(seen[1]) or progress.images >= args.images
+        decay = min(AVERAGING, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+        logged.append([flow.item(), labels.item()])
+        if step % 50 == 0 or over:
+            progress.seconds += time.monotonic() - clock
+            if rank == 0:
+                scores = ("", "", "")
+                if step % args.monitor_every == 0 or over:
+                    scores = monitor(transformer, average, codec, vectors, composer, args.seed + 1, side=SIDE)
+                writer.writerow([step, progress.images, round(progress.seconds), rate, *mean_of(logged), *scores])
+                curve.flush()
+                speed = progress.images / progress.seconds
+                print(step, progress.images, f"{speed:.1f}/s", f"{rate:.1e}", *mean_of(logged), *scores, flush=True)
+            if dist.is_initialized():
+                dist.barrier()
+            clock = time.monotonic()
+            logged.clear()
+        if rank == 0 and (step % args.save_every == 0 or over):
+            state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            torch.save(state | {"progress": asdict(progress)}, args.run / "next.pt")
+            os.replace(args.run / "next.pt", last)
+
+
+if __name__ == "__main__":
+    main()

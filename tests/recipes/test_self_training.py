@@ -1,0 +1,157 @@
+"""Self-training of `mini`: labels from captions, views of scenes, the loss against a plain loop, the curve."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ca_seg.backbones.pixel_codec import PixelCodec
+from recipes.mini.curve import draw_curve, join_curves
+from recipes.mini.images import pixels
+from recipes.mini.model import fresh_transformer
+from recipes.mini.monitor import monitor
+from recipes.mini.scenes.compose import SceneComposer
+from recipes.mini.scenes.objects import ObjectLibrary
+from recipes.mini.self_batches import PLANS, LabelledScenes, SelfBatches, token_shares
+from recipes.mini.self_labels import SelfLabeller
+from recipes.mini.self_train import label_loss, step_loss
+
+
+@pytest.fixture(scope="module")
+def composer() -> SceneComposer:
+    """Squares and discs of plain colours."""
+    square = np.full((48, 48, 4), (220, 30, 30, 255), np.uint8)
+    disc = np.zeros((48, 48, 4), np.uint8)
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    disc[y**2 + x**2 < 1] = (30, 30, 220, 255)
+    return SceneComposer(ObjectLibrary.from_images({"square": [square], "disc": [disc]}))
+
+
+@pytest.fixture(scope="module")
+def codec(composer) -> PixelCodec:
+    scenes = [composer.compose(np.random.default_rng(i)).image for i in range(8)]
+    codec = PixelCodec()
+    codec.fit(pixels(np.stack(scenes)))
+    return codec
+
+
+@pytest.fixture
+def labelled(composer, tmp_path):
+    """A folder with two shards of scenes whose labels are their masks, with some pixels unsure."""
+    for shard in range(2):
+        scenes = [composer.compose(np.random.default_rng((shard, i))) for i in range(3)]
+        labels = np.stack([scene.mask for scene in scenes])
+        labels[:, :8] = 0
+        images = np.stack([scene.image for scene in scenes])
+        np.savez(tmp_path / f"shard_{shard:03d}.npz", images=images, labels=labels)
+    return tmp_path
+
+
+def test_shares_of_a_token_equal_a_plain_count():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (2, 24, 24)))
+    words = [4, 0, 2]
+    shares = token_shares(labels, words)
+    assert shares.shape == (2, 3, 9)
+    for b in range(2):
+        for c, word in enumerate(words):
+            for n in range(9):
+                y, x = n // 3 * 8, n % 3 * 8
+                count = int((labels[b, y : y + 8, x : x + 8] == word + 1).sum())
+                assert float(shares[b, c, n]) == pytest.approx(count / 64)
+
+
+def test_the_label_loss_equals_a_plain_loop():
+    torch.manual_seed(0)
+    scores, target = torch.randn(2, 3, 4), torch.rand(2, 3, 4) / 3
+    p = scores.softmax(dim=1)
+    total = sum(-target[b, c, n] * math.log(p[b, c, n]) for b in range(2) for c in range(3) for n in range(4))
+    assert float(label_loss(scores, target)) == pytest.approx(float(total / target.sum()), rel=1e-5)
+
+
+def test_a_view_shows_the_same_part_of_image_and_labels(labelled):
+    scenes = LabelledScenes(labelled)
+    assert len(scenes) == 6
+    for number in range(6):
+        image, labels = scenes.view(number, np.random.default_rng(number), 128, 128)
+        straight, mirrored = (pixels(scenes.images[number][None, :, ::step].copy())[0] for step in (1, -1))
+        step = 1 if torch.allclose(image, straight, atol=1e-6) else -1
+        torch.testing.assert_close(image, straight if step == 1 else mirrored)
+        np.testing.assert_array_equal(labels, scenes.labels[number][:, ::step])
+
+
+def test_each_plan_asks_what_its_views_show_and_other_words(labelled, composer):
+    batches = SelfBatches(LabelledScenes(labelled), 0, composer.words)
+    sides = set()
+    for number in range(24):
+        batch = batches[number]
+        again = batches[number]
+        torch.testing.assert_close(batch.images, again.images)
+        sides.add(batch.images.shape[-1])
+        assert len(set(batch.words)) == len(batch.words) == len(composer.words)
+        shown = {composer.words[i] for i, row in zip(batch.words, batch.target.sum(dim=(0, 2)), strict=True) if row > 0}
+        assert shown == {word for caption in batch.captions for word in caption}
+        assert batch.target.sum(dim=1).max() <= 1 + 1e-6
+    assert sides == {plan.side for plan in PLANS}
+    assert sum(plan.fraction for plan in PLANS) == pytest.approx(1)
+
+
+def test_labels_are_words_of_the_caption(composer, codec):
+    torch.manual_seed(0)
+    labeller = SelfLabeller(fresh_transformer(0).eval(), codec, torch.randn(len(composer.words), 384))
+    scene = composer.compose(np.random.default_rng(3))
+    indices = [composer.words.index(word) for word in scene.words]
+    labels = labeller.labels(scene.image, indices)
+    assert labels.dtype == np.uint8
+    assert labels.shape == scene.mask.shape
+    assert set(np.unique(labels)) <= {0, *(i + 1 for i in indices)}
+    assert (labeller.labels(scene.image, indices[:1]) == indices[0] + 1).all()
+
+
+def test_training_on_labels_improves_the_maps_that_the_monitor_scores(labelled, composer, codec):
+    transformer = fresh_transformer(0)
+    torch.manual_seed(0)
+    vectors = {word: torch.randn(384) for word in composer.words}
+    table = torch.stack(list(vectors.values()))
+    scenes = LabelledScenes(labelled)
+    images = pixels(scenes.images)
+    target = token_shares(torch.from_numpy(scenes.labels).long(), list(range(len(table))))
+    batch = SelfBatches(scenes, 0, composer.words)[0]
+    batch = type(batch)(images, list(range(len(table))), target, batch.captions)
+    latents = codec.encode(images).latent_dist.mean
+    optimizer = torch.optim.AdamW(transformer.parameters(), lr=1e-3)
+
+    def scores():
+        average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+        return monitor(transformer, average, codec, vectors, composer, 1, scenes=4)
+
+    before = scores()
+    for number in range(12):
+        loss = step_loss(transformer, latents, batch, table, np.random.default_rng(number))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after = scores()
+    assert after[1] > before[1]
+    assert all(0 <= score <= 1 for score in after)
+
+
+def test_a_folder_without_labels_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="self_labels"):
+        LabelledScenes(tmp_path)
+
+
+def test_the_curve_of_a_second_stage_follows_that_of_the_first(tmp_path):
+    before, after, joined = (tmp_path / name for name in ("before.csv", "after.csv", "joined.csv"))
+    before.write_text("step,images,seconds,flow,candidate,full_miou\n100,1000,60,1.0,0.5,0.3\n200,2000,120,0.9,0.4,\n")
+    after.write_text("step,images,seconds,flow,labels,full_miou\n50,400,30,0.8,0.6,0.5\n")
+    last = join_curves(before, after, joined)
+    rows = list(csv.DictReader(joined.read_text().splitlines()))
+    assert [int(row["images"]) for row in rows] == [1000, 2000, 2400]
+    assert (last["step"], last["seconds"]) == ("250", "150")
+    assert rows[0]["labels"] == rows[2]["candidate"] == ""
+    draw_curve(joined, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 1000
