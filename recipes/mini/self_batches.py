@@ -105,14 +105,18 @@ def token_shares(labels: Tensor, words: list[int]) -> Tensor:
 
 
 class SelfBatches:
-    """Batches by step number; a batch depends on the seed and its number alone."""
+    """Batches by number; a batch depends on the seed, its number and the number of processes alone.
 
-    def __init__(self, scenes: LabelledScenes, seed: int, words: Sequence[str]) -> None:
-        self.scenes, self.seed, self.words = scenes, seed, words
+    Processes of one step have the same plan: none waits long for another.
+    """
 
-    def __getitem__(self, step: int) -> LabelledBatch:
-        rng = np.random.default_rng((self.seed, step))
-        plan = PLANS[rng.choice(len(PLANS), p=[plan.fraction for plan in PLANS])]
+    def __init__(self, scenes: LabelledScenes, seed: int, words: Sequence[str], *, processes: int = 1) -> None:
+        self.scenes, self.seed, self.words, self.processes = scenes, seed, words, processes
+
+    def __getitem__(self, number: int) -> LabelledBatch:
+        of_step = np.random.default_rng((self.seed, number // self.processes, 2))
+        plan = PLANS[of_step.choice(len(PLANS), p=[plan.fraction for plan in PLANS])]
+        rng = np.random.default_rng((self.seed, number))
         views = [
             self.scenes.view(int(index), rng, plan.side, int(rng.integers(plan.crop[0], plan.crop[1] + 1)))
             for index in rng.integers(len(self.scenes), size=plan.images)

@@ -52,12 +52,17 @@ class Progress:
 
 
 def label_loss(scores: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of one layer's maps with the labels' shares, mean over the labelled part of all tokens.
+    """Cross-entropy of one layer's maps with the labels' shares, a weighted mean over the labelled part of all tokens.
+
+    A word of a view has the weight of its area to the power of -1/4, so that small objects count for more than their
+    tokens: mIoU counts every class alike.
 
     Args:
         scores: [B, C, N], before the softmax
         target: [B, C, N], shares of a token's pixels, whose sum over C is at most 1
     """
+    area = target.sum(dim=2, keepdim=True).clamp_min(1)
+    target = target * area**-0.25
     return -(target * scores.log_softmax(dim=1)).sum() / target.sum().clamp_min(1)
 
 
@@ -80,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=CHECKPOINTS / "mini", help="folder of transformer and vae")
     parser.add_argument("--labels", type=Path, default=Path("runs/mini/labels"))
-    parser.add_argument("--run", type=Path, default=Path("runs/mini-self"), help="folder of checkpoints and curve")
+    parser.add_argument("--out", type=Path, default=Path("runs/mini-self"), help="folder of checkpoints and curve")
     parser.add_argument("--images", type=int, default=60_000, help="how many to see in the whole run")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
     parser.add_argument("--cooldown", type=float, default=0.7, help="fraction of the run in which the rate falls to 0")
@@ -95,20 +100,20 @@ def main() -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         dist.init_process_group("gloo")
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    args.run.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
 
     composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"))
     words, table = composer.words, WordTable.load(CHECKPOINTS / "words")
     vectors = {word: table.embed([word])[0].mean(dim=1)[0] for word in words}
     stacked = torch.stack(list(vectors.values()))
-    batches = SelfBatches(LabelledScenes(args.labels), args.seed, words)
+    batches = SelfBatches(LabelledScenes(args.labels), args.seed, words, processes=processes)
     codec = PixelCodec.from_pretrained(args.weights / "vae")
     transformer = FluxTransformer2DModel.from_pretrained(
         args.weights / "transformer", torch_dtype=torch.float32
     ).train()
     optimizer = new_optimizer(transformer, args.lr)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
-    progress, last = Progress(), args.run / "last.pt"
+    progress, last = Progress(), args.out / "last.pt"
     if last.exists():
         state = torch.load(last, weights_only=True)
         transformer.load_state_dict(state["model"])
@@ -116,9 +121,9 @@ def main() -> None:
         average, progress = state["average"], Progress(**state["progress"])
         print(f"resumed at step {progress.step}", flush=True)
     elif rank == 0:
-        shutil.copyfile(args.weights / "curve.csv", args.run / "before.csv")
-        torch.save(codec.state_dict(), args.run / "codec.pt")
-    curve = (args.run / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
+        shutil.copyfile(args.weights / "curve.csv", args.out / "before.csv")
+        torch.save(codec.state_dict(), args.out / "codec.pt")
+    curve = (args.out / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
     writer, logged = csv.writer(curve), []
     if curve.tell() == 0:
         writer.writerow(COLUMNS)
@@ -135,7 +140,7 @@ def main() -> None:
         latents = codec.encode(batch.images).latent_dist.mean
         flow = labels = torch.tensor(float("nan"))
         with sdpa_kernel([SDPBackend.MATH]):
-            if generator.random() < args.flow_fraction:
+            if np.random.default_rng((args.seed, progress.step, 3)).random() < args.flow_fraction:
                 loss = flow = flow_loss(transformer, latents, captions(batch.captions, vectors, generator))
             else:
                 loss = labels = step_loss(transformer, latents, batch, stacked, generator)
@@ -172,8 +177,8 @@ def main() -> None:
             logged.clear()
         if rank == 0 and (step % args.save_every == 0 or over):
             state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"progress": asdict(progress)}, args.run / "next.pt")
-            os.replace(args.run / "next.pt", last)
+            torch.save(state | {"progress": asdict(progress)}, args.out / "next.pt")
+            os.replace(args.out / "next.pt", last)
 
 
 if __name__ == "__main__":
