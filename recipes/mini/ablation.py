@@ -144,10 +144,11 @@ def main() -> None:
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--shipped", action="store_true")
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--resolution", type=int, help="pixels at which scenes are read (default: the card's)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     classes, pairs = (shipped_scenes if args.shipped else fresh_scenes)(args.count)
-    tables = run(load_backbone(args.backbone), classes, pairs)
+    tables = run(load_backbone(args.backbone, resolution=args.resolution), classes, pairs)
     show(tables, Console())
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Views of scenes that `mini` labelled itself, for the second stage of its training.
 
-    whole   a scene, or most of it, at 192 (sometimes 128) pixels     as in use
+    whole   a scene, or most of it, at 208, 192 or 128 pixels     as in use
     part    a quarter of a scene at 96 pixels                         cheap, and other places of the same objects
 
 Half of the views are mirrored. The step number is part of the seed, so that a resumed run sees the same views.
@@ -50,8 +50,8 @@ class Plan:
 
 
 PLANS = (
-    Plan(8, 192, (FULL, FULL), 166, 0.25),
-    Plan(8, 192, (FULL, FULL), 64, 0.15),
+    Plan(8, 208, (FULL, FULL), 166, 0.25),
+    Plan(8, 208, (FULL, FULL), 64, 0.15),
     Plan(8, 192, (88, FULL), 64, 0.15),
     Plan(16, 128, (FULL, FULL), 166, 0.10),
     Plan(28, 96, (64, 64), 64, 0.35),

@@ -37,7 +37,7 @@ from recipes.mini.scenes.objects import ObjectLibrary
 from recipes.mini.self_batches import LabelledBatch, LabelledScenes, SelfBatches
 from recipes.mini.train import CACHE, CHECKPOINTS, captions, learning_rate, mean_of, new_optimizer
 
-SIDE = 192  # pixels at which scenes are read in use
+SIDE = 208  # pixels at which scenes are read in use
 AVERAGING = 0.998
 COLUMNS = ("step", "images", "seconds", "lr", "flow", "labels", "oracle_miou", "oracle_accuracy", "full_miou")
 
@@ -86,10 +86,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=CHECKPOINTS / "mini", help="folder of transformer and vae")
     parser.add_argument("--labels", type=Path, default=Path("runs/mini/labels"))
     parser.add_argument("--out", type=Path, default=Path("runs/mini-self"), help="folder of checkpoints and curve")
-    parser.add_argument("--images", type=int, default=60_000, help="how many to see in the whole run")
+    parser.add_argument("--images", type=int, default=73_000, help="how many to see in the whole run")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
     parser.add_argument("--cooldown", type=float, default=0.7, help="fraction of the run in which the rate falls to 0")
-    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--flow-fraction", type=float, default=0.1, help="of the steps that are flow matching")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -123,6 +123,7 @@ def main() -> None:
     elif rank == 0:
         shutil.copyfile(args.weights / "curve.csv", args.out / "before.csv")
         torch.save(codec.state_dict(), args.out / "codec.pt")
+        torch.save(transformer.state_dict(), args.out / "first.pt")
     curve = (args.out / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
     writer, logged = csv.writer(curve), []
     if curve.tell() == 0:

@@ -78,7 +78,7 @@ def test_features_are_those_of_the_rgb_image(mini, order, colours):
     cfg = small_config(order, colours, pyramid=False)
     outputs = backbone_output(build_model(cfg).eval(), cfg, SCENES)["tokens"]
     for output, file in zip(outputs, SCENES, strict=True):
-        torch.testing.assert_close(output[None], naive(mini, file), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output[None], at_cells(naive(mini, file), 128, 128, 8), atol=1e-5, rtol=1e-5)
 
 
 def test_swapped_channels_change_the_features(mini, tmp_path):
@@ -99,10 +99,10 @@ def test_an_images_features_do_not_depend_on_its_batch(mini, sizes, order):
         assert not features[:, rows:].any()
         assert not features[:, :, columns:].any()
     for features, file, size, tokens in (
-        (together[1], sizes[1], (128, 96), (21, 16)),
-        (together[2], sizes[2], (100, 128), (16, 20)),
+        (together[1], sizes[1], (128, 96), (37, 28)),
+        (together[2], sizes[2], (100, 128), (28, 36)),
     ):
-        expected = naive(mini, file)  # tokens of the short side scaled to the card's 128 pixels
+        expected = naive(mini, file)  # tokens of the short side scaled to the card's 224 pixels
         assert expected.shape[2:] == tokens
         laid = at_cells(expected, *size, 8)[0]
         torch.testing.assert_close(features[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)
@@ -135,7 +135,7 @@ def test_projected_features_of_words(mini):
     words = Vocabulary.from_names(["cat", "grass", "sky"])
     expected = mini.record(Image.open(SCENES[0]).convert("RGB")).ask(words).projected()
     assert model.backbone.output_shape()["tokens"].channels == expected.shape[1] == features.shape[1]
-    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features, at_cells(expected, 128, 128, 8), atol=1e-5, rtol=1e-5)
 
 
 def test_the_backbone_is_frozen_and_in_no_checkpoint():

@@ -82,7 +82,7 @@ def test_a_card_with_a_presence_that_cannot_be_used(presence, tmp_path):
 
 def test_what_was_measured_holds_for_the_card_as_it_is():
     card = replace(find_card("mini"), presence={"reference_words": "mini/reference.txt", "threshold": 0.4})
-    assert card.with_resolution(128).presence
+    assert card.with_resolution(card.resolution).presence
     assert card.with_pooling("mean").presence
     for other in (card.with_resolution(256), card.with_pooling("first"), card.of_other_weights()):
         assert not other.presence

@@ -35,19 +35,19 @@ def test_the_parts_are_concatenated_in_order(backbone, images):
     source = FrozenFeatures(backbone, WORDS, parts=("maps", "outputs", "concepts"))
     features = source(images, SEEDS)
     concept_features = backbone.record(images, seed=SEEDS).ask(WORDS)
-    outputs, concepts, maps = features.split([4 * 192, 4 * 3, 2], dim=1)
+    outputs, concepts, maps = features.split([2 * 192, 2 * 3, 2], dim=1)
     assert source.channels == features.shape[1]
     assert source.maps == 2
     assert torch.equal(maps, concept_features.maps())
     torch.testing.assert_close(concepts, concept_features.projected())
     last = concept_features.image[3].output.transpose(1, 2).flatten(2).transpose(1, 2)  # [B, width, N]
-    assert torch.equal(outputs[:, 3 * 192 :].flatten(2), last)
+    assert torch.equal(outputs[:, 192:].flatten(2), last)
 
 
 def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
     readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6), noise_samples=3)
     features = FrozenFeatures(backbone, WORDS, parts=("concepts",), readout=readout)(images, SEEDS)
-    assert features.shape == (2, 2 * 2 * 3, 21, 16)
+    assert features.shape == (2, 2 * 2 * 3, 37, 28)
     for number, timestep in enumerate((0.1, 0.6)):
         expected = (
             backbone.record(images, timesteps=timestep, noise_samples=3, layers=(1, 3), seed=SEEDS)
@@ -60,8 +60,8 @@ def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
 def test_contrasts_are_concepts_less_their_mean_over_the_phrases(backbone, images):
     source = FrozenFeatures(backbone, WORDS, parts=("concepts", "contrasts"))
     features = source(images, SEEDS)
-    assert source.channels == features.shape[1] == 2 * 4 * 3
-    concepts, contrasts = (half.unflatten(1, (4, 3)) for half in features.chunk(2, dim=1))
+    assert source.channels == features.shape[1] == 2 * 2 * 3
+    concepts, contrasts = (half.unflatten(1, (2, 3)) for half in features.chunk(2, dim=1))
     torch.testing.assert_close(contrasts, concepts - concepts.mean(dim=2, keepdim=True), atol=1e-4, rtol=1e-4)
     assert contrasts.abs().max() < concepts.abs().max() / 5  # what float16 would round away
 

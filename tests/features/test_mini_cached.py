@@ -15,7 +15,7 @@ from ca_seg.features.identity import FEATURES_VERSION
 
 COUNT = 3
 # of the first scene, seed 0, cat, grass, sky: mean and standard deviation of grass in the last layer, and of all
-MEASURED = {1: (11.0214, 2.85138, 11.4841, 6.75340)}
+MEASURED = {1: (11.7243, 1.29281, 11.7966, 3.11683)}
 
 
 class MiniFeatures:
