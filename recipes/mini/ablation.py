@@ -92,7 +92,7 @@ def run(backbone: Backbone, classes: tuple[str, ...], pairs: Iterator[Pair]) -> 
         present = Vocabulary.from_names([classes[i] for i in mask.unique().tolist()])
         vocabularies = present, tables["timestep"].all_classes
         record_and_ask = functools.partial(_record_and_ask, backbone, image, vocabularies, seed=number)
-        oracle, full = record_and_ask(card.timestep, layers=(backbone.layers - 1,))
+        oracle, full = record_and_ask(card.timestep, layers=tuple(range(backbone.layers)))
         for layer in range(backbone.layers):
             kind = "double" if layer < double_blocks else "single"
             for space in SPACES:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.pixel_codec import PixelCodec
+from recipes.mini import ablation
 from recipes.mini.curve import draw_curve, join_curves
 from recipes.mini.images import pixels
 from recipes.mini.model import fresh_transformer
@@ -161,3 +163,15 @@ def test_the_curve_of_a_second_stage_follows_that_of_the_first(tmp_path):
     assert rows[0]["labels"] == rows[2]["candidate"] == ""
     draw_curve(joined, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_the_ablation_reads_every_layer_and_timestep():
+    backbone = load_backbone("mini", resolution=64)
+    image, mask = torch.rand(3, 64, 64), torch.zeros(64, 64, dtype=torch.long)
+    mask[32:] = 2
+    tables = ablation.run(backbone, ("cat", "grass", "sky"), iter([(image, mask)]))
+    assert len(tables["timestep"]) == len(ablation.TIMESTEPS)
+    rows = tables["space and layer"]
+    assert sum(", layer " in name for name in rows) == 3 * backbone.layers
+    layers = backbone.card.layers
+    assert rows["output, card's layers, softmax"] == tables["layers and samples"][f"layers {tuple(layers)}"]
