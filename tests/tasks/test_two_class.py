@@ -120,7 +120,16 @@ def test_a_protocol_without_background_words_is_refused():
 
 def test_the_command_scores_scenes_with_one_object(tmp_path):
     words = ["grass", "sand", "sky", "water", "brick"]
-    common = ["--data.name", "scenes", "--data.splits", "[shifted]", "--data.limit", "12", "--out", str(tmp_path)]
+    common = [
+        "--data.name",
+        "scenes",
+        "--data.splits",
+        "[in_distribution]",
+        "--data.limit",
+        "12",
+        "--out",
+        str(tmp_path),
+    ]
     assert run([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
