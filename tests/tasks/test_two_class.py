@@ -120,22 +120,14 @@ def test_a_protocol_without_background_words_is_refused():
 
 def test_the_command_scores_scenes_with_one_object(tmp_path):
     words = ["grass", "sand", "sky", "water", "brick"]
-    common = [
-        "--data.name",
-        "scenes",
-        "--data.splits",
-        "[in_distribution]",
-        "--data.limit",
-        "12",
-        "--out",
-        str(tmp_path),
-    ]
+    split = "in_distribution"
+    common = ["--data.name", "scenes", "--data.splits", f"[{split}]", "--data.limit", "12", "--out", str(tmp_path)]
     assert run([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
     assert results["images"] + len(results["skipped"]) == 12
     assert results["figures"]["argmax"]["true_miou"] > 0.4
-    result = two_class("mini", DataSettings("scenes", split="shifted", limit=12), background_words=words, device="cpu")
+    result = two_class("mini", DataSettings("scenes", split=split, limit=12), background_words=words, device="cpu")
     assert result.figures["argmax"]["map"] == pytest.approx(results["figures"]["argmax"]["map"], abs=1e-6)
     assert result.complete
     assert result.unsuitable == len(result.skipped) == len(results["skipped"])
