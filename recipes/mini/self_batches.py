@@ -1,6 +1,6 @@
 """Views of scenes that `mini` labelled itself, for the second stage of its training.
 
-    whole   a scene, or most of it, at 208, 192 or 128 pixels     as in use
+    whole   a scene, or most of it, at 208, 192 or 128 pixels     nearly as in use
     part    a quarter of a scene at 96 pixels                         cheap, and other places of the same objects
 
 Half of the views are mirrored. The step number is part of the seed, so that a resumed run sees the same views.

@@ -37,7 +37,7 @@ from recipes.mini.scenes.objects import ObjectLibrary
 from recipes.mini.self_batches import LabelledBatch, LabelledScenes, SelfBatches
 from recipes.mini.train import CACHE, CHECKPOINTS, captions, learning_rate, mean_of, new_optimizer
 
-SIDE = 208  # pixels at which scenes are read in use
+SIDE = 224  # pixels at which scenes are read in use
 AVERAGING = 0.998
 COLUMNS = ("step", "images", "seconds", "lr", "flow", "labels", "oracle_miou", "oracle_accuracy", "full_miou")
 
