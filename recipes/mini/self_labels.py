@@ -87,7 +87,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"), height=FULL, width=FULL)
     table, index = WordTable.load(CHECKPOINTS / "words"), {word: i for i, word in enumerate(composer.words)}
-    vectors = torch.stack([table.embed([word])[0].mean(dim=1)[0] for word in composer.words])
+    vectors = torch.stack([table.vector(word) for word in composer.words])
     transformer = FluxTransformer2DModel.from_pretrained(args.weights / "transformer", torch_dtype=torch.float32)
     labeller = SelfLabeller(transformer, PixelCodec.from_pretrained(args.weights / "vae"), vectors)
     for shard in range(*args.shards):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -29,13 +28,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ca_seg.backbones.pixel_codec import PixelCodec
 from ca_seg.backbones.text.word_table import WordTable
-from recipes.gradients import share_gradients
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, weighted
 from recipes.mini.monitor import monitor
 from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
 from recipes.mini.self_batches import LabelledBatch, LabelledScenes, SelfBatches
-from recipes.mini.train import CACHE, CHECKPOINTS, captions, learning_rate, mean_of, new_optimizer
+from recipes.mini.train import CACHE, CHECKPOINTS, captions
+from recipes.training import (
+    descend,
+    learning_rate,
+    mean_of,
+    mostly_low,
+    new_optimizer,
+    save_checkpoint,
+    start_processes,
+    update_average,
+)
 
 SIDE = 224  # pixels at which scenes are read in use
 AVERAGING = 0.998
@@ -74,10 +82,8 @@ def step_loss(
     Args:
         table: vectors of all words [C, 384]
     """
-    low = generator.random(len(latents)) < 0.85
-    times = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
     concepts = table[batch.words].expand(len(latents), -1, -1)
-    scores = layer_scores(transformer, latents, concepts, torch.from_numpy(times).float())
+    scores = layer_scores(transformer, latents, concepts, mostly_low(generator, len(latents)))
     return weighted([(LAYER_WEIGHTS[layer], label_loss(s, batch.target)) for layer, s in scores.items()])
 
 
@@ -97,14 +103,12 @@ def main() -> None:
     parser.add_argument("--monitor-every", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("gloo")
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, processes = start_processes()
     args.out.mkdir(parents=True, exist_ok=True)
 
     composer = SceneComposer(ObjectLibrary.load(CACHE, style="3d"))
     words, table = composer.words, WordTable.load(CHECKPOINTS / "words")
-    vectors = {word: table.embed([word])[0].mean(dim=1)[0] for word in words}
+    vectors = {word: table.vector(word) for word in words}
     stacked = torch.stack(list(vectors.values()))
     batches = SelfBatches(LabelledScenes(args.labels), args.seed, words, processes=processes)
     codec = PixelCodec.from_pretrained(args.weights / "vae")
@@ -147,20 +151,14 @@ def main() -> None:
                 loss = labels = step_loss(transformer, latents, batch, stacked, generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss of step {progress.step} is {loss.item()}; {last} is from before it")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(transformer)
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        optimizer.step()
+        descend(transformer, optimizer, loss)
         late = args.minutes is not None and time.monotonic() - begun > args.minutes * 60
         seen = torch.tensor([len(batch.images), float(late)])
         if dist.is_initialized():
             dist.all_reduce(seen)
         progress.images, progress.step = progress.images + int(seen[0]), progress.step + 1
         step, over = progress.step, bool(seen[1]) or progress.images >= args.images
-        decay = min(AVERAGING, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+        update_average(average, transformer, step, decay=AVERAGING)
         logged.append([flow.item(), labels.item()])
         if step % 50 == 0 or over:
             progress.seconds += time.monotonic() - clock
@@ -177,9 +175,7 @@ def main() -> None:
             clock = time.monotonic()
             logged.clear()
         if rank == 0 and (step % args.save_every == 0 or over):
-            state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"progress": asdict(progress)}, args.out / "next.pt")
-            os.replace(args.out / "next.pt", last)
+            save_checkpoint(last, transformer, optimizer, average, {"progress": asdict(progress)})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,31 +28,15 @@ from recipes.mini.model import fresh_transformer
 from recipes.mini.monitor import monitor
 from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
+from recipes.training import descend, learning_rate, mean_of, mostly_low, new_optimizer, save_checkpoint, update_average
 
 CACHE = Path(__file__).parent / ".cache"
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 
 
-def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
-    """Linear warm-up, a constant part, then a linear fall to zero over the last fraction `cooldown` of the steps."""
-    rising = min(1.0, (step + 1) / warmup)
-    falling = min(1.0, max(0.0, (steps - step) / max(1.0, cooldown * steps)))
-    return peak * min(rising, falling)
-
-
-def new_optimizer(transformer: torch.nn.Module, rate: float) -> torch.optim.AdamW:
-    """AdamW; weights decay, biases and scales do not."""
-    decayed = [p for p in transformer.parameters() if p.ndim > 1]
-    plain = [p for p in transformer.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-
-
 def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tensor, generator: np.random.Generator):
     """The candidate and the presence loss of one batch, weighted over the layers."""
-    low = generator.random(len(latents)) < 0.85
-    times = np.where(low, generator.uniform(0.0, 0.4, len(latents)), generator.uniform(0.4, 0.95, len(latents)))
-    timesteps = torch.from_numpy(times).float()
+    timesteps = mostly_low(generator, len(latents))
     scores = layer_scores(transformer, latents, table.expand(len(latents), -1, -1), timesteps)
     true = torch.from_numpy(np.ascontiguousarray(batch.true)).flatten(2)
     tokens = {"small": 64, "full": 256, "quilt": 64}[batch.kind]
@@ -63,12 +46,6 @@ def map_step(transformer, latents: torch.Tensor, batch: Batch, table: torch.Tens
     candidate = weighted([(LAYER_WEIGHTS[i], c) for i, (c, _) in parts.items()])
     presence = weighted([(LAYER_WEIGHTS[i], p) for i, (_, p) in parts.items()])
     return candidate, presence
-
-
-def mean_of(rows: list[list[float]]) -> list[float]:
-    """The mean of each column without its nan values (nan where a column has no other)."""
-    columns = [[value for value in column if not np.isnan(value)] for column in zip(*rows, strict=True)]
-    return [round(float(np.mean(column)), 4) if column else float("nan") for column in columns]
 
 
 def main() -> None:
@@ -95,7 +72,7 @@ def main() -> None:
     words = list(composer.words)
     object_words, stuff_words = words[: len(words) - len(composer.stuff_words)], list(composer.stuff_words)
     word_table = WordTable.load(CHECKPOINTS / "words")
-    vectors = {word: word_table.embed([word])[0].mean(dim=1)[0] for word in words}
+    vectors = {word: word_table.vector(word) for word in words}
     batches = StepBatches(composer, args.seed, object_words, stuff_words)
 
     codec_file, codec = run / "codec.pt", PixelCodec()
@@ -149,14 +126,9 @@ def main() -> None:
                 table = torch.stack([vectors[word] for word in batch.words])[None]
                 candidate, presence = map_step(transformer, latents, batch, table, generator)
                 loss = candidate + presence
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        optimizer.step()
+        descend(transformer, optimizer, loss)
         step, images = batch.step + 1, images + len(batch.images)
-        decay = min(0.999, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+        update_average(average, transformer, step)
         logged.append([flow.item(), candidate.item(), presence.item()])
         if step % 100 == 0:
             seconds, clock = seconds + time.monotonic() - clock, time.monotonic()
@@ -170,9 +142,8 @@ def main() -> None:
             print(step, images, f"{rate:.1f}/s", *(f"{m:.3f}" for m in means), *scores, flush=True)
             logged.clear()
         if step % args.save_every == 0 or step == args.steps:
-            state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"step": step, "images": images, "seconds": seconds}, run / "next.pt")
-            os.replace(run / "next.pt", last)
+            counts = {"step": step, "images": images, "seconds": seconds}
+            save_checkpoint(last, transformer, optimizer, average, counts)
 
 
 def captions(

@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import itertools
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,8 +29,6 @@ from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.errors import UserError
 from recipes.command import run
-from recipes.gradients import share_gradients
-from recipes.mini.train import learning_rate, mean_of, new_optimizer
 from recipes.photo.batches import PARTS, Batch, Hard, Soft, StepBatches
 from recipes.photo.cache import fingerprint, open_codec
 from recipes.photo.data import FeatureCache
@@ -40,6 +37,16 @@ from recipes.photo.losses import flow_loss, layer_scores, map_losses, prompt_of
 from recipes.photo.model import fresh_transformer
 from recipes.photo.monitor import monitor
 from recipes.photo.words import Lexicon
+from recipes.training import (
+    descend,
+    learning_rate,
+    mean_of,
+    mostly_low,
+    new_optimizer,
+    save_checkpoint,
+    start_processes,
+    update_average,
+)
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 WORDS, CODEC = CHECKPOINTS / "words", CHECKPOINTS / "photo" / "vae"
@@ -64,9 +71,8 @@ def step_loss(
     latents, table, target = batch.latents.to(device), table.to(device), moved(batch.target, device)
     if generator.random() < flow_fraction:
         return "flow", flow_loss(transformer, latents, prompt_of(target, table))
-    low = generator.random(len(latents)) < 0.85
-    times = np.where(low, generator.uniform(0.0, 0.3, len(latents)), generator.uniform(0.3, 0.9, len(latents)))
-    scores = layer_scores(transformer, latents, table, torch.from_numpy(times).float().to(device))
+    times = mostly_low(generator, len(latents), usual=0.3, highest=0.9)
+    scores = layer_scores(transformer, latents, table, times.to(device))
     return batch.kind, map_losses(scores, target)
 
 
@@ -112,9 +118,7 @@ def main() -> None:
     parser.add_argument("--monitor-every", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("gloo")
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, processes = start_processes()
     run = args.out or Path("runs") / args.name
     run.mkdir(parents=True, exist_ok=True)
 
@@ -176,11 +180,7 @@ def main() -> None:
             raise FloatingPointError(
                 f"the {kind} loss of step {progress.step} is {loss.item()}; {last} is from before it"
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        share_gradients(transformer)
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        optimizer.step()
+        descend(transformer, optimizer, loss)
         seen = torch.tensor(
             [batch.pictures, float(args.minutes is not None and time.monotonic() - begun > args.minutes * 60)]
         )
@@ -190,9 +190,7 @@ def main() -> None:
         progress.step, progress.batches = progress.step + 1, progress.batches + processes
         over = bool(seen[1]) or progress.pictures >= args.pictures
         step = progress.step
-        decay = min(0.999, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+        update_average(average, transformer, step)
         logged.append([loss.item() if kind == name else float("nan") for name in LOSSES])
         if step % 100 == 0:
             progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
@@ -209,9 +207,7 @@ def main() -> None:
             clock = time.monotonic()
             logged.clear()
         if rank == 0 and (step % args.save_every == 0 or over):
-            state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            torch.save(state | {"progress": asdict(progress)}, run / "next.pt")
-            os.replace(run / "next.pt", last)
+            save_checkpoint(last, transformer, optimizer, average, {"progress": asdict(progress)})
         if over:
             break
 

@@ -10,7 +10,7 @@ import torch
 from ca_seg.backbones.families.base import TextTokens
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, noised
 from recipes.mini.model import fresh_transformer
-from recipes.mini.train import learning_rate
+from recipes.training import learning_rate
 
 
 def test_the_map_loss_equals_a_plain_loop():

@@ -1,0 +1,93 @@
+"""What the trainings of the shipped backbones share: the rate, the optimizer, processes, averages and checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+
+def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
+    """Linear warm-up, a constant part, then a linear fall to zero over the last fraction `cooldown` of the steps."""
+    rising = min(1.0, (step + 1) / warmup)
+    falling = min(1.0, max(0.0, (steps - step) / max(1.0, cooldown * steps)))
+    return peak * min(rising, falling)
+
+
+def new_optimizer(transformer: torch.nn.Module, rate: float) -> torch.optim.AdamW:
+    """AdamW; weights decay, biases and scales do not."""
+    decayed = [p for p in transformer.parameters() if p.ndim > 1]
+    plain = [p for p in transformer.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+
+
+def mean_of(rows: list[list[float]]) -> list[float]:
+    """The mean of each column without its nan values (nan where a column has no other)."""
+    columns = [[value for value in column if not np.isnan(value)] for column in zip(*rows, strict=True)]
+    return [round(float(np.mean(column)), 4) if column else float("nan") for column in columns]
+
+
+def mostly_low(
+    generator: np.random.Generator, count: int, *, usual: float = 0.4, highest: float = 0.95
+) -> torch.Tensor:
+    """Timesteps [count] of steps on maps: 85 % below `usual`, the others between it and `highest`."""
+    low = generator.random(count) < 0.85
+    times = np.where(low, generator.uniform(0.0, usual, count), generator.uniform(usual, highest, count))
+    return torch.from_numpy(times).float()
+
+
+def start_processes() -> tuple[int, int]:
+    """The number of this process and how many there are; several where `torchrun` started them."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("gloo")
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def share_gradients(transformer: torch.nn.Module) -> None:
+    """The mean of every gradient over the processes; nothing to do in one process."""
+    if not dist.is_initialized():
+        return
+    parameters = list(transformer.parameters())
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def descend(transformer: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step of the optimizer along the gradients of all processes, whose norm is at most 1."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    share_gradients(transformer)
+    torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+    optimizer.step()
+
+
+@torch.no_grad()
+def update_average(
+    average: Mapping[str, torch.Tensor], transformer: torch.nn.Module, step: int, *, decay: float = 0.999
+) -> None:
+    """Move averaged weights towards the present ones; faster in the first steps than `decay` says."""
+    decay = min(decay, (step + 1) / (step + 20))
+    torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
+
+
+def save_checkpoint(
+    target: Path,
+    transformer: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Mapping[str, torch.Tensor],
+    counts: Mapping[str, Any],
+) -> None:
+    """Replace `target` at once: a run that is killed while it writes keeps the former checkpoint."""
+    state = {"model": transformer.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+    torch.save(state | dict(counts), target.with_name("next.pt"))
+    os.replace(target.with_name("next.pt"), target)
