@@ -107,6 +107,7 @@ def test_polygons_cover_the_masks(backbone, folder, tolerance):
     client = create_app(LabelStudioBackend(masks, ImageSource(root=folder), tolerance=tolerance)).test_client()
     (prediction,) = ask(client, "a.jpg", config=CONFIG.format(kind="PolygonLabels")).json["results"]
     expected = ca_seg.segment(folder / "a.jpg", PHRASES, backbone=backbone)
+    shared = either = 0
     for name in expected.classes:
         canvas = Image.new("1", (150, 110))
         for result in prediction["result"]:
@@ -114,10 +115,12 @@ def test_polygons_cover_the_masks(backbone, folder, tolerance):
                 points = [(x * 150 / 100 - 0.5, y * 110 / 100 - 0.5) for x, y in result["value"]["points"]]
                 ImageDraw.Draw(canvas).polygon([(round(x), round(y)) for x, y in points], outline=1, fill=1)
         drawn, inside = np.array(canvas), expected.mask == expected.index(name)
+        shared, either = shared + (drawn & inside).sum(), either + (drawn | inside).sum()
         away = np.argwhere(drawn != inside)
         edges = np.argwhere(inside != ndimage.binary_erosion(inside))
         distances = [np.abs(edges - pixel).max(axis=1).min() for pixel in away]
         assert max(distances, default=0) <= 2 * tolerance  # the line's distance, and one pixel of drawing it
+    assert shared == either if tolerance == 0 else shared / either > 0.9
 
 
 def test_rectangles_are_the_boxes_of_parts(client, backbone, folder):
