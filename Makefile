@@ -4,6 +4,7 @@
 #   make test-fast   the tests without those marked slow
 #                    (WORKERS=4 runs them in four processes; the default is two)
 #   make docs        the documentation site, in site/
+#   make figures     the figures of README and docs from the shipped weights: hours; MSRC=DIR COCO=DIR name the datasets
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
@@ -12,7 +13,7 @@ OUT ?= out/zero_shot
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile  # 2 GiB per worker
 
-.PHONY: demo test test-fast checks lint types docs wheel bench clean
+.PHONY: demo test test-fast checks lint types docs wheel bench figures clean
 
 demo: $(READY)
 	$(VENV)/bin/python eval.py --config-file configs/zero_shot/mini_scenes.yaml --out $(OUT)/mini_scenes
@@ -42,6 +43,12 @@ wheel: $(CHECKS)
 bench: $(READY)
 	$(VENV)/bin/python benchmarks/overhead.py
 	$(VENV)/bin/python benchmarks/probe.py
+
+figures: $(CHECKS)
+	$(MAKE) -f recipes/mini/Makefile PYTHON=$(VENV)/bin/python
+	$(MAKE) -f recipes/photo_jobs/Makefile PYTHON=$(VENV)/bin/python
+	$(VENV)/bin/python -m recipes.photo.gallery
+	$(VENV)/bin/ca-seg zoo page --out MODEL_ZOO.md
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -25,6 +25,7 @@ from ca_seg.json_file import write_json
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.visual.plots import coverage_plot
 from recipes.command import run
+from recipes.page import fill
 
 HEADER = ("confidence", "T", "threshold", "ECE", "precision", "coverage", "mIoU of kept", "classes kept")
 PER_CLASS, DETAILED = "margin, T fitted, by class", "margin, T fitted"
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="only the first images of each split")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("out/label_quality"))
+    parser.add_argument("--page", type=Path, help="a page whose tables, marked with the name of the data, are renewed")
     args = parser.parse_args(arguments)
     report = label_quality(
         BackboneSettings(backbone=args.backbone),
@@ -124,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device=args.device,
     )
     print(report.markdown)
+    if args.page is not None:
+        fill(args.page, args.data, report.markdown)
     for path, reason in report.skipped:
         print(f"skipped {path}: {reason}")
     return 1 if report.skipped else 0

@@ -1,13 +1,10 @@
-"""Write docs/results.md and its plots from an evaluation and the ablations.
-
-python eval.py --config-file configs/zero_shot/mini_scenes.yaml
-python -m recipes.mini.ablation --backbone NAME [--shipped] --json out/ablation/NAME-(fresh|shipped).json
-python -m recipes.mini.results_page
-"""
+"""Write docs/results.md and its plots from the evaluations and the ablations of recipes/mini/Makefile."""
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +17,15 @@ from recipes.page import fill
 ROOT = Path(__file__).parents[2]
 ABLATIONS, RESULTS = ROOT / "out" / "ablation", ROOT / "out" / "zero_shot" / "mini_scenes" / "results.json"
 NAMES = ("mini", "mini-plain")
+SETTINGS = {  # a row of the refinement table: the folder of its results below OUT/refinement
+    "absence filter": "absence",
+    "self-attention": "attention",
+    "guided filter": "guided-filter",
+    "superpixel vote": "superpixels",
+    "PAMR": "pamr",
+    "the flipped image": "flip",
+}
+PROTOCOLS = ("oracle-presence", "full-vocabulary")
 
 
 def main_table(results: dict) -> str:
@@ -30,12 +36,38 @@ def main_table(results: dict) -> str:
     ]
     for method, splits in results["methods"].items():
         for split, figures in splits.items():
-            cells = [
-                f"{100 * figures[protocol][name]:.1f}"
-                for protocol in ("oracle-presence", "full-vocabulary")
-                for name in ("miou", "pixel_accuracy", "map")
-            ]
-            lines.append(f"| {method} | {split} | " + " | ".join(cells) + " |")
+            lines.append(f"| {method} | {split} | {figures_of(figures)} |")
+    return "\n".join(lines)
+
+
+def figures_of(figures: dict, names: Sequence[str] = ("miou", "pixel_accuracy", "map")) -> str:
+    """The cells of one row, both protocols, in percent."""
+    return " | ".join(f"{100 * figures[protocol][name]:.1f}" for protocol in PROTOCOLS for name in names)
+
+
+def refinement_table(plain: dict, folder: Path) -> str:
+    """`mini` with one step of refinement each.
+
+    Args:
+        plain: results of the evaluation without any
+        folder: holds SETTING/results.json
+    """
+    names = ("miou", "pixel_accuracy", "map", "boundary_iou")
+    lines = [
+        "| `mini` with | oracle mIoU | acc | mAP | boundary IoU | full mIoU | acc | mAP | boundary IoU |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| nothing | {figures_of(plain['splits']['in_distribution'], names)} |",
+    ]
+    for label, setting in SETTINGS.items():
+        results = json.loads((folder / setting / "results.json").read_text())
+        lines.append(f"| {label} | {figures_of(results['splits']['in_distribution'], names)} |")
+    return "\n".join(lines)
+
+
+def photographs_table(results: dict) -> str:
+    """`mini` and the baselines on MSRC-21's dev."""
+    lines = ["| method | oracle mIoU | acc | mAP | full mIoU | acc | mAP |", "|---|---|---|---|---|---|---|"]
+    lines += [f"| {method} | {figures_of(splits['dev'])} |" for method, splits in results["methods"].items()]
     return "\n".join(lines)
 
 
@@ -72,12 +104,17 @@ def plot(tables: dict[str, dict], target: Path) -> None:
 
 
 def main() -> None:
-    results = json.loads(RESULTS.read_text())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "mini", help="folder of refinement/ and msrc/")
+    args = parser.parse_args()
+    page, results = ROOT / "docs" / "results.md", json.loads(RESULTS.read_text())
     fill(ROOT / "README.md", "figures", main_table(results))
     tables = {n: json.loads((ABLATIONS / f"{n}-shipped.json").read_text())["tables"] for n in NAMES}
     plot(tables, ROOT / "docs" / "images" / "ablation.png")
     body = "\n\n".join(ablation_table(tables, title) for title in tables["mini"])
-    fill(ROOT / "docs" / "results.md", "figures", body)
+    fill(page, "figures", body)
+    fill(page, "refinement", refinement_table(results, args.out / "refinement"))
+    fill(page, "photographs", photographs_table(json.loads((args.out / "msrc" / "results.json").read_text())))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Views of scenes that `mini` labelled itself, for the second stage of its training.
 
-    whole   a scene, or most of it, at 208, 192 or 128 pixels     nearly as in use
-    part    a quarter of a scene at 96 pixels                         cheap, and other places of the same objects
+    whole   a scene, or most of it, at 256, 224 or 128 pixels     as in use
+    part    a part of a scene at the same scale                   cheap, and other places of the same objects
 
-Half of the views are mirrored. The step number is part of the seed, so that a resumed run sees the same views.
+Half of the views are mirrored, and some are in other colours (`recipes.mini.restyle`). The step number is part of the
+seed, so that a resumed run sees the same views.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from recipes.mini.batches import FULL, TOKEN
+from recipes.mini.batches import FULL
 from recipes.mini.images import pixels, resized
+from recipes.mini.restyle import restyled
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class LabelledBatch:
     Attributes:
         images: [B, 3, S, S] in -1..1
         words: indices of the C concepts of this step
-        target: [B, C, N], the share of each token's pixels that each concept has; the rest of a token is unsure
+        labels: long [B, S / 2, S / 2], the index of each pixel's word in `words`, -1 = unsure
         captions: the words of each view
     """
 
     images: Tensor
     words: list[int]
-    target: Tensor
+    labels: Tensor
     captions: list[tuple[str, ...]]
 
 
@@ -50,11 +52,12 @@ class Plan:
 
 
 PLANS = (
-    Plan(8, 208, (FULL, FULL), 166, 0.25),
-    Plan(8, 208, (FULL, FULL), 64, 0.15),
-    Plan(8, 192, (88, FULL), 64, 0.15),
-    Plan(16, 128, (FULL, FULL), 166, 0.10),
-    Plan(28, 96, (64, 64), 64, 0.35),
+    Plan(6, 256, (FULL, FULL), 166, 0.20),
+    Plan(6, 256, (FULL, FULL), 64, 0.10),
+    Plan(8, 224, (88, FULL), 64, 0.15),
+    Plan(20, 128, (64, 64), 166, 0.20),
+    Plan(28, 96, (48, 48), 64, 0.30),
+    Plan(16, 128, (FULL, FULL), 166, 0.05),
 )
 
 
@@ -76,32 +79,19 @@ class LabelledScenes:
         return len(self.images)
 
     def view(self, index: int, rng: np.random.Generator, side: int, crop: int) -> tuple[Tensor, Tensor]:
-        """A square of `crop` pixels of one scene, at `side` pixels: image [3, S, S] and labels [S, S]."""
+        """A square of `crop` pixels of one scene: image [3, S, S] at `side` pixels, labels [S / 2, S / 2].
+
+        A label is 1 + the index of the word among all words, 0 = unsure.
+        """
         height, width = self.labels[index].shape
         y, x = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
         step = -1 if rng.random() < 0.5 else 1
-        image = np.ascontiguousarray(self.images[index, y : y + crop, x : x + crop][:, ::step])
+        image = restyled(self.images[index, y : y + crop, x : x + crop][:, ::step], rng)
         label = np.ascontiguousarray(self.labels[index, y : y + crop, x : x + crop][:, ::step])
-        labels = interpolate(torch.from_numpy(label)[None, None].float(), size=(side, side), mode="nearest-exact")
-        return resized(pixels(image[None]), side)[0], labels[0, 0].long()
-
-
-def token_shares(labels: Tensor, words: list[int]) -> Tensor:
-    """The share of each token's pixels that each word has: [B, C, N].
-
-    Args:
-        labels: long [B, S, S], 1 + index of the word, 0 = unsure
-        words: indices of C words; other words' pixels count as unsure
-    """
-    batch, side, _ = labels.shape
-    grid, concepts = side // TOKEN, len(words)
-    column = torch.full((max(int(labels.max()), max(words) + 1) + 1,), concepts)
-    column[torch.tensor(words) + 1] = torch.arange(concepts)
-    rows = torch.arange(side) // TOKEN
-    token = (rows[:, None] * grid + rows[None]).expand(batch, -1, -1)
-    place = (torch.arange(batch)[:, None, None] * (concepts + 1) + column[labels]) * grid * grid + token
-    counts = torch.bincount(place.flatten(), minlength=batch * (concepts + 1) * grid * grid)
-    return counts.view(batch, concepts + 1, grid * grid)[:, :concepts].float() / TOKEN**2
+        labels = interpolate(
+            torch.from_numpy(label)[None, None].float(), size=(side // 2, side // 2), mode="nearest-exact"
+        )
+        return resized(pixels(np.ascontiguousarray(image)[None]), side)[0], labels[0, 0].long()
 
 
 class SelfBatches:
@@ -127,4 +117,6 @@ class SelfBatches:
         shown = sorted({word for view in seen for word in view})
         others = [int(i) for i in rng.permutation(len(self.words)) if i not in shown]
         words = shown + others[: max(0, plan.words - len(shown))]
-        return LabelledBatch(images, words, token_shares(labels, words), captions)
+        place = torch.full((len(self.words) + 1,), -1)
+        place[torch.tensor(words) + 1] = torch.arange(len(words))
+        return LabelledBatch(images, words, place[labels], captions)

@@ -2,8 +2,9 @@
 
     p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
-    loss   cross-entropy of p with the share of the token's pixels that have each word, mean over tokens
+    loss   -log of p, enlarged bilinearly as in use, at the word of each labelled pixel
 
+The loss is on pixels and not on tokens, so that p learns where an edge runs inside of a token.
 `recipes.mini.self_labels` makes the labels from captions; no drawn mask is read. One step in ten is flow matching. A
 run that was stopped goes on with the same command; `--minutes 9` stops early, with a checkpoint. On a CPU two processes
 of one thread are faster than one of two: `torchrun --nproc-per-node 2 -m recipes.mini.self_train --threads 1`.
@@ -28,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ca_seg.backbones.pixel_codec import PixelCodec
 from ca_seg.backbones.text.word_table import WordTable
+from recipes.mini.curve import join_curves
 from recipes.mini.losses import LAYER_WEIGHTS, flow_loss, layer_scores, weighted
 from recipes.mini.monitor import monitor
 from recipes.mini.scenes.compose import SceneComposer
@@ -45,7 +47,7 @@ from recipes.training import (
     update_average,
 )
 
-SIDE = 224  # pixels at which scenes are read in use
+SIDE = 256  # pixels at which scenes are read in use
 AVERAGING = 0.998
 COLUMNS = ("step", "images", "seconds", "lr", "flow", "labels", "oracle_miou", "oracle_accuracy", "full_miou")
 
@@ -59,19 +61,41 @@ class Progress:
     seconds: float = 0.0
 
 
-def label_loss(scores: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of one layer's maps with the labels' shares, a weighted mean over the labelled part of all tokens.
+def corners(grid: int, side: int) -> tuple[Tensor, Tensor]:
+    """The tokens around each pixel and their shares, where a map is enlarged bilinearly: two tensors [4, S * S].
 
-    A word of a view has the weight of its area to the power of -1/4, so that small objects count for more than their
-    tokens: mIoU counts every class alike.
+    Args:
+        grid: tokens along a side of the map
+        side: S, pixels along a side of the enlarged map
+    """
+    place = ((torch.arange(side) + 0.5) * grid / side - 0.5).clamp_min(0)
+    first = place.long()
+    second, share = (first + 1).clamp_max(grid - 1), place - first
+    tokens = [row[:, None] * grid + column[None] for row in (first, second) for column in (first, second)]
+    weights = [row[:, None] * column[None] for row in (1 - share, share) for column in (1 - share, share)]
+    return torch.stack(tokens).flatten(1), torch.stack(weights).flatten(1)
+
+
+def label_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """-log of one layer's map at the word of each labelled pixel, a weighted mean.
+
+    A word of a view has the weight of its area in tokens to the power of -1/4, so that small objects count for more
+    than their pixels: mIoU counts every class alike.
 
     Args:
         scores: [B, C, N], before the softmax
-        target: [B, C, N], shares of a token's pixels, whose sum over C is at most 1
+        labels: long [B, S, S], index of the word, -1 = unsure
     """
-    area = target.sum(dim=2, keepdim=True).clamp_min(1)
-    target = target * area**-0.25
-    return -(target * scores.log_softmax(dim=1)).sum() / target.sum().clamp_min(1)
+    batch, concepts, tokens = scores.shape
+    around, shares = corners(round(tokens**0.5), labels.shape[-1])
+    pixels = labels.flatten(1)
+    known = pixels >= 0
+    rows = pixels.clamp_min(0)
+    p = scores.softmax(dim=1).flatten(1)
+    likely = sum(share * p.gather(1, rows * tokens + token) for token, share in zip(around, shares, strict=True))
+    area = torch.zeros(batch, concepts).scatter_add(1, rows, known.float()) * tokens / pixels.shape[1]
+    weight = area.clamp_min(1).pow(-0.25).gather(1, rows) * known
+    return -(weight * likely.clamp_min(1e-6).log()).sum() / weight.sum().clamp_min(1)
 
 
 def step_loss(
@@ -84,12 +108,24 @@ def step_loss(
     """
     concepts = table[batch.words].expand(len(latents), -1, -1)
     scores = layer_scores(transformer, latents, concepts, mostly_low(generator, len(latents)))
-    return weighted([(LAYER_WEIGHTS[layer], label_loss(s, batch.target)) for layer, s in scores.items()])
+    return weighted([(LAYER_WEIGHTS[layer], label_loss(s, batch.labels)) for layer, s in scores.items()])
+
+
+def begin(out: Path, weights: Path, after: Path | None, codec: PixelCodec, transformer: torch.nn.Module) -> None:
+    """Write what the export needs of the time before: the curve, the autoencoder, the first stage's weights."""
+    if after is None:
+        shutil.copyfile(weights / "curve.csv", out / "before.csv")
+        torch.save(transformer.state_dict(), out / "first.pt")
+    else:
+        join_curves(after / "before.csv", after / "curve.csv", out / "before.csv")
+        shutil.copyfile(after / "first.pt", out / "first.pt")
+    torch.save(codec.state_dict(), out / "codec.pt")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=CHECKPOINTS / "mini", help="folder of transformer and vae")
+    parser.add_argument("--after", type=Path, help="folder of a finished run; begin with its averaged weights")
     parser.add_argument("--labels", type=Path, default=Path("runs/mini/labels"))
     parser.add_argument("--out", type=Path, default=Path("runs/mini-self"), help="folder of checkpoints and curve")
     parser.add_argument("--images", type=int, default=73_000, help="how many to see in the whole run")
@@ -124,10 +160,12 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         average, progress = state["average"], Progress(**state["progress"])
         print(f"resumed at step {progress.step}", flush=True)
-    elif rank == 0:
-        shutil.copyfile(args.weights / "curve.csv", args.out / "before.csv")
-        torch.save(codec.state_dict(), args.out / "codec.pt")
-        torch.save(transformer.state_dict(), args.out / "first.pt")
+    else:
+        if rank == 0:
+            begin(args.out, args.weights, args.after, codec, transformer)
+        if args.after is not None:
+            transformer.load_state_dict(torch.load(args.after / "last.pt", weights_only=True)["average"])
+            average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     curve = (args.out / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
     writer, logged = csv.writer(curve), []
     if curve.tell() == 0:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ca_seg.tasks.head_settings import HeadSettings
+from recipes.page import fill
 from recipes.probe.runs import DATA, Runs, over_seeds
 
 LINEAR = HeadSettings(lr=0.01, loss_at="tokens")
@@ -22,9 +23,9 @@ FROM_ZERO_SHOT = HeadSettings(lr=0.0003, loss_at="tokens", kind="zero-shot-linea
 UPSAMPLING = HeadSettings(lr=0.003, kind="convex-upsampling", parts=["pixels", "outputs", "maps"])
 DECODER = replace(OUTPUTS, kind="smp", options={"decoder": "segformer", "width": 32}, lr=0.001)
 ROWS: dict[str, tuple[str, HeadSettings | None]] = {  # None: the zero-shot maps themselves
-    "zero-shot": ("mini, zero-shot (nothing learnt)", None),
-    "upsampled": ("mini, zero-shot maps upsampled by a learnt head", UPSAMPLING),
-    "start": ("mini, probe that begins as the zero-shot map", FROM_ZERO_SHOT),
+    "zero-shot": ("mini, zero-shot (no training)", None),
+    "upsampled": ("mini, zero-shot maps upsampled by a trained head", UPSAMPLING),
+    "start": ("mini, probe that starts as the zero-shot map", FROM_ZERO_SHOT),
     "contrasts": ("mini, linear probe on concept-projected features, less their mean", LINEAR),
     "concepts": ("mini, linear probe on concept-projected features", CONCEPTS),
     "outputs": ("mini, linear probe on attention outputs", OUTPUTS),
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--page", type=Path, help="a page whose table, marked with the dataset's name, is renewed")
     args = parser.parse_args()
     runs = Runs(args.out / args.dataset, replace(DATA[args.dataset], root=args.root), args.epochs)
     lines = ["| features | mIoU | pixel accuracy |", "|---|---|---|"]
@@ -61,6 +63,8 @@ def main() -> None:
         lines.append(f"| {ROWS[name][0]} | {' | '.join(texts)} |")
         print(lines[-1], flush=True)
     (args.out / f"{args.dataset}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if args.page is not None:
+        fill(args.page, args.dataset, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def zero_shot_labels(name: str, root: str | None, split: str, out: Path, thresho
     if (out / "summary.json").exists():
         return
     settings = LabelSettings(threshold=threshold, trainer={"enable_progress_bar": False})
-    if label(DataSettings(name, root, split), settings=settings, out=out, device="cpu").skipped:
+    if label(DataSettings(name, root, split), settings=settings, backbone=BACKBONE, out=out, device="cpu").skipped:
         raise UserError(f"some images of {name} were skipped", fix=f"see {out / 'summary.json'}")
 
 

@@ -19,6 +19,7 @@ from ca_seg.data.settings import EvaluationData
 from ca_seg.errors import UserError
 from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
 from recipes.once import once
+from recipes.page import fill
 from recipes.student.labels import BACKBONE, with_tags, zero_shot_labels
 from recipes.student.student import train_student
 
@@ -26,11 +27,11 @@ TEST = {"scenes": "val", "msrc": "dev"}
 THRESHOLD = 0.2  # of the margin, for the row that leaves uncertain pixels out; not tuned
 ROWS = {
     "teacher": "teacher: mini, zero-shot, all classes offered",
-    "teacher-tags": "teacher given the classes of each image",
-    "labels": "student on its labels as they are",
-    "confident": f"student on its labels where the margin is {THRESHOLD} or more",
-    "weighted": "student on its labels, pixels weighted by confidence",
-    "tags": "student on labels of a teacher that was given the classes of each image",
+    "teacher-tags": "teacher with oracle classes",
+    "labels": "student on the teacher's labels",
+    "confident": f"student on labels with a margin of {THRESHOLD} or more",
+    "weighted": "student on labels, pixels weighted by confidence",
+    "tags": "student on labels of the teacher with oracle classes",
     "ground_truth": "student on the ground truth",
 }
 
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--page", type=Path, help="a page whose table, marked with the dataset's name, is renewed")
     args = parser.parse_args()
     table = Table(args.dataset, args.root, args.out, args.epochs)
     lines = ["| | mIoU | pixel accuracy |", "|---|---|---|"]
@@ -100,6 +102,8 @@ def main() -> None:
         lines.append(f"| {ROWS[name]} | {' | '.join(texts)} |")
         print(lines[-1], flush=True)
     (args.out / f"{args.dataset}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if args.page is not None:
+        fill(args.page, args.dataset, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.pixel_codec import PixelCodec
 from recipes.mini import ablation
 from recipes.mini.curve import draw_curve, join_curves
-from recipes.mini.images import pixels
+from recipes.mini.images import pixels, resized
 from recipes.mini.model import fresh_transformer
 from recipes.mini.monitor import monitor
+from recipes.mini.restyle import restyled
 from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
-from recipes.mini.self_batches import PLANS, LabelledScenes, SelfBatches, token_shares
+from recipes.mini.self_batches import PLANS, LabelledScenes, SelfBatches
 from recipes.mini.self_labels import SelfLabeller
-from recipes.mini.self_train import label_loss, step_loss
+from recipes.mini.self_train import begin, label_loss, step_loss
 
 
 @pytest.fixture(scope="module")
@@ -53,39 +56,46 @@ def labelled(composer, tmp_path):
     return tmp_path
 
 
-def test_shares_of_a_token_equal_a_plain_count():
-    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 6, (2, 24, 24)))
-    words = [4, 0, 2]
-    shares = token_shares(labels, words)
-    assert shares.shape == (2, 3, 9)
-    for b in range(2):
-        for c, word in enumerate(words):
-            for n in range(9):
-                y, x = n // 3 * 8, n % 3 * 8
-                count = int((labels[b, y : y + 8, x : x + 8] == word + 1).sum())
-                assert float(shares[b, c, n]) == pytest.approx(count / 64)
-
-
-def test_the_label_loss_equals_a_plain_loop():
+def test_the_label_loss_equals_a_plain_loop_over_enlarged_maps():
     torch.manual_seed(0)
-    scores, target = torch.randn(2, 3, 4), torch.rand(2, 3, 4) / 3
-    p = scores.softmax(dim=1)
+    scores = torch.randn(2, 3, 25)
+    labels = torch.from_numpy(np.random.default_rng(0).integers(-1, 3, (2, 20, 20)))
+    maps = interpolate(scores.softmax(dim=1).view(2, 3, 5, 5), size=(20, 20), mode="bilinear", align_corners=False)
     total = weight = 0.0
     for b in range(2):
         for c in range(3):
-            area = max(1.0, sum(float(target[b, c, n]) for n in range(4)))
-            for n in range(4):
-                total -= float(target[b, c, n]) * area**-0.25 * math.log(p[b, c, n])
-                weight += float(target[b, c, n]) * area**-0.25
-    assert float(label_loss(scores, target)) == pytest.approx(total / weight, rel=1e-5)
+            places = (labels[b] == c).nonzero().tolist()
+            area = max(1.0, len(places) / 16)
+            for y, x in places:
+                total -= area**-0.25 * math.log(maps[b, c, y, x])
+                weight += area**-0.25
+    assert float(label_loss(scores, labels)) == pytest.approx(total / weight, rel=1e-5)
 
 
-def test_a_view_shows_the_same_part_of_image_and_labels(labelled):
+def test_a_loss_without_any_label_is_zero():
+    assert float(label_loss(torch.randn(1, 2, 9), torch.full((1, 6, 6), -1))) == 0
+
+
+def test_restyled_scenes_keep_their_size_and_most_of_their_structure(composer):
+    image = composer.compose(np.random.default_rng(5)).image
+    restyles = [restyled(image, np.random.default_rng(i)) for i in range(60)]
+    assert all(r.dtype == np.uint8 and r.shape == image.shape for r in restyles)
+    changed = [r for r in restyles if (r != image).any()]
+    assert 20 <= len(changed) <= 45
+    assert any((r[..., 0] == r[..., 2]).all() for r in restyles)
+    grey = image.mean(axis=2).ravel()
+    assert min(np.corrcoef(grey, r.mean(axis=2).ravel())[0, 1] for r in restyles) > 0.8
+
+
+def test_a_view_shows_the_same_part_of_image_and_labels(labelled, monkeypatch):
+    monkeypatch.setattr("recipes.mini.self_batches.restyled", lambda image, rng: image)
     scenes = LabelledScenes(labelled)
     assert len(scenes) == 6
     for number in range(6):
-        image, labels = scenes.view(number, np.random.default_rng(number), 128, 128)
-        straight, mirrored = (pixels(scenes.images[number][None, :, ::step].copy())[0] for step in (1, -1))
+        image, labels = scenes.view(number, np.random.default_rng(number), 256, 128)
+        straight, mirrored = (
+            resized(pixels(scenes.images[number][None, :, ::step].copy()), 256)[0] for step in (1, -1)
+        )
         step = 1 if torch.allclose(image, straight, atol=1e-6) else -1
         torch.testing.assert_close(image, straight if step == 1 else mirrored)
         np.testing.assert_array_equal(labels, scenes.labels[number][:, ::step])
@@ -100,9 +110,9 @@ def test_each_plan_asks_what_its_views_show_and_other_words(labelled, composer):
         torch.testing.assert_close(batch.images, again.images)
         sides.add(batch.images.shape[-1])
         assert len(set(batch.words)) == len(batch.words) == len(composer.words)
-        shown = {composer.words[i] for i, row in zip(batch.words, batch.target.sum(dim=(0, 2)), strict=True) if row > 0}
+        assert batch.labels.shape[1:] == (batch.images.shape[-1] // 2,) * 2
+        shown = {composer.words[batch.words[i]] for i in batch.labels.unique() if i >= 0}
         assert shown == {word for caption in batch.captions for word in caption}
-        assert batch.target.sum(dim=1).max() <= 1 + 1e-6
     assert sides == {plan.side for plan in PLANS}
     assert sum(plan.fraction for plan in PLANS) == pytest.approx(1)
 
@@ -126,9 +136,10 @@ def test_training_on_labels_improves_the_maps_that_the_monitor_scores(labelled, 
     table = torch.stack(list(vectors.values()))
     scenes = LabelledScenes(labelled)
     images = pixels(scenes.images)
-    target = token_shares(torch.from_numpy(scenes.labels).long(), list(range(len(table))))
     batch = SelfBatches(scenes, 0, composer.words)[0]
-    batch = type(batch)(images, list(range(len(table))), target, batch.captions)
+    batch = replace(
+        batch, images=images, words=list(range(len(table))), labels=torch.from_numpy(scenes.labels).long() - 1
+    )
     latents = codec.encode(images).latent_dist.mean
     optimizer = torch.optim.AdamW(transformer.parameters(), lr=1e-3)
 
@@ -163,6 +174,22 @@ def test_the_curve_of_a_second_stage_follows_that_of_the_first(tmp_path):
     assert rows[0]["labels"] == rows[2]["candidate"] == ""
     draw_curve(joined, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_a_run_after_another_keeps_the_curve_and_the_weights_of_before_both(tmp_path, codec):
+    weights, first, second = (tmp_path / name for name in ("weights", "first", "second"))
+    for folder in (weights, first, second):
+        folder.mkdir()
+    (weights / "curve.csv").write_text("step,images,seconds\n10,100,6\n")
+    transformer = torch.nn.Linear(2, 2)
+    begin(first, weights, None, codec, transformer)
+    (first / "curve.csv").write_text("step,images,seconds\n5,50,3\n")
+    begin(second, weights, first, codec, torch.nn.Linear(2, 2))
+    rows = list(csv.DictReader((second / "before.csv").read_text().splitlines()))
+    assert [int(row["images"]) for row in rows] == [100, 150]
+    kept = torch.load(second / "first.pt", weights_only=True)
+    torch.testing.assert_close(kept["weight"], transformer.weight.data)
+    assert set(torch.load(second / "codec.pt", weights_only=True)) == set(codec.state_dict())
 
 
 def test_the_ablation_reads_every_layer_and_timestep():

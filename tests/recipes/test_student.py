@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ca_seg.errors import UserError
-from ca_seg.jobs.label import label
+from ca_seg.jobs.label import LabelResults, label
 from ca_seg.vocabulary import IGNORE_INDEX
 from recipes.student import table as table_module
 from recipes.student.student import Student, train_student
@@ -43,6 +43,16 @@ def test_each_source_of_labels_trains_a_student(row, tmp_path, monkeypatch):
     data.limit = 4
     figures = train_student(data, epochs=1, seed=0)[1]
     assert 0 <= figures["miou"] <= 1
+
+
+def test_the_table_labels_with_mini(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        "recipes.student.labels.label",
+        lambda data, **options: asked.update(options) or LabelResults(tmp_path, 0, []),
+    )
+    table_module.zero_shot_labels("scenes", None, "train", tmp_path / "labels", None)
+    assert asked["backbone"] == "mini"
 
 
 def _labels(name, root, split, out, threshold, limit):
