@@ -1,7 +1,6 @@
 """Write the shipped files of a trained run: `python -m recipes.mini.export --name mini [--run runs/mini]`.
 
-A run of `recipes.mini.self_train` is exported in the same way. Its curve then follows that of the run it went on from,
-and its weights are mixed with those it began with (`blend`).
+A run of `recipes.mini.self_train` is exported in the same way. Its curve then follows that of the run it went on from.
 
 checkpoints/NAME/transformer/   config.json, diffusion_pytorch_model.safetensors (averaged weights, float16)
 checkpoints/NAME/vae/           the linear autoencoder
@@ -44,24 +43,13 @@ OBJECTIVES = {
     "mini": "flow matching on a fifth of the steps; on the others a loss on the maps of double blocks "
     f"{min(LAYER_WEIGHTS)} to {max(LAYER_WEIGHTS)} that knows only the caption (which words are true of the image); "
     "then self-training on enlarged scenes: a loss on labels that it made itself from captions, refined by PAMR. "
-    "The losses train the maps directly: use mini-plain to study the method itself. "
-    "A mixture of the weights after (85 %) and before self-training",
+    "The losses train the maps directly: use mini-plain to study the method itself",
     "mini-plain": "flow matching alone (velocity, logit-normal timesteps); no loss on the maps",
 }
 HARDWARE = {
     "mini": "one CPU core with AVX512-BF16, bfloat16 autocast; self-training: two cores, fp32",
     "mini-plain": "one CPU core with AVX512-BF16, bfloat16 autocast",
 }
-SECOND_STAGE = 0.85  # of the weights that are exported, chosen on fresh scenes of both drawing styles
-
-
-def blend(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """SECOND_STAGE of the weights after self-training, and the rest of those before it.
-
-    In the style that was trained the maps stay as good, and in another style most of what self-training had cost comes
-    back (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-    """
-    return {name: torch.lerp(first[name].float(), weights, SECOND_STAGE) for name, weights in second.items()}
 
 
 def export(name: str, run: Path) -> None:
@@ -69,10 +57,7 @@ def export(name: str, run: Path) -> None:
     state = torch.load(run / "last.pt", weights_only=True)
     target = ROOT / "checkpoints" / name
     transformer = FluxTransformer2DModel(**ARCHITECTURE)
-    weights, first = state["average"], run / "first.pt"
-    if first.exists():
-        weights = blend(torch.load(first, weights_only=True), weights)
-    transformer.load_state_dict(weights)
+    transformer.load_state_dict(state["average"])
     transformer.half().save_pretrained(target / "transformer", safe_serialization=True)
     codec = PixelCodec()
     codec.load_state_dict(torch.load(run / "codec.pt", weights_only=True))

@@ -111,14 +111,12 @@ def step_loss(
     return weighted([(LAYER_WEIGHTS[layer], label_loss(s, batch.labels)) for layer, s in scores.items()])
 
 
-def begin(out: Path, weights: Path, after: Path | None, codec: PixelCodec, transformer: torch.nn.Module) -> None:
-    """Write what the export needs of the time before: the curve, the autoencoder, the first stage's weights."""
+def begin(out: Path, weights: Path, after: Path | None, codec: PixelCodec) -> None:
+    """Write what the export needs of the time before: the curve and the autoencoder."""
     if after is None:
         shutil.copyfile(weights / "curve.csv", out / "before.csv")
-        torch.save(transformer.state_dict(), out / "first.pt")
     else:
         join_curves(after / "before.csv", after / "curve.csv", out / "before.csv")
-        shutil.copyfile(after / "first.pt", out / "first.pt")
     torch.save(codec.state_dict(), out / "codec.pt")
 
 
@@ -162,7 +160,7 @@ def main() -> None:
         print(f"resumed at step {progress.step}", flush=True)
     else:
         if rank == 0:
-            begin(args.out, args.weights, args.after, codec, transformer)
+            begin(args.out, args.weights, args.after, codec)
         if args.after is not None:
             transformer.load_state_dict(torch.load(args.after / "last.pt", weights_only=True)["average"])
             average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
