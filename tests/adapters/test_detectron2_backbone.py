@@ -102,7 +102,7 @@ def test_an_images_features_do_not_depend_on_its_batch(mini, sizes, order):
         (together[1], sizes[1], (128, 96), (37, 28)),
         (together[2], sizes[2], (100, 128), (28, 36)),
     ):
-        expected = naive(mini, file)  # tokens of the short side scaled to the card's 224 pixels
+        expected = naive(mini, file)  # tokens of the short side scaled to the card's 256 pixels
         assert expected.shape[2:] == tokens
         laid = at_cells(expected, *size, 8)[0]
         torch.testing.assert_close(features[:, : laid.shape[1], : laid.shape[2]], laid, atol=1e-5, rtol=1e-5)

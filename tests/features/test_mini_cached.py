@@ -15,7 +15,7 @@ from ca_seg.features.identity import FEATURES_VERSION
 
 COUNT = 3
 # of the first scene, seed 0, cat, grass, sky: mean and standard deviation of grass in the last layer, and of all
-MEASURED = {1: (11.7243, 1.29281, 11.7966, 3.11683)}
+MEASURED = {1: (11.9503, 1.14264, 11.7756, 3.32322)}
 
 
 class MiniFeatures:
