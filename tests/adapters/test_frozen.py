@@ -46,13 +46,13 @@ def test_outputs_are_laid_out_as_tokens_and_scaled_to_equal_channels(mini):
     recording = mini.record(x, seed=0, layers=(0, 2))
     for layer, layer_map in zip((0, 2), maps_of(mini, x, layers=[0, 2]), strict=True):
         output = recording.streams[layer].output  # [B, heads, N, head_dim]
-        assert layer_map.shape == (2, output.shape[1] * output.shape[3], 28, 37)
+        assert layer_map.shape == (2, output.shape[1] * output.shape[3], 32, 42)
         for image, head, channel in ((0, 0, 0), (1, 2, 5), (1, 1, 63)):
             plain = output[image, head, :, channel]
             size = plain.square().mean().sqrt()
-            for row, column in ((0, 0), (3, 20), (27, 36)):
+            for row, column in ((0, 0), (3, 20), (31, 41)):
                 value = layer_map[image, head * output.shape[3] + channel, row, column]
-                torch.testing.assert_close(value, plain[row * 37 + column] / size, atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(value, plain[row * 42 + column] / size, atol=1e-5, rtol=1e-4)
 
 
 def test_concepts_are_the_projected_features_of_the_words(mini):
@@ -73,7 +73,7 @@ def test_noise_samples_are_averaged_and_features_do_not_depend_on_autocast(mini)
     averaged = maps_of(several, x)[0]
     output = mini.record(x, seed=0, noise_samples=3, layers=(1, 3)).streams[1].output.unflatten(0, (3, 2)).mean(dim=0)
     plain = output.transpose(2, 3).flatten(1, 2)
-    balanced = (plain / plain.square().mean(dim=2, keepdim=True).sqrt()).unflatten(2, (28, 28))
+    balanced = (plain / plain.square().mean(dim=2, keepdim=True).sqrt()).unflatten(2, (32, 32))
     torch.testing.assert_close(averaged, balanced, atol=1e-5, rtol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(maps_of(several, x)[0], averaged)

@@ -47,7 +47,7 @@ def test_the_parts_are_concatenated_in_order(backbone, images):
 def test_timesteps_are_concatenated_and_samples_are_averaged(backbone, images):
     readout = ReadoutConfig(layers=(1, 3), timesteps=(0.1, 0.6), noise_samples=3)
     features = FrozenFeatures(backbone, WORDS, parts=("concepts",), readout=readout)(images, SEEDS)
-    assert features.shape == (2, 2 * 2 * 3, 37, 28)
+    assert features.shape == (2, 2 * 2 * 3, 43, 32)
     for number, timestep in enumerate((0.1, 0.6)):
         expected = (
             backbone.record(images, timesteps=timestep, noise_samples=3, layers=(1, 3), seed=SEEDS)
