@@ -124,9 +124,9 @@ def measure(scenes: int, steps: int) -> dict[str, object]:
             continue  # mini does not find the object
         picture = sample["image"]
         inside, everywhere = region.inside, Region(np.ones_like(region.inside))
-        blended = _tensor(paint(mini, picture, region, Painting(new, steps=steps)))
+        blended = _tensor(paint(mini, picture, region, Painting(new, steps=steps)), picture)
         pasted = torch.from_numpy(region.paste(_bytes(picture), _bytes(blended))).permute(2, 0, 1) / 255
-        img2img = _tensor(paint(mini, picture, everywhere, Painting(new, STRENGTH, steps)))
+        img2img = _tensor(paint(mini, picture, everywhere, Painting(new, STRENGTH, steps)), picture)
         words = [new, old, *GROUND]
         before.append(new_word_share(mini, picture, words, region))
         for name, after in zip(WAYS, (pasted, blended, img2img), strict=True):
@@ -143,8 +143,11 @@ def _bytes(picture: torch.Tensor) -> np.ndarray:
     return (255 * picture).round().byte().permute(1, 2, 0).numpy()
 
 
-def _tensor(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1) / 255
+def _tensor(picture: Image.Image, like: torch.Tensor) -> torch.Tensor:
+    """A painted picture as [3, H, W] in 0..1, at the size of the picture `like`, as `edit` brings it there."""
+    height, width = like.shape[-2:]
+    painted = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(painted)).permute(2, 0, 1) / 255
 
 
 EXAMPLES = (  # backbone, picture, words, what replaces them, their colour, background words
