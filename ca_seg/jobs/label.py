@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def _data(images: str | Path | DataSettings, data: LabelData) -> LabelData:
     if isinstance(images, LabelData):
         return images
     if isinstance(images, DataSettings):
-        return LabelData(**{name: getattr(images, name) for name in LabelData.__dataclass_fields__})
+        return LabelData(**{f.name: getattr(images, f.name) for f in fields(LabelData)})
     if isinstance(images, str) and images in DATASETS and images != LabelData.FOLDER:
         return replace(data, name=images, root=None)
     check_path("images", images)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ca_seg.data.catalogue import open_dataset
+from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError
 from ca_seg.jobs.label import LabelSettings, label
 from ca_seg.jobs.review import review
@@ -85,6 +88,12 @@ def test_a_dataset_provides_its_class_names(tmp_path):
     results = label("scenes", settings=settings, out=tmp_path / "labels", device="cpu")
     assert results.labelled == 1
     assert "cat" in results.open().classes
+
+
+def test_a_part_of_a_dataset_is_named_by_the_settings_of_any_job(tmp_path):
+    results = label(DataSettings("scenes", split="val", limit=2), settings=QUIET, out=tmp_path / "labels", device="cpu")
+    expected = open_dataset("scenes", None, "val").image_ids[:2]
+    assert [Path(entry.image).stem for entry in results.open().entries()] == list(expected)
 
 
 @pytest.mark.parametrize(
