@@ -1,5 +1,4 @@
-"""Write the readers' table of docs/methods.md, and what concepts attend to and how vectors are normalised into
-docs/results.md: `python -m recipes.readers_table mini-plain=DIR mini=DIR photo=DIR`.
+"""Write the readers' table of docs/methods.md: `python -m recipes.readers_table mini-plain=DIR mini=DIR photo=DIR`.
 
 DIR is the folder that `ca-seg ablate --out DIR` wrote for that backbone.
 """
@@ -15,15 +14,7 @@ from ca_seg.errors import UserError
 from recipes.command import run
 from recipes.page import fill, table
 
-READERS_PAGE, SCENES_PAGE = Path("docs/methods.md"), Path("docs/results.md")
-SCENES_TABLES = {  # of SCENES_PAGE: the rows shown, the heading of their column
-    "concept attention": (("both", "cross", "self", "none"), "concept attention"),
-    "normalisation": (
-        tuple(f"{vectors}, heads {heads}" for vectors in ("none", "token", "channel") for heads in ("joined", "apart")),
-        "vectors, heads",
-    ),
-}
-COLUMNS = (("", "acc"), ("", "full mIoU"), ("", "acc"))
+PAGE = Path("docs/methods.md")
 ROWS: dict[str, tuple[str, str]] = {  # the row in the docs: table and row of ablation.json
     "`concepts`": ("reader", "concepts"),
     "`concepts`, `blur`": ("reader", "concepts, blur"),
@@ -62,15 +53,6 @@ def readers_table(tables: Tables) -> str:
     return table(header, rows)
 
 
-def scenes_table(tables: Tables, part: str) -> str:
-    """A table of SCENES_TABLES for `mini` and `mini-plain`, in Markdown, in percent."""
-    rows, heading = SCENES_TABLES[part]
-    names = ("mini", "mini-plain")
-    header = [heading, *(f"{prefix}{f}" for n in names for prefix, f in ((f"{n}: ", "oracle mIoU"), *COLUMNS))]
-    figures = ("oracle_miou", "oracle_accuracy", "full_miou", "full_accuracy")
-    return table(header, [[r, *(f"{100 * tables[n][part][r][f]:.1f}" for n in names for f in figures)] for r in rows])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", metavar="BACKBONE=DIR")
@@ -82,9 +64,7 @@ def main() -> None:
         if not folder or not file.is_file():
             raise UserError(f"{argument!r}: there is no {file}", fix=f"ca-seg ablate --backbone {name} --out DIR")
         tables[name] = json.loads(file.read_text(encoding="utf-8"))["tables"]
-    fill(READERS_PAGE, "readers", readers_table(tables))
-    for part in SCENES_TABLES:
-        fill(SCENES_PAGE, part, scenes_table(tables, part))
+    fill(PAGE, "readers", readers_table(tables))
 
 
 if __name__ == "__main__":

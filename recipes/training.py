@@ -80,6 +80,18 @@ def update_average(
     torch._foreach_lerp_(list(average.values()), list(transformer.parameters()), 1 - decay)
 
 
+def load_checkpoint(
+    source: Path, transformer: torch.nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Set weights, optimizer and averaged weights to those of a checkpoint; the counts saved with them are returned."""
+    device = next(transformer.parameters()).device
+    state: dict[str, Any] = torch.load(source, weights_only=True, map_location=device)
+    transformer.load_state_dict(state.pop("model"))
+    optimizer.load_state_dict(state.pop("optimizer"))
+    average.update(state.pop("average"))
+    return state
+
+
 def save_checkpoint(
     target: Path,
     transformer: torch.nn.Module,

@@ -19,16 +19,16 @@ HUE = 12  # degrees, at most
 def restyled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The image in other colours or flatter, or as it is: uint8 [H, W, 3]."""
     if rng.random() < FLAT:
-        image = cv2.medianBlur(np.ascontiguousarray(image), int(rng.choice((3, 5))))
+        image = cv2.medianBlur(image, int(rng.choice((3, 5))))
     draw = rng.random()
     if draw < GREY:
-        return np.repeat(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     return recoloured(image, rng) if draw < GREY + COLOURS else image
 
 
 def recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Hue, saturation, contrast, brightness and tint moved at random: uint8 [H, W, 3]."""
-    hsv = cv2.cvtColor(np.ascontiguousarray(image, dtype=np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + rng.uniform(-HUE, HUE)) % 360
     hsv[..., 1] = (hsv[..., 1] * rng.uniform(0.6, 1.6)).clip(0, 1)
     colours = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)

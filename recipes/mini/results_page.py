@@ -1,4 +1,11 @@
-"""Write docs/results.md and its plots from the evaluations and the ablations of recipes/mini/Makefile."""
+"""Write docs/results.md, its plot and the README's table from what recipes/mini/Makefile evaluated.
+
+OUT/scenes/results.json                      the shipped scenes
+OUT/refinement/SETTING/results.json          with one step of refinement
+OUT/msrc/results.json                        MSRC-21
+OUT/ablation/NAME.json                       spaces, layers, timesteps (recipes.mini.ablation)
+OUT/readers/NAME/ablation.json               concept attention, normalisation (ca-seg ablate)
+"""
 
 from __future__ import annotations
 
@@ -12,10 +19,9 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from recipes.page import fill
+from recipes.page import fill, table
 
 ROOT = Path(__file__).parents[2]
-ABLATIONS, RESULTS = ROOT / "out" / "ablation", ROOT / "out" / "zero_shot" / "mini_scenes" / "results.json"
 NAMES = ("mini", "mini-plain")
 SETTINGS = {  # a row of the refinement table: the folder of its results below OUT/refinement
     "absence filter": "absence",
@@ -26,23 +32,32 @@ SETTINGS = {  # a row of the refinement table: the folder of its results below O
     "the flipped image": "flip",
 }
 PROTOCOLS = ("oracle-presence", "full-vocabulary")
+COLUMNS = ("oracle mIoU", "acc", "mAP", "full mIoU", "acc", "mAP")
+FIGURES = {"oracle_miou": "oracle mIoU", "oracle_accuracy": "acc", "full_miou": "full mIoU", "full_accuracy": "acc"}
+ATTENTION = ("both", "cross", "self", "none")
+NORMALISATION = tuple(
+    f"{vectors}, heads {heads}" for vectors in ("none", "token", "channel") for heads in ("joined", "apart")
+)
+
+
+def read_json(file: Path) -> dict:
+    content: dict = json.loads(file.read_text(encoding="utf-8"))
+    return content
 
 
 def main_table(results: dict) -> str:
     """The methods on both splits, as Markdown."""
-    lines = [
-        "| | split | oracle mIoU | acc | mAP | full mIoU | acc | mAP |",
-        "|---|---|---|---|---|---|---|---|",
+    rows = [
+        [method, split, *figures_of(figures)]
+        for method, splits in results["methods"].items()
+        for split, figures in splits.items()
     ]
-    for method, splits in results["methods"].items():
-        for split, figures in splits.items():
-            lines.append(f"| {method} | {split} | {figures_of(figures)} |")
-    return "\n".join(lines)
+    return table(["", "split", *COLUMNS], rows)
 
 
-def figures_of(figures: dict, names: Sequence[str] = ("miou", "pixel_accuracy", "map")) -> str:
+def figures_of(figures: dict, names: Sequence[str] = ("miou", "pixel_accuracy", "map")) -> list[str]:
     """The cells of one row, both protocols, in percent."""
-    return " | ".join(f"{100 * figures[protocol][name]:.1f}" for protocol in PROTOCOLS for name in names)
+    return [f"{100 * figures[protocol][name]:.1f}" for protocol in PROTOCOLS for name in names]
 
 
 def refinement_table(plain: dict, folder: Path) -> str:
@@ -53,32 +68,34 @@ def refinement_table(plain: dict, folder: Path) -> str:
         folder: holds SETTING/results.json
     """
     names = ("miou", "pixel_accuracy", "map", "boundary_iou")
-    lines = [
-        "| `mini` with | oracle mIoU | acc | mAP | boundary IoU | full mIoU | acc | mAP | boundary IoU |",
-        "|---|---|---|---|---|---|---|---|---|",
-        f"| nothing | {figures_of(plain['splits']['in_distribution'], names)} |",
+    columns = [
+        f"{protocol}{name}" for protocol in ("oracle ", "full ") for name in ("mIoU", "acc", "mAP", "boundary IoU")
     ]
-    for label, setting in SETTINGS.items():
-        results = json.loads((folder / setting / "results.json").read_text())
-        lines.append(f"| {label} | {figures_of(results['splits']['in_distribution'], names)} |")
-    return "\n".join(lines)
+    results = {"nothing": plain} | {label: read_json(folder / s / "results.json") for label, s in SETTINGS.items()}
+    rows = [[label, *figures_of(r["splits"]["in_distribution"], names)] for label, r in results.items()]
+    return table(["`mini` with", *columns], rows)
 
 
 def photographs_table(results: dict) -> str:
     """`mini` and the baselines on MSRC-21's dev."""
-    lines = ["| method | oracle mIoU | acc | mAP | full mIoU | acc | mAP |", "|---|---|---|---|---|---|---|"]
-    lines += [f"| {method} | {figures_of(splits['dev'])} |" for method, splits in results["methods"].items()]
-    return "\n".join(lines)
+    rows = [[method, *figures_of(splits["dev"])] for method, splits in results["methods"].items()]
+    return table(["method", *COLUMNS], rows)
 
 
-def ablation_table(tables: dict[str, dict], title: str) -> str:
-    """One table of both backbones side by side."""
-    lines = [f"| {title} | " + " | ".join(f"{n}: oracle mIoU | acc | full mIoU | acc" for n in tables) + " |"]
-    lines.append("|---|" + "---|" * 4 * len(tables))
-    for row in next(iter(tables.values()))[title]:
-        cells = [f"{100 * v:.1f}" for t in tables.values() for v in t[title][row].values()]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def ablation_table(tables: dict[str, dict], title: str, heading: str, rows: Sequence[str] = ()) -> str:
+    """One table of both backbones side by side.
+
+    Args:
+        tables: of each backbone, its ablations by title
+        title: of the ablation
+        heading: of the column of rows
+        rows: those to show, all by default
+    """
+    names = list(FIGURES.values())
+    columns = [column for name in tables for column in (f"{name}: {names[0]}", *names[1:])]
+    shown = rows or next(iter(tables.values()))[title]
+    cells = [[row, *(f"{100 * t[title][row][f]:.1f}" for t in tables.values() for f in FIGURES)] for row in shown]
+    return table([heading, *columns], cells)
 
 
 def plot(tables: dict[str, dict], target: Path) -> None:
@@ -104,17 +121,19 @@ def plot(tables: dict[str, dict], target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "mini", help="folder of refinement/ and msrc/")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "mini", help="OUT of recipes/mini/Makefile")
     args = parser.parse_args()
-    page, results = ROOT / "docs" / "results.md", json.loads(RESULTS.read_text())
+    page, results = ROOT / "docs" / "results.md", read_json(args.out / "scenes" / "results.json")
     fill(ROOT / "README.md", "figures", main_table(results))
-    tables = {n: json.loads((ABLATIONS / f"{n}-shipped.json").read_text())["tables"] for n in NAMES}
-    plot(tables, ROOT / "docs" / "images" / "ablation.png")
-    body = "\n\n".join(ablation_table(tables, title) for title in tables["mini"])
-    fill(page, "figures", body)
     fill(page, "refinement", refinement_table(results, args.out / "refinement"))
-    fill(page, "photographs", photographs_table(json.loads((args.out / "msrc" / "results.json").read_text())))
+    fill(page, "photographs", photographs_table(read_json(args.out / "msrc" / "results.json")))
+    tables = {name: read_json(args.out / "ablation" / f"{name}.json")["tables"] for name in NAMES}
+    plot(tables, ROOT / "docs" / "images" / "ablation.png")
+    fill(page, "figures", "\n\n".join(ablation_table(tables, title, title) for title in tables["mini"]))
+    tables = {name: read_json(args.out / "readers" / name / "ablation.json")["tables"] for name in NAMES}
+    fill(page, "concept attention", ablation_table(tables, "concept attention", "concept attention", ATTENTION))
+    fill(page, "normalisation", ablation_table(tables, "normalisation", "vectors, heads", NORMALISATION))
 
 
 if __name__ == "__main__":

@@ -86,12 +86,12 @@ class LabelledScenes:
         height, width = self.labels[index].shape
         y, x = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
         step = -1 if rng.random() < 0.5 else 1
-        image = restyled(self.images[index, y : y + crop, x : x + crop][:, ::step], rng)
+        image = np.ascontiguousarray(self.images[index, y : y + crop, x : x + crop][:, ::step])
         label = np.ascontiguousarray(self.labels[index, y : y + crop, x : x + crop][:, ::step])
         labels = interpolate(
             torch.from_numpy(label)[None, None].float(), size=(side // 2, side // 2), mode="nearest-exact"
         )
-        return resized(pixels(np.ascontiguousarray(image)[None]), side)[0], labels[0, 0].long()
+        return resized(pixels(restyled(image, rng)[None]), side)[0], labels[0, 0].long()
 
 
 class SelfBatches:

@@ -39,6 +39,7 @@ from recipes.mini.train import CACHE, CHECKPOINTS, captions
 from recipes.training import (
     descend,
     learning_rate,
+    load_checkpoint,
     mean_of,
     mostly_low,
     new_optimizer,
@@ -149,21 +150,16 @@ def main() -> None:
     transformer = FluxTransformer2DModel.from_pretrained(
         args.weights / "transformer", torch_dtype=torch.float32
     ).train()
+    progress, last = Progress(), args.out / "last.pt"
+    if args.after is not None and not last.exists():
+        transformer.load_state_dict(torch.load(args.after / "last.pt", weights_only=True)["average"])
     optimizer = new_optimizer(transformer, args.lr)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
-    progress, last = Progress(), args.out / "last.pt"
     if last.exists():
-        state = torch.load(last, weights_only=True)
-        transformer.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, progress = state["average"], Progress(**state["progress"])
+        progress = Progress(**load_checkpoint(last, transformer, optimizer, average)["progress"])
         print(f"resumed at step {progress.step}", flush=True)
-    else:
-        if rank == 0:
-            begin(args.out, args.weights, args.after, codec)
-        if args.after is not None:
-            transformer.load_state_dict(torch.load(args.after / "last.pt", weights_only=True)["average"])
-            average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
+    elif rank == 0:
+        begin(args.out, args.weights, args.after, codec)
     curve = (args.out / "curve.csv").open("a", newline="") if rank == 0 else io.StringIO()
     writer, logged = csv.writer(curve), []
     if curve.tell() == 0:

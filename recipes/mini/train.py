@@ -28,7 +28,16 @@ from recipes.mini.model import fresh_transformer
 from recipes.mini.monitor import monitor
 from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
-from recipes.training import descend, learning_rate, mean_of, mostly_low, new_optimizer, save_checkpoint, update_average
+from recipes.training import (
+    descend,
+    learning_rate,
+    load_checkpoint,
+    mean_of,
+    mostly_low,
+    new_optimizer,
+    save_checkpoint,
+    update_average,
+)
 
 CACHE = Path(__file__).parent / ".cache"
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
@@ -88,10 +97,8 @@ def main() -> None:
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     step, images, seconds, last = 0, 0, 0.0, run / "last.pt"
     if last.exists():
-        state = torch.load(last, weights_only=True)
-        transformer.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, step, images, seconds = state["average"], state["step"], state["images"], state["seconds"]
+        counts = load_checkpoint(last, transformer, optimizer, average)
+        step, images, seconds = counts["step"], counts["images"], counts["seconds"]
         print(f"resumed at step {step}", flush=True)
 
     loader = DataLoader(batches, sampler=range(step, args.steps), batch_size=None, num_workers=1, prefetch_factor=4)

@@ -40,6 +40,7 @@ from recipes.photo.words import Lexicon
 from recipes.training import (
     descend,
     learning_rate,
+    load_checkpoint,
     mean_of,
     mostly_low,
     new_optimizer,
@@ -151,10 +152,7 @@ def main() -> None:
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     progress, last = Progress(), run / "last.pt"
     if last.exists():
-        state = torch.load(last, weights_only=True, map_location=args.device)
-        transformer.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, progress = state["average"], Progress(**state["progress"])
+        progress = Progress(**load_checkpoint(last, transformer, optimizer, average)["progress"])
         print(f"resumed at step {progress.step}", flush=True)
 
     numbers = itertools.count(progress.batches + rank, processes)

@@ -10,7 +10,7 @@ import torch
 from ca_seg.backbones.families.base import TextTokens
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, noised
 from recipes.mini.model import fresh_transformer
-from recipes.training import learning_rate
+from recipes.training import learning_rate, load_checkpoint, new_optimizer, save_checkpoint
 
 
 def test_the_map_loss_equals_a_plain_loop():
@@ -77,3 +77,21 @@ def _scores(transformer, latents, words):
 def test_the_map_loss_uses_double_blocks_only():
     transformer = fresh_transformer(0)
     assert max(LAYER_WEIGHTS) < len(transformer.transformer_blocks) < len(FLUX.blocks(transformer))
+
+
+def test_a_checkpoint_brings_back_weights_optimizer_average_and_counts(tmp_path):
+    def started(seed):
+        torch.manual_seed(seed)
+        layer = torch.nn.Linear(3, 2)
+        optimizer = new_optimizer(layer, 1e-2)
+        return layer, optimizer, {name: p.detach().clone() + seed for name, p in layer.named_parameters()}
+
+    layer, optimizer, average = started(1)
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "last.pt", layer, optimizer, average, {"step": 7})
+    other = started(2)
+    assert load_checkpoint(tmp_path / "last.pt", *other) == {"step": 7}
+    for one, expected in ((other[0].state_dict(), layer.state_dict()), (other[2], average)):
+        assert all(torch.equal(one[name], expected[name]) for name in expected)
+    torch.testing.assert_close(other[1].state_dict()["state"], optimizer.state_dict()["state"])
