@@ -11,7 +11,8 @@ its own words: tokens then learn to read their own place, not the whole picture 
 and three kinds of target:
 
     classes   the frozen classifier's share of each word at each position, over words that do not hold each other
-    masks     the votes of segmenters and detectors, averaged over the token, beside words that are not in the picture
+    masks     the votes of segmenters and detectors, averaged over a quarter of a token, beside words that are not in
+              the picture
     words     which words are true of the picture or quarter, or of a box in it: candidate and presence loss, as in
               recipes/mini
 """
@@ -34,7 +35,7 @@ from recipes.photo.data import Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
 from recipes.photo.labels import TEACHER_WORDS
 from recipes.photo.pictures import TOKENS
-from recipes.photo.targets import chances, merge_alike, token_shares, where
+from recipes.photo.targets import CELLS, MOST_IMPORTANT, cell_shares, chances, importances, merge_alike, where
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
@@ -49,10 +50,11 @@ SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which
 
 @dataclass(frozen=True)
 class Soft:
-    """Targets that are shares of the words: classes and masks."""
+    """Targets that are shares of the words, on 2 x 2 cells for every token: classes and masks."""
 
-    shares: torch.Tensor  # [B, C, N], sums to 1 where weight is not 0
-    weight: torch.Tensor  # [B, N]
+    shares: torch.Tensor  # [P, C, H, W] of each picture, not yet side by side; sums to 1 where weight is not 0
+    weight: torch.Tensor  # [P, H, W]
+    importance: torch.Tensor  # [C], how much a cell of each word counts
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,25 @@ class Cut:
 
     def __call__(self, maps: torch.Tensor) -> torch.Tensor:
         """Maps [P, C, 20, 20] of whole pictures to [B, C, h, w]."""
+        maps = self.pictures(maps)
+        return quilt(maps) if self.layout.startswith("quilt") else maps
+
+    def pictures(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps [P, C, S, S] of whole pictures to what the step sees of each picture: [P, C, S, S] or half as large."""
         maps = torch.where(self.flipped[:, None, None, None], maps.flip(-1), maps)
         if self.layout == "fine":
             return maps
-        if self.layout == "quilt of crops":
-            maps = torch.stack(
-                [m[:, y : y + HALF, x : x + HALF] for m, (y, x) in zip(maps, self.windows.tolist(), strict=True)]
-            )
-        else:
-            maps = avg_pool2d(maps, 2)
-        return maps if self.layout == "coarse" else quilt(maps)
+        if self.layout != "quilt of crops":
+            return avg_pool2d(maps, 2)
+        half, corners = maps.shape[-1] // 2, self.windows * maps.shape[-1] // TOKENS
+        return torch.stack([m[:, y : y + half, x : x + half] for m, (y, x) in zip(maps, corners.tolist(), strict=True)])
+
+
+def unquilt(maps: torch.Tensor, pictures: int) -> torch.Tensor:
+    """[B, C, h, w] to the maps of each of its pictures [P, C, ...]: the way back from `quilt` where P is 4B."""
+    if pictures == len(maps):
+        return maps
+    return maps.unflatten(3, (2, -1)).unflatten(2, (2, -1)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
 def quilt(maps: torch.Tensor) -> torch.Tensor:
@@ -144,6 +155,8 @@ class StepBatches:
             "words": chances([e.words for e in self.pools["words"]]),
             "masks": chances([e.words & frozenset(TEACHER_WORDS) for e in self.pools["masks"]]),
         }
+        taught = cache.teachers and "masks" not in without
+        self.importance = importances([cache.teacher_votes([e])[0] for e in self.pools["masks"]]) if taught else {}
         self.wide = [w for w in self.class_words if w not in set(self.label_words)]
         known = set(self.label_words) | lexicon.leaves.keys() | held_out
         self.other = [w for w in table.words if w not in known]
@@ -207,26 +220,29 @@ class StepBatches:
                 if len(chosen) == WORDS:
                     break
         shares = (probabilities @ self.member[chosen].T).permute(0, 3, 1, 2)
-        shares = cut(interpolate(shares, scale_factor=2, mode="bilinear", align_corners=False)).flatten(2)
+        shares = cut.pictures(interpolate(shares, size=(CELLS, CELLS), mode="bilinear", align_corners=False))
         weight = shares.sum(dim=1)
-        return [self.class_words[i] for i in chosen], Soft(shares / weight[:, None].clamp_min(1e-6), weight)
+        shares = shares / weight[:, None].clamp_min(1e-6)
+        return [self.class_words[i] for i in chosen], Soft(shares, weight, torch.ones(len(chosen)))
 
     def _masks(
         self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
     ) -> tuple[list[str], Soft]:
-        shares = token_shares(self.cache.teacher_votes(examples))
+        shares = cell_shares(self.cache.teacher_votes(examples))
         shares[:, [word in self.held_out for word in TEACHER_WORDS]] = 0
         words, shares = self._named(examples, coarse, shares)
         words, shares, merged = merge_alike(words, shares, rng, self.held_out)
-        shares = cut(shares).flatten(2)
-        seen = shares.sum(dim=(0, 2)) > 0.5
+        shares = cut.pictures(shares)
+        seen = shares.sum(dim=(0, 2, 3)) > 2  # half a token
         true = [word for word, s in zip(words, seen.tolist(), strict=True) if s]
         shares = shares[:, seen]
         negatives = self._negatives(rng, set(true) | merged | {w for e in examples for w in e.words}, len(true))
         weight = shares.sum(dim=1)
         shares = shares / weight[:, None].clamp_min(1e-6)
-        empty = shares.new_zeros(len(shares), len(negatives), shares.shape[2])
-        return true + negatives, Soft(torch.cat([shares, empty], dim=1), weight)
+        empty = shares.new_zeros(len(shares), len(negatives), *shares.shape[2:])
+        words = true + negatives
+        importance = torch.tensor([self.importance.get(word, MOST_IMPORTANT) for word in words])
+        return words, Soft(torch.cat([shares, empty], dim=1), weight, importance)
 
     def _named(
         self, examples: Sequence[Example], coarse: torch.Tensor, shares: torch.Tensor
@@ -239,7 +255,7 @@ class StepBatches:
         probabilities = self._probabilities(coarse[named])
         for i, p in zip(named, probabilities, strict=True):
             share = p[..., list(self.lexicon.leaves[examples[i].name])].sum(dim=-1)
-            share = interpolate(share[None, None], scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+            share = interpolate(share[None, None], size=(CELLS, CELLS), mode="bilinear", align_corners=False)[0, 0]
             shares[i, :, share > DOUBTFUL] = 0
             layer = torch.zeros(len(examples), *share.shape)
             layer[i] = (share > SURE).float()

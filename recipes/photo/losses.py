@@ -2,7 +2,7 @@
 
 p[word, token] = softmax over the words of <concept output, image output>     (the map itself)
 
-soft     Kullback-Leibler divergence of p from a teacher's shares, weighted over the tokens
+soft     Kullback-Leibler divergence of p, enlarged twice as a map is for an image, from a teacher's shares
 words    candidate and presence loss of recipes/mini; a word that may be true of a picture is not asked of it
 """
 
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import Flux, positions
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from recipes.mini.losses import map_loss, noised, weighted
-from recipes.photo.batches import Hard, Soft
+from recipes.photo.batches import Hard, Soft, unquilt
 from recipes.photo.model import LAYER_WEIGHTS
 
 FLUX = Flux()
 NOT_ASKED = -1e4
+LEAST = 1e-6  # probability that a word has where a teacher sees it
 PROMPT_WORDS = 6
 
 
@@ -58,14 +60,18 @@ def layer_scores(
     return {i: (c @ o.transpose(1, 2)).float() for i, (c, o) in outputs.items()}
 
 
-def prompt_of(target: Soft | Hard, table: torch.Tensor) -> TextTokens:
+def prompt_of(target: Soft | Hard, table: torch.Tensor, rows: int) -> TextTokens:
     """The words that are true of each row, as its prompt; one row in ten has an empty prompt.
 
     Args:
         target: of the step
         table: the vectors of its words [C, 384]
+        rows: size of the batch B
     """
-    amount = target.true.float().mean(dim=2) if isinstance(target, Hard) else target.shares.mean(dim=2)
+    if isinstance(target, Hard):
+        amount = target.true.float().mean(dim=2)
+    else:
+        amount = target.shares.mean(dim=(2, 3)).unflatten(0, (rows, -1)).mean(dim=1)
     most = amount.topk(PROMPT_WORDS, dim=1)
     kept = (most.values > 0.03) & (torch.rand(len(amount), 1, device=amount.device) >= 0.1)
     hidden = table[most.indices] * kept[..., None]
@@ -81,15 +87,28 @@ def flow_loss(transformer: nn.Module, latents: torch.Tensor, prompt: TextTokens)
 
 
 def soft_loss(scores: torch.Tensor, target: Soft) -> torch.Tensor:
-    shares, weight = target.shares, target.weight
+    """A weighted mean of the divergence over the cells.
+
+    Small objects and rare words count for more than their area, as mIoU counts every class alike: a word of a picture
+    has the weight of its area in tokens to the power of -1/4, times its importance.
+
+    Args:
+        scores: of the step's grid [B, C, h, w], before the softmax
+        target: of its pictures
+    """
+    shares = target.shares
+    maps = unquilt(scores.softmax(dim=1), len(shares))
+    maps = interpolate(maps, size=shares.shape[-2:], mode="bilinear", align_corners=False)
     entropy = -(shares * shares.clamp_min(1e-9).log()).sum(dim=1)
-    divergence = -(shares * scores.log_softmax(dim=1)).sum(dim=1) - entropy
+    divergence = -(shares * maps.clamp_min(LEAST).log()).sum(dim=1) - entropy
+    area = (shares * target.weight[:, None]).sum(dim=(2, 3), keepdim=True) / 4
+    weight = target.weight * (shares * area.clamp_min(1).pow(-0.25) * target.importance[:, None, None]).sum(dim=1)
     return (divergence * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
-def map_losses(scores: dict[int, torch.Tensor], target: Soft | Hard) -> torch.Tensor:
-    """The loss of a step's maps, weighted over the layers."""
+def map_losses(scores: dict[int, torch.Tensor], target: Soft | Hard, grid: torch.Size) -> torch.Tensor:
+    """The loss of a step's maps [B, C, N], weighted over the layers; `grid` is their height and width in tokens."""
     if isinstance(target, Soft):
-        return weighted([(LAYER_WEIGHTS[i], soft_loss(s, target)) for i, s in scores.items()])
+        return weighted([(LAYER_WEIGHTS[i], soft_loss(s.unflatten(2, grid), target)) for i, s in scores.items()])
     masked = {i: s.masked_fill(target.unasked, NOT_ASKED) for i, s in scores.items()}
     return weighted([(LAYER_WEIGHTS[i], sum(map_loss(s, target.true, target.best))) for i, s in masked.items()])

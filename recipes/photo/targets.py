@@ -1,4 +1,7 @@
-"""What the labels of pictures become in a training step: shares of words per token, and which pictures are drawn."""
+"""What the labels of pictures become in a training step: shares of words per cell, and which pictures are drawn.
+
+A token has 2 x 2 cells: the segmenters see finer than a token, and maps are compared with them after enlargement.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from recipes.photo.pictures import TOKENS
 from recipes.photo.segmenters import GRID
 from recipes.photo.words import ALIKE
 
+CELLS = 2 * TOKENS  # along a side of a picture of 20 x 20 tokens
+MOST_IMPORTANT = 3.0  # times as much as a word of mean frequency
 MERGED = 0.3  # of the steps, for each group of words that are alike
 
 
@@ -44,7 +49,7 @@ def merge_alike(
 
     Args:
         words: W words
-        shares: [P, W, 20, 20]
+        shares: [P, W, 40, 40]
         rng: decides which groups are merged, and which word stands for each
         without: words that must not stand for a group
 
@@ -69,13 +74,27 @@ def merge_alike(
     return [word for word, keep in zip(words, kept.tolist(), strict=True) if keep], shares[:, kept], merged
 
 
-def token_shares(votes: np.ndarray) -> torch.Tensor:
-    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a token: [P, W, 20, 20]."""
+def importances(votes: Sequence[np.ndarray]) -> dict[str, float]:
+    """How much a cell of each of TEACHER_WORDS counts in the loss: its frequency to the power of -0.2, 1 at the mean.
+
+    A wall is a thousand times as frequent as a banana, and mIoU counts both alike.
+
+    Args:
+        votes: of all pictures that are drawn, [2, 64, 64] each
+    """
+    counts = sum((np.bincount(v.ravel(), minlength=UNKNOWN + 1)[: len(TEACHER_WORDS)] for v in votes), np.zeros(1))
+    relative = counts / counts.mean()
+    factors = np.clip(np.maximum(relative, 1e-9) ** -0.2, None, MOST_IMPORTANT)
+    return dict(zip(TEACHER_WORDS, factors.tolist(), strict=True))
+
+
+def cell_shares(votes: np.ndarray) -> torch.Tensor:
+    """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a cell: [P, W, 40, 40]."""
     pictures, classes = len(votes), UNKNOWN + 1
-    token = ((np.arange(GRID) + 0.5) * TOKENS / GRID).astype(int)  # of each row and column of votes
-    place = (np.arange(pictures)[:, None, None] * TOKENS + token[:, None]) * TOKENS + token
-    counts = np.bincount((place[:, None] * classes + votes).ravel(), minlength=pictures * TOKENS**2 * classes)
-    counts = counts.reshape(pictures, TOKENS, TOKENS, classes)
+    cell = ((np.arange(GRID) + 0.5) * CELLS / GRID).astype(int)  # of each row and column of votes
+    place = (np.arange(pictures)[:, None, None] * CELLS + cell[:, None]) * CELLS + cell
+    counts = np.bincount((place[:, None] * classes + votes).ravel(), minlength=pictures * CELLS**2 * classes)
+    counts = counts.reshape(pictures, CELLS, CELLS, classes)
     shares = counts[..., : len(TEACHER_WORDS)] / counts.sum(axis=-1, keepdims=True)
     return torch.from_numpy(shares.astype(np.float32).transpose(0, 3, 1, 2).copy())
 

@@ -71,10 +71,10 @@ def step_loss(
     """The kind of this step's loss, and the loss."""
     latents, table, target = batch.latents.to(device), table.to(device), moved(batch.target, device)
     if generator.random() < flow_fraction:
-        return "flow", flow_loss(transformer, latents, prompt_of(target, table))
+        return "flow", flow_loss(transformer, latents, prompt_of(target, table, len(latents)))
     times = mostly_low(generator, len(latents), usual=0.3, highest=0.9)
     scores = layer_scores(transformer, latents, table, times.to(device))
-    return batch.kind, map_losses(scores, target)
+    return batch.kind, map_losses(scores, target, latents.shape[-2:])
 
 
 def check_codec(cache: Path) -> None:

@@ -20,7 +20,7 @@ from recipes.photo.detectors import THINGS, Box, overlap, pico_boxes, surest
 from recipes.photo.labels import TEACHER_WORDS, UNKNOWN
 from recipes.photo.segmenters import ADE, ADE_150, SEGMENTERS, VOC, before_last_resize
 from recipes.photo.sources import SOURCES
-from recipes.photo.targets import token_shares, where
+from recipes.photo.targets import MOST_IMPORTANT, cell_shares, importances, where
 from recipes.photo.teach import NOT_SHOWN
 from recipes.photo.teach import labels as ask
 
@@ -91,13 +91,21 @@ def test_words_of_a_picture_cover_enough_of_it():
     assert person == {"person", "body"}
 
 
-def test_shares_of_a_token_are_the_mean_of_its_votes():
+def test_shares_of_a_cell_are_the_mean_of_its_votes():
     votes = np.random.default_rng(0).choice([0, 5, 7, UNKNOWN], (3, 2, 64, 64)).astype(np.uint8)
-    shares = token_shares(votes)
-    assert shares.shape == (3, len(TEACHER_WORDS), 20, 20)
-    token = votes[1, :, 16:19, 29:32]  # the rows and columns of which the middle is in the token of row 5 and column 9
+    shares = cell_shares(votes)
+    assert shares.shape == (3, len(TEACHER_WORDS), 40, 40)
+    cell = votes[1, :, 16:18, 29:30]  # the rows and columns of which the middle is in the cell of row 10 and column 18
     for index in (0, 5, 7, 9):
-        assert shares[1, index, 5, 9] == pytest.approx((token == index).mean())
+        assert shares[1, index, 10, 18] == pytest.approx((cell == index).mean())
+
+
+def test_rare_words_are_more_important():
+    votes = np.full((2, 64, 64), UNKNOWN, np.uint8)
+    votes[0, :32], votes[0, 32] = 0, 1  # 2,048 and 64 votes
+    factors = list(importances([votes, votes]).values())
+    assert factors[0] / factors[1] == pytest.approx((2048 / 64) ** -0.2)
+    assert factors[2] == MOST_IMPORTANT > factors[1]
 
 
 def test_a_word_of_a_box_is_true_in_the_box_alone():

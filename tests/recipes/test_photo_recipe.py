@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 import shutil
 import subprocess
 import tarfile
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.errors import UserError
@@ -93,13 +96,33 @@ def test_features_and_targets_are_cut_alike():
     assert quilt[10, 0] == 10 * 20 + 10
     assert quilt[10, 10] == 3 * 20 + 19 - 5
     assert torch.equal(laid_out.Cut("fine", np.zeros((4, 2)), torch.zeros(4, dtype=torch.bool))(place), place)
+    cells = cut.pictures(place.repeat_interleave(2, 2).repeat_interleave(2, 3))  # twice as fine
+    assert torch.equal(cells[:, :, ::2, ::2], laid_out.unquilt(cut(place), 4))
+    assert torch.equal(cells[:, :, 1::2, 1::2], laid_out.unquilt(cut(place), 4))
 
 
 def test_the_soft_loss_is_zero_where_the_maps_are_the_teachers_shares():
-    shares = torch.rand(2, 5, 9).softmax(dim=1)
-    target = laid_out.Soft(shares, torch.rand(2, 9))
-    assert soft_loss(shares.log() + 3, target).abs() < 1e-5
-    assert soft_loss(torch.zeros(2, 5, 9), target) > 0.001
+    maps = torch.rand(2, 5, 6, 6).softmax(dim=1)
+    large = interpolate(laid_out.unquilt(maps, 8), scale_factor=2, mode="bilinear", align_corners=False)
+    target = laid_out.Soft(large, torch.rand(8, 6, 6), torch.ones(5))
+    assert soft_loss(maps.log() + 3, target).abs() < 1e-5
+    assert soft_loss(torch.zeros(2, 5, 6, 6), target) > 0.001
+
+
+def test_the_soft_loss_equals_a_plain_loop():
+    torch.manual_seed(0)
+    scores, known = torch.randn(1, 3, 4, 4), torch.rand(1, 8, 8)
+    shares = torch.rand(1, 3, 8, 8).softmax(dim=1)
+    maps = interpolate(scores.softmax(dim=1), scale_factor=2, mode="bilinear", align_corners=False)
+    importance = torch.tensor([1.0, 3.0, 0.5])
+    area = [max(1.0, float((shares[0, c] * known[0]).sum()) / 4) ** -0.25 * float(importance[c]) for c in range(3)]
+    total = weights = 0.0
+    for y, x in itertools.product(range(8), range(8)):
+        weight = float(known[0, y, x]) * sum(float(shares[0, c, y, x]) * area[c] for c in range(3))
+        share, p = shares[0, :, y, x], maps[0, :, y, x]
+        total += weight * sum(float(share[c]) * math.log(float(share[c] / p[c])) for c in range(3))
+        weights += weight
+    assert soft_loss(scores, laid_out.Soft(shares, known, importance)) == pytest.approx(total / weights, rel=1e-4)
 
 
 def test_a_word_that_may_be_true_is_not_asked():
@@ -108,9 +131,9 @@ def test_a_word_that_may_be_true_is_not_asked():
     best = torch.tensor([2, 2, 2])
     asked = laid_out.Hard(true, torch.zeros_like(true), best)
     unasked = laid_out.Hard(true, torch.tensor([[[False], [True], [False]]]).expand(-1, -1, 4), best)
-    maps = {layer: scores for layer in (1, 2, 3)}
-    assert map_losses(maps, asked) > 15
-    assert map_losses(maps, unasked) == pytest.approx(2 * np.log(2), abs=1e-4)
+    maps, grid = {layer: scores for layer in (1, 2, 3)}, torch.Size((2, 2))
+    assert map_losses(maps, asked, grid) > 15
+    assert map_losses(maps, unasked, grid) == pytest.approx(2 * np.log(2), abs=1e-4)
     assert NOT_ASKED < -1000
 
 
@@ -119,7 +142,7 @@ def test_a_prompt_has_the_words_of_its_row():
     true = torch.zeros(8, 12, 4, dtype=torch.bool)
     true[:, 3] = True
     table = torch.randn(12, 384)
-    prompt = prompt_of(laid_out.Hard(true, torch.zeros_like(true), torch.ones(12)), table)
+    prompt = prompt_of(laid_out.Hard(true, torch.zeros_like(true), torch.ones(12)), table, 8)
     given = prompt.hidden.abs().sum(dim=2) > 0
     assert set(given.sum(dim=1).tolist()) <= {0, 1}
     row = given.any(dim=1).nonzero()[0, 0]
