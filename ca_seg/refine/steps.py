@@ -22,6 +22,7 @@ from ca_seg.predictors.prompted import PromptedPrediction
 from ca_seg.refine.absence import present_classes, without_absent
 from ca_seg.refine.attention import propagate
 from ca_seg.refine.background import background_by_threshold
+from ca_seg.refine.balance import LEAST, POWER, balanced
 from ca_seg.refine.boxes_and_points import NEGATIVE, PARTS, POSITIVE, SMALLEST, check_prompt_options
 from ca_seg.refine.guided_filter import guided_filter
 from ca_seg.refine.pamr import coarse_pamr, pamr
@@ -38,9 +39,11 @@ class Refinement:
     """Which steps, and their settings. Fix them before a run whose figures are reported.
 
     Args:
-        steps: any of absence, attention, guided-filter, pamr, coarse-pamr, superpixels, sam, background, in the order
-            of running; none: no step; by default those of the backbone's card
+        steps: any of absence, balance, attention, guided-filter, pamr, coarse-pamr, superpixels, sam, background, in
+            the order of running; none: no step; by default those of the backbone's card
         absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
+        balance_power: how much a class with little of the image is raised, 0 (not) to 1
+        balance_least: added to a class's mean, so that a class that is nowhere is not raised without bound
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
         attention_power: how often the maps are spread
         pamr_iterations: steps of pixel-adaptive refinement, at both sizes
@@ -60,6 +63,8 @@ class Refinement:
 
     steps: list[str] | None = None
     absence_relative: float = 0.5
+    balance_power: float = POWER
+    balance_least: float = LEAST
     attention_layer: int | None = None
     attention_power: int = 1
     pamr_iterations: int = 10
@@ -95,7 +100,7 @@ class Refinement:
 
     @property
     def keeps_probabilities(self) -> bool:
-        """Whether maps that are probabilities are so after all steps, each of which then takes weighted means."""
+        """Whether maps that are probabilities are so after all steps."""
         return all(step.keeps_probabilities for step in self._known())
 
     def _known(self) -> list[Step]:
@@ -121,11 +126,15 @@ class Step:
     apply: Callable[[StepInput], Tensor]
     full_size: bool = False  # it looks at the image, and gives maps in the image's size
     needs_queries: bool = False  # it needs the queries of the recorded attention
-    keeps_probabilities: bool = False  # it takes weighted means of probabilities
+    keeps_probabilities: bool = False  # from probabilities it gives probabilities
 
 
 def _absence(step: StepInput) -> Tensor:
     return without_absent(step.maps, present_classes(step.maps, relative=step.settings.absence_relative))
+
+
+def _balance(step: StepInput) -> Tensor:
+    return balanced(step.maps, power=step.settings.balance_power, least=step.settings.balance_least)
 
 
 def _attention(step: StepInput) -> Tensor:
@@ -180,6 +189,7 @@ def _background(step: StepInput) -> Tensor:
 
 STEPS = {
     "absence": Step(_absence),
+    "balance": Step(_balance, keeps_probabilities=True),
     "attention": Step(_attention, needs_queries=True),
     "guided-filter": Step(_guided_filter, full_size=True),
     "pamr": Step(_pamr, full_size=True, keeps_probabilities=True),
@@ -197,7 +207,7 @@ def list_refinements() -> list[str]:
 
     Example:
         >>> list_refinements()
-        ['absence', 'attention', 'guided-filter', 'pamr', 'coarse-pamr', 'superpixels', 'sam', 'background']
+        ['absence', 'balance', 'attention', 'guided-filter', 'pamr', 'coarse-pamr', 'superpixels', 'sam', 'background']
     """
     return list(STEPS)
 
