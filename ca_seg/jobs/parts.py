@@ -37,7 +37,7 @@ WITHOUT_EFFECT = (
     "template", "synonyms",
 )  # fmt: skip
 BY = ("outputs", "pad")
-BY_WORDS = ("absence", "background")  # refinement steps that mean classes, not parts
+BY_WORDS = ("absence", "balance", "background")  # refinement steps that mean classes, not parts
 
 
 @dataclass(frozen=True)

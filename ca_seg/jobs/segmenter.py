@@ -144,7 +144,8 @@ class Segmenter:
         except CorruptWeights as problem:
             raise CorruptWeights(f"{image.path or image.image_id}: {problem.what}", fix=problem.fix) from problem
         if self.refine is not None:
-            maps = self.refine(maps, image.pixels[None], prediction)
+            known = self.vocabulary.background is None  # whoever names a word expects it, but not the words of the rest
+            maps = self.refine(maps, image.pixels[None], prediction, known=known)
         return Segmentation(
             image.pixels.mul(255).round_().byte().permute(1, 2, 0).contiguous().numpy(),
             maps,

@@ -73,5 +73,12 @@ class Predictor(Protocol):
         ...
 
 
-# class maps [1, K, h, w], their image [1, 3, H, W] and its prediction, to better class maps
-Refine = Callable[[torch.Tensor, torch.Tensor, Prediction], torch.Tensor]
+class Refine(Protocol):
+    """Changes the maps [1, K, h, w] of an image [1, 3, H, W] before the decision.
+
+    `known`: the words are known to be in the image, as in a dataset's list of the classes that it shows.
+    """
+
+    def __call__(
+        self, maps: torch.Tensor, image: torch.Tensor, prediction: Prediction, *, known: bool = False
+    ) -> torch.Tensor: ...

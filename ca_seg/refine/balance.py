@@ -1,7 +1,7 @@
-"""Classes with little of an image are raised against those with much of it.
+"""Classes that are known to be in an image are raised if they have little of it.
 
 Concepts compete at each pixel. A backbone that saw a thousand walls for every banana gives walls the doubtful pixels,
-and a class that the words say is there may win none. Each map is divided by a power of its mean over the image, which
+and a class that is known to be there may win none. Each map is divided by a power of its mean over the image, which
 is a milder form of correcting a classifier by the share of its classes (Saerens, Latinne and Decaestecker, "Adjusting
 the outputs of a classifier to new a priori probabilities", 2002):
 
@@ -9,7 +9,8 @@ the outputs of a classifier to new a priori probabilities", 2002):
     (mean + 0.05) ^ 0.5     0.87         0.57          0.28           0.23        `least` 0.05, `power` 0.5
     factor beside the wall  1            1.5           3.1            3.8
 
-`least` bounds the factor: of a class that is nowhere, the mean says nothing.
+`least` bounds the factor: of a class that is nowhere after all, the mean says nothing. Where all classes of a dataset
+are offered, most are nowhere, and the step does nothing (`ca_seg/refine/steps.py`).
 """
 
 from __future__ import annotations

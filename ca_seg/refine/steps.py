@@ -42,7 +42,8 @@ class Refinement:
         steps: any of absence, balance, attention, guided-filter, pamr, coarse-pamr, superpixels, sam, background, in
             the order of running; none: no step; by default those of the backbone's card
         absence_relative: a class stays when its best score reaches this fraction of the strongest class's best score
-        balance_power: how much a class with little of the image is raised, 0 (not) to 1
+        balance_power: how much a class with little of the image is raised, 0 (not) to 1, where the classes offered
+            are known to be in it: those that it shows, or that a user named, not all of a dataset
         balance_least: added to a class's mean, so that a class that is nowhere is not raised without bound
         attention_layer: the prediction layer whose image self-attention spreads the maps; None: the last prediction
         attention_power: how often the maps are spread
@@ -117,6 +118,7 @@ class StepInput:
     settings: Refinement
     classes: Sequence[str]  # all classes of the dataset
     segmenter: PromptableSegmenter | None = None  # a ready one for the step sam
+    known: bool = False  # the words are known to be in the image
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def _absence(step: StepInput) -> Tensor:
 
 
 def _balance(step: StepInput) -> Tensor:
+    if not step.known:
+        return step.maps
     return balanced(step.maps, power=step.settings.balance_power, least=step.settings.balance_least)
 
 
@@ -243,9 +247,9 @@ def refinement(
     if not steps:
         return None
 
-    def refine(maps: Tensor, image: Tensor, prediction: Prediction) -> Tensor:
+    def refine(maps: Tensor, image: Tensor, prediction: Prediction, *, known: bool = False) -> Tensor:
         for name in steps:
-            maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes, segmenter))
+            maps = STEPS[name].apply(StepInput(maps, image, prediction, settings, classes, segmenter, known))
         return maps
 
     return refine

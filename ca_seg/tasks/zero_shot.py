@@ -115,7 +115,8 @@ class ZeroShot(pl.LightningModule):
             both = [oracle[i].to(masks.device), full[i : i + 1]]
             if self.refine is not None:
                 single = prediction.select(i)
-                both = [self.refine(maps, images[i : i + 1], single) for maps in both]
+                image = images[i : i + 1]
+                both = [self.refine(m, image, single, known=k) for m, k in zip(both, (True, False), strict=True)]
             work = partial(self._score, batch["image_id"][i], both, masks[i], (classes, everything))
             self._background.submit(sum(maps.nbytes for maps in both) + masks[i].nbytes, work)
 

@@ -39,6 +39,8 @@ TITLES = {
     "classes": "without the classifier",
     "masks": "without segmenters and detectors",
     "quilts": "without quilts",
+    "cells": "without cells finer than tokens",
+    "weights": "without weights of small and rare words",
     "held-out": f"without {len(HELD_OUT)} words",
 }
 OPTIONS = {"all": [], **{part: ["--without", part] for part in PARTS}, "held-out": ["--held-out", *HELD_OUT]}

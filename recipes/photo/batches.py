@@ -1,20 +1,10 @@
-"""One training step's tokens and targets.
+"""One training step's tokens and targets: how pictures are laid out (layout.py), and three kinds of target.
 
-Four kinds of layout, 20 x 20 or 10 x 10 tokens, chosen by the step. A quilt is four pictures side by side, each with
-its own words: tokens then learn to read their own place, not the whole picture (attention is global).
-
-    quilt of wholes   four pictures of 10 x 10 tokens (stride 32)
-    quilt of crops    a 10 x 10 window of each of four pictures of 20 x 20 tokens (stride 16)
-    fine              one picture of 20 x 20 tokens
-    coarse            one picture of 10 x 10 tokens
-
-and three kinds of target:
-
-    classes   the frozen classifier's share of each word at each position, over words that do not hold each other
-    masks     the votes of segmenters and detectors, averaged over a quarter of a token, beside words that are not in
-              the picture
-    words     which words are true of the picture or quarter, or of a box in it: candidate and presence loss, as in
-              recipes/mini
+classes   the frozen classifier's share of each word at each position, over words that do not hold each other
+masks     the votes of segmenters and detectors, averaged over a quarter of a token, beside words that are not in
+          the picture
+words     which words are true of the picture or quarter, or of a box in it: candidate and presence loss, as in
+          recipes/mini
 """
 
 from __future__ import annotations
@@ -34,15 +24,25 @@ from recipes.photo.cache import SCALE
 from recipes.photo.data import Example, FeatureCache
 from recipes.photo.encoder import class_probabilities
 from recipes.photo.labels import TEACHER_WORDS
+from recipes.photo.layout import HALF, Cut, quilt
 from recipes.photo.pictures import TOKENS
-from recipes.photo.targets import CELLS, MOST_IMPORTANT, cell_shares, chances, importances, merge_alike, where
+from recipes.photo.targets import (
+    CELLS,
+    MOST_IMPORTANT,
+    cell_shares,
+    cell_weights,
+    chances,
+    importances,
+    merge_alike,
+    where,
+)
 from recipes.photo.words import STUFF, Lexicon, membership, near
 
 LAYOUTS = ("quilt of wholes", "quilt of crops", "fine", "coarse")
 QUILTED = {"classes": (0.1, 0.1, 0.65, 0.15), "masks": (0.05, 0.15, 0.7, 0.1), "words": (0.25, 0.2, 0.45, 0.1)}
 KINDS = {"classes": 0.25, "masks": 0.45, "words": 0.3}  # how often each is a step's
-PARTS = (*KINDS, "quilts")  # what a training can do without
-HALF = TOKENS // 2  # along a side of a quarter of a quilt, and of a coarse picture
+# what a training can do without: a kind of target, quilts, cells finer than tokens, weights of small and rare words
+PARTS = (*KINDS, "quilts", "cells", "weights")
 COARSE_ROWS = 3  # rows of 10 x 10 tokens for one of 20 x 20
 WORDS = 64  # asked at each step
 SURE, DOUBTFUL = 0.4, 0.1  # the classifier's share of a picture's word at which a position is, or may be, that word
@@ -54,7 +54,6 @@ class Soft:
 
     shares: torch.Tensor  # [P, C, H, W] of each picture, not yet side by side; sums to 1 where weight is not 0
     weight: torch.Tensor  # [P, H, W]
-    importance: torch.Tensor  # [C], how much a cell of each word counts
 
 
 @dataclass(frozen=True)
@@ -73,43 +72,6 @@ class Batch:
     latents: torch.Tensor  # float [B, 432, h, w], unit variance
     words: list[str]  # C concepts
     target: Soft | Hard
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Pictures of one step, laid out: how to bring any map of whole pictures to the same layout."""
-
-    layout: str
-    windows: np.ndarray  # [P, 2] top and left of a crop, in tokens of 20 x 20
-    flipped: torch.Tensor  # bool [P]
-
-    def __call__(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps [P, C, 20, 20] of whole pictures to [B, C, h, w]."""
-        maps = self.pictures(maps)
-        return quilt(maps) if self.layout.startswith("quilt") else maps
-
-    def pictures(self, maps: torch.Tensor) -> torch.Tensor:
-        """Maps [P, C, S, S] of whole pictures to what the step sees of each picture: [P, C, S, S] or half as large."""
-        maps = torch.where(self.flipped[:, None, None, None], maps.flip(-1), maps)
-        if self.layout == "fine":
-            return maps
-        if self.layout != "quilt of crops":
-            return avg_pool2d(maps, 2)
-        half, corners = maps.shape[-1] // 2, self.windows * maps.shape[-1] // TOKENS
-        return torch.stack([m[:, y : y + half, x : x + half] for m, (y, x) in zip(maps, corners.tolist(), strict=True)])
-
-
-def unquilt(maps: torch.Tensor, pictures: int) -> torch.Tensor:
-    """[B, C, h, w] to the maps of each of its pictures [P, C, ...]: the way back from `quilt` where P is 4B."""
-    if pictures == len(maps):
-        return maps
-    return maps.unflatten(3, (2, -1)).unflatten(2, (2, -1)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-
-
-def quilt(maps: torch.Tensor) -> torch.Tensor:
-    """[4B, C, h, w] to [B, C, 2h, 2w]: four after each other are put side by side."""
-    parts = maps.unflatten(0, (-1, 2, 2))
-    return parts.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 class StepBatches:
@@ -161,7 +123,7 @@ class StepBatches:
         known = set(self.label_words) | lexicon.leaves.keys() | held_out
         self.other = [w for w in table.words if w not in known]
         self.kinds = [kind for kind in KINDS if (cache.teachers or kind != "masks") and kind not in without]
-        self.quilts = "quilts" not in without
+        self.quilts, self.cells, self.weights = (part not in without for part in ("quilts", "cells", "weights"))
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
@@ -221,9 +183,7 @@ class StepBatches:
                     break
         shares = (probabilities @ self.member[chosen].T).permute(0, 3, 1, 2)
         shares = cut.pictures(interpolate(shares, size=(CELLS, CELLS), mode="bilinear", align_corners=False))
-        weight = shares.sum(dim=1)
-        shares = shares / weight[:, None].clamp_min(1e-6)
-        return [self.class_words[i] for i in chosen], Soft(shares, weight, torch.ones(len(chosen)))
+        return [self.class_words[i] for i in chosen], self._soft(shares, torch.ones(len(chosen)))
 
     def _masks(
         self, rng: np.random.Generator, examples: Sequence[Example], cut: Cut, coarse: torch.Tensor
@@ -237,12 +197,17 @@ class StepBatches:
         true = [word for word, s in zip(words, seen.tolist(), strict=True) if s]
         shares = shares[:, seen]
         negatives = self._negatives(rng, set(true) | merged | {w for e in examples for w in e.words}, len(true))
-        weight = shares.sum(dim=1)
-        shares = shares / weight[:, None].clamp_min(1e-6)
         empty = shares.new_zeros(len(shares), len(negatives), *shares.shape[2:])
         words = true + negatives
         importance = torch.tensor([self.importance.get(word, MOST_IMPORTANT) for word in words])
-        return words, Soft(torch.cat([shares, empty], dim=1), weight, importance)
+        return words, self._soft(torch.cat([shares, empty], dim=1), importance)
+
+    def _soft(self, shares: torch.Tensor, importance: torch.Tensor) -> Soft:
+        """The target of shares [P, C, H, W] that sum to 1 or less, as the words have this importance [C]."""
+        known = shares.sum(dim=1)
+        shares = shares / known[:, None].clamp_min(1e-6)
+        weight = cell_weights(shares, known, importance) if self.weights else known
+        return Soft(shares, weight) if self.cells else Soft(avg_pool2d(shares, 2), avg_pool2d(weight, 2))
 
     def _named(
         self, examples: Sequence[Example], coarse: torch.Tensor, shares: torch.Tensor

@@ -16,6 +16,7 @@ from recipes.photo.cache import as_pixels
 from recipes.photo.data import FeatureCache
 from recipes.photo.fetch import CACHE
 from recipes.photo.labels import TEACHER_WORDS
+from recipes.photo.model import READ_LAYERS
 from recipes.photo.monitor import HeldBackScores
 from recipes.photo.pack import read_shard
 from recipes.photo.train import WORDS
@@ -24,6 +25,7 @@ from recipes.photo.words import Lexicon
 RESOLUTIONS = (256, 320, 384)
 TIMESTEPS = (0.02, 0.05, 0.15)
 LAYERS = ((3,), (2, 3), (1, 2, 3))
+POWERS = (0.3, 0.5, 0.7)  # of the refinement step balance, with READ_LAYERS
 
 
 def choose(name: str, cache: Path, pictures: int) -> None:
@@ -37,16 +39,17 @@ def choose(name: str, cache: Path, pictures: int) -> None:
     vocabulary = Vocabulary.from_names(list(TEACHER_WORDS))
     for resolution, timestep in itertools.product(RESOLUTIONS, TIMESTEPS):
         backbone = load_backbone(name, resolution=resolution)
-        by_layers = {layers: HeldBackScores() for layers in LAYERS}
+        settings = [*((layers, 0.0) for layers in LAYERS), *((READ_LAYERS, power) for power in POWERS)]
+        by_setting = {(layers, power): HeldBackScores(power) for layers, power in settings}
         for image, mask in zip(pixels, masks, strict=True):
             asked = backbone.record(image, layers=(1, 2, 3), timesteps=[timestep]).ask(vocabulary)
             scores = {i: asked.maps(softmax=False, layers=[i])[0] for i in (1, 2, 3)}
-            for layers, held_back in by_layers.items():
+            for (layers, _), held_back in by_setting.items():
                 held_back.add([scores[i] for i in layers], mask)
-        for layers, held_back in by_layers.items():
+        for (layers, power), held_back in by_setting.items():
             oracle, full = held_back.miou()
             line = f"{100 * oracle:.1f} / {100 * full:.1f}"
-            print(f"{resolution} px, t {timestep}, layers {layers}: {line}", flush=True)
+            print(f"{resolution} px, t {timestep}, layers {layers}, balance {power}: {line}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ ca_seg/backbones/loading/cards/NAME.yaml    checksums, parameters and training a
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,13 +41,17 @@ OBJECTIVES = {
     "and the share of 1,400 words that a frozen ImageNet classifier sees at each position; flow matching on 6 % of the "
     "steps. No mask of a person or of a network is used",
 }
+COUNTED = ("step", "pictures", "seconds")  # columns of a curve that count from the start of a run
 LEAST = 8  # pictures that a word needs to count as taught
 
 
-def export(name: str, run: Path, cache: Path, hardware: str, taught_before: Path | None = None) -> None:
+def export(
+    name: str, run: Path, cache: Path, hardware: str, taught_before: Path | None = None, after: Sequence[Path] = ()
+) -> None:
     """Write the weights, the curve, the taught words and the card of backbone `name`.
 
-    A run that began with trained weights knows their words too: `taught_before` is the list of these.
+    A run that began with trained weights knows their words too: `taught_before` is the list of these, and `after` are
+    the folders of the runs that made them, in order, whose steps and curves come before.
     """
     state = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
     target = ROOT / "checkpoints" / name
@@ -61,19 +67,35 @@ def export(name: str, run: Path, cache: Path, hardware: str, taught_before: Path
     known = [] if taught_before is None else taught_before.read_text(encoding="utf-8").splitlines()
     taught = sorted({*taught_words(name, cache), *known})
     (target / "taught.txt").write_text("\n".join(taught) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "curve.csv", target / "curve.csv")
+    counts = join_curves([*after, run], target / "curve.csv")
     draw_curve(target / "curve.csv", target / "curve.png", count="pictures", losses=LOSSES, where="held-back pictures")
-    progress = state["progress"]
     used = {r["source"] for f in (cache / "features").glob("[0-9]*.json") for r in json.loads(f.read_text())}
     trained = {
         "data": "; ".join(f"{s.name} ({s.repository}; {s.terms})" for s in SOURCES if s.name in used),
         "objective": OBJECTIVES[name],
-        "steps": progress["step"],
-        "images": progress["pictures"],
-        "seconds": round(progress["seconds"]),
+        "steps": counts["step"],
+        "images": counts["pictures"],
+        "seconds": counts["seconds"],
         "hardware": hardware,
     }
     write_card(name, transformer, trained)
+
+
+def join_curves(runs: Sequence[Path], target: Path) -> Counter[str]:
+    """Write one curve of runs that went on from each other, and give their counts together (`Progress`)."""
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, str]] = []
+    for run in runs:
+        with (run / "curve.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                rows.append(row | {name: str(int(row[name]) + counts[name]) for name in COUNTED})
+        progress = torch.load(run / "last.pt", weights_only=True, map_location="cpu")["progress"]
+        counts.update({name: round(count) for name, count in progress.items()})
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return counts
 
 
 def taught_words(name: str, cache: Path) -> list[str]:
@@ -92,6 +114,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, help="the folder of the run (default: runs/NAME)")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--taught-before", type=Path, help="the words of the weights that the run began with")
+    parser.add_argument("--after", type=Path, nargs="+", default=[], help="folders of the runs that made these weights")
     parser.add_argument("--hardware", required=True, help="what trained it, for the card")
     args = parser.parse_args()
-    export(args.name, args.out or Path("runs") / args.name, args.cache, args.hardware, args.taught_before)
+    export(args.name, args.out or Path("runs") / args.name, args.cache, args.hardware, args.taught_before, args.after)

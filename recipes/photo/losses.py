@@ -17,7 +17,8 @@ from ca_seg.backbones.families.flux import Flux, positions
 from ca_seg.concept.ask import Layout, ask_streams
 from ca_seg.concept.record import record_streams
 from recipes.mini.losses import map_loss, noised, weighted
-from recipes.photo.batches import Hard, Soft, unquilt
+from recipes.photo.batches import Hard, Soft
+from recipes.photo.layout import unquilt
 from recipes.photo.model import LAYER_WEIGHTS
 
 FLUX = Flux()
@@ -89,9 +90,6 @@ def flow_loss(transformer: nn.Module, latents: torch.Tensor, prompt: TextTokens)
 def soft_loss(scores: torch.Tensor, target: Soft) -> torch.Tensor:
     """A weighted mean of the divergence over the cells.
 
-    Small objects and rare words count for more than their area, as mIoU counts every class alike: a word of a picture
-    has the weight of its area in tokens to the power of -1/4, times its importance.
-
     Args:
         scores: of the step's grid [B, C, h, w], before the softmax
         target: of its pictures
@@ -101,9 +99,7 @@ def soft_loss(scores: torch.Tensor, target: Soft) -> torch.Tensor:
     maps = interpolate(maps, size=shares.shape[-2:], mode="bilinear", align_corners=False)
     entropy = -(shares * shares.clamp_min(1e-9).log()).sum(dim=1)
     divergence = -(shares * maps.clamp_min(LEAST).log()).sum(dim=1) - entropy
-    area = (shares * target.weight[:, None]).sum(dim=(2, 3), keepdim=True) / 4
-    weight = target.weight * (shares * area.clamp_min(1).pow(-0.25) * target.importance[:, None, None]).sum(dim=1)
-    return (divergence * weight).sum() / weight.sum().clamp_min(1e-6)
+    return (divergence * target.weight).sum() / target.weight.sum().clamp_min(1e-6)
 
 
 def map_losses(scores: dict[int, torch.Tensor], target: Soft | Hard, grid: torch.Size) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from ca_seg.backbones.feature_codec import on_one_grid
 from ca_seg.metrics.confusion import ConfusionMatrix, miou
+from ca_seg.refine.balance import balanced
 from recipes.mini.monitor import averaged
 from recipes.photo.cache import SCALE
 from recipes.photo.data import FeatureCache
@@ -24,9 +25,13 @@ SMALLEST = 0.02  # the share of a picture at which a class counts as present
 
 
 class HeldBackScores:
-    """Confusion of maps with the segmenters' masks, among the classes present and among all of their words."""
+    """Confusion of maps with the segmenters' masks, among the classes present and among all of their words.
 
-    def __init__(self) -> None:
+    `power`: of the refinement step balance, where the classes present are given.
+    """
+
+    def __init__(self, power: float = 0.0) -> None:
+        self.power = power
         self.oracle, self.full = ConfusionMatrix(len(TEACHER_WORDS)), ConfusionMatrix(len(TEACHER_WORDS))
 
     def add(self, scores: Sequence[torch.Tensor], mask: torch.Tensor) -> None:
@@ -41,8 +46,10 @@ class HeldBackScores:
         truth = torch.where(torch.isin(mask, present), mask, torch.full_like(mask, UNKNOWN))
         for matrix, classes in ((self.oracle, present), (self.full, torch.arange(len(TEACHER_WORDS)))):
             if len(classes):
-                maps = sum(layer[classes].softmax(dim=0) for layer in scores)
-                large = interpolate(maps[None], mask.shape, mode="bilinear", align_corners=False)[0]
+                maps = torch.stack([layer[classes].softmax(dim=0) for layer in scores]).mean(dim=0)[None]
+                if matrix is self.oracle:
+                    maps = balanced(maps, power=self.power)
+                large = interpolate(maps, mask.shape, mode="bilinear", align_corners=False)[0]
                 matrix.update(classes[large.argmax(dim=0)], truth)
 
     def miou(self) -> tuple[float, float]:

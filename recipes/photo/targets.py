@@ -88,6 +88,21 @@ def importances(votes: Sequence[np.ndarray]) -> dict[str, float]:
     return dict(zip(TEACHER_WORDS, factors.tolist(), strict=True))
 
 
+def cell_weights(shares: torch.Tensor, known: torch.Tensor, importance: torch.Tensor) -> torch.Tensor:
+    """How much each cell counts in the loss: float [P, H, W].
+
+    Small objects and rare words count for more than their area, as mIoU counts every class alike: a word of a picture
+    has the weight of its area in tokens to the power of -1/4, times its importance.
+
+    Args:
+        shares: of the words [P, C, H, W], which sum to 1 in each cell that is known
+        known: how much of each cell the teachers name [P, H, W]
+        importance: of each word [C]
+    """
+    area = (shares * known[:, None]).sum(dim=(2, 3), keepdim=True) / 4
+    return known * (shares * area.clamp_min(1).pow(-0.25) * importance[:, None, None]).sum(dim=1)
+
+
 def cell_shares(votes: np.ndarray) -> torch.Tensor:
     """The share of each of TEACHER_WORDS among the votes [P, 2, 64, 64] of a cell: [P, W, 40, 40]."""
     pictures, classes = len(votes), UNKNOWN + 1

@@ -34,7 +34,7 @@ from recipes.student.student import train_student
 from recipes.student.word_labels import WordLabeller
 
 OUT = Path("out/photographs/student")
-REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",))
+REFINEMENTS: tuple[tuple[str, ...], ...] = ((), ("pamr",), ("balance", "pamr"))
 ROWS = ("words", "confident", "masks")
 CROP, BATCH, EPOCHS = 192, 8, 30
 PROBE_SIDE, PROBE_EPOCHS = 384, 20

@@ -57,7 +57,7 @@ class WordLabeller:
             prediction = self.predictor.predict(image, [image_seed(self.seed, sample["image_id"])])
             maps = prediction.maps(Vocabulary.from_names([names[c] for c in shown])).float().cpu()
             if self.refine is not None:
-                maps = self.refine(maps, image, prediction).clamp_min(0)
+                maps = self.refine(maps, image, prediction, known=True).clamp_min(0)
             every = maps.new_zeros(1, len(names), *maps.shape[2:])
             every[:, shown] = maps
             yield LabelledMaps(sample["image_id"], sample["path"], every, mask)

@@ -126,7 +126,7 @@ def test_students_of_a_table_differ_only_in_their_labels(folder, tmp_path, monke
     assert probes[0][1:] == probes[1][1:]
     fitted = table.calibration()
     assert fitted["images"] == 8
-    assert set(fitted["accuracy_by_refinement"]) == {"none", "pamr"}
+    assert set(fitted["accuracy_by_refinement"]) == {"none", "pamr", "balance+pamr"}
     assert fitted["figures"]["accuracy"] == max(fitted["accuracy_by_refinement"].values())
 
 

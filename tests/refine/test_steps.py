@@ -10,6 +10,7 @@ from ca_seg.backbones.loading.card import find_card
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.refine.attention import propagate
+from ca_seg.refine.balance import balanced
 from ca_seg.refine.pamr import coarse_pamr, pamr
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, list_refinements, refinement
@@ -61,13 +62,20 @@ def test_steps_that_say_so_keep_probabilities(step):
 
 def test_the_card_names_the_steps_unless_the_user_does():
     card = find_card("photo").refine
-    assert card == ("coarse-pamr",)
+    assert card == ("balance", "coarse-pamr")
     assert Refinement(pamr_iterations=3).of_backbone("photo") == Refinement(list(card), pamr_iterations=3)
     assert Refinement(["none"]).of_backbone("photo").steps == []
     assert Refinement([]).of_backbone("photo").steps == []
     assert Refinement(["pamr"]).of_backbone("photo").steps == ["pamr"]
     assert Refinement().of_backbone("photo", head=True).steps == []
     assert Refinement().of_backbone("mini").steps == []
+
+
+def test_balance_acts_on_words_that_are_known_to_be_there():
+    read, maps = _recorded()
+    refine = refinement(Refinement(["balance"], balance_power=0.8, balance_least=0.01), NAMES)
+    assert torch.equal(refine(maps, IMAGE, read), maps)
+    torch.testing.assert_close(refine(maps, IMAGE, read, known=True), balanced(maps, power=0.8, least=0.01))
 
 
 def test_every_card_names_known_steps():
@@ -78,12 +86,21 @@ def test_every_card_names_known_steps():
 def test_segment_refines_as_the_card_says():
     image = (IMAGE[0].permute(1, 2, 0) * 255).byte().numpy()
     by_card, plain, named = (
-        segment(image, list(NAMES), backbone="photo", refine=refine) for refine in (None, "none", "coarse-pamr")
+        segment(image, list(NAMES), backbone="photo", refine=refine)
+        for refine in (None, "none", ("balance", "coarse-pamr"))
     )
     assert torch.equal(by_card.maps, named.maps)
     assert by_card.maps.shape != plain.maps.shape or not torch.equal(by_card.maps, plain.maps)
-    expected = coarse_pamr(plain.maps, torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    expected = coarse_pamr(balanced(plain.maps), torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
     torch.testing.assert_close(by_card.maps, expected)
+
+
+def test_words_are_not_balanced_against_background_words():
+    image = (IMAGE[0].permute(1, 2, 0) * 255).byte().numpy()
+    alone, both = (segment(image, ["cat"], backbone="mini", refine=refine) for refine in ("none", "balance"))
+    assert torch.equal(alone.maps, both.maps)
+    words, balance = (segment(image, list(NAMES), backbone="mini", refine=refine) for refine in ("none", "balance"))
+    torch.testing.assert_close(balance.maps, balanced(words.maps))
 
 
 def test_a_background_threshold_needs_the_background_among_the_classes():
