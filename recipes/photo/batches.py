@@ -117,12 +117,12 @@ class StepBatches:
             "words": chances([e.words for e in self.pools["words"]]),
             "masks": chances([e.words & frozenset(TEACHER_WORDS) for e in self.pools["masks"]]),
         }
-        taught = cache.teachers and "masks" not in without
-        self.importance = importances([cache.teacher_votes([e])[0] for e in self.pools["masks"]]) if taught else {}
         self.wide = [w for w in self.class_words if w not in set(self.label_words)]
         known = set(self.label_words) | lexicon.leaves.keys() | held_out
         self.other = [w for w in table.words if w not in known]
         self.kinds = [kind for kind in KINDS if (cache.teachers or kind != "masks") and kind not in without]
+        votes = (cache.teacher_votes([e])[0] for e in self.pools["masks"])
+        self.importance = importances(votes) if "masks" in self.kinds else {}
         self.quilts, self.cells, self.weights = (part not in without for part in ("quilts", "cells", "weights"))
 
     def __getitem__(self, number: int) -> Batch:
@@ -204,10 +204,10 @@ class StepBatches:
 
     def _soft(self, shares: torch.Tensor, importance: torch.Tensor) -> Soft:
         """The target of shares [P, C, H, W] that sum to 1 or less, as the words have this importance [C]."""
-        known = shares.sum(dim=1)
-        shares = shares / known[:, None].clamp_min(1e-6)
-        weight = cell_weights(shares, known, importance) if self.weights else known
-        return Soft(shares, weight) if self.cells else Soft(avg_pool2d(shares, 2), avg_pool2d(weight, 2))
+        weight = cell_weights(shares, importance) if self.weights else shares.sum(dim=1)
+        if not self.cells:
+            shares, weight = avg_pool2d(shares, 2), avg_pool2d(weight, 2)
+        return Soft(shares / shares.sum(dim=1, keepdim=True).clamp_min(1e-6), weight)
 
     def _named(
         self, examples: Sequence[Example], coarse: torch.Tensor, shares: torch.Tensor

@@ -89,7 +89,7 @@ def join_curves(runs: Sequence[Path], target: Path) -> Counter[str]:
         with (run / "curve.csv").open(newline="") as file:
             for row in csv.DictReader(file):
                 rows.append(row | {name: str(int(row[name]) + counts[name]) for name in COUNTED})
-        progress = torch.load(run / "last.pt", weights_only=True, map_location="cpu")["progress"]
+        progress = torch.load(run / "last.pt", weights_only=True, map_location="cpu", mmap=True)["progress"]
         counts.update({name: round(count) for name, count in progress.items()})
     with target.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, kl_div
 
 from ca_seg.backbones.families.base import TextTokens
 from ca_seg.backbones.families.flux import Flux, positions
@@ -97,8 +97,7 @@ def soft_loss(scores: torch.Tensor, target: Soft) -> torch.Tensor:
     shares = target.shares
     maps = unquilt(scores.softmax(dim=1), len(shares))
     maps = interpolate(maps, size=shares.shape[-2:], mode="bilinear", align_corners=False)
-    entropy = -(shares * shares.clamp_min(1e-9).log()).sum(dim=1)
-    divergence = -(shares * maps.clamp_min(LEAST).log()).sum(dim=1) - entropy
+    divergence = kl_div(maps.clamp_min(LEAST).log(), shares, reduction="none").sum(dim=1)
     return (divergence * target.weight).sum() / target.weight.sum().clamp_min(1e-6)
 
 

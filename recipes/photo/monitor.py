@@ -44,12 +44,11 @@ class HeldBackScores:
         counts = torch.bincount(mask.flatten(), minlength=UNKNOWN + 1)[: len(TEACHER_WORDS)]
         present = (counts > SMALLEST * mask.numel()).nonzero()[:, 0]
         truth = torch.where(torch.isin(mask, present), mask, torch.full_like(mask, UNKNOWN))
-        for matrix, classes in ((self.oracle, present), (self.full, torch.arange(len(TEACHER_WORDS)))):
+        every = torch.arange(len(TEACHER_WORDS))
+        for matrix, classes, power in ((self.oracle, present, self.power), (self.full, every, 0.0)):
             if len(classes):
                 maps = torch.stack([layer[classes].softmax(dim=0) for layer in scores]).mean(dim=0)[None]
-                if matrix is self.oracle:
-                    maps = balanced(maps, power=self.power)
-                large = interpolate(maps, mask.shape, mode="bilinear", align_corners=False)[0]
+                large = interpolate(balanced(maps, power=power), mask.shape, mode="bilinear", align_corners=False)[0]
                 matrix.update(classes[large.argmax(dim=0)], truth)
 
     def miou(self) -> tuple[float, float]:

@@ -6,7 +6,7 @@ A token has 2 x 2 cells: the segmenters see finer than a token, and maps are com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ def merge_alike(
     return [word for word, keep in zip(words, kept.tolist(), strict=True) if keep], shares[:, kept], merged
 
 
-def importances(votes: Sequence[np.ndarray]) -> dict[str, float]:
+def importances(votes: Iterable[np.ndarray]) -> dict[str, float]:
     """How much a cell of each of TEACHER_WORDS counts in the loss: its frequency to the power of -0.2, 1 at the mean.
 
     A wall is a thousand times as frequent as a banana, and mIoU counts both alike.
@@ -88,19 +88,18 @@ def importances(votes: Sequence[np.ndarray]) -> dict[str, float]:
     return dict(zip(TEACHER_WORDS, factors.tolist(), strict=True))
 
 
-def cell_weights(shares: torch.Tensor, known: torch.Tensor, importance: torch.Tensor) -> torch.Tensor:
+def cell_weights(shares: torch.Tensor, importance: torch.Tensor) -> torch.Tensor:
     """How much each cell counts in the loss: float [P, H, W].
 
     Small objects and rare words count for more than their area, as mIoU counts every class alike: a word of a picture
     has the weight of its area in tokens to the power of -1/4, times its importance.
 
     Args:
-        shares: of the words [P, C, H, W], which sum to 1 in each cell that is known
-        known: how much of each cell the teachers name [P, H, W]
+        shares: of the words [P, C, H, W], which sum to how much of each cell the teachers name
         importance: of each word [C]
     """
-    area = (shares * known[:, None]).sum(dim=(2, 3), keepdim=True) / 4
-    return known * (shares * area.clamp_min(1).pow(-0.25) * importance[:, None, None]).sum(dim=1)
+    area = shares.sum(dim=(2, 3), keepdim=True) / 4
+    return (shares * area.clamp_min(1).pow(-0.25) * importance[:, None, None]).sum(dim=1)
 
 
 def cell_shares(votes: np.ndarray) -> torch.Tensor:

@@ -125,7 +125,7 @@ def test_the_soft_loss_equals_a_plain_loop():
         share, p = shares[0, :, y, x], maps[0, :, y, x]
         total += weight * sum(float(share[c]) * math.log(float(share[c] / p[c])) for c in range(3))
         weights += weight
-    assert soft_loss(scores, laid_out.Soft(shares, cell_weights(shares, known, importance))) == pytest.approx(
+    assert soft_loss(scores, laid_out.Soft(shares, cell_weights(shares * known[:, None], importance))) == pytest.approx(
         total / weights, rel=1e-4
     )
 
