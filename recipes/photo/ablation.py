@@ -6,6 +6,7 @@ scored on the same images as any backbone. A run that was stopped goes on where 
     all             every part
     without words   no step that knows only the words of a picture
     ...
+    width           half as wide
     held out        without HELD_OUT: how well is a word found that was never taught, beside the words that were?
 """
 
@@ -29,6 +30,7 @@ from ca_seg.tasks.zero_shot import PROTOCOLS
 from recipes.command import run
 from recipes.photo.batches import PARTS
 from recipes.photo.fetch import CACHE
+from recipes.photo.model import fresh_transformer
 
 HELD_OUT = (
     "cow", "sheep", "bicycle", "boat", "chair", "flower", "bus", "pizza", "bed", "elephant", "umbrella", "surfboard",
@@ -41,9 +43,15 @@ TITLES = {
     "quilts": "without quilts",
     "cells": "without cells finer than tokens",
     "weights": "without weights of small and rare words",
+    "width": "half as wide (128 channels)",
     "held-out": f"without {len(HELD_OUT)} words",
 }
-OPTIONS = {"all": [], **{part: ["--without", part] for part in PARTS}, "held-out": ["--held-out", *HELD_OUT]}
+OPTIONS = {
+    "all": [],
+    **{part: ["--without", part] for part in PARTS},
+    "width": ["--heads", "2"],
+    "held-out": ["--held-out", *HELD_OUT],
+}
 
 
 def train(row: str, out: Path, *, cache: Path, pictures: int, processes: int) -> Path:
@@ -59,9 +67,10 @@ def train(row: str, out: Path, *, cache: Path, pictures: int, processes: int) ->
 
 def scores(last: Path, root: Path, limit: int | None) -> dict[str, Any]:
     """mIoU by protocol of a training's averaged weights, and the IoU of each held-out word in percent."""
-    backbone = ca_seg.load_backbone("photo")
     average = torch.load(last, weights_only=True)["average"]
-    backbone.transformer.load_state_dict(average)
+    transformer = fresh_transformer(seed=0, heads=len(average["x_embedder.bias"]) // 64)
+    transformer.load_state_dict(average)
+    backbone = ca_seg.load_backbone("photo", transformer=transformer.eval())
     data = ca_seg.EvaluationData(root=str(root), limit=limit)
     results = ca_seg.evaluate(backbone, data, EvaluationSettings(report=False)).content
     figures: dict[str, Any] = {protocol: 100 * results["metrics"][protocol]["miou"] for protocol in PROTOCOLS}

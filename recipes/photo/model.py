@@ -26,9 +26,9 @@ LAYER_WEIGHTS = {1: 0.25, 2: 0.5, 3: 1.0}  # of the map losses
 READ_LAYERS = (2, 3)
 
 
-def fresh_transformer(seed: int) -> FluxTransformer2DModel:
-    """A transformer with open gates, as `mini` (see recipes/mini/model.py)."""
+def fresh_transformer(seed: int, heads: int = 4) -> FluxTransformer2DModel:
+    """A transformer with open gates, as `mini` (see recipes/mini/model.py). Each attention head has 64 channels."""
     torch.manual_seed(seed)
-    transformer = FluxTransformer2DModel(**ARCHITECTURE)
+    transformer = FluxTransformer2DModel(**ARCHITECTURE | {"num_attention_heads": heads})
     open_gates(transformer)
     return transformer

@@ -96,12 +96,13 @@ class Progress:
     seconds: float = 0.0
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", choices=NAMES, required=True)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder of checkpoints and curve (default: runs/NAME)")
     parser.add_argument("--weights", type=Path, help="begin with these weights: checkpoints/photo/transformer")
+    parser.add_argument("--heads", type=int, default=4, help="of 64 channels each, where the weights are random")
     parser.add_argument("--pictures", type=int, default=200_000, help="how many to see in the whole run")
     parser.add_argument("--rows", type=int, default=4, help="size of a process's batch, in grids of 20 x 20 tokens")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
@@ -117,7 +118,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--save-every", type=int, default=250)
     parser.add_argument("--monitor-every", type=int, default=500)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = command_line().parse_args()
     torch.set_num_threads(args.threads)
     rank, processes = start_processes()
     run = args.out or Path("runs") / args.name
@@ -142,12 +147,12 @@ def main() -> None:
         )
     vectors = {word: table.vector(word) for word in table.words}
 
-    transformer = fresh_transformer(args.seed)
-    if args.weights is not None:
+    if args.weights is None:
+        transformer = fresh_transformer(args.seed, args.heads)
+    else:
         check_codec(args.cache)
-        shipped = FluxTransformer2DModel.from_pretrained(args.weights, torch_dtype=torch.float32)
-        transformer.load_state_dict(shipped.state_dict())
-    transformer = transformer.to(args.device)
+        transformer = FluxTransformer2DModel.from_pretrained(args.weights, torch_dtype=torch.float32)
+    transformer = transformer.train().to(args.device)
     optimizer = new_optimizer(transformer, args.lr)
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     progress, last = Progress(), run / "last.pt"

@@ -10,6 +10,7 @@ import torch
 
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import PROTOCOLS
 
 pytest.importorskip("timm")
@@ -20,10 +21,11 @@ from recipes.photo import ablation, targets
 from recipes.photo.batches import PARTS, StepBatches
 from recipes.photo.data import Example
 from recipes.photo.labels import TEACHER_WORDS
+from recipes.photo.model import fresh_transformer
 from recipes.photo.pictures import said_by_image
 from recipes.photo.sources import SOURCES
 from recipes.photo.targets import chances, merge_alike
-from recipes.photo.train import WORDS
+from recipes.photo.train import WORDS, command_line
 from recipes.photo.words import ALIKE, KINDS_OF, Lexicon, with_wider
 
 
@@ -187,4 +189,13 @@ def test_the_table_of_parts_has_the_mean_over_the_words_that_are_in_the_images()
 
 def test_every_row_of_the_parts_is_a_training_that_can_be_started():
     assert set(ablation.TITLES) == set(ablation.OPTIONS)
+    for options in ablation.OPTIONS.values():
+        assert command_line().parse_args(["--name", "photo", *options]).name == "photo"
     assert set(ablation.HELD_OUT) <= set(WordTable.load(WORDS).words)
+
+
+def test_a_training_of_another_width_is_scored(tmp_path):
+    average = {name: p.detach() for name, p in fresh_transformer(seed=1, heads=2).named_parameters()}
+    torch.save({"average": average}, tmp_path / "last.pt")
+    figures = ablation.scores(tmp_path / "last.pt", resource_path("datasets", "photographs"), limit=1)
+    assert all(0 <= figures[protocol] < 100 for protocol in PROTOCOLS)
