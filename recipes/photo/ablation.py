@@ -1,4 +1,4 @@
-"""What each part of the training gives: `python -m recipes.photo.ablation --data msrc=DIR coco=DIR --json FILE`.
+"""What each part of the training gives: `python -m recipes.photo.ablation --data msrc=DIR:dev coco=DIR --json FILE`.
 
 Short trainings of the same length, each without one part, and one that never asks or teaches some words. Each is then
 scored on the same images as any backbone. A run that was stopped goes on where it was.
@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -65,19 +66,25 @@ def train(row: str, out: Path, *, cache: Path, pictures: int, processes: int) ->
     return last
 
 
-def scores(last: Path, root: Path, limit: int | None) -> dict[str, Any]:
-    """mIoU by protocol of a training's averaged weights, and the IoU of each held-out word in percent."""
+def dataset(named: str, limit: int | None) -> tuple[str, ca_seg.EvaluationData]:
+    """The name and the images of "NAME=DIR:SPLIT". Without ":SPLIT" they are all of the folder."""
+    name, _, place = named.partition("=")
+    root, _, split = place.partition(":")
+    return name, ca_seg.EvaluationData(root=root, split=split or None, limit=limit)
+
+
+def scores(last: Path, data: ca_seg.EvaluationData) -> dict[str, Any]:
+    """mIoU by protocol of a training's averaged weights, and the IoU of each held-out word that is in the images."""
     average = torch.load(last, weights_only=True)["average"]
     transformer = fresh_transformer(seed=0, heads=len(average["x_embedder.bias"]) // 64)
     transformer.load_state_dict(average)
     backbone = ca_seg.load_backbone("photo", transformer=transformer.eval())
-    data = ca_seg.EvaluationData(root=str(root), limit=limit)
     results = ca_seg.evaluate(backbone, data, EvaluationSettings(report=False)).content
     figures: dict[str, Any] = {protocol: 100 * results["metrics"][protocol]["miou"] for protocol in PROTOCOLS}
+    by_class = results["per_class"]
+    shown = [word for word in HELD_OUT if not isnan(by_class["oracle-presence"].get(word, nan))]
     for protocol in PROTOCOLS:
-        by_class = results["per_class"][protocol]
-        scored = {w: 100 * v for w, v in by_class.items() if w in HELD_OUT and v == v}
-        figures[f"{protocol} of held-out words"] = scored
+        figures[f"{protocol} of held-out words"] = {word: 100 * by_class[protocol][word] for word in shown}
     return figures
 
 
@@ -98,7 +105,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], sets: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR", help="folders to score on")
+    parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR[:SPLIT]", help="what to score on")
     parser.add_argument("--json", type=Path, required=True, help="written after each row")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, default=Path("runs/photo_ablation"))
@@ -107,15 +114,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="score the first images of each folder only")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    roots = {name: Path(folder) for name, _, folder in (given.partition("=") for given in args.data)}
+    sets = dict(dataset(named, args.limit) for named in args.data)
     rows: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
     for row in args.rows:
         if row not in rows:
             last = train(row, args.out / row, cache=args.cache, pictures=args.pictures, processes=args.processes)
-            rows[row] = {name: scores(last, root, args.limit) for name, root in roots.items()}
+            rows[row] = {name: scores(last, data) for name, data in sets.items()}
             write_json(args.json, rows)
-        print(table({row: rows[row]}, list(roots)), flush=True)
-    print(table({row: rows[row] for row in args.rows}, list(roots)))
+        print(table({row: rows[row]}, list(sets)), flush=True)
+    print(table({row: rows[row] for row in args.rows}, list(sets)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
+from ca_seg.data.catalogue import open_dataset
 from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import PROTOCOLS
 
@@ -197,5 +198,14 @@ def test_every_row_of_the_parts_is_a_training_that_can_be_started():
 def test_a_training_of_another_width_is_scored(tmp_path):
     average = {name: p.detach() for name, p in fresh_transformer(seed=1, heads=2).named_parameters()}
     torch.save({"average": average}, tmp_path / "last.pt")
-    figures = ablation.scores(tmp_path / "last.pt", resource_path("datasets", "photographs"), limit=1)
+    _, data = ablation.dataset(f"name={resource_path('datasets', 'photographs')}", limit=1)
+    figures = ablation.scores(tmp_path / "last.pt", data)
     assert all(0 <= figures[protocol] < 100 for protocol in PROTOCOLS)
+    words = open_dataset("folder", data.root).first(1)
+    shown = {words.class_list.names[index] for index in words[0]["mask"].unique().tolist() if index < 255}
+    assert {word for p in PROTOCOLS for word in figures[f"{p} of held-out words"]} == shown & set(ablation.HELD_OUT)
+
+
+def test_a_dataset_of_the_command_may_name_a_split():
+    assert ablation.dataset("msrc=folder:dev", 5)[1].split == "dev"
+    assert ablation.dataset("coco=a/folder", None)[1].split is None
