@@ -45,6 +45,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/probe.py
 
 figures: $(CHECKS)
+	@test -d "$(MSRC)" && test -d "$(COCO)" || { echo "make figures needs MSRC=DIR and COCO=DIR, the folders of the datasets" >&2; exit 2; }
 	$(MAKE) -f recipes/mini/Makefile PYTHON=$(VENV)/bin/python
 	$(MAKE) -f recipes/photo_jobs/Makefile PYTHON=$(VENV)/bin/python
 	$(VENV)/bin/python -m recipes.photo.gallery

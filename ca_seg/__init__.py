@@ -2,7 +2,7 @@
 
     import ca_seg
 
-    ca_seg.segment("photo.jpg", ["cat", "grass"], backbone="mini").overlay()
+    ca_seg.segment("photo.jpg", ["cat", "grass"]).overlay()
 
 Every job of the project is a function here, and every command of `ca-seg` is a thin shell over one of them. For
 research, a backbone records an image once and is then asked as often as one likes:

@@ -41,7 +41,7 @@ AS_GIVEN = ("softmax", "concept_attention", "image_output", "normalise", "per_he
 FORMER_NAMES = {"samples": "noise_samples", "heads": "per_head", "weights": "layer_weights"}  # in saved heads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadoutConfig:
     """How maps are read from a backbone; None is the card's value. Raises UnknownName for an unknown choice.
 

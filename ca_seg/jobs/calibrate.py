@@ -26,7 +26,7 @@ from ca_seg.errors import OutOfRange, UserError
 from ca_seg.jobs.arguments import check_file, checked_settings
 from ca_seg.jobs.trainer import quiet_lightning, seed_all
 from ca_seg.jobs.words import check_words
-from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.versions import versions
 from ca_seg.visual.plots import coverage_plot
@@ -50,7 +50,7 @@ class CalibrationSettings:
         out: the file to write, with a plot (.png) beside it; None: nothing is written
     """
 
-    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(backbone=PHOTOGRAPHS))
+    model: BackboneSettings = field(default_factory=BackboneSettings)
     data: EvaluationData = field(default_factory=EvaluationData)
     refine: Refinement = field(default_factory=Refinement)
     precision: float = 0.95

@@ -24,7 +24,7 @@ from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
 from ca_seg.output_files import check_outputs
-from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings, choose_backbone
+from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.seed_range import check_seed
 from ca_seg.versions import versions
 from ca_seg.visual.mask_png import write_mask
@@ -46,7 +46,7 @@ class VideoSettings:
         out: the folder of the overlay and the masks
     """
 
-    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(backbone=PHOTOGRAPHS))
+    model: BackboneSettings = field(default_factory=BackboneSettings)
     fps: float | None = None
     seed: int = 0
     device: str = "cpu"

@@ -10,7 +10,7 @@ from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import OutOfRange
-from ca_seg.predictors.settings import PHOTOGRAPHS, MethodSettings
+from ca_seg.predictors.settings import MethodSettings
 from ca_seg.refine.steps import Refinement
 
 
@@ -91,7 +91,7 @@ class LabelSettings:
         trainer: arguments of Lightning's Trainer
     """
 
-    model: MethodSettings = field(default_factory=lambda: MethodSettings(backbone=PHOTOGRAPHS))
+    model: MethodSettings = field(default_factory=MethodSettings)
     data: LabelData = field(default_factory=LabelData)
     vocabulary: str | None = None
     refine: Refinement = field(default_factory=Refinement)

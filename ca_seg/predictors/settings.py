@@ -50,7 +50,7 @@ class BackboneSettings(ReadoutConfig):
         preset: published settings: paper, reference or recommended (the card's); options that are given win
     """
 
-    backbone: str = "mini"
+    backbone: str = PHOTOGRAPHS
     weights: str | None = None
     gguf: str | None = None
     precision: str | None = None

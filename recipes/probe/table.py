@@ -17,10 +17,10 @@ from ca_seg.tasks.head_settings import HeadSettings
 from recipes.page import fill
 from recipes.probe.runs import DATA, Runs, over_seeds
 
-LINEAR = HeadSettings(lr=0.01, loss_at="tokens")
+LINEAR = HeadSettings("mini", lr=0.01, loss_at="tokens")
 OUTPUTS, CONCEPTS = replace(LINEAR, parts=["outputs"]), replace(LINEAR, parts=["concepts"])
-FROM_ZERO_SHOT = HeadSettings(lr=0.0003, loss_at="tokens", kind="zero-shot-linear", parts=["concepts", "maps"])
-UPSAMPLING = HeadSettings(lr=0.003, kind="convex-upsampling", parts=["pixels", "outputs", "maps"])
+FROM_ZERO_SHOT = HeadSettings("mini", lr=0.0003, loss_at="tokens", kind="zero-shot-linear", parts=["concepts", "maps"])
+UPSAMPLING = HeadSettings("mini", lr=0.003, kind="convex-upsampling", parts=["pixels", "outputs", "maps"])
 DECODER = replace(OUTPUTS, kind="smp", options={"decoder": "segformer", "width": 32}, lr=0.001)
 ROWS: dict[str, tuple[str, HeadSettings | None]] = {  # None: the zero-shot maps themselves
     "zero-shot": ("mini, zero-shot (no training)", None),

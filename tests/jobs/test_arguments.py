@@ -66,16 +66,24 @@ def test_a_seed_outside_its_range(seed: int, tmp_path):
             job(settings=settings, **images)
 
 
+def test_every_job_uses_the_backbone_for_photographs_where_none_is_named():
+    names = [name for name in ca_seg.__all__ if name.endswith("Settings")]
+    jobs = {name: getattr(ca_seg, name)() for name in names}
+    backbones = {name: getattr(getattr(job, "model", job), "backbone", None) for name, job in jobs.items()}
+    assert {"EvaluationSettings", "TrainingSettings", "SegmentSettings", "LabelSettings"} <= backbones.keys()
+    assert {backbone for backbone in backbones.values() if backbone is not None} == {"photo"}
+
+
 def test_other_settings_of_data_and_backbone_are_taken():
     data = ca_seg.DataSettings(limit=1)
-    results = ca_seg.evaluate(ca_seg.BackboneSettings(), data)
+    results = ca_seg.evaluate(ca_seg.BackboneSettings("mini"), data)
     assert sum(results.content["dataset"]["images"].values()) == 1
     assert results.metrics["oracle-presence"]["miou"] > 0
 
 
 def test_a_method_is_not_compared_with_itself():
-    settings = ca_seg.EvaluationSettings(data=ca_seg.EvaluationData(limit=1), compare=["mini"], report=False)
-    with pytest.raises(UserError, match="mini"):
+    settings = ca_seg.EvaluationSettings(data=ca_seg.EvaluationData(limit=1), compare=["photo"], report=False)
+    with pytest.raises(UserError, match="photo"):
         ca_seg.evaluate(settings=settings)
 
 

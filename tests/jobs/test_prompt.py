@@ -101,7 +101,7 @@ def test_views_get_the_prompt_too(backbone, root):
 
 def test_refinement_by_attention_says_what_it_needs(backbone, root):
     settings = ca_seg.EvaluationSettings(
-        MethodSettings(prompt="all"), refine=ca_seg.Refinement(steps=["attention"]), report=False
+        MethodSettings("mini", prompt="all"), refine=ca_seg.Refinement(steps=["attention"]), report=False
     )
     with pytest.raises(UserError, match="one recording"):
         ca_seg.evaluate(backbone, root, settings)

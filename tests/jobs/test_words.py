@@ -235,7 +235,7 @@ def test_label_says_which_words_are_unseen_and_which_images_lack_all_words(tmp_p
 
 def test_figures_of_taught_and_unseen_classes_stand_apart(tmp_path, capsys):
     root = dataset(tmp_path / "data", ("cat", "automobile", "grass", "wall"))
-    assert main(["eval", "--data", str(root), "--out", str(tmp_path / "out"), *CPU]) == 0
+    assert main(["eval", "--backbone", "mini", "--data", str(root), "--out", str(tmp_path / "out"), *CPU]) == 0
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     unseen = content["unseen"]
     assert unseen["classes"] == ["automobile", "wall"]

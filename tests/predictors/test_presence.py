@@ -16,6 +16,7 @@ from ca_seg.predictors.presence import NEAR, ImagePresence, WordPresence
 from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.vocabulary import Vocabulary
 
+MINI = BackboneSettings("mini")
 WORDS = Vocabulary.from_names(["dog", "kitten", "grass"], synonyms={"kitten": ["cat"]})
 
 
@@ -27,7 +28,7 @@ def backbone() -> Backbone:
 def test_the_steps_by_hand(backbone):
     images = torch.rand(2, 3, 128, 96)
     presence = WordPresence.beside(WORDS, ("car", "water"), 0.4)
-    readout = BackboneSettings().predictor(backbone).predict(images, [3, 4])
+    readout = MINI.predictor(backbone).predict(images, [3, 4])
     maps, by_class = presence.maps(readout)
     torch.testing.assert_close(maps, readout.maps(WORDS), atol=1e-6, rtol=1e-5)
     together = Vocabulary(
@@ -76,7 +77,7 @@ def test_scenes_with_a_word_are_told_from_scenes_without(backbone):
         item, rng = dataset[index], np.random.default_rng(index)
         pixels = torch.bincount(item["mask"].flatten(), minlength=len(names))
         absent = rng.choice((pixels == 0).nonzero()[:, 0], 3, replace=False).tolist()
-        readout = BackboneSettings().predictor(backbone).predict(item["image"][None], [image_seed(0, item["image_id"])])
+        readout = MINI.predictor(backbone).predict(item["image"][None], [image_seed(0, item["image_id"])])
         for shown, values in ((int(pixels.argmax()), shown_presence), (absent[0], absent_presence)):
             presence = WordPresence.of(backbone, Vocabulary.from_names([names[i] for i in (shown, *absent[1:])]))
             values.append(presence.of_image(presence.maps(readout)[1][0]))
@@ -87,18 +88,18 @@ def test_scenes_with_a_word_are_told_from_scenes_without(backbone):
 
 
 def test_it_is_off_where_it_was_not_measured(backbone):
-    assert BackboneSettings().presence(backbone, WORDS) is not None
-    assert BackboneSettings().measured_presence()["threshold"] == BackboneSettings().presence(backbone, WORDS).threshold
+    assert MINI.presence(backbone, WORDS) is not None
+    assert MINI.measured_presence()["threshold"] == MINI.presence(backbone, WORDS).threshold
     for changed in (
-        BackboneSettings(layers=(3,)),
-        BackboneSettings(flip=True),
-        BackboneSettings(window=64),
-        BackboneSettings(resolution=64),
-        BackboneSettings(backbone="mini-plain"),
-        BackboneSettings(weights="folder"),
+        replace(MINI, layers=(3,)),
+        replace(MINI, flip=True),
+        replace(MINI, window=64),
+        replace(MINI, resolution=64),
+        BackboneSettings("mini-plain"),
+        replace(MINI, weights="folder"),
     ):
         assert changed.measured_presence() == {}
-    for changed in (replace(BackboneSettings(), layers=(3,)), BackboneSettings(scales=(1.0, 2.0))):
+    for changed in (replace(MINI, layers=(3,)), replace(MINI, scales=(1.0, 2.0))):
         assert changed.presence(backbone, WORDS) is None
-    assert BackboneSettings().presence(ca_seg.load_backbone("mini", resolution=64), WORDS) is None
-    assert BackboneSettings().presence(ca_seg.load_backbone("mini", random_weights=True), WORDS) is None
+    assert MINI.presence(ca_seg.load_backbone("mini", resolution=64), WORDS) is None
+    assert MINI.presence(ca_seg.load_backbone("mini", random_weights=True), WORDS) is None

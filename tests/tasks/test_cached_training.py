@@ -17,7 +17,7 @@ from ca_seg.tasks.head_settings import CheckpointConfig, HeadSettings, TrainingD
 
 DATA = TrainingData("scenes", train_split="train", val_split="val", batch_size=4, limit=8)
 QUICK = TrainingSettings(
-    HeadSettings(lr=0.01, loss_at="tokens"),
+    HeadSettings("mini", lr=0.01, loss_at="tokens"),
     DATA,
     CheckpointConfig(tensorboard=False),
     trainer={"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False},

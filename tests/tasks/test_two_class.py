@@ -122,7 +122,10 @@ def test_the_command_scores_scenes_with_one_object(tmp_path):
     words = ["grass", "sand", "sky", "water", "brick"]
     split = "in_distribution"
     common = ["--data.name", "scenes", "--data.splits", f"[{split}]", "--data.limit", "12", "--out", str(tmp_path)]
-    assert run([*common, "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"]) == 0
+    assert (
+        run([*common, "--backbone", "mini", "--background_words", json.dumps(words), "--trainer.accelerator", "cpu"])
+        == 0
+    )
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == {"name": "paper", "size": 224, "background_words": words}
     assert results["images"] + len(results["skipped"]) == 12

@@ -18,12 +18,13 @@ from ca_seg.backbones.loading.card import check_timestep
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import OutOfRange
 from ca_seg.features.frozen import FrozenFeatures
+from ca_seg.predictors.settings import PHOTOGRAPHS
 
 
 def add_ca_seg_config(cfg: CfgNode) -> None:
     """Add MODEL.CA_SEG with its defaults to a config. Empty ("", [], 0) means: as the backbone's card says."""
     node = CfgNode()
-    node.BACKBONE = "mini"  # a name from `ca-seg zoo list`
+    node.BACKBONE = PHOTOGRAPHS  # a name from `ca-seg zoo list`
     node.WEIGHTS = ""  # a local folder with the weights, in the diffusers layout
     node.PRECISION = ""  # fp32, bf16, fp16, bnb-nf4 ...
     node.RESOLUTION = 0  # pixels of the short side at which an image is recorded
