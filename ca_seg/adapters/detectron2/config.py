@@ -60,7 +60,9 @@ def build_ca_seg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FrozenBackbon
     times = tuple(float(time) for time in _numbers("TIMESTEPS", keys.TIMESTEPS, (int, float)))
     for time in times:
         check_timestep(time)
-    readout = ReadoutConfig(layers or None, times or None, _noise_samples(keys), normalise=keys.NORMALISE)
+    readout = ReadoutConfig(
+        layers=layers or None, timesteps=times or None, noise_samples=_noise_samples(keys), normalise=keys.NORMALISE
+    )
     backbone = load_backbone(
         keys.BACKBONE,
         weights=keys.WEIGHTS or None,
