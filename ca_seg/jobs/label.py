@@ -123,7 +123,8 @@ def label(
         raise UserError(
             "label was given a loaded backbone", allowed="a name of the zoo, or MethodSettings", fix="give its name"
         )
-    settings = replace(settings, model=choose_backbone(settings.model, backbone)[0])
+    model = settings.model.with_backbone_of(None) if backbone is None else choose_backbone(settings.model, backbone)[0]
+    settings = replace(settings, model=model)
     if out is not None:
         settings = replace(settings, out=str(out))
     if formats is not None:

@@ -17,7 +17,7 @@ from ca_seg.backbones.text.encoder import WordTableText
 from ca_seg.backbones.text.word_list import shipped_text
 from ca_seg.concept.choices import ALL, CAPTIONER, NO_PROMPT, PRESENT
 from ca_seg.errors import UserError
-from ca_seg.heads.trained import TrainedHead
+from ca_seg.heads.trained import TrainedHead, load_head
 from ca_seg.predictors.multi_view import MultiViewPredictor
 from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.presence import WordPresence
@@ -200,10 +200,22 @@ class MethodSettings(BackboneSettings):
     """A backbone's zero-shot maps, or a head trained on its features.
 
     Args:
-        head: a folder that train.py wrote (OUT/head), one of checkpoints/heads, or a repository of the hub
+        head: a folder that train.py wrote (OUT/head), one of checkpoints/heads, or a repository of the hub; it is read
+            on its own backbone where none is named
     """
 
     head: str | None = None
+
+    def with_backbone_of(self, head: TrainedHead | None) -> MethodSettings:
+        """The settings on the backbone of a head where none is named, because a head knows its own.
+
+        `head` is the loaded one; None: the one that `self.head` names, if any. Raises what `load_head` raises.
+        """
+        if self.backbone != PHOTOGRAPHS:
+            return self
+        if head is None and self.head is not None:
+            head = load_head(self.head)
+        return self if head is None else replace(self, backbone=head.backbone)
 
     def check(self) -> None:
         """Raises UserError for options of zero-shot maps that a head does not have."""

@@ -56,7 +56,10 @@ def _run(*arguments):
 
 def test_clips_are_scored(clips, tmp_path, capsys):
     root, word = clips
-    assert _run("video-eval", "--root", root, "--background", "grass", "sand", "--out", tmp_path) == 0
+    assert (
+        _run("video-eval", "--root", root, "--backbone", "mini", "--background", "grass", "sand", "--out", tmp_path)
+        == 0
+    )
     results = json.loads((tmp_path / "results.json").read_text())
     region = results["clips"]["scene"]["words"][word]["j"]["mean"]
     assert results["metrics"]["j"]["mean"] == region > 0.3

@@ -81,6 +81,20 @@ def test_other_settings_of_data_and_backbone_are_taken():
     assert results.metrics["oracle-presence"]["miou"] > 0
 
 
+def test_a_head_is_read_on_its_own_backbone_where_none_is_named(tmp_path):
+    data = ca_seg.EvaluationData(limit=1)
+    named = ca_seg.evaluate(data=data, head="mini-scenes-linear")
+    loaded = ca_seg.evaluate(data=data, head=ca_seg.load_head("mini-scenes-linear"))
+    assert named.content["method"] == "mini + linear"
+    assert loaded.metrics == named.metrics == ca_seg.evaluate("mini", data, head="mini-scenes-linear").metrics
+    settings = ca_seg.LabelSettings(ca_seg.MethodSettings(head="mini-scenes-linear"))
+    labels = ca_seg.label(ca_seg.DataSettings(limit=1), ["cat", "dog"], settings, out=tmp_path / "labels")
+    assert labels.labelled == 1
+    for head in ("mini-scenes-linear", ca_seg.load_head("mini-scenes-linear")):
+        with pytest.raises(UserError, match=r"'mini'.*'photo'"):
+            ca_seg.evaluate("photo", data, head=head)
+
+
 def test_a_method_is_not_compared_with_itself():
     settings = ca_seg.EvaluationSettings(data=ca_seg.EvaluationData(limit=1), compare=["photo"], report=False)
     with pytest.raises(UserError, match="photo"):
