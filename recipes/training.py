@@ -11,6 +11,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from ca_seg.errors import UserError
+from recipes.muon import Muon, Optimizers
+
+AnyOptimizer = torch.optim.Optimizer | Optimizers
+WEIGHT_DECAY = 0.03
+
 
 def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: float) -> float:
     """Linear warm-up, a constant part, then a linear fall to zero over the last fraction `cooldown` of the steps."""
@@ -19,12 +25,21 @@ def learning_rate(step: int, *, peak: float, warmup: int, steps: int, cooldown: 
     return peak * min(rising, falling)
 
 
-def new_optimizer(transformer: torch.nn.Module, rate: float) -> torch.optim.AdamW:
-    """AdamW; weights decay, biases and scales do not."""
-    decayed = [p for p in transformer.parameters() if p.ndim > 1]
-    plain = [p for p in transformer.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+def new_optimizer(transformer: torch.nn.Module, rate: float, *, muon: bool = False) -> AnyOptimizer:
+    """AdamW; weights decay, biases and scales do not.
+
+    With `muon`, the matrices inside the blocks are Muon's, except those that turn the timestep into shifts and scales.
+    """
+    named = list(transformer.named_parameters())
+    hidden = [p for name, p in named if muon and p.ndim == 2 and "blocks." in name and ".norm" not in name]
+    moved = {id(p) for p in hidden}
+    rest = [p for _, p in named if id(p) not in moved]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    return Optimizers(Muon(hidden, rate, weight_decay=WEIGHT_DECAY), adamw) if muon else adamw
 
 
 def mean_of(rows: list[list[float]]) -> list[float]:
@@ -62,7 +77,7 @@ def share_gradients(transformer: torch.nn.Module) -> None:
         parameter.grad = part.view_as(parameter)
 
 
-def descend(transformer: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def descend(transformer: torch.nn.Module, optimizer: AnyOptimizer, loss: torch.Tensor) -> None:
     """One step of the optimizer along the gradients of all processes, whose norm is at most 1."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -81,11 +96,18 @@ def update_average(
 
 
 def load_checkpoint(
-    source: Path, transformer: torch.nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
+    source: Path, transformer: torch.nn.Module, optimizer: AnyOptimizer, average: dict[str, torch.Tensor]
 ) -> dict[str, Any]:
-    """Set weights, optimizer and averaged weights to those of a checkpoint; the counts saved with them are returned."""
+    """Set weights, optimizer and averaged weights to those of a checkpoint; the counts saved with them are returned.
+
+    Raises UserError if the checkpoint is of another optimizer.
+    """
     device = next(transformer.parameters()).device
     state: dict[str, Any] = torch.load(source, weights_only=True, map_location=device)
+    if state["optimizer"].keys() != optimizer.state_dict().keys():
+        raise UserError(
+            f"{source} was saved by a training with another optimizer", fix="go on with that one, or use another folder"
+        )
     transformer.load_state_dict(state.pop("model"))
     optimizer.load_state_dict(state.pop("optimizer"))
     average.update(state.pop("average"))
@@ -95,7 +117,7 @@ def load_checkpoint(
 def save_checkpoint(
     target: Path,
     transformer: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     average: Mapping[str, torch.Tensor],
     counts: Mapping[str, Any],
 ) -> None:

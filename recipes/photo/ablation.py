@@ -7,6 +7,7 @@ scored on the same images as any backbone. A run that was stopped goes on where 
     without words   no step that knows only the words of a picture
     ...
     width           half as wide
+    adamw           AdamW for all weights
     held out        without HELD_OUT: how well is a word found that was never taught, beside the words that were?
 """
 
@@ -45,12 +46,14 @@ TITLES = {
     "cells": "without cells finer than tokens",
     "weights": "without weights of small and rare words",
     "width": "half as wide (128 channels)",
+    "adamw": "AdamW in place of Muon",
     "held-out": f"without {len(HELD_OUT)} words",
 }
 OPTIONS = {
     "all": [],
     **{part: ["--without", part] for part in PARTS},
     "width": ["--heads", "2"],
+    "adamw": ["--optimizer", "adamw"],
     "held-out": ["--held-out", *HELD_OUT],
 }
 

@@ -52,6 +52,7 @@ from recipes.training import (
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 WORDS, CODEC = CHECKPOINTS / "words", CHECKPOINTS / "photo" / "vae"
 NAMES = ("photo", "photo-words")
+OPTIMIZERS = ("muon", "adamw")
 LOSSES = ("flow", "classes", "masks", "words")
 COLUMNS = ("step", "pictures", "seconds", "lr", *LOSSES, "oracle_miou", "full_miou")
 
@@ -108,6 +109,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after so many")
     parser.add_argument("--cooldown", type=float, default=0.45, help="fraction of the run in which the rate falls to 0")
     parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="muon", help="of the matrices inside the blocks")
     parser.add_argument("--flow-fraction", type=float, default=0.06, help="of the steps that are flow matching")
     parser.add_argument("--without", nargs="+", choices=PARTS, default=[], help="parts to leave out")
     parser.add_argument("--held-out", nargs="+", default=[], help="words that are neither asked nor taught")
@@ -153,7 +155,7 @@ def main() -> None:
         check_codec(args.cache)
         transformer = FluxTransformer2DModel.from_pretrained(args.weights, torch_dtype=torch.float32)
     transformer = transformer.train().to(args.device)
-    optimizer = new_optimizer(transformer, args.lr)
+    optimizer = new_optimizer(transformer, args.lr, muon=args.optimizer == "muon")
     average = {name: p.detach().clone() for name, p in transformer.named_parameters()}
     progress, last = Progress(), run / "last.pt"
     if last.exists():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ca_seg.backbones.families.base import TextTokens
+from ca_seg.errors import UserError
 from recipes.mini.losses import FLUX, LAYER_WEIGHTS, flow_loss, layer_scores, map_loss, noised
 from recipes.mini.model import fresh_transformer
 from recipes.training import learning_rate, load_checkpoint, new_optimizer, save_checkpoint
@@ -95,3 +96,10 @@ def test_a_checkpoint_brings_back_weights_optimizer_average_and_counts(tmp_path)
     for one, expected in ((other[0].state_dict(), layer.state_dict()), (other[2], average)):
         assert all(torch.equal(one[name], expected[name]) for name in expected)
     torch.testing.assert_close(other[1].state_dict()["state"], optimizer.state_dict()["state"])
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    network = torch.nn.ModuleDict({"blocks": torch.nn.Linear(3, 2)})
+    save_checkpoint(tmp_path / "last.pt", network, new_optimizer(network, 1e-2), {}, {})
+    with pytest.raises(UserError, match=r"last\.pt"):
+        load_checkpoint(tmp_path / "last.pt", network, new_optimizer(network, 1e-2, muon=True), {})
