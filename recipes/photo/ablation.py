@@ -7,7 +7,6 @@ scored on the same images as any backbone. A run that was stopped goes on where 
     without words   no step that knows only the words of a picture
     ...
     width           half as wide
-    adamw           AdamW for all weights
     held out        without HELD_OUT: how well is a word found that was never taught, beside the words that were?
 """
 
@@ -33,6 +32,7 @@ from recipes.command import run
 from recipes.photo.batches import PARTS
 from recipes.photo.fetch import CACHE
 from recipes.photo.model import fresh_transformer
+from recipes.photo.train import OPTIMIZERS
 
 HELD_OUT = (
     "cow", "sheep", "bicycle", "boat", "chair", "flower", "bus", "pizza", "bed", "elephant", "umbrella", "surfboard",
@@ -46,21 +46,20 @@ TITLES = {
     "cells": "without cells finer than tokens",
     "weights": "without weights of small and rare words",
     "width": "half as wide (128 channels)",
-    "adamw": "AdamW in place of Muon",
     "held-out": f"without {len(HELD_OUT)} words",
 }
 OPTIONS = {
     "all": [],
     **{part: ["--without", part] for part in PARTS},
     "width": ["--heads", "2"],
-    "adamw": ["--optimizer", "adamw"],
     "held-out": ["--held-out", *HELD_OUT],
 }
 
 
-def train(row: str, out: Path, *, cache: Path, pictures: int, processes: int) -> Path:
+def train(row: str, out: Path, *, cache: Path, pictures: int, optimizer: str, processes: int) -> Path:
     """The last checkpoint of one row's training, which goes on where it was stopped."""
-    options = ["--name", "photo", "--out", str(out), "--cache", str(cache), "--pictures", str(pictures), *OPTIONS[row]]
+    options = ["--name", "photo", "--out", str(out), "--cache", str(cache), "--pictures", str(pictures)]
+    options += ["--optimizer", optimizer, *OPTIONS[row]]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [sys.executable, *launch, "recipes.photo.train", "--threads", "1", "--save-every", "100", *options]
     last = out / "last.pt"
@@ -114,6 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/photo_ablation"))
     parser.add_argument("--rows", nargs="+", choices=tuple(OPTIONS), default=list(OPTIONS))
     parser.add_argument("--pictures", type=int, default=12_000)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=OPTIMIZERS[0])
     parser.add_argument("--limit", type=int, help="score the first images of each folder only")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
@@ -121,7 +121,14 @@ def main() -> None:
     rows: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
     for row in args.rows:
         if row not in rows:
-            last = train(row, args.out / row, cache=args.cache, pictures=args.pictures, processes=args.processes)
+            last = train(
+                row,
+                args.out / row,
+                cache=args.cache,
+                pictures=args.pictures,
+                optimizer=args.optimizer,
+                processes=args.processes,
+            )
             rows[row] = {name: scores(last, data) for name, data in sets.items()}
             write_json(args.json, rows)
         print(table({row: rows[row]}, list(sets)), flush=True)
