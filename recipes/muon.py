@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
+
+from recipes.processes import process_number, sum_over_processes
 
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)  # x + x^3 + x^5, by Jordan et al.: takes singular values to 0.7 ... 1.2
 ROUNDS = 5
@@ -61,7 +62,9 @@ class Muon(torch.optim.Optimizer):
             averages = []
             for parameter in reached:
                 state = self.state[parameter]
-                mean = state.setdefault("mean", torch.zeros_like(parameter))
+                if not state:
+                    state["mean"] = torch.zeros_like(parameter)
+                mean = state["mean"]
                 mean.lerp_(parameter.grad, 1 - momentum)
                 averages.append(parameter.grad.lerp(mean, momentum))
             for parameter, update in zip(reached, _all_orthogonal(averages), strict=True):
@@ -71,15 +74,10 @@ class Muon(torch.optim.Optimizer):
 
 def _all_orthogonal(matrices: list[torch.Tensor]) -> list[torch.Tensor]:
     """`orthogonal` of each matrix; the processes divide the work, the large ones first."""
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    if processes == 1 or not matrices:
-        return [orthogonal(matrix) for matrix in matrices]
+    rank, processes = process_number()
     order = sorted(range(len(matrices)), key=lambda k: -matrices[k].numel())
     mine = set(order[rank::processes])
-    parts = [orthogonal(m) if k in mine else torch.zeros_like(m) for k, m in enumerate(matrices)]
-    flat = torch.cat([part.flatten() for part in parts])
-    dist.all_reduce(flat)
-    return [part.view_as(m) for part, m in zip(flat.split([m.numel() for m in matrices]), matrices, strict=True)]
+    return sum_over_processes([orthogonal(m) if k in mine else torch.zeros_like(m) for k, m in enumerate(matrices)])
 
 
 class Optimizers:

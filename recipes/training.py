@@ -1,4 +1,4 @@
-"""What the trainings of the shipped backbones share: the rate, the optimizer, processes, averages and checkpoints."""
+"""What the trainings of the shipped backbones share: the rate, the optimizer, averages and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from ca_seg.errors import UserError
 from recipes.muon import Muon, Optimizers
+from recipes.processes import process_number, sum_over_processes
 
 AnyOptimizer = torch.optim.Optimizer | Optimizers
 WEIGHT_DECAY = 0.03
@@ -57,24 +57,15 @@ def mostly_low(
     return torch.from_numpy(times).float()
 
 
-def start_processes() -> tuple[int, int]:
-    """The number of this process and how many there are; several where `torchrun` started them."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("gloo")
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
 def share_gradients(transformer: torch.nn.Module) -> None:
     """The mean of every gradient over the processes; nothing to do in one process."""
-    if not dist.is_initialized():
+    _, processes = process_number()
+    if processes == 1:
         return
     parameters = list(transformer.parameters())
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
+    sums = sum_over_processes([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+    for parameter, total in zip(parameters, sums, strict=True):
+        parameter.grad = total.div_(processes)
 
 
 def descend(transformer: torch.nn.Module, optimizer: AnyOptimizer, loss: torch.Tensor) -> None:

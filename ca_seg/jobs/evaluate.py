@@ -128,12 +128,10 @@ def evaluate(
         >>> results.metrics["full-vocabulary"]["miou"]
     """
     settings = checked_settings(settings, EvaluationSettings(report=False))
-    model, loaded = choose_backbone(settings.model, backbone)
+    model, loaded = choose_backbone(settings.model, backbone, head)
     trained = head if isinstance(head, TrainedHead) else None
     if head is not None and trained is None:
         model = replace(model, head=str(head))
-    if backbone is None:
-        model = model.with_backbone_of(trained)
     if data is not None:
         settings = replace(settings, data=data_named(data, EvaluationData))
     folder = settings.out if out is None else str(out)

@@ -123,8 +123,7 @@ def label(
         raise UserError(
             "label was given a loaded backbone", allowed="a name of the zoo, or MethodSettings", fix="give its name"
         )
-    model = settings.model.with_backbone_of(None) if backbone is None else choose_backbone(settings.model, backbone)[0]
-    settings = replace(settings, model=model)
+    settings = replace(settings, model=choose_backbone(settings.model, backbone)[0])
     if out is not None:
         settings = replace(settings, out=str(out))
     if formats is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ca_seg.backbones.backbone import Backbone
@@ -27,6 +28,7 @@ from ca_seg.predictors.zero_shot import ZeroShotPredictor
 from ca_seg.vocabulary import Vocabulary
 
 Model = TypeVar("Model", bound="BackboneSettings")
+Method = TypeVar("Method", bound="MethodSettings")
 PHOTOGRAPHS = "photo"  # the backbone for a user's own images, where none is named
 
 
@@ -166,19 +168,24 @@ class BackboneSettings(ReadoutConfig):
         return ZeroShotPredictor(backbone, self, queries=queries, classes=classes, words=words)
 
 
-def choose_backbone(model: Model, backbone: str | Backbone | BackboneSettings | None) -> tuple[Model, Backbone | None]:
+def choose_backbone(
+    model: Model, backbone: str | Backbone | BackboneSettings | None, head: str | Path | TrainedHead | None = None
+) -> tuple[Model, Backbone | None]:
     """What users give as a backbone, beside the settings that it replaces.
 
     Args:
         model: the settings of a job
         backbone: a name of the zoo, a loaded backbone, other settings, or None
+        head: a head, or where it is, in place of the one that the settings name
 
     Returns:
         The settings to use, with their preset filled in, and the loaded backbone where one was given.
 
     Raises:
-        UserError: for something else, and for a preset that the backbone does not have
+        UserError: for something else, for a preset that the backbone does not have, and for a head that cannot be read
     """
+    if backbone is None and isinstance(model, MethodSettings):
+        model = model.with_backbone_of(head)
     if backbone is None:
         return model.with_preset(), None
     if isinstance(backbone, Backbone):
@@ -206,16 +213,16 @@ class MethodSettings(BackboneSettings):
 
     head: str | None = None
 
-    def with_backbone_of(self, head: TrainedHead | None) -> MethodSettings:
+    def with_backbone_of(self: Method, head: str | Path | TrainedHead | None) -> Method:
         """The settings on the backbone of a head where none is named, because a head knows its own.
 
-        `head` is the loaded one; None: the one that `self.head` names, if any. Raises what `load_head` raises.
+        `head` is a head or where it is; None: the one that `self.head` names, if any. Raises what `load_head` raises.
         """
-        if self.backbone != PHOTOGRAPHS:
+        chosen = self.head if head is None else head
+        if chosen is None or self.backbone != PHOTOGRAPHS:
             return self
-        if head is None and self.head is not None:
-            head = load_head(self.head)
-        return self if head is None else replace(self, backbone=head.backbone)
+        loaded = chosen if isinstance(chosen, TrainedHead) else load_head(chosen)
+        return replace(self, backbone=loaded.backbone)
 
     def check(self) -> None:
         """Raises UserError for options of zero-shot maps that a head does not have."""

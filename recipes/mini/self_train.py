@@ -36,6 +36,7 @@ from recipes.mini.scenes.compose import SceneComposer
 from recipes.mini.scenes.objects import ObjectLibrary
 from recipes.mini.self_batches import LabelledBatch, LabelledScenes, SelfBatches
 from recipes.mini.train import CACHE, CHECKPOINTS, captions
+from recipes.processes import start_processes, sum_over_processes
 from recipes.training import (
     descend,
     learning_rate,
@@ -44,7 +45,6 @@ from recipes.training import (
     mostly_low,
     new_optimizer,
     save_checkpoint,
-    start_processes,
     update_average,
 )
 
@@ -185,9 +185,7 @@ def main() -> None:
             raise FloatingPointError(f"the loss of step {progress.step} is {loss.item()}; {last} is from before it")
         descend(transformer, optimizer, loss)
         late = args.minutes is not None and time.monotonic() - begun > args.minutes * 60
-        seen = torch.tensor([len(batch.images), float(late)])
-        if dist.is_initialized():
-            dist.all_reduce(seen)
+        [seen] = sum_over_processes([torch.tensor([len(batch.images), float(late)])])
         progress.images, progress.step = progress.images + int(seen[0]), progress.step + 1
         step, over = progress.step, bool(seen[1]) or progress.images >= args.images
         update_average(average, transformer, step, decay=AVERAGING)

@@ -37,6 +37,7 @@ from recipes.photo.losses import flow_loss, layer_scores, map_losses, prompt_of
 from recipes.photo.model import fresh_transformer
 from recipes.photo.monitor import monitor
 from recipes.photo.words import Lexicon
+from recipes.processes import start_processes, sum_over_processes
 from recipes.training import (
     descend,
     learning_rate,
@@ -45,7 +46,6 @@ from recipes.training import (
     mostly_low,
     new_optimizer,
     save_checkpoint,
-    start_processes,
     update_average,
 )
 
@@ -186,11 +186,8 @@ def main() -> None:
                 f"the {kind} loss of step {progress.step} is {loss.item()}; {last} is from before it"
             )
         descend(transformer, optimizer, loss)
-        seen = torch.tensor(
-            [batch.pictures, float(args.minutes is not None and time.monotonic() - begun > args.minutes * 60)]
-        )
-        if dist.is_initialized():
-            dist.all_reduce(seen)
+        late = args.minutes is not None and time.monotonic() - begun > args.minutes * 60
+        [seen] = sum_over_processes([torch.tensor([batch.pictures, float(late)])])
         progress.pictures += int(seen[0])
         progress.step, progress.batches = progress.step + 1, progress.batches + processes
         over = bool(seen[1]) or progress.pictures >= args.pictures

@@ -95,6 +95,23 @@ def test_a_head_is_read_on_its_own_backbone_where_none_is_named(tmp_path):
             ca_seg.evaluate("photo", data, head=head)
 
 
+@pytest.mark.parametrize("name", [*JOBS, "label"])
+def test_a_preset_is_looked_up_where_no_backbone_is_named(name: str, tmp_path):
+    kinds = {
+        "evaluate": (ca_seg.EvaluationSettings, ca_seg.MethodSettings),
+        "train_head": (ca_seg.TrainingSettings, ca_seg.HeadSettings),
+        "ablate": (ca_seg.AblationSettings, ca_seg.BackboneSettings),
+        "two_class": (ca_seg.TwoClassSettings, ca_seg.BackboneSettings),
+        "calibrate": (ca_seg.CalibrationSettings, ca_seg.BackboneSettings),
+        "label": (ca_seg.LabelSettings, ca_seg.MethodSettings),
+    }
+    settings, model = kinds[name]
+    given = {"settings": settings(model=model(preset="paper")), "out": tmp_path / "out"}
+    given |= {"train_head": {"train_split": "train", "val_split": "val"}, "label": {"classes": ["cat"]}}.get(name, {})
+    with pytest.raises(UserError, match=r"'paper' of photo"):  # nobody published settings of photo
+        getattr(ca_seg, name)(**given)
+
+
 def test_a_method_is_not_compared_with_itself():
     settings = ca_seg.EvaluationSettings(data=ca_seg.EvaluationData(limit=1), compare=["photo"], report=False)
     with pytest.raises(UserError, match="photo"):
