@@ -1,7 +1,10 @@
-"""What each part of the training gives: `python -m recipes.photo.ablation --data msrc=DIR:dev coco=DIR --json FILE`.
+"""What each part of the training gives: `python -m recipes.photo.ablation --data msrc=DIR:dev coco=DIR --out OUT`.
 
 Short trainings of the same length, each without one part, and one that never asks or teaches some words. Each is then
 scored on the same images as any backbone. A run that was stopped goes on where it was.
+
+    OUT/ablation.json      the settings that all rows share, and the figures of each row that is done
+    OUT/ROW/last.pt        a row's training
 
     all             every part
     without words   no step that knows only the words of a picture
@@ -25,6 +28,7 @@ from typing import Any
 import torch
 
 import ca_seg
+from ca_seg.errors import UserError
 from ca_seg.jobs.evaluate import EvaluationSettings
 from ca_seg.json_file import write_json
 from ca_seg.tasks.zero_shot import PROTOCOLS
@@ -105,10 +109,27 @@ def table(rows: Mapping[str, Mapping[str, Any]], sets: list[str]) -> str:
     return "\n".join(lines)
 
 
+def saved_rows(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows in `file`; none if there is no file.
+
+    Raises:
+        UserError: if they were measured by other settings, for then their differences would not be those of the parts
+    """
+    if not file.exists():
+        return {}
+    content = json.loads(file.read_text())
+    before = content.get("settings", {})
+    other = [
+        f"{name} {before.get(name)} (now {value})" for name, value in settings.items() if before.get(name) != value
+    ]
+    if other:
+        raise UserError(f"the rows of {file} are of {', '.join(other)}", fix="name another folder by --out")
+    return content["rows"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", required=True, metavar="NAME=DIR[:SPLIT]", help="what to score on")
-    parser.add_argument("--json", type=Path, required=True, help="written after each row")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, default=Path("runs/photo_ablation"))
     parser.add_argument("--rows", nargs="+", choices=tuple(OPTIONS), default=list(OPTIONS))
@@ -118,7 +139,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     sets = dict(dataset(named, args.limit) for named in args.data)
-    rows: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {}
+    settings = {name: vars(args)[name] for name in ("data", "limit", "pictures", "optimizer")}
+    file = args.out / "ablation.json"
+    rows = saved_rows(file, settings)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"settings": settings, "rows": rows})
     for row in args.rows:
         if row not in rows:
             last = train(
@@ -130,7 +155,7 @@ def main() -> None:
                 processes=args.processes,
             )
             rows[row] = {name: scores(last, data) for name, data in sets.items()}
-            write_json(args.json, rows)
+            write_json(file, {"settings": settings, "rows": rows})
         print(table({row: rows[row]}, list(sets)), flush=True)
     print(table({row: rows[row] for row in args.rows}, list(sets)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from ca_seg.backbones.feature_codec import FeatureCodec
 from ca_seg.backbones.text.word_table import WordTable
 from ca_seg.data.catalogue import open_dataset
+from ca_seg.errors import UserError
 from ca_seg.resources import resource_path
 from ca_seg.tasks.zero_shot import PROTOCOLS
 
@@ -193,6 +195,18 @@ def test_every_row_of_the_parts_is_a_training_that_can_be_started():
     for options in ablation.OPTIONS.values():
         assert command_line().parse_args(["--name", "photo", *options]).name == "photo"
     assert set(ablation.HELD_OUT) <= set(WordTable.load(WORDS).words)
+
+
+def test_rows_of_other_settings_are_not_put_in_one_table(tmp_path):
+    file, settings = tmp_path / "ablation.json", {"data": ["set=DIR"], "pictures": 10, "optimizer": "muon"}
+    assert ablation.saved_rows(file, settings) == {}
+    file.write_text(json.dumps({"settings": settings, "rows": {"all": {}}}))
+    assert ablation.saved_rows(file, settings) == {"all": {}}
+    with pytest.raises(UserError, match=r"optimizer muon \(now adamw\)"):
+        ablation.saved_rows(file, settings | {"optimizer": "adamw"})
+    file.write_text(json.dumps({"all": {}}))
+    with pytest.raises(UserError, match="pictures None"):
+        ablation.saved_rows(file, settings)
 
 
 def test_a_training_of_another_width_is_scored(tmp_path):
