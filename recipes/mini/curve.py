@@ -41,7 +41,7 @@ def join_curves(before: Path, after: Path, target: Path) -> dict[str, str]:
 def draw_curve(
     source: Path, target: Path, *, count: str = "images", losses: Sequence[str] = LOSSES, where: str = "fresh scenes"
 ) -> None:
-    """Losses (left) and monitored scores (right) against images seen.
+    """Losses (left) and monitored scores (right, if the run has any) against images seen.
 
     Args:
         source: curve.csv of a run
@@ -52,18 +52,20 @@ def draw_curve(
     """
     with source.open() as file:
         rows = list(csv.DictReader(file))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
-    for name in losses:
-        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r.get(name) not in (None, "", "nan")]
-        if points:
-            left.plot(*zip(*points, strict=True), label=name, linewidth=1)
-    for name, label in SCORES.items():
-        points = [(int(r[count]) / 1000, float(r[name])) for r in rows if r.get(name)]
-        if points:
-            right.plot(*zip(*points, strict=True), marker=".", label=label)
-    left.set(xlabel="images seen (thousands)", ylabel="loss", ylim=(0, None))
-    right.set(xlabel="images seen (thousands)", ylabel=f"score on {where}", ylim=(0, 1))
-    for axes in (left, right):
+    panels = [("loss", None, {name: name for name in losses}), (f"score on {where}", 1, SCORES)]
+    drawn = []
+    for label, top, columns in panels:
+        lines = {
+            name: [(int(r[count]) / 1000, float(r[column])) for r in rows if r.get(column) not in (None, "", "nan")]
+            for column, name in columns.items()
+        }
+        if any(lines.values()):
+            drawn.append((label, top, {name: points for name, points in lines.items() if points}))
+    figure, grid = plt.subplots(1, len(drawn), figsize=(5 * len(drawn), 3.6), constrained_layout=True, squeeze=False)
+    for axes, (label, top, lines) in zip(grid[0], drawn, strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker="." if top else "")
+        axes.set(xlabel="images seen (thousands)", ylabel=label, ylim=(0, top))
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(target, dpi=110)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 from ca_seg.backbones.load import load_backbone
@@ -173,7 +174,11 @@ def test_the_curve_of_a_second_stage_follows_that_of_the_first(tmp_path):
     assert (last["step"], last["seconds"]) == ("250", "150")
     assert rows[0]["labels"] == rows[2]["candidate"] == ""
     draw_curve(joined, tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").stat().st_size > 1000
+    unscored = tmp_path / "unscored.csv"
+    unscored.write_text("step,images,seconds,flow,full_miou\n100,1000,60,1.0,\n200,2000,120,0.9,nan\n")
+    draw_curve(unscored, tmp_path / "unscored.png")
+    widths = [Image.open(tmp_path / name).width for name in ("curve.png", "unscored.png")]
+    assert widths[0] == 2 * widths[1]  # no empty panel of scores
 
 
 def test_a_run_after_another_keeps_the_curve_of_before_both(tmp_path, codec):
