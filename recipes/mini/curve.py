@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -52,21 +52,30 @@ def draw_curve(
     """
     with source.open() as file:
         rows = list(csv.DictReader(file))
-    panels = [("loss", None, {name: name for name in losses}), (f"score on {where}", 1, SCORES)]
-    drawn = []
-    for label, top, columns in panels:
-        lines = {
-            name: [(int(r[count]) / 1000, float(r[column])) for r in rows if r.get(column) not in (None, "", "nan")]
-            for column, name in columns.items()
-        }
-        if any(lines.values()):
-            drawn.append((label, top, {name: points for name, points in lines.items() if points}))
-    figure, grid = plt.subplots(1, len(drawn), figsize=(5 * len(drawn), 3.6), constrained_layout=True, squeeze=False)
-    for axes, (label, top, lines) in zip(grid[0], drawn, strict=True):
+    panels: list[tuple[str, int | None, dict, dict]] = [
+        ("loss", None, {"linewidth": 1}, _lines(rows, count, {name: name for name in losses}))
+    ]
+    scores = _lines(rows, count, SCORES)
+    if scores:
+        panels.append((f"score on {where}", 1, {"marker": "."}, scores))
+    size = (5 * len(panels), 3.6)
+    figure, grid = plt.subplots(1, len(panels), figsize=size, constrained_layout=True, squeeze=False)
+    for axes, (label, top, style, lines) in zip(grid[0], panels, strict=True):
         for name, points in lines.items():
-            axes.plot(*zip(*points, strict=True), label=name, linewidth=1, marker="." if top else "")
+            axes.plot(*zip(*points, strict=True), label=name, **style)
         axes.set(xlabel="images seen (thousands)", ylabel=label, ylim=(0, top))
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(target, dpi=110)
     plt.close(figure)
+
+
+def _lines(
+    rows: Sequence[Mapping[str, str]], count: str, columns: Mapping[str, str]
+) -> dict[str, list[tuple[float, float]]]:
+    """The points of each column that has any, by the column's label: thousands of images seen, and the value."""
+    lines = {
+        label: [(int(r[count]) / 1000, float(r[column])) for r in rows if r.get(column) not in (None, "", "nan")]
+        for column, label in columns.items()
+    }
+    return {label: points for label, points in lines.items() if points}

@@ -16,7 +16,6 @@ scored on the same images as any backbone. A run that was stopped goes on where 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from typing import Any
 import torch
 
 import ca_seg
+from ca_seg.bounded_files import read_json
 from ca_seg.errors import UserError
 from ca_seg.jobs.evaluate import EvaluationSettings
 from ca_seg.json_file import write_json
@@ -117,7 +117,7 @@ def saved_rows(file: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not file.exists():
         return {}
-    content = json.loads(file.read_text())
+    content = read_json(file)
     before = content.get("settings", {})
     other = [
         f"{name} {before.get(name)} (now {value})" for name, value in settings.items() if before.get(name) != value
@@ -142,7 +142,6 @@ def main() -> None:
     settings = {name: vars(args)[name] for name in ("data", "limit", "pictures", "optimizer")}
     file = args.out / "ablation.json"
     rows = saved_rows(file, settings)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_json(file, {"settings": settings, "rows": rows})
     for row in args.rows:
         if row not in rows:

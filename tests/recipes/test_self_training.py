@@ -174,11 +174,21 @@ def test_the_curve_of_a_second_stage_follows_that_of_the_first(tmp_path):
     assert (last["step"], last["seconds"]) == ("250", "150")
     assert rows[0]["labels"] == rows[2]["candidate"] == ""
     draw_curve(joined, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_a_curve_without_scores_has_no_panel_for_them(tmp_path):
+    scored, unscored = tmp_path / "scored.csv", tmp_path / "unscored.csv"
+    scored.write_text("step,images,seconds,flow,full_miou\n100,1000,60,1.0,\n200,2000,120,0.9,0.5\n")
     unscored = tmp_path / "unscored.csv"
     unscored.write_text("step,images,seconds,flow,full_miou\n100,1000,60,1.0,\n200,2000,120,0.9,nan\n")
-    draw_curve(unscored, tmp_path / "unscored.png")
-    widths = [Image.open(tmp_path / name).width for name in ("curve.png", "unscored.png")]
-    assert widths[0] == 2 * widths[1]  # no empty panel of scores
+    begun = tmp_path / "begun.csv"
+    begun.write_text("step,images,seconds,flow,full_miou\n")
+    widths = {}
+    for curve in (scored, unscored, begun):
+        draw_curve(curve, curve.with_suffix(".png"))
+        widths[curve.stem] = Image.open(curve.with_suffix(".png")).width
+    assert widths["scored"] == 2 * widths["unscored"] == 2 * widths["begun"]
 
 
 def test_a_run_after_another_keeps_the_curve_of_before_both(tmp_path, codec):
