@@ -126,7 +126,7 @@ def create(
         backbone: a name from `list_backbones()`, or a loaded backbone
         background: words for everything else, with commas between them
         threshold: 0 to 1; a pixel where no word reaches this probability is in no shape
-        refine: steps that sharpen masks, with commas between them, such as "pamr"
+        refine: steps that sharpen masks, with commas between them, such as "pamr"; "": those of the backbone, "none": none
         per, min_area, tolerance: as in `WordDetection`
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
 
@@ -140,7 +140,7 @@ def create(
         backbone=backbone if isinstance(backbone, str) else backbone.card.name,
         background=_split(background) or None,
         threshold=threshold,
-        refine=_split(refine),
+        refine=_split(refine) or None,
         device=device,
     )
     classes: Sequence[str] | Vocabulary = read_vocabulary(Path(vocabulary)) if vocabulary else _split(words)

@@ -110,6 +110,20 @@ def test_the_driver_uploads_the_masks_of_segment(backbone, folder, annotate):
             assert (shape.type.value, shape.source) == ("mask", "auto")
 
 
+def test_the_steps_of_the_backbones_card_are_used_unless_others_are_named(folder, annotate):
+    photo = ca_seg.load_backbone("photo")
+    assert photo.card.refine, "this test needs a card with steps"
+    for given, refine in (("", None), ("none", "none"), ("pamr", "pamr")):
+        shapes = annotate(cvat.create("dog,grass,sky", backbone=photo, refine=given))
+        result = ca_seg.segment(folder / FILES[0], WORDS, backbone=photo, refine=refine)
+        here = {shape.label_id - 70: shape for shape in shapes if shape.frame == 5}
+        assert set(here) == set(np.unique(result.mask))
+        height, width = result.mask.shape
+        for index, shape in here.items():
+            mask = decode_mask(shape.points, image_width=width, image_height=height)
+            assert (mask == (result.mask == index)).all()
+
+
 def test_parts_polygons_and_the_lowest_score(backbone, folder, annotate):
     parts = annotate(cvat.create("dog,grass,sky", backbone=backbone, per="part"))
     assert len(parts) >= len(annotate(cvat.create("dog,grass,sky", backbone=backbone)))
