@@ -70,15 +70,15 @@ class LabelledMapsReader:
             batch_maps = prediction.maps(self.vocabulary)
             for index, (image_id, path) in enumerate(zip(batch["image_id"], batch["path"], strict=True)):
                 maps, mask = batch_maps[index : index + 1], batch["mask"][index]
-                if self.refine is not None:
-                    maps = self.refine(maps, images[index : index + 1], prediction.select(index))
-                if (mask == IGNORE_INDEX).all():
-                    self.skipped.append((path, "every pixel of its mask is void"))
-                    continue
                 if float(maps.min()) < 0:
                     raise UserError(
                         "these maps are not probabilities: some values are below 0", fix="set model.softmax to true"
                     )
+                if self.refine is not None:  # a guided filter overshoots at edges; `label` sets this to 0 too
+                    maps = self.refine(maps, images[index : index + 1], prediction.select(index)).clamp_min(0)
+                if (mask == IGNORE_INDEX).all():
+                    self.skipped.append((path, "every pixel of its mask is void"))
+                    continue
                 yield LabelledMaps(image_id, path, maps.float().cpu(), mask)
 
 

@@ -100,6 +100,7 @@ def recording_of(
         settings.noise_samples,
         settings.flip,
         settings.prompt,
+        settings.prompt_captioner,
         settings.seed,
         queries,
     )

@@ -21,7 +21,7 @@ class RecordingKey:
     Args:
         picture: `Picture.key`
         backbone: `backbones.key_of`
-        timesteps, noise_samples, flip, prompt, seed: of the settings
+        timesteps, noise_samples, flip, prompt, captioner, seed: of the settings; the captioner where it makes the prompt
         queries: whether the queries of the image are kept
     """
 
@@ -31,6 +31,7 @@ class RecordingKey:
     noise_samples: int | None
     flip: bool
     prompt: str
+    captioner: str | None
     seed: int
     queries: bool
 

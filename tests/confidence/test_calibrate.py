@@ -19,6 +19,7 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.data.settings import EvaluationData
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.jobs.calibrate import CalibrationSettings, calibrate
+from ca_seg.refine.steps import Refinement
 from ca_seg.resources import resource_path
 from ca_seg.vocabulary import Vocabulary
 from tests.labelling.example_run import mini
@@ -99,6 +100,13 @@ def test_a_broken_image_and_one_threshold_per_class(tmp_path: Path, capsys) -> N
     assert sum(value == NEVER for value in calibration.thresholds.values()) == len(content["never"]) > 100
     assert len(calibration.thresholds) == 166
     assert content["figures"]["precision"] >= 0.9
+
+
+def test_a_refinement_that_overshoots_can_be_calibrated_as_it_can_be_labelled_by() -> None:
+    settings = CalibrationSettings(pixels=5000, refine=Refinement(steps=["guided-filter"]))
+    result = calibrate(mini(), EvaluationData(split="val", limit=4), settings, precision=0.9)
+    assert result.fitted.figures["precision"] >= 0.9
+    assert (result.images, result.skipped) == (4, ())
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ca_seg.backbones.prompt import Prompt
 from ca_seg.errors import OutOfRange, UnreadableImage, UserError
 from ca_seg.viewer.answer import answer, recording_of
 from ca_seg.viewer.backbones import Backbones, available_bytes
@@ -93,6 +95,14 @@ def test_recordings_are_bounded_by_number_and_by_memory(tab, backbones, mini, ph
     none = Recordings(9, size / 2)
     none.put("a", readout)  # type: ignore[arg-type]
     assert len(none) == 0
+
+
+def test_another_captioner_makes_another_recording(tab, mini, photo, monkeypatch):
+    monkeypatch.setattr("ca_seg.backbones.readout.caption_prompts", lambda *_: [Prompt("dog")])
+    picture, settings = tab.session.picture(photo), CONTROLS.settings(START, 20)
+    first, second = (replace(settings, prompt="captioner", captioner=name) for name in ("blip", "florence"))
+    is_new = [recording_of(tab.session, mini, picture, chosen)[1] for chosen in (first, second, first)]
+    assert is_new == [True, True, False]
 
 
 def test_tabs_do_not_see_each_other_and_a_closed_one_is_freed(tabs, backbones, photo):
