@@ -126,7 +126,7 @@ def create(
         backbone: a name from `list_backbones()`, or a loaded backbone
         background: words for everything else, with commas between them
         threshold: 0 to 1; a pixel where no word reaches this probability is in no shape
-        refine: steps that sharpen masks, with commas between them, such as "pamr"; "": those of the backbone, "none": none
+        refine: steps that sharpen masks, such as "pamr,balance"; "": those of the backbone; "none": none
         per, min_area, tolerance: as in `WordDetection`
         device: cpu, cuda, cuda:1 or mps; by default cuda where there is one
 

@@ -21,7 +21,8 @@ class RecordingKey:
     Args:
         picture: `Picture.key`
         backbone: `backbones.key_of`
-        timesteps, noise_samples, flip, prompt, captioner, seed: of the settings; the captioner where it makes the prompt
+        timesteps, noise_samples, flip, prompt, seed: of the settings
+        captioner: what makes the prompt; None where the prompt is not "captioner"
         queries: whether the queries of the image are kept
     """
 
