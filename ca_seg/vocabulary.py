@@ -166,6 +166,11 @@ def as_vocabulary(
     return Vocabulary(vocabulary.classes, phrases, vocabulary.background)
 
 
+def is_background(name: str) -> bool:
+    """Whether a class is called "background", in any case."""
+    return name.strip().casefold() == BACKGROUND
+
+
 def check_template(template: str) -> None:
     """Raises UserError for a template without exactly one {}."""
     count = template.count("{}")
