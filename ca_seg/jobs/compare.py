@@ -114,9 +114,7 @@ def _check_dataset(one: Mapping[str, Any], two: Mapping[str, Any], names: tuple[
             raise UserError(what, allowed="the same files and classes", fix="evaluate both on one dataset")
 
 
-def _check_ground_truth(
-    split: str, one: Mapping[str, Any], two: Mapping[str, Any], names: tuple[str, str]
-) -> None:
+def _check_ground_truth(split: str, one: Mapping[str, Any], two: Mapping[str, Any], names: tuple[str, str]) -> None:
     """Raises UserError where the masks of the same images have other pixels, where both results count them."""
     first, second = (_pixels(dataset, split) for dataset in (one, two))
     if first and second and first != second:

@@ -107,7 +107,7 @@ def _check(file: Path, content: Any) -> None:
 
 
 def _unannotated(info: Any, names: Sequence[str]) -> int:
-    """The class of pixels without annotation: the background, unless there is none or `info` says that they are void."""
+    """The class of pixels without annotation: the background; void where there is none, or where `info` says so."""
     if isinstance(info, dict) and info.get("unannotated") == "ignore":
         return IGNORE_INDEX
     return next((index for index, name in enumerate(names) if is_background(name)), IGNORE_INDEX)

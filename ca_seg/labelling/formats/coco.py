@@ -3,8 +3,9 @@
 annotations.json     images, annotations, categories (id = class index + 1, for 0 is no id in COCO)
 
 Images are numbered from 1 in the order of their keys. A pixel in no annotation is ignored; {"unannotated": "ignore"}
-in "info" says so to a reader that would take it for background, unless the background has no annotations. Where the label has a confidence, the "score" of an
-annotation is its mean, as in COCO's result files. (Format: cocodataset.org, "Data format".)
+in "info" says so to a reader that would take it for background, unless the background has no annotations. Where the
+label has a confidence, the "score" of an annotation is its mean, as in COCO's result files. (Format: cocodataset.org,
+"Data format".)
 """
 
 from __future__ import annotations
