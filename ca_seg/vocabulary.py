@@ -158,12 +158,17 @@ def as_vocabulary(
     for name in synonyms:
         if name not in vocabulary.classes:
             raise UnknownName("class with synonyms", name, vocabulary.classes)
-    _check_words([phrase for phrases in synonyms.values() for phrase in phrases])
+    check_single_words([phrase for phrases in synonyms.values() for phrase in phrases])
     phrases = tuple(
         (*phrases, *(template.replace("{}", phrase) for phrase in synonyms.get(name, ())))
         for name, phrases in zip(vocabulary.classes, vocabulary.phrases, strict=True)
     )
     return Vocabulary(vocabulary.classes, phrases, vocabulary.background)
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is called "background", in any case."""
+    return name.strip().casefold() == BACKGROUND
 
 
 def check_template(template: str) -> None:
@@ -178,14 +183,14 @@ def _from_words(words: str | Sequence[str] | Mapping[str, str | Sequence[str]], 
         if not isinstance(words, Iterable):
             raise UserError(f"the words are {words!r}", allowed="a word, a list of words, or {class: phrases}")
         names = [words] if isinstance(words, str) else list(words)
-        _check_words(names)
+        check_single_words(names)
         return Vocabulary.from_names(names, template=template)
     _check_text(words)
     for name, value in words.items():
         if not isinstance(value, Iterable):
             raise UserError(f"the phrases of {name!r} are {value!r}", allowed="a word, or a list of words")
     by_class = {name: [phrases] if isinstance(phrases, str) else list(phrases) for name, phrases in words.items()}
-    _check_words([phrase for phrases in by_class.values() for phrase in phrases])
+    check_single_words([phrase for phrases in by_class.values() for phrase in phrases])
     phrases = (tuple(template.replace("{}", phrase) for phrase in phrases) for phrases in by_class.values())
     return Vocabulary(tuple(by_class), tuple(phrases))
 
@@ -196,7 +201,8 @@ def _check_text(words: Iterable[object]) -> None:
             raise UserError(f"the word {word!r} is not text", allowed="words such as 'cat'")
 
 
-def _check_words(words: Collection[str]) -> None:
+def check_single_words(words: Collection[str]) -> None:
+    """Raises UserError for a word that is no text, and for one with a comma: it is nearly always meant as several."""
     _check_text(words)
     for word in words:
         if "," in word:

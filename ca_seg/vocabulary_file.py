@@ -17,7 +17,7 @@ from typing import Any
 
 from ca_seg.bounded_files import read_yaml
 from ca_seg.errors import UnknownName, UserError
-from ca_seg.vocabulary import Vocabulary, check_template
+from ca_seg.vocabulary import Vocabulary, check_single_words, check_template
 
 KEYS = ("classes", "background", "template")
 CLASS_KEYS = ("name", "synonyms", "phrases")
@@ -61,6 +61,7 @@ def _vocabulary(content: Any) -> Vocabulary:
             raise UserError(f"the words of class {name!r} are {words!r:.60}", allowed="a list of words")
         names.append(name.strip())
         phrases.append(words if "phrases" in described else [name, *words])
+        check_single_words(phrases[-1])
     template, background = content.get("template", "{}"), content.get("background")
     if not isinstance(template, str):
         raise UserError(f"the template is {template!r:.60}", allowed='a sentence such as "a photo of a {}"')

@@ -52,6 +52,8 @@ class WordMasks:
         if recordings < 0:
             raise OutOfRange(f"{recordings} recordings are kept", allowed="0 or more")
         self.settings = checked_settings(settings, SegmentSettings()).with_preset()
+        if backbone is not None:
+            self.settings.check_loaded(backbone)
         loaded = self.settings.load(default_device(self.settings.device)) if backbone is None else backbone
         self.backbone = loaded
         self._predictor = self.settings.predictor(

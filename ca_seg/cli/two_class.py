@@ -30,6 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     words, size = ", ".join(protocol["background_words"]), protocol["size"]
     console.print(f"background words: {words}; compared at {size} x {size}", soft_wrap=True)
     console.print(table)
+    if content["without_word"]:
+        console.print(f"{content['without_word']} images have no word of their own: they are asked their class")
     if results.unsuitable:
         console.print(f"{results.unsuitable} images show several classes or none: this protocol cannot score them")
     print(Path(settings.out) / "results.json")

@@ -55,7 +55,7 @@ def run_video(arguments: Sequence[str]) -> int:
 
 
 def run_evaluation(arguments: Sequence[str]) -> int:
-    """0 when every clip is scored; prints each clip, a table, and the path of results.json."""
+    """0 when every clip is scored, 1 when some are skipped; prints each clip, a table, and the path of results.json."""
     description = "Zero-shot segmentation of clips in the DAVIS layout, scored by J and F."
     parser = JobParser("ca-seg video-eval", description, VideoEvaluationSettings, out="out/video-eval")
     settings, console = parser.parse(arguments), Console()
@@ -64,10 +64,13 @@ def run_evaluation(arguments: Sequence[str]) -> int:
         parts = ", ".join(f"J {100 * o.region.mean:.1f} F {100 * o.boundary.mean:.1f}" for o in scores.objects)
         console.print(f"{scores.name}: {scores.frames} frames, {parts}", highlight=False)
 
-    metrics = evaluate_video(settings=settings, announce=announce).metrics
+    results = evaluate_video(settings=settings, announce=announce)
+    for name, reason in results.skipped:
+        console.print(f"{name} is skipped: {reason}", highlight=False, markup=False, soft_wrap=True)
+    metrics = results.metrics
     table = Table("J&F", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay", box=None, pad_edge=False)
     values = [metrics["j_and_f"], *metrics["j"].values(), *metrics["f"].values()]
     table.add_row(*(f"{100 * value:.1f}" for value in values))
     console.print(table)
     print(Path(settings.out) / "results.json")
-    return 0
+    return 1 if results.skipped else 0

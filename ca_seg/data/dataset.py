@@ -77,13 +77,7 @@ class SegmentationDataset(Dataset):
     def mask(self, index: int, height: int, width: int) -> Tensor:
         """The mask alone of an image of height x width: int64 [H, W], class indices, 255 is void. Raises BadMask."""
         pair, ids = self._pairs[index], self.read_ids(index)
-        if ids.shape != (height, width):
-            turned = ids.shape == (width, height)
-            raise BadMask(
-                f"{pair.mask_path} is {ids.shape[1]} x {ids.shape[0]} pixels, its image is {width} x {height}",
-                allowed="the same size",
-                fix="the mask is turned by 90 degrees; if EXIF turns the image, turn the mask too" if turned else "",
-            )
+        check_mask_size(pair.mask_path, ids.shape, (height, width))
         try:
             return torch.from_numpy(self.class_list.to_index(ids))
         except BadMask as error:
@@ -158,3 +152,14 @@ class SegmentationDataset(Dataset):
                 raise BadDataset(error.what, allowed=error.allowed, fix=error.fix) from error
             return
         raise BadDataset(f"none of the {len(self)} images in {self.root} can be read, or none of their masks")
+
+
+def check_mask_size(file: Path, mask: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Raises BadMask for a mask that has not the height and width of its image."""
+    if mask != image:
+        turned = mask == image[::-1]
+        raise BadMask(
+            f"{file} is {mask[1]} x {mask[0]} pixels, its image is {image[1]} x {image[0]}",
+            allowed="the same size",
+            fix="the mask is turned by 90 degrees; if EXIF turns the image, turn the mask too" if turned else "",
+        )

@@ -141,6 +141,7 @@ def results_content(
             "split": first,
             "classes": len(dataset.class_list),
             "images": {split: s.images for split, s in splits.items()},
+            "pixels": {split: s.task.ground_truth_pixels() for split, s in splits.items()},
             "fingerprint": dataset.fingerprint(),
         },
         "skipped": [list(pair) for s in splits.values() for pair in s.task.skipped],

@@ -5,7 +5,8 @@ Words cannot tell two objects of one kind apart, so objects that share a word ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,17 +16,47 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.backbones.video_maps import clip_maps, frames_at_once
 from ca_seg.data.video.davis import Clip, DavisVideo
 from ca_seg.decision.clip import clip_masks
+from ca_seg.errors import UnknownName, UserError
 from ca_seg.metrics.video import SequenceScores, score_sequence, video_scores
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Vocabulary, check_single_words, check_template
 
 BACKGROUND = ("background", "ground", "sky", "wall", "tree", "grass", "water")
 
 
-def clip_vocabulary(clip: Clip, background: Sequence[str]) -> Vocabulary:
-    """The background as class 0, then the clip's words. A background word that is also a clip's word is excluded."""
-    taken = {word.casefold() for word in clip.classes}
-    background = tuple(word for word in background if word.casefold() not in taken)
-    return Vocabulary(("(background)", *clip.classes), (background, *((word,) for word in clip.classes)), background=0)
+@dataclass(frozen=True)
+class ClipWords:
+    """How the words of a clip and those of its background are asked.
+
+    Args:
+        background: words for what is no object
+        template: a sentence to put each phrase into, with one {}
+        synonyms: further phrases of a clip's word
+    """
+
+    background: Sequence[str] = BACKGROUND
+    template: str = "{}"
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def vocabulary(self, classes: Sequence[str]) -> Vocabulary:
+        """The background as class 0, then the clip's words. A background word that is one of their phrases is excluded.
+
+        Raises UserError for a template without one {}, and for two phrases that are the same.
+        """
+        phrases = [(name, *self.synonyms.get(name, ())) for name in classes]
+        taken = {phrase.casefold() for of_class in phrases for phrase in of_class}
+        background = tuple(word for word in self.background if word.casefold() not in taken)
+        return Vocabulary(("(background)", *classes), (background, *phrases), background=0).in_template(self.template)
+
+    def phrases(self, words: Sequence[str], *, with_background: bool) -> tuple[str, ...]:
+        """All phrases for the words of all clips. Raises UserError for synonyms of no word, and a comma in a word."""
+        for name in self.synonyms:
+            if name not in words:
+                raise UnknownName("word with synonyms", name, words)
+        phrases = [phrase for word in words for phrase in (word, *self.synonyms.get(word, ()))]
+        check_template(self.template)
+        check_single_words(self.background)
+        every = dict.fromkeys((*phrases, *(self.background if with_background else ())))
+        return tuple(self.template.replace("{}", phrase) for phrase in every)
 
 
 def score_clips(
@@ -33,7 +64,7 @@ def score_clips(
     data: DavisVideo,
     readout: ReadoutConfig,
     *,
-    background: Sequence[str] = BACKGROUND,
+    words: ClipWords = ClipWords(),
     frames: str = "all",
     seed: int = 0,
     announce: Callable[[SequenceScores], None] = lambda scores: None,
@@ -43,20 +74,32 @@ def score_clips(
     Args:
         data: the clips, with words for their objects
         readout: how the backbone's maps are read
-        background: words for what is no object
+        words: how they are asked
         frames: all, or inner (without the first and the last)
         seed: of the noise, which is the same for all frames
         announce: called with the scores of a clip when it is done
 
     Returns:
-        "metrics": `j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1; "clips": the same per clip and word
+        "metrics": `j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1; "clips": the same per clip
+        and word; "skipped": [clip, reason] of each clip that could not be scored, such as one with a broken frame
+
+    Raises the last of these reasons where no clip could be scored.
     """
     scored: list[SequenceScores] = []
+    classes: dict[str, tuple[str, ...]] = {}
+    skipped: list[list[str]] = []
     for index in range(len(data)):
-        clip = data[index]
-        indices = range(1, 1 + len(clip.classes))
-        pieces = _pieces(backbone, data, clip, clip_vocabulary(clip, background), readout, seed)
-        scored.append(score_sequence(clip.name, indices, pieces, frames=frames))  # type: ignore[arg-type]
+        try:
+            clip = data[index]
+            indices = range(1, 1 + len(clip.classes))
+            pieces = _pieces(backbone, data, clip, words.vocabulary(clip.classes), readout, seed)
+            scored.append(score_sequence(clip.name, indices, pieces, frames=frames))  # type: ignore[arg-type]
+        except UserError as problem:
+            skipped.append([data.names[index], str(problem)])
+            if index == len(data) - 1 and not scored:
+                raise
+            continue
+        classes[clip.name] = clip.classes
         announce(scored[-1])
     whole = video_scores(scored)
     return {
@@ -66,11 +109,12 @@ def score_clips(
                 "frames": s.frames,
                 "words": {
                     word: {"j": vars(o.region), "f": vars(o.boundary)}
-                    for word, o in zip(data[i].classes, s.objects, strict=True)
+                    for word, o in zip(classes[s.name], s.objects, strict=True)
                 },
             }
-            for i, s in enumerate(scored)
+            for s in scored
         },
+        "skipped": skipped,
     }
 
 

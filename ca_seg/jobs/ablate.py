@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ca_seg.backbones.backbone import Backbone
+from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.captioner import check_captioner
 from ca_seg.concept.choices import NO_PROMPT
 from ca_seg.data.collate import Skipped, SkipUnreadable
@@ -17,6 +18,7 @@ from ca_seg.errors import UserError
 from ca_seg.evaluation.ablation import AblationGrid, AblationScores, Tables, ablate_image
 from ca_seg.evaluation.ablation_page import write_ablation_page
 from ca_seg.jobs.arguments import check_folder, checked_settings
+from ca_seg.jobs.without_effect import refuse_without_effect
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.optional import optional_imports
@@ -27,13 +29,20 @@ from ca_seg.versions import versions
 if TYPE_CHECKING:
     import pandas
 
+READ = ("layers", "prompt", "captioner")  # of the readout; the grid chooses all else
+WITHOUT_EFFECT = (
+    "preset",
+    *(f.name for f in fields(ReadoutConfig) if f.name not in READ),
+    *("window", "stride", "scales", "template", "synonyms"),
+)
+
 
 @dataclass(frozen=True)
 class AblationSettings:
     """Options of an ablation.
 
     Args:
-        model: the backbone
+        model: the backbone; how its maps are read is the grid's
         data: the images
         grid: what is varied
         last_layer: load blocks only up to this joint attention; None: all
@@ -120,6 +129,7 @@ def ablate(
     model, loaded = choose_backbone(settings.model, backbone)
     if model.layers is None and settings.last_layer is not None:
         model = replace(model, layers=(settings.last_layer,))  # only blocks up to it are loaded
+    refuse_without_effect(model, WITHOUT_EFFECT, "an ablation, whose grid varies it")
     images = settings.data if data is None else data_named(data, DataSettings)
     dataset = images.open()
     if model.prompt != NO_PROMPT:

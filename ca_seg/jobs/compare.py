@@ -65,7 +65,7 @@ def compare(
         For each split and protocol that both have: the mean difference (second - first) with its 95 % interval.
 
     Raises:
-        UserError: for a file that cannot be read, and for results of different datasets, splits or images
+        UserError: for a file that cannot be read, and for results of different datasets, splits, images or ground truth
         OutOfRange: for what is no seed
 
     Example:
@@ -74,9 +74,7 @@ def compare(
     """
     check_seed(seed)
     (one, one_name), (two, two_name) = _content(first, "the first"), _content(second, "the second")
-    names = [content["dataset"]["name"] for content in (one, two)]
-    if names[0] != names[1]:
-        raise UserError(f"{one_name} is of {names[0]}, {two_name} of {names[1]}", fix="compare results of one dataset")
+    _check_dataset(one["dataset"], two["dataset"], (one_name, two_name))
     shared = [split for split in one["images"] if split in two["images"]]
     if not shared:
         raise UserError(
@@ -101,7 +99,35 @@ def compare(
                     worse=difference.worse,
                 )
             )
+        _check_ground_truth(split, one["dataset"], two["dataset"], (one_name, two_name))
     return Comparison(one["method"], two["method"], tuple(rows))
+
+
+def _check_dataset(one: Mapping[str, Any], two: Mapping[str, Any], names: tuple[str, str]) -> None:
+    """Raises UserError for another name, number of classes or fingerprint, where both results have them."""
+    kept = ["name", "classes"]
+    if one.get("split") == two.get("split"):
+        kept.append("fingerprint")  # of the first split alone
+    for key in kept:
+        if key in one and key in two and one[key] != two[key]:
+            what = f"{names[0]} and {names[1]} are of different datasets: {key} {one[key]} and {two[key]}"
+            raise UserError(what, allowed="the same files and classes", fix="evaluate both on one dataset")
+
+
+def _check_ground_truth(split: str, one: Mapping[str, Any], two: Mapping[str, Any], names: tuple[str, str]) -> None:
+    """Raises UserError where the masks of the same images have other pixels, where both results count them."""
+    first, second = (_pixels(dataset, split) for dataset in (one, two))
+    if first and second and first != second:
+        differing = next(name for name in {**first, **second} if first.get(name) != second.get(name))
+        counts = " and ".join(str(pixels.get(differing, "none")) for pixels in (first, second))
+        raise UserError(
+            f"{names[0]} and {names[1]} have other ground truth in {split}: {counts} pixels of {differing}",
+            fix="evaluate both on the same masks",
+        )
+
+
+def _pixels(dataset: Mapping[str, Any], split: str) -> dict[str, Any]:
+    return dataset["pixels"].get(split, {}) if "pixels" in dataset else {}
 
 
 def _content(results: str | Path | EvaluationResults, name: str) -> tuple[dict[str, Any], str]:
@@ -133,6 +159,9 @@ def _scores(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(content["method"], str) or not isinstance(content["dataset"]["name"], str):
         raise ValueError("a name is not text")
+    pixels = content["dataset"].get("pixels", {})
+    if not isinstance(pixels, dict) or not all(isinstance(counts, dict) for counts in pixels.values()):
+        raise ValueError("the pixels of a dataset are no table")
     images = {
         split: {protocol: {name: _score(value) for name, value in scores.items()} for protocol, scores in all.items()}
         for split, all in content["images"].items()

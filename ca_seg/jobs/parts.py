@@ -7,7 +7,7 @@ image ──► recording ──► token clusters ──► part maps ──►
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.segmentation import Segmentation
 from ca_seg.jobs.segmenter import MAX_CLASSES, default_device
+from ca_seg.jobs.without_effect import refuse_without_effect
 from ca_seg.predictors.pad_tokens import pad_clusters
 from ca_seg.predictors.part_names import part_names, titles
 from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.predictors.token_clusters import THRESHOLD, token_clusters
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.seed_range import check_seed
-from ca_seg.vocabulary import Vocabulary
+from ca_seg.vocabulary import Vocabulary, check_single_words
 
 # of zero-shot maps; parts read the attention outputs of one recording of the whole image, with an empty prompt
 WITHOUT_EFFECT = (
@@ -146,10 +147,7 @@ class PartSegmenter:
     def __init__(self, settings: PartsSettings, *, backbone: Backbone | None = None) -> None:
         settings = settings.with_preset()
         self.settings = settings
-        default = {f.name: f.default for f in fields(BackboneSettings)}
-        for name in WITHOUT_EFFECT:
-            if getattr(settings, name) != default[name]:
-                raise UserError(f"{name} has no effect on parts without words", fix=f"leave {name} out")
+        refuse_without_effect(settings, WITHOUT_EFFECT, "parts without words", prefix="")
         if settings.count is not None and not 1 <= settings.count <= MAX_CLASSES:
             raise OutOfRange(f"{settings.count} parts", allowed=f"1 to {MAX_CLASSES}, for masks have 8 bits")
         check_seed(settings.seed)
@@ -165,7 +163,10 @@ class PartSegmenter:
                 raise UserError(f"the step {step} means classes", allowed="other refinement steps for parts")
         self.refine = refinement(self.steps, ())
         if settings.names is not None:
+            check_single_words(settings.names)
             settings.check_words(settings.names, backbone)
+        if backbone is not None:
+            settings.check_loaded(backbone)
         self.backbone = settings.load(default_device(settings.device)) if backbone is None else backbone
         self.names = self._names()
 

@@ -26,7 +26,7 @@ from ca_seg.predictors.settings import PHOTOGRAPHS, BackboneSettings
 from ca_seg.refine.promptable import PromptableSegmenter
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.seed_range import check_seed
-from ca_seg.vocabulary import BACKGROUND, REST, Vocabulary, Words, as_vocabulary
+from ca_seg.vocabulary import BACKGROUND, REST, Vocabulary, Words, as_vocabulary, check_single_words
 
 MAX_CLASSES = 254  # masks have 8 bits
 
@@ -91,6 +91,7 @@ class Segmenter:
         self.words = vocabulary.classes
         self.rest: tuple[str, ...] = ()  # the words that stand for everything else
         if settings.background is not None:
+            check_single_words(settings.background)
             self.rest = settings.background
         elif len(vocabulary.classes) == 1:
             self.rest = REST
@@ -109,6 +110,8 @@ class Segmenter:
         steps = settings.refinement_steps(None if backbone is None else backbone.card.name)
         self.refine = refinement(steps, names, segmenter=sam)
         asked = vocabulary if settings.background is None else self.vocabulary  # without background words of ours
+        if backbone is not None:
+            settings.check_loaded(backbone)
         self.unseen = check_words(settings, asked.concepts, backbone, warn=warn)
         self.backbone = settings.load(default_device(settings.device)) if backbone is None else backbone
         self.backbone.text.concepts(self.vocabulary.concepts, self.backbone.card.phrase_pooling)  # encoded once

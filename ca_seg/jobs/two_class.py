@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.bounded_files import read_json
+from ca_seg.bounded_files import parse_json, read_text
 from ca_seg.concept.choices import ORACLE, PRESENT
 from ca_seg.data.catalogue import class_words
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.data.settings import DataSettings, data_named
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.errors import OutOfRange, UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder, checked_settings
 from ca_seg.jobs.trainer import INFERENCE, new_trainer, trainer_options
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.methods.compared import (
     check_compared_objects,
-    object_vocabulary,
+    every_object,
     open_compared,
     reads_ground_truth,
     sees_any_word,
@@ -29,8 +30,11 @@ from ca_seg.predictors.predictor import Predictor
 from ca_seg.predictors.registry import MethodContext
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.seed_range import check_seed
-from ca_seg.tasks.two_class import SIZE, TwoClass
+from ca_seg.tasks.two_class import SIZE, TwoClass, object_vocabulary
 from ca_seg.versions import versions
+from ca_seg.vocabulary import check_single_words
+
+MAX_NAMED = 3  # image ids in an error
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class TwoClassSettings:
         model: the backbone and how its maps are read out
         data: the images
         background_words: what stands for the background; None: the dataset's own background words
-        words: a JSON file with a word for each image, {"00000": "goldfish"}; None: the dataset's own
+        words: a JSON file with a word for each image, {"00000": "goldfish"}; None: the dataset's own. An image without
+            a word is asked its class
         compare: further methods: names from `list_methods()`, and backbones of the zoo
         size: pixels; masks are compared at size x size
         seed: of the noise
@@ -119,7 +124,8 @@ def two_class(
         The figures as the paper counts them and as they are usually counted, and the images that were not scored.
 
     Raises:
-        UserError: for settings, data or weights that cannot be used, and where there is no background word
+        UserError: for settings, data or weights that cannot be used, where there is no background word, and for words
+            of images that are not there
 
     Example:
         >>> ca_seg.two_class("mini", "scenes", background_words=["grass", "sky"]).figures["argmax"]["true_miou"]
@@ -135,19 +141,30 @@ def two_class(
     dataset, own_words = images.open(), class_words(images.name)
     wanted = [background_words] if isinstance(background_words, str) else background_words
     words = wanted or settings.background_words or own_words.synonyms.get(own_words.background or "", [])
+    check_single_words(words)
     classes = dataset.class_list
     trainer = new_trainer(settings.trainer | trainer_options(device), max_devices=1, **INFERENCE)
     device = str(trainer.strategy.root_device)
-    image_words = read_words(Path(settings.words)) if settings.words else dataset.image_words()
+    image_words = _words_of_images(Path(settings.words), images, dataset) if settings.words else dataset.image_words()
+    without_word = [image_id for image_id in dataset.image_ids if image_id not in image_words]
     background = own_words.background or "background"
     stuff = [name for name, kind in zip(classes.names, classes.kinds, strict=False) if kind == "stuff"]
-    asked = list(image_words.values()) or [name for name in classes.names if name not in (background, *stuff)]
-    check_words(model, tuple(dict.fromkeys((*asked, *words))), loaded, ground_truth=True)
+    objects = [name for name in classes.names if name not in (background, *stuff)]
+    asked = list(dict.fromkeys((*image_words.values(), *(objects if without_word else ()))))
+    template, synonyms = model.template, model.synonyms or {}
+    for name in synonyms:
+        if name not in (*asked, *words):
+            raise UnknownName("word with synonyms", name, (*asked, *words))
+    vocabularies = (
+        [object_vocabulary(word, words, template=template, synonyms=synonyms) for word in asked] if words else []
+    )
+    phrases = (phrase for vocabulary in vocabularies for phrase in vocabulary.concepts)
+    check_words(model, tuple(dict.fromkeys(phrases)), loaded, ground_truth=True)
     check_compared_objects(settings.compare, asked, words)
     for method in methods:
         if method.card.words != "none":
             any_words = method.card.words == "free"
-            method.predictor.check_words(object_vocabulary(asked, words, any_words=any_words))
+            method.predictor.check_words(every_object(asked, words, any_words=any_words))
     _check_distinct([model.backbone, *settings.compare, *(method.name for method in methods)])
 
     def scored(predictor: Predictor, *, any_words: bool = True) -> TwoClass:
@@ -161,6 +178,8 @@ def two_class(
             size=settings.size,
             seed=settings.seed,
             any_words=any_words,
+            template=template,
+            synonyms=synonyms,
         )
         trainer.test(task, datamodule=images.module(), verbose=False)
         task.predictor = None  # it holds a whole backbone
@@ -188,6 +207,7 @@ def two_class(
         "compared": compared,
         "dataset": {"name": images.name, "fingerprint": dataset.fingerprint()},
         "images": task.scored,
+        "without_word": len(without_word) if image_words else 0,
         "skipped": [list(pair) for pair in task.skipped],
         "seed": settings.seed,
         "versions": versions(),
@@ -206,11 +226,28 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def read_words(file: Path) -> dict[str, str]:
-    """A word for each image, by image id. Raises UserError for a file that cannot be read or holds anything else."""
+    """A word for each image, by image id.
+
+    Raises UserError for a file that cannot be read, holds an id twice, or holds anything else.
+    """
     try:
-        content = read_json(file)
+        content = parse_json(read_text(file), unique_keys=True)
     except (OSError, ValueError) as problem:
         raise UserError(f"{file} cannot be read ({problem})") from problem
     if not isinstance(content, dict) or not all(isinstance(word, str) and word.strip() for word in content.values()):
         raise UserError(f"{file} is not a table of words", fix='an example: {"00000": "goldfish"}')
     return content
+
+
+def _words_of_images(file: Path, images: DataSettings, dataset: SegmentationDataset) -> dict[str, str]:
+    """The words of the file. Raises UserError for an id of no image of the split, also beyond the limit."""
+    words = read_words(file)
+    known = dataset.image_ids if images.limit is None else replace(images, limit=None).open().image_ids
+    unknown = sorted(words.keys() - set(known))
+    if unknown:
+        more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+        raise UserError(
+            f"{file} has words for images that are not there: {', '.join(map(repr, unknown[:MAX_NAMED]))}{more}",
+            allowed=f"image ids, which have no ending, such as {', '.join(map(repr, known[:MAX_NAMED]))}",
+        )
+    return words

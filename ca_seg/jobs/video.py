@@ -18,8 +18,9 @@ from ca_seg.data.video.davis import DavisVideo
 from ca_seg.data.video.reader import frame_rate, video_frames
 from ca_seg.decision.clip import clip_masks
 from ca_seg.errors import OutOfRange, UserError
-from ca_seg.evaluation.video import BACKGROUND, score_clips
+from ca_seg.evaluation.video import BACKGROUND, ClipWords, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
+from ca_seg.jobs.without_effect import refuse_without_effect
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
@@ -31,7 +32,7 @@ from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
 from ca_seg.vocabulary import Words, as_vocabulary
 
-PER_IMAGE = ("window", "scales")  # options of the backbone that read an image several times
+PER_IMAGE = ("window", "stride", "scales")  # options of the backbone that read an image several times
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,11 @@ class VideoResults:
         """`j_and_f`, and for `j` and `f` each mean, recall and decay, 0..1."""
         return self.content["metrics"]
 
+    @property
+    def skipped(self) -> list[list[str]]:
+        """[clip, reason] of each clip that could not be scored."""
+        return self.content["skipped"]
+
     def save(self, folder: str | Path) -> Path:
         """Write FOLDER/results.json; its path."""
         path = Path(folder) / "results.json"
@@ -238,10 +244,10 @@ def evaluate_video(
         announce: called with the scores of a clip when it is done
 
     Returns:
-        J, F and their mean, over all objects and for each clip.
+        J, F and their mean, over all objects and for each clip, and the clips that could not be scored.
 
     Raises:
-        UserError: for a folder, words, settings or weights that cannot be used
+        UserError: for a folder, words, settings or weights that cannot be used, and where no clip can be scored
 
     Example:
         >>> ca_seg.evaluate_video("DAVIS", backbone="mini").metrics["j_and_f"]
@@ -260,10 +266,12 @@ def evaluate_video(
     clips = DavisVideo(settings.root, settings.year, settings.split, settings.resolution_folder, words=settings.words)
     background = tuple(settings.background or BACKGROUND)
     model, loaded = _chosen(settings.model, backbone)
-    unseen = check_words(model, (*clips.words, *(settings.background or ())), loaded, ground_truth=True)
+    words = ClipWords(background, model.template, model.synonyms or {})
+    asked = words.phrases(clips.words, with_background=settings.background is not None)
+    unseen = check_words(model, asked, loaded, ground_truth=True)
     loaded = model.load(settings.device, loaded)
     scores = score_clips(
-        loaded, clips, model, background=background, frames=settings.frames, seed=settings.seed, announce=announce
+        loaded, clips, model, words=words, frames=settings.frames, seed=settings.seed, announce=announce
     )
     content = scores | {
         "method": loaded.card.name + (ORACLE if model.prompt == PRESENT else ""),
@@ -286,11 +294,6 @@ def evaluate_video(
 
 
 def _chosen(model: BackboneSettings, backbone: str | Backbone | None) -> tuple[BackboneSettings, Backbone | None]:
-    """The settings to use, and the loaded backbone where one was given.
-
-    Raises UserError for options that videos do not have.
-    """
-    for name in PER_IMAGE:
-        if getattr(model, name) is not None:
-            raise UserError(f"model.{name} is given for a video", fix="leave it out: frames are read once, as a whole")
+    """The settings to use, and the loaded backbone where one was given; UserError for options without effect."""
+    refuse_without_effect(model, PER_IMAGE, "a video: frames are read once, as a whole")
     return choose_backbone(model, backbone)

@@ -54,10 +54,10 @@ def check_compared_objects(names: Sequence[str], words: Sequence[str], backgroun
             raise UserError(f"{name!r} needs the classes of the dataset", fix="compare it in `ca-seg eval`")
         if name in MODULES and find_method(name).words == "none":
             continue
-        check_compared([name], object_vocabulary(words, background_words, any_words=sees_any_word(name)))
+        check_compared([name], every_object(words, background_words, any_words=sees_any_word(name)))
 
 
-def object_vocabulary(words: Sequence[str], background_words: Sequence[str], *, any_words: bool) -> Vocabulary:
+def every_object(words: Sequence[str], background_words: Sequence[str], *, any_words: bool) -> Vocabulary:
     """Everything that a method is asked in a protocol of one object against the background, each word once."""
     asked = (*words, *(background_words if any_words else (BACKGROUND,)))
     return Vocabulary.from_names(list({word.strip().casefold(): word for word in asked}.values()))

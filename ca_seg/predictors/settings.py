@@ -11,6 +11,7 @@ from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.generate import last_layer_of
 from ca_seg.backbones.load import load_backbone
 from ca_seg.backbones.loading.card import Card, find_card
+from ca_seg.backbones.loading.profiles import find_profile
 from ca_seg.backbones.presets import preset_options
 from ca_seg.backbones.prompt import check_prompt
 from ca_seg.backbones.readout import ReadoutConfig
@@ -89,11 +90,14 @@ class BackboneSettings(ReadoutConfig):
         return card if self.weights is None and self.gguf is None else card.of_other_weights()
 
     def load(self, device: str, loaded: Backbone | None = None, *, whole: bool = False) -> Backbone:
-        """The backbone on the device: the loaded one where there is one. Raises what `load_backbone` raises.
+        """The backbone on the device: the loaded one where there is one.
+
+        Raises what `load_backbone` and `check_loaded` raise.
 
         `whole` reads all blocks, as a backbone needs that generates.
         """
         if loaded is not None:
+            self.check_loaded(loaded)
             return loaded.to(device)
         last_layer = max(self.layers) if self.layers else None
         return load_backbone(
@@ -107,6 +111,21 @@ class BackboneSettings(ReadoutConfig):
             phrase_pooling=self.phrase_pooling,
             last_layer=last_layer_of(self.card()) if whole else last_layer,
         )
+
+    def check_loaded(self, loaded: Backbone) -> None:
+        """Raises UserError for options of loading that a loaded backbone contradicts, as far as it can be seen."""
+        card, precision = loaded.card, self.precision and find_profile(self.precision)
+        taught = card != card.of_other_weights()
+        for name, value, differs in (
+            ("resolution", self.resolution, self.resolution not in (None, card.resolution)),
+            ("phrase_pooling", self.phrase_pooling, self.phrase_pooling not in (None, card.phrase_pooling)),
+            ("precision", self.precision, precision and precision.dtype != loaded.dtype),
+            ("weights", self.weights, self.weights is not None and taught),
+            ("gguf", self.gguf, self.gguf is not None and taught),
+        ):
+            if differs:
+                what = f"model.{name} is {value!r}, and the loaded backbone {card.name} was loaded otherwise"
+                raise UserError(what, fix=f"leave model.{name} out, or give it to load_backbone")
 
     def text(self, loaded: Backbone | None = None) -> WordTableText | None:
         """The word table of the backbone, read without its weights; None for one that takes any words."""

@@ -33,6 +33,22 @@ DECISIONS = ("threshold", "argmax")
 SIZE = 224  # pixels (paper, appendix on settings; reference code)
 
 
+def object_vocabulary(
+    word: str,
+    background_words: Sequence[str],
+    *,
+    template: str = "{}",
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+) -> Vocabulary:
+    """What an image is asked: the word of its object, then the background words other than it, each with its synonyms.
+
+    Raises UserError for a template without one {}, and for two phrases that are the same.
+    """
+    words = (word, *(other for other in background_words if other != word))
+    further = {name: phrases for name, phrases in (synonyms or {}).items() if name in words}
+    return Vocabulary.from_names(words, synonyms=further, template=template)
+
+
 class TwoClass(pl.LightningModule):
     """Scores `predictor` on images that show one class beside the background.
 
@@ -48,7 +64,10 @@ class TwoClass(pl.LightningModule):
         words: by image id, a word to ask in place of the class (as in ImageNet-Segmentation)
         size: pixels; maps and masks are compared at size x size
         seed: seed of the noise
-        any_words: the predictor sees any word; false: it is asked "background" in place of the background words
+        any_words: the predictor sees any word; false: it is asked "background" in place of the background words,
+            without template and synonyms
+        template: a sentence to put each phrase into, with one {}
+        synonyms: further phrases of a word
     """
 
     def __init__(
@@ -63,6 +82,8 @@ class TwoClass(pl.LightningModule):
         size: int = SIZE,
         seed: int = 0,
         any_words: bool = True,
+        template: str = "{}",
+        synonyms: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         if not background_words:
@@ -71,6 +92,7 @@ class TwoClass(pl.LightningModule):
         self.classes, self.background_words = tuple(classes), tuple(background_words)
         self.background_classes = {background, *stuff}
         self.words, self.size, self.seed, self.any_words = dict(words or {}), size, seed, any_words
+        self.template, self.synonyms = template, synonyms or {}
         self.confusion: Mapping[str, ConfusionMatrix] = torch.nn.ModuleDict(  # type: ignore[assignment]
             {decision: ConfusionMatrix(2) for decision in DECISIONS}
         )
@@ -100,11 +122,13 @@ class TwoClass(pl.LightningModule):
             self.scored += 1
 
     def _score(self, prediction: Prediction, word: str, mask: torch.Tensor, object_class: int) -> None:
-        background = self.background_words if self.any_words else ("background",)
-        words = (word, *(other for other in background if other != word))
+        if self.any_words:
+            asked = object_vocabulary(word, self.background_words, template=self.template, synonyms=self.synonyms)
+        else:
+            asked = object_vocabulary(word, ("background",))
         if isinstance(prediction, PromptedPrediction | MultiViewPrediction):
             prediction = prediction.showing([word])
-        maps = prediction.maps(Vocabulary(words, tuple((word,) for word in words))).to(mask.device)
+        maps = prediction.maps(asked).to(mask.device)
         ground_truth = torch.where(mask == IGNORE_INDEX, mask, (mask == object_class).long())
         target = interpolate(ground_truth[None, None].float(), (self.size, self.size), mode="nearest")[0, 0].long()
         score = maps[0, 0]

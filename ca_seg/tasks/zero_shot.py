@@ -172,6 +172,11 @@ class ZeroShot(pl.LightningModule):
         """Confusion matrices [K, K] by protocol, rows ground truth."""
         return {protocol: self.scores[protocol].confusion.compute().cpu().numpy() for protocol in PROTOCOLS}
 
+    def ground_truth_pixels(self) -> dict[str, int]:
+        """Pixels of each class in the ground truth of all images that were scored; void counts nowhere."""
+        counts = self.scores[PROTOCOLS[1]].confusion.compute().sum(dim=1)
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
     def confusions(self, protocol: str, max_pairs: int = 15) -> list[dict[str, Any]]:
         """The largest confusions: true class, predicted class, pixels, and fraction of the true class's pixels."""
         matrix = self.scores[protocol].confusion.compute().cpu().double()

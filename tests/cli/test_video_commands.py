@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from ca_seg.cli.main import main
 from ca_seg.data.catalogue import open_dataset
 from ca_seg.data.video.reader import video_frames
 from ca_seg.errors import UserError
+from ca_seg.evaluation.video import ClipWords
 from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
 from ca_seg.predictors.settings import BackboneSettings
 from tests.tiny_pipelines import LENGTH, tiny_cogvideox
@@ -82,6 +84,48 @@ def test_clips_are_scored_from_python(clips):
         evaluate_video(settings=settings)
 
 
+def test_a_clip_that_cannot_be_read_is_skipped(clips, tmp_path, capsys):
+    root, word = clips
+    shutil.copytree(root, tmp_path / "davis")
+    davis = tmp_path / "davis"
+    for name in ("cut", "void"):
+        shutil.copytree(davis / "JPEGImages/480p/scene", davis / "JPEGImages/480p" / name)
+        shutil.copytree(davis / "Annotations/480p/scene", davis / "Annotations/480p" / name)
+    broken = davis / "JPEGImages/480p/cut/00002.jpg"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    (davis / "Annotations/480p/void/00004.png").write_bytes(b"no image")
+    (davis / "words.json").write_text(json.dumps({name: {"1": word} for name in ("scene", "cut", "void")}))
+    (davis / "ImageSets/2017/val.txt").write_text("void\nscene\ncut\n")
+    options = ("--root", davis, "--backbone", "mini", "--background", "grass", "sand", "--out", tmp_path / "out")
+    assert _run("video-eval", *options) == 1
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(results["clips"]) == ["scene"]
+    assert list(results["clips"]["scene"]["words"]) == [word]
+    assert [name for name, _ in results["skipped"]] == ["void", "cut"]
+    assert "00002.jpg" in capsys.readouterr().out
+    (davis / "ImageSets/2017/val.txt").write_text("void\ncut\n")
+    with pytest.raises(UserError, match=r"00002\.jpg"):
+        evaluate_video(davis, backbone="mini")
+
+
+def test_template_and_synonyms_of_clips_are_asked(clips):
+    root, word = clips
+    words = ClipWords(("grass", "Beast"), "a {}", {"cat": ["beast"]})
+    expected = Vocabulary(("(background)", "cat"), (("a grass",), ("a cat", "a beast")), background=0)
+    assert words.vocabulary(["cat"]) == expected
+    settings = VideoEvaluationSettings(BackboneSettings(template="photo of {}"), background=["grass", "sand"])
+    plain, templated = (
+        evaluate_video(root, s, backbone="mini").metrics["j"]["mean"]
+        for s in (VideoEvaluationSettings(background=["grass", "sand"]), settings)
+    )
+    assert plain != templated
+    for model in (BackboneSettings(synonyms={"nothing": ["x"]}), BackboneSettings(synonyms={word: ["zebr"]})):
+        with pytest.raises(UserError, match=r"nothing|zebr"):
+            evaluate_video(root, VideoEvaluationSettings(model), backbone="mini")
+    with pytest.raises(UserError, match="floor,wall"):
+        evaluate_video(root, VideoEvaluationSettings(background=["floor,wall"]), backbone="mini")
+
+
 def test_a_video_gives_an_overlay_and_masks_of_its_frames(clips, tmp_path):
     root, word = clips
     frames = root / "JPEGImages/480p/scene"
@@ -130,6 +174,7 @@ def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
         (("--concepts", "cat", "--fps", "nan"), "nan"),
         (("--concepts", "cat", "--window", "64"), "model.window"),
         (("--concepts", "cat", "--scales", "1", "2"), "model.scales"),
+        (("--concepts", "cat", "--stride", "32"), "model.stride"),
         (("--concepts", "cat,grass"), "cat,grass"),
         (("second.mp4", "--concepts", "cat"), "2 "),
         ((), "concept"),

@@ -87,9 +87,25 @@ def test_masks_are_read_as_drawn(write, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_category_called_background_takes_the_rest(write):
-    dataset = open_dataset("coco-json", write(changed("categories", 2, name="background")))
+@pytest.mark.parametrize("name", ["background", "Background", "BACKGROUND"])
+def test_a_category_called_background_takes_the_rest(write, name):
+    dataset = open_dataset("coco-json", write(changed("categories", 2, name=name)))
     assert (dataset[0]["mask"].numpy() == DOG).all()
+
+
+def test_the_rest_is_void_where_the_file_says_so(write):
+    content = changed("categories", 2, name="background") | {"info": {"unannotated": "ignore"}}
+    assert (open_dataset("coco-json", write(content))[0]["mask"].numpy() == VOID).all()
+    others = changed("categories", 2, name="background") | {"info": {"year": 2017}}
+    assert (open_dataset("coco-json", write(others))[0]["mask"].numpy() == DOG).all()
+
+
+@pytest.mark.parametrize("height", [-6, 0, 2**40])
+def test_a_size_that_is_none_affects_its_image_alone(write, height):
+    dataset = open_dataset("coco-json", write(changed("images", 0, height=height)))
+    assert dataset[0]["image_id"] == "a/1"
+    with pytest.raises(BadMask, match=str(height)):
+        dataset[1]
 
 
 def test_of_two_equally_large_objects_the_later_is_on_top(write):
@@ -115,6 +131,7 @@ BAD_SHAPES = {
     "two corners": [[0, 0, 1, 1]],
     "odd": [[0, 0, 1, 1, 2, 2, 3]],
     "words": [["a"] * 6],
+    "beyond floats": [[10**400, 0, 1, 1, 2, 2]],
     "other size": {"size": [9, 6], "counts": [54]},
     "too few pixels": {"size": [6, 9], "counts": [50]},
     "negative run": {"size": [6, 9], "counts": [55, -1]},

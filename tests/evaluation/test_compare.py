@@ -65,3 +65,30 @@ def test_evaluations_that_do_not_match_are_refused(tmp_path, second, value):
         compare(write(tmp_path / "a.json", content(0)), write(tmp_path / "b.json", second))
     with pytest.raises(UserError, match="nowhere"):
         compare(tmp_path / "nowhere.json", tmp_path / "a.json")
+
+
+DATASET = {"name": "folder", "split": "val", "classes": 3, "fingerprint": "0" * 16, "pixels": {"val": {"cat": 9}}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [
+        ({"fingerprint": "1" * 16}, "0000 and 1111"),
+        ({"classes": 4}, "3 and 4"),
+        ({"pixels": {"val": {"cat": 8}}}, "9 and 8 pixels of cat"),
+        ({"pixels": {"val": {"dog": 9}}}, "9 and none pixels of cat"),
+    ],
+)
+def test_other_files_or_masks_under_one_name_are_refused(tmp_path, changed, value):
+    first = content(0) | {"dataset": DATASET}
+    second = content(0.1) | {"dataset": DATASET}
+    assert compare(write(tmp_path / "a.json", first), write(tmp_path / "b.json", second)).rows
+    with pytest.raises(UserError, match=value):
+        compare(tmp_path / "a.json", write(tmp_path / "c.json", content(0.1) | {"dataset": DATASET | changed}))
+
+
+def test_the_fingerprint_of_another_first_split_says_nothing(tmp_path):
+    """Of an evaluation of several splits it is that of the first one."""
+    second = content(0.1) | {"dataset": DATASET | {"split": "train", "fingerprint": "1" * 16}}
+    first = write(tmp_path / "a.json", content(0) | {"dataset": DATASET})
+    assert compare(first, write(tmp_path / "b.json", second)).rows

@@ -188,3 +188,10 @@ def test_a_missing_image_is_said_before_a_backbone_is_loaded(monkeypatch):
     monkeypatch.setattr(BackboneSettings, "load", lambda *_: pytest.fail("the backbone was loaded"))
     with pytest.raises(UnreadableImage):
         ca_seg.segment("missing.jpg", ["dog", "grass"])
+
+
+def test_a_comma_in_a_background_word_is_refused(backbone, photo):
+    with pytest.raises(ca_seg.UserError, match="floor,wall"):
+        ca_seg.segment(photo, ["dog"], background=["floor,wall"], backbone=backbone)
+    with pytest.raises(ca_seg.UserError, match="floor,wall"):
+        ca_seg.parts(photo, names=["floor,wall"], backbone=backbone)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from sklearn.metrics import average_precision_score, jaccard_score
 
 from ca_seg import Vocabulary
@@ -16,7 +17,8 @@ from ca_seg.cli.two_class import run
 from ca_seg.data.collate import Batch
 from ca_seg.data.settings import DataSettings
 from ca_seg.errors import UserError
-from ca_seg.jobs.two_class import read_words, two_class
+from ca_seg.jobs.two_class import TwoClassSettings, read_words, two_class
+from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.tasks.two_class import TwoClass
 from ca_seg.vocabulary import IGNORE_INDEX
 from tests.function_predictor import FunctionPredictor
@@ -141,3 +143,79 @@ def test_a_table_of_words_is_checked(tmp_path, content):
     (tmp_path / "words.json").write_text(content)
     with pytest.raises(UserError, match=r"words\.json"):
         read_words(tmp_path / "words.json")
+
+
+def test_template_and_synonyms_are_asked():
+    masks = torch.zeros(1, 6, 9, dtype=torch.int64)
+    masks[0, :3] = 1
+    vocabularies = []
+
+    class Asked(Maps):
+        def select(self, i):
+            return self
+
+        def maps(self, vocabulary):
+            vocabularies.append(vocabulary)
+            return super().maps(vocabulary)
+
+    task = TwoClass(
+        FunctionPredictor(lambda images, seeds: Asked(torch.rand(1, 3, 4, 4), [])), CLASSES, ("floor", "sky"),
+        size=SIZE, template="a {}", synonyms={"cat": ["kitten"], "dog": ["puppy"]},
+    )  # fmt: skip
+    task.test_step(_batch(masks), 0)
+    assert vocabularies == [Vocabulary(("cat", "floor", "sky"), (("a cat", "a kitten"), ("a floor",), ("a sky",)))]
+
+
+IMAGES = DataSettings("scenes", split="in_distribution", limit=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ('{"IMAGE.png": "car"}', r"scene_0000\.png.*scene_0001"),
+        ('{"IMAGE": "car", "IMAGE": "tree"}', "twice"),
+        ('{"IMAGE": "carr"}', "carr"),
+    ],
+)
+def test_words_that_no_image_is_asked_are_refused_before_weights_are_read(tmp_path, monkeypatch, words, value):
+    monkeypatch.setattr("ca_seg.predictors.settings.load_backbone", None)  # it would raise TypeError
+    (tmp_path / "words.json").write_text(words.replace("IMAGE", IMAGES.open().image_ids[0]))
+    settings = TwoClassSettings(words=str(tmp_path / "words.json"))
+    with pytest.raises(UserError, match=value):
+        two_class("mini", IMAGES, settings, background_words=["grass"], device="cpu")
+
+
+def test_classes_of_images_without_a_word_are_checked_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("ca_seg.predictors.settings.load_backbone", None)
+    root = tmp_path / "set"
+    for name in ("a", "b"):
+        for folder, mode in (("images", "RGB"), ("masks", "L")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.new(mode, (64, 64)).save(root / folder / f"{name}.png")
+    (root / "classes.json").write_text('{"ignore": [255], "classes": {"0": "zebr"}}')
+    (tmp_path / "words.json").write_text('{"a": "zebra"}')
+    settings = TwoClassSettings(words=str(tmp_path / "words.json"))
+    with pytest.raises(UserError, match="zebr"):
+        two_class("mini", str(root), settings, background_words=["grass"], device="cpu")
+
+
+def test_images_without_a_word_are_counted_and_words_beyond_the_limit_taken(tmp_path):
+    ids = DataSettings("scenes", split="in_distribution").open().image_ids
+    (tmp_path / "words.json").write_text(json.dumps({ids[0]: "car", ids[20]: "tree"}))
+    settings = TwoClassSettings(words=str(tmp_path / "words.json"))
+    content = two_class(
+        "mini",
+        DataSettings("scenes", split="in_distribution", limit=12),
+        settings,
+        background_words=["grass", "sand", "sky"],
+        device="cpu",
+    ).content
+    assert content["without_word"] == 11
+    wrong = TwoClassSettings(BackboneSettings(synonyms={"nothing": ["x"]}), words=settings.words)
+    with pytest.raises(UserError, match="nothing"):
+        two_class("mini", IMAGES, wrong, background_words=["grass"], device="cpu")
+
+
+def test_a_background_word_with_a_comma_is_refused():
+    with pytest.raises(UserError, match="floor,wall"):
+        two_class("mini", IMAGES, background_words=["floor,wall"], device="cpu")

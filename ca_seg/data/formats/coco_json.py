@@ -4,12 +4,14 @@ DIR/images/*.jpg, also in sub-folders      DIR/annotations.json        (or DIR/S
 
 Where annotations overlap, the smaller one is on top, because small things are usually in front of large ones; of two of
 the same size the later one is on top. Crowds are void. Pixels without annotation are void too, unless there is a
-category "background": then they are background.
+category "background" (in any case): then they are background. {"unannotated": "ignore"} in "info", as the label format
+coco writes it, makes them void beside such a category too.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,11 +19,11 @@ import numpy as np
 
 from ca_seg.data.classes import ClassList
 from ca_seg.data.classes_json import read_json
-from ca_seg.data.dataset import MASKS_ARE_READ, ImageMaskPair, SegmentationDataset
+from ca_seg.data.dataset import MASKS_ARE_READ, ImageMaskPair, SegmentationDataset, check_mask_size
 from ca_seg.data.image_files import lies_within
 from ca_seg.errors import BadDataset, BadMask
 from ca_seg.optional import optional_imports
-from ca_seg.vocabulary import IGNORE_INDEX
+from ca_seg.vocabulary import IGNORE_INDEX, is_background
 
 FARTHEST = 100_000  # pixels of a polygon's corner from that of the image
 HOW_TO_GET = "DIR/images/ and DIR/annotations.json in the COCO format (or DIR/SPLIT.json)"
@@ -54,7 +56,7 @@ class CocoJson(SegmentationDataset):
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self._index = {category["id"]: index for index, category in enumerate(categories)}
         names = tuple(category["name"] for category in categories)
-        self._unannotated = names.index("background") if "background" in names else IGNORE_INDEX
+        self._unannotated = _unannotated(content.get("info"), names)
         classes = ClassList(names, tuple(range(len(names))), (IGNORE_INDEX,), source=str(file))
         images = sorted(content["images"], key=lambda image: image["file_name"])
         pairs = [_pair(root / "images", image["file_name"], file) for image in images]
@@ -73,12 +75,13 @@ class CocoJson(SegmentationDataset):
     def read_ids(self, index: int) -> np.ndarray:
         pair = self._pairs[index]
         size = self._sizes[pair.image_id]
+        check_mask_size(pair.mask_path, size, self.size(index))  # before an array of that size is made
         ids = np.full(size, self._unannotated, np.int64)
         annotations = self._annotations.get(pair.image_id, [])
         try:
             with optional_imports("the masks of a COCO file"):
                 masks = [_pixels(annotation.get("segmentation"), *size) for annotation in annotations]
-        except (TypeError, ValueError) as problem:
+        except (TypeError, ValueError, OverflowError) as problem:
             raise BadMask(f"{pair.mask_path}: an annotation of {pair.image_id} cannot be read ({problem})") from problem
         for i in sorted(range(len(annotations)), key=lambda i: -int(masks[i].sum())):  # the smallest last, on top
             crowd = annotations[i].get("iscrowd")
@@ -101,6 +104,13 @@ def _check(file: Path, content: Any) -> None:
         ids = [entry["id"] for entry in content[part]] if "id" in fields else []
         if len(set(ids)) != len(ids):
             raise BadDataset(f"{file} has two {part} of one id", fix="give each an id of its own")
+
+
+def _unannotated(info: Any, names: Sequence[str]) -> int:
+    """The class of pixels without annotation: the background; void where there is none, or where `info` says so."""
+    if isinstance(info, dict) and info.get("unannotated") == "ignore":
+        return IGNORE_INDEX
+    return next((index for index, name in enumerate(names) if is_background(name)), IGNORE_INDEX)
 
 
 def _pair(images: Path, name: str, file: Path) -> ImageMaskPair:

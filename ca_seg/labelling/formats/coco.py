@@ -2,9 +2,10 @@
 
 annotations.json     images, annotations, categories (id = class index + 1, for 0 is no id in COCO)
 
-Images are numbered from 1 in the order of their keys. A pixel in no annotation is ignored. Where the label has a
-confidence, the "score" of an annotation is its mean, as in COCO's result files. (Format: cocodataset.org, "Data
-format".)
+Images are numbered from 1 in the order of their keys. A pixel in no annotation is ignored; {"unannotated": "ignore"}
+in "info" says so to a reader that would take it for background, unless the background has no annotations. Where the
+label has a confidence, the "score" of an annotation is its mean, as in COCO's result files. (Format: cocodataset.org,
+"Data format".)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pycocotools import mask as coco_mask
 from ca_seg.labelling.formats.regions import Per, check_per, class_numbers, regions, runs
 from ca_seg.labelling.label import Label
 from ca_seg.labelling.output import Output
+from ca_seg.vocabulary import is_background
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,10 @@ class CocoWriter:
         categories = [
             {"id": index + 1, "name": name, "supercategory": ""} for index, name in enumerate(self.output.classes)
         ]
+        no_background = any(is_background(self.output.classes[index]) for index in self.exclude)
+        info = {} if no_background else {"unannotated": "ignore"}
         content = {"images": self._images(), "annotations": self._annotations(), "categories": categories}
-        return [self.output.stream("annotations.json", {"info": {}, "licenses": [], **content})]
+        return [self.output.stream("annotations.json", {"info": info, "licenses": [], **content})]
 
     def _images(self) -> Iterator[dict[str, Any]]:
         for number, (_, piece) in enumerate(self.output.pieces(), start=1):
