@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ca_seg.cli.parser import JobParser, settings_of
-from ca_seg.cli.segment import check_outputs_of_images, say, status, write, written_so_far
+from ca_seg.cli.segment import check_one_class_list, check_outputs_of_images, say, status, write, written_so_far
 from ca_seg.cli.stopping import when_stopped
 from ca_seg.data.inputs import open_images
 from ca_seg.errors import UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.parts import PartSegmenter, PartsSettings
-from ca_seg.jobs.segmentation import DEFAULT_FORMATS
+from ca_seg.jobs.segmentation_files import DEFAULT_FORMATS
 
 DESCRIPTION = (
     "Segment images without words: ca-seg parts PHOTO ... PHOTO is a file, a folder, a glob in quotes or - for "
@@ -47,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
     check_outputs_of_images(command, paths)
+    if command.named or command.count is None:
+        check_one_class_list(command, paths, "leave it out, or number the parts: --no-named --count 4")
     parter = PartSegmenter(settings_of(command, PartsSettings))
     say(parter.decision)
     failed: list[UserError] = []

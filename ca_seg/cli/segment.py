@@ -16,10 +16,12 @@ from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.arguments import check_folder
 from ca_seg.jobs.instances import instance_files, save_instances
 from ca_seg.jobs.segment import new_segmenter
-from ca_seg.jobs.segmentation import DEFAULT_FORMATS, Segmentation, cutout_file, default_file
+from ca_seg.jobs.segmentation import Segmentation
+from ca_seg.jobs.segmentation_files import DEFAULT_FORMATS, check_labels, cutout_file, default_file, label_formats
 from ca_seg.jobs.segmenter import Segmenter, SegmentSettings
 from ca_seg.jobs.words import warn_of_absent_words
 from ca_seg.output_files import check_apart, check_outputs
+from ca_seg.vocabulary import is_auto
 
 DESCRIPTION = (
     "Segment images by words: ca-seg segment PHOTO ... --concepts cat grass sky. PHOTO is a file, a folder, a glob in "
@@ -74,6 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     images = open_images(paths)  # a missing file ends it here, before the backbone is loaded
     check_folder(command.out)
     check_outputs_of_images(command, paths)
+    if is_auto(words):
+        check_one_class_list(command, paths, "leave it out, or name the words: --concepts cat grass")
     settings = settings_of(command, SegmentSettings)
     segmenter = new_segmenter(words, settings)
     for name in command.cutout:
@@ -81,6 +85,8 @@ def run(arguments: Sequence[str]) -> int:
             raise UserError("cutout names a class, and classes differ from image to image", fix="leave cutout out")
         if name not in segmenter.classes:
             raise UnknownName("class to cut out", name, segmenter.classes)
+    if isinstance(segmenter, Segmenter):
+        check_labels(Path(command.out), command.formats, segmenter.classes)
     say(segmenter.decision)
     say(segmenter.backbone.card.limits and f"{segmenter.backbone.card.name}: {segmenter.backbone.card.limits}")
     failed: list[UserError] = []
@@ -109,10 +115,24 @@ def check_outputs_of_images(command: Written, paths: Sequence[str]) -> None:
         outputs += [out / file for image_id, _ in inputs for file in instance_files(image_id)]
     files = [path for _, path in inputs if path is not None]
     check_outputs(outputs, files)
-    for folder in (out / name for name in command.formats if name not in DEFAULT_FORMATS):
+    for folder in (out / name for name in label_formats(command.formats)):
+        nameless = next((path for path in files if not path.suffix), None)
+        if nameless is not None:
+            raise UserError(f"{nameless} has no ending, and labels name images with theirs", fix="rename it")
         inside = next((path for path in files if path.resolve().is_relative_to(folder.resolve())), None)
         if inside is not None:
             raise UserError(f"{inside} is inside {folder}, where labels are written", fix="give another out")
+
+
+def check_one_class_list(command: Written, paths: Sequence[str], fix: str) -> None:
+    """Raises UserError for label formats of several images whose classes are each image's own."""
+    names = label_formats(command.formats)
+    if names and len(list(open_images(paths))) > 1:
+        raise UserError(
+            f"the format {names[0]} has one list of classes for all images, and here each image has its own",
+            allowed=f"formats {', '.join(DEFAULT_FORMATS)}; {names[0]} for one image, in an out of its own",
+            fix=fix,
+        )
 
 
 def written_so_far(count: int, command: Written) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,17 @@ MAX_NAME_BYTES = 240  # of a folder or file: file systems allow 255, and results
 
 def has_image_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def frame_order(name: str) -> tuple[list[tuple[str, int]], str]:
+    """The sort key of a frame's file name, in which numbers are numbers: frame2 comes before frame10.
+
+    Example:
+        >>> sorted(["frame10.png", "frame2.png"], key=frame_order)
+        ['frame2.png', 'frame10.png']
+    """
+    parts = re.findall(r"([^0-9]*)([0-9]*)", os.path.splitext(name)[0])
+    return [(text, int(digits or 0)) for text, digits in parts], name
 
 
 def images_below(folder: Path) -> Iterator[str]:

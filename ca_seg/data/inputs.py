@@ -55,6 +55,11 @@ class NamedImage:
     path: Path | None
     load: Callable[[], torch.Tensor]
 
+    @property
+    def file_name(self) -> str | None:
+        """The image_id with the ending of the file; None for an image without a file."""
+        return None if self.path is None else self.image_id + self.path.suffix
+
     @cached_property
     def pixels(self) -> torch.Tensor:
         """float32 [3, H, W] in 0..1, upright. Raises UnreadableImage for what is not a whole image."""

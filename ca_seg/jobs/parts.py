@@ -197,7 +197,9 @@ class PartSegmenter:
             maps = self.refine(maps, tensor, readout)
         pixels = (image.pixels.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         shown, card = titles(names), self.backbone.card
-        return PartsSegmentation(pixels, maps, shown, None, None, image.image_id, card.name, words=tuple(names))
+        return PartsSegmentation(
+            pixels, maps, shown, None, None, image.image_id, card.name, file_name=image.file_name, words=tuple(names)
+        )
 
     def each(self, images: Iterable[NamedImage], skipped: Callable[[UserError], None]) -> Iterator[PartsSegmentation]:
         """Image after image; why one cannot be used is handed to `skipped`, and the others go on."""

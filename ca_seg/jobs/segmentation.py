@@ -16,8 +16,8 @@ from ca_seg.decision.argmax import MaskPrediction, predict_mask
 from ca_seg.decision.class_scores import class_scores
 from ca_seg.errors import UnknownName, UserError
 from ca_seg.jobs.instances import Instance, instances
+from ca_seg.jobs.segmentation_files import DEFAULT_FORMATS, check_labels, cutout_file, default_file, save_label
 from ca_seg.json_file import write_json
-from ca_seg.optional import optional_imports
 from ca_seg.refine.boxes_and_points import SMALLEST
 from ca_seg.visual.heatmaps import heatmap_strip
 from ca_seg.visual.mask_png import write_mask
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ca_seg.predictors.presence import ImagePresence
 
 Colour = tuple[int, int, int]
-DEFAULT_FORMATS = ("overlay", "mask", "heatmaps", "json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +50,7 @@ class Segmentation:
             is not known what training taught
         presence: how likely each word is in the image; None: not measured for this backbone
         caption, captioner: what the words are from, where they are those of a caption
+        file_name: `image_id` with the ending of the image's file, as labels name it; None: it is not from a file
     """
 
     pixels: np.ndarray
@@ -65,6 +65,7 @@ class Segmentation:
     presence: ImagePresence | None = None
     caption: str | None = None
     captioner: str | None = None
+    file_name: str | None = None
 
     @property
     def likely(self) -> bool:
@@ -180,20 +181,21 @@ class Segmentation:
             mask         ID_mask.png        palette PNG in the image's size: 1 = the first class ...; 0 = background
             heatmaps     ID_heatmaps.png    one heat map per class
             json         ID_scores.json     `as_dict`
-            coco, yolo, labelme ...         any format of `ca_seg.list_formats()`, in a folder of its name
+            coco, yolo, labelme ...         any format of `ca_seg.list_formats()`, in a folder of its name; all images
+                                            there have one list of classes
 
         Raises:
             UnknownName: for a format that there is not
-            UserError: for a file that cannot be written
+            UserError: for a file that cannot be written, and a format's folder with labels of other classes
         """
         formats = (formats,) if isinstance(formats, str) else formats
-        self._check_formats([name for name in formats if name not in DEFAULT_FORMATS])
+        check_labels(Path(folder), formats, self.classes)
         paths: list[Path] = []
         for name in formats:
             paths += (
                 [self._save_default(Path(folder), name)]
                 if name in DEFAULT_FORMATS
-                else self._save_label(Path(folder), name)
+                else save_label(self, Path(folder), name)
             )
         return paths
 
@@ -227,26 +229,6 @@ class Segmentation:
             write_json(path, self.as_dict())
         return path
 
-    def _check_formats(self, label_formats: Sequence[str]) -> None:
-        """Raises UnknownName, and MissingExtra where the libraries of label formats are not installed."""
-        if not label_formats:
-            return
-        with optional_imports("a label format"):
-            from ca_seg.labelling.registry import FORMATS
-        for name in label_formats:
-            if name not in FORMATS:
-                raise UnknownName("format", name, (*DEFAULT_FORMATS, *FORMATS))
-
-    def _save_label(self, folder: Path, name: str) -> list[Path]:
-        from ca_seg.labelling.label import Label
-        from ca_seg.labelling.registry import FORMATS
-
-        writer = FORMATS[name].open(folder / name, self.classes)
-        scores = self.probabilities if FORMATS[name].needs_scores else None
-        height, width = self.mask.shape
-        label = Label(self.image_id, f"{self.image_id}.png", height, width, self.mask, scores, self.confidence)
-        return [folder / name / file for file in (*writer.write(label), *writer.close())]
-
     def _rgb(self) -> list[Colour] | None:
         """The colour of each class, where the user chose some."""
         if self.colours is None:
@@ -265,16 +247,6 @@ class Segmentation:
         parts = ", ".join(f"{name} {100 * fraction:.0f} %" for name, fraction in self.fractions().items())
         note = "" if self.likely else "; none of the words is likely"
         return f"Segmentation({self.image_id!r}: {parts}; mean confidence {self.confidence.mean():.2f}{note})"
-
-
-def default_file(image_id: str, name: str) -> str:
-    """The file of a format of DEFAULT_FORMATS, relative to the folder."""
-    return f"{image_id}_scores.json" if name == "json" else f"{image_id}_{name}.png"
-
-
-def cutout_file(image_id: str, name: str) -> str:
-    """The file of the pixels of a class, relative to the folder."""
-    return f"{image_id}_cutout_{name.replace('/', '_')}.png"
 
 
 def _write_png(path: Path, picture: Image) -> None:

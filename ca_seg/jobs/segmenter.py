@@ -160,6 +160,7 @@ class Segmenter:
             self.colours,
             self.unseen,
             presence,
+            file_name=image.file_name,
         )
 
     def each(self, images: Iterable[NamedImage], skipped: Callable[[UserError], None]) -> Iterator[Segmentation]:

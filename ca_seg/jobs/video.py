@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import tee
 from pathlib import Path
@@ -20,15 +20,14 @@ from ca_seg.decision.clip import clip_masks
 from ca_seg.errors import OutOfRange, UserError
 from ca_seg.evaluation.video import BACKGROUND, ClipWords, score_clips
 from ca_seg.jobs.arguments import check_folder, check_path, checked_settings
+from ca_seg.jobs.video_folder import VideoFolder
 from ca_seg.jobs.without_effect import refuse_without_effect
 from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.metrics.video import SequenceScores
-from ca_seg.output_files import check_outputs
 from ca_seg.predictors.settings import BackboneSettings, choose_backbone
 from ca_seg.seed_range import check_seed
 from ca_seg.versions import versions
-from ca_seg.visual.mask_png import write_mask
 from ca_seg.visual.video import write_overlay_video
 from ca_seg.vocabulary import Words, as_vocabulary
 
@@ -85,8 +84,8 @@ def video(
 ) -> VideoSegmentation:
     """Segment a video by words, and write an overlay video, a mask per frame and the list of classes.
 
-    Writes OUT/overlay.mp4, OUT/masks/00000.png ... (1 = the first class) and OUT/classes.json. Memory does not grow
-    with the length of the video.
+    Writes OUT/classes.json, OUT/masks/00000.png ... (1 = the first class) and OUT/overlay.mp4, in this order, in place
+    of what a former run wrote there. Memory does not grow with the length of the video.
 
     Args:
         path: a video file, an animated image, or a folder of frames
@@ -100,7 +99,8 @@ def video(
         The number of frames, the classes, and where the overlay and the masks are.
 
     Raises:
-        UserError: for words, settings or weights that cannot be used, and for a folder without images
+        UserError: for words, settings or weights that cannot be used, for a folder without images, and for an `out`
+            with masks or an overlay that are not of a segmented video
         UnreadableImage: for a file that is no video, or breaks off
 
     Example:
@@ -110,12 +110,12 @@ def video(
     check_path("the video", path)
     settings = checked_settings(settings, VideoSettings())
     settings = replace(settings, out=str(out or settings.out), device=device or settings.device)
-    folder, source = Path(settings.out), Path(path)
+    folder, source = VideoFolder(Path(settings.out)), Path(path)
     if settings.fps is not None and not settings.fps > 0:
         raise OutOfRange(f"fps {settings.fps:g}", allowed="more than 0, or none (the video's own)")
     check_seed(settings.seed)
     check_folder(settings.out)
-    _check_outputs(source, folder)
+    folder.check(source)
     vocabulary = as_vocabulary(classes, template=settings.model.template, synonyms=settings.model.synonyms)
     rate = frame_rate(source) if settings.fps is None else settings.fps
     model, loaded = _chosen(settings.model, backbone)
@@ -124,50 +124,35 @@ def video(
     loaded.text.concepts(vocabulary.concepts, loaded.card.phrase_pooling)  # encoded once
     pieces, pieces_again = tee(video_frames(source, frames_at_once(loaded, model)))
     maps = clip_maps(loaded, pieces, vocabulary, model, seed=settings.seed)
-    for_frames, for_masks = tee(_frames_and_masks(pieces_again, maps, folder / "masks"))
+    for_frames, for_masks = tee(_frames_and_masks(pieces_again, maps, vocabulary.classes, unseen, folder))
     count = write_overlay_video(
-        folder / "overlay.mp4",
+        folder.overlay,
         (frame for frame, _ in for_frames),
         (mask for _, mask in for_masks),
         range(len(vocabulary.classes)),
         rate,
         names=vocabulary.classes,
     )
-    _remove_masks_from(count, folder / "masks")
-    names = {str(index + 1): name for index, name in enumerate(vocabulary.classes)}
-    write_json(folder / "classes.json", {"classes": names, "unseen": unseen})
-    return VideoSegmentation(count, vocabulary.classes, folder / "overlay.mp4", folder / "masks", unseen)
-
-
-def _check_outputs(source: Path, folder: Path) -> None:
-    """Raises UserError where the video, its frames or another's classes.json would be replaced."""
-    check_outputs([folder / "overlay.mp4"], [source])
-    if source.is_dir():
-        check_outputs([folder / "masks"], [source])
-    classes = folder / "classes.json"
-    if classes.is_file() and "unseen" not in classes.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{classes} is there, and not of a segmented video", fix="give another out")
+    return VideoSegmentation(count, vocabulary.classes, folder.overlay, folder.masks, unseen)
 
 
 def _frames_and_masks(
-    pieces: Iterable[torch.Tensor], maps: Iterable[tuple[torch.Tensor, int, int]], folder: Path
+    pieces: Iterable[torch.Tensor],
+    maps: Iterable[tuple[torch.Tensor, int, int]],
+    classes: Sequence[str],
+    unseen: Mapping[str, str] | None,
+    folder: VideoFolder,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame, uint8 [H, W, 3], with its mask [H, W], which is written before it is given."""
     number = 0
     for piece, piece_maps in zip(pieces, maps, strict=True):
         frames = (255 * piece).round().byte().permute(0, 2, 3, 1).numpy()
         for frame, mask in zip(frames, clip_masks(*piece_maps).numpy(), strict=True):
-            write_mask(folder / f"{number:05d}.png", mask, lambda indices: (indices + 1).astype(np.uint8))
+            if number == 0:  # not before: a video that cannot be read replaces nothing
+                folder.begin(classes, unseen)
+            folder.write_mask(number, mask)
             number += 1
             yield frame, mask
-
-
-def _remove_masks_from(count: int, folder: Path) -> None:
-    """Remove the masks that a longer video has left here: they are of no frame of this one."""
-    for path in folder.glob("*.png"):
-        number = path.stem
-        if number.isascii() and number.isdigit() and number == f"{int(number):05d}" and int(number) >= count:
-            path.unlink()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
 from ca_seg.tasks.losses import SegmentationLoss
 from ca_seg.vocabulary import IGNORE_INDEX
 
+FIGURES = ("miou", "pixel_accuracy")
 RESUME = "train with a smaller model.lr; with resume=true it continues from the last complete epoch"
 
 
@@ -140,7 +141,7 @@ class Probe(Frozen[FeatureSource], pl.LightningModule):
         self.confusion.reset()
         if self.trainer.sanity_checking:
             return
-        self.figures = {"miou": float(miou(matrix)), "pixel_accuracy": float(pixel_accuracy(matrix))}
+        self.figures = dict(zip(FIGURES, (float(miou(matrix)), float(pixel_accuracy(matrix))), strict=True))
         figures = {f"val/{name}": value for name, value in self.figures.items()}
         self.log_dict(figures, prog_bar=True, logger=self.trainer.state.fn == TrainerFn.FITTING)
 

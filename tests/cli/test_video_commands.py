@@ -21,6 +21,7 @@ from ca_seg.data.video.reader import video_frames
 from ca_seg.errors import UserError
 from ca_seg.evaluation.video import ClipWords
 from ca_seg.jobs.video import VideoEvaluationSettings, VideoSettings, evaluate_video, video
+from ca_seg.jobs.video_folder import VideoFolder
 from ca_seg.predictors.settings import BackboneSettings
 from tests.tiny_pipelines import LENGTH, tiny_cogvideox
 
@@ -142,11 +143,66 @@ def test_a_video_gives_an_overlay_and_masks_of_its_frames(clips, tmp_path):
     (tmp_path / "again" / "masks").mkdir(parents=True)
     for name in (f"{FRAMES:05d}", "99999", "plan", "000007"):  # of a longer video in this folder, and files of the user
         Image.new("L", (8, 8)).save(tmp_path / "again" / "masks" / f"{name}.png")
+    shutil.copy(tmp_path / "classes.json", tmp_path / "again")
     result = video(tmp_path / "overlay.mp4", [word, "grass"], out=tmp_path / "again")
     assert (result.frames, result.classes) == (FRAMES, (word, "grass"))
     assert result.overlay.is_file()
     left = [f"{i:05d}.png" for i in range(FRAMES)] + ["000007.png", "plan.png"]
     assert sorted(path.name for path in result.masks.glob("*.png")) == sorted(left)
+
+
+def _stop_after(frames: int, monkeypatch) -> None:
+    """The next video is stopped when so many of its masks are written."""
+    original = VideoFolder.write_mask
+
+    def stopped(self, frame, mask):
+        if frame == frames:
+            raise KeyboardInterrupt
+        original(self, frame, mask)
+
+    monkeypatch.setattr(VideoFolder, "write_mask", stopped)
+
+
+def test_a_stopped_run_leaves_no_masks_beside_the_classes_of_another(clips, tmp_path, monkeypatch):
+    root, word = clips
+    frames = root / "JPEGImages/480p/scene"
+    video(frames, [word, "grass"], backbone="mini", out=tmp_path)
+    with monkeypatch.context() as patch:
+        _stop_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            video(frames, ["sand", word, "grass"], backbone="mini", out=tmp_path)
+    assert list(json.loads((tmp_path / "classes.json").read_text())["classes"].values()) == ["sand", word, "grass"]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["00000.png", "00001.png"]
+    assert not (tmp_path / "overlay.mp4").exists()
+    result = video(frames, [word, "sand"], backbone="mini", out=tmp_path)  # over what was stopped
+    assert result.frames == len(list(result.masks.iterdir())) == FRAMES
+    assert json.loads((tmp_path / "classes.json").read_text())["classes"] == {"1": word, "2": "sand"}
+
+
+def test_a_video_that_cannot_be_read_replaces_nothing(clips, tmp_path):
+    root, word = clips
+    video(root / "JPEGImages/480p/scene", [word, "grass"], backbone="mini", out=tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="frames"):
+        video(tmp_path / "frames", ["sand", "grass"], backbone="mini", out=tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("file", ["masks/00003.png", "masks/123456.png", "overlay.mp4"])
+@pytest.mark.parametrize("classes", [None, {"classes": {"0": "unseen"}}, "unseen"])
+def test_files_of_the_user_are_not_replaced(clips, tmp_path, monkeypatch, file, classes):
+    monkeypatch.setattr(BackboneSettings, "load", lambda *_: pytest.fail("a backbone was loaded"))
+    root, word = clips
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"the user's")
+    if classes is not None:
+        (tmp_path / "classes.json").write_text(json.dumps(classes))
+    with pytest.raises(UserError, match=r"classes\.json"):
+        video(root / "JPEGImages/480p/scene", [word, "grass"], backbone="mini", out=tmp_path)
+    assert (tmp_path / file).read_bytes() == b"the user's"
+    assert len(list(tmp_path.rglob("*.*"))) == 1 + (classes is not None)
 
 
 def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):

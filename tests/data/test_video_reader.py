@@ -92,3 +92,22 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     for ask in (frame_rate, lambda path: next(video_frames(path, 1))):
         with pytest.raises(UnreadableImage, match=r"pipe\.mp4"):
             ask(tmp_path / "pipe.mp4")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["frame1", "frame2", "frame10", "frame11", "frame100"],
+        ["2", "10", "a"],
+        ["00009", "00010", "00100"],
+        ["clip1_9", "clip1_10", "clip2_1", "clip10_1"],
+        ["a", "a1", "a01b", "a1b", "a2"],
+        ["take", "take²", "take٣"],  # digits that are no numbers of a name
+    ],
+)
+def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path, names):
+    for number, name in enumerate(names):
+        Image.new("RGB", (4, 3), (20 * number, 0, 0)).save(tmp_path / f"{name}.png")
+    pieces = list(video_frames(tmp_path, 2))
+    reds = [round(255 * float(frame[0, 0, 0])) for piece in pieces for frame in piece]
+    assert reds == [20 * number for number in range(len(names))]

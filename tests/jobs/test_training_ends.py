@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 
@@ -339,3 +340,39 @@ def test_a_head_that_does_not_fit_on_the_disk_leaves_the_former_one(root, small_
         result.save(disk)
     assert same(head_of(disk), before)
     assert [path.name for path in disk.iterdir() if path.name.endswith(".part")] == []
+
+
+@pytest.mark.parametrize("path", ["metrics/mio", "metrics", "metric/miou", "training/epochs"])
+@pytest.mark.parametrize("limit", [None, 3])
+def test_an_expected_figure_that_there_is_not_is_refused_before_an_epoch(root, tmp_path, seen, path, limit):
+    for out in (tmp_path / "out", None):
+        with pytest.raises(UserError, match=path):
+            train(root, out, expect={path: [0.5, 0.1]}, limit=limit)
+    assert not seen
+    assert not (tmp_path / "out" / "last.ckpt").exists()
+
+
+def test_expected_figures_are_compared(root, tmp_path):
+    train(root, tmp_path)
+    value = figures(tmp_path)["miou"]
+    result = train(root, tmp_path, expect={"metrics/miou": [value, 1e-6], "steps": [0, 1]})
+    assert [check["holds"] for check in result.content["expect"]] == [True, False]
+    assert not result.as_expected
+    assert json.loads((tmp_path / "results.json").read_text())["expect"][1]["found"] == result.content["steps"]
+    assert not train(root, None, expect={"metrics/miou": [value + 0.1, 0.01]}).as_expected
+
+
+def test_a_comparison_that_fails_costs_no_head(root, tmp_path, monkeypatch):
+    expected = {"metrics/miou": [0.5, 0.5]}
+    calls = []
+
+    def check(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:  # the first is of the names of the figures
+            raise UserError("no such figure")
+        return []
+
+    monkeypatch.setattr("ca_seg.jobs.train_head.check_expected", check)
+    with pytest.raises(UserError, match="no such figure"):
+        train(root, tmp_path, expect=expected)
+    assert figures(tmp_path) == pytest.approx(counted_again(root, tmp_path), abs=1e-6)

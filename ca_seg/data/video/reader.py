@@ -1,5 +1,7 @@
 """A video as frames: a video file, an animated image, or a folder of images in the order of their names.
 
+Numbers in the names of images are compared as numbers: frame2 comes before frame10.
+
 Frames are upright: a phone stores them as its sensor lies, and says in the file's display matrix how they are turned.
 """
 
@@ -13,7 +15,7 @@ import av
 import numpy as np
 import torch
 
-from ca_seg.data.image_files import IMAGE_SUFFIXES, has_image_suffix, open_regular
+from ca_seg.data.image_files import IMAGE_SUFFIXES, frame_order, has_image_suffix, open_regular
 from ca_seg.data.read import image_frames, read_image
 from ca_seg.errors import UnreadableImage, UserError
 
@@ -38,7 +40,7 @@ def video_frames(path: Path, at_once: int) -> Iterator[torch.Tensor]:
     """The frames of a video, some at a time; only these are in memory.
 
     Args:
-        path: a video file, an animated image (GIF, WebP, PNG, AVIF), or a folder of images
+        path: a video file, an animated image (GIF, WebP, PNG, AVIF), or a folder of images (see `frame_order`)
         at_once: the largest number of frames in a piece
 
     Returns:
@@ -69,10 +71,10 @@ def _frames(path: Path) -> Iterator[torch.Tensor]:
 
 
 def _folder_frames(folder: Path) -> Iterator[torch.Tensor]:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
     if not files:
         raise UserError(f"{folder} has no images", allowed=", ".join(IMAGE_SUFFIXES))
-    return map(read_image, files)
+    return map(read_image, sorted(files, key=lambda file: frame_order(file.name)))
 
 
 def _file_frames(path: Path) -> Iterator[torch.Tensor]:
