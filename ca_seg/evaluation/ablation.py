@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.caption_prompt import caption_prompts
+from ca_seg.backbones.other_card import with_resolution
 from ca_seg.backbones.prompt import Prompt
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.choices import ALL, CAPTIONER, CONCEPT_ATTENTION, NO_PROMPT, NORMALISE, PRESENT, SPACES
@@ -26,7 +27,6 @@ from ca_seg.data.seeds import image_seed
 from ca_seg.decision.argmax import predict_mask
 from ca_seg.evaluation.reader_experiments import readings
 from ca_seg.metrics.confusion import ConfusionMatrix, miou, pixel_accuracy
-from ca_seg.predictors.multi_view import with_resolution
 from ca_seg.predictors.pad_tokens import pad_clusters, padding
 from ca_seg.vocabulary import IGNORE_INDEX, Vocabulary, check_template
 

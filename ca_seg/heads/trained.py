@@ -21,8 +21,10 @@ from torch import nn
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import Images, as_tensor
+from ca_seg.backbones.loading.card import POOLING
+from ca_seg.backbones.other_card import with_card
 from ca_seg.backbones.readout import ReadoutConfig
-from ca_seg.errors import CorruptWeights, UserError, WeightsUnavailable
+from ca_seg.errors import CorruptWeights, UnknownName, UserError, WeightsUnavailable
 from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.heads.head import HeadInput
 from ca_seg.heads.head_folder import read_head_folder
@@ -66,12 +68,13 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         stride: pixels per token
         parts: of the features, as in `FrozenFeatures`
         readout: how the backbone is read, as `ReadoutConfig.plain` returns it
-        resolution: pixels of the short side at which the backbone was read; None: the card's
+        resolution: pixels of the short side at which the backbone is read; None: as it is loaded
+        phrase_pooling: the token that represents a phrase: first, mean or last; None: as the backbone is loaded
         options: keyword arguments of the head's class
         reading: the former name of `readout`, in heads that were saved before version 0.2
 
     Raises:
-        UnknownName: for an unknown kind
+        UnknownName: for an unknown kind or phrase pooling
         UserError: for options or words that cannot be used
     """
 
@@ -88,11 +91,15 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         parts: list[str] | None = None,
         readout: dict[str, Any] | None = None,
         resolution: int | None = None,
+        phrase_pooling: str | None = None,
         options: dict[str, Any] | None = None,
         reading: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.kind, self.backbone, self.resolution = kind, backbone, resolution
+        if phrase_pooling is not None and phrase_pooling not in POOLING:
+            raise UnknownName("phrase pooling", phrase_pooling, POOLING)
+        self.kind, self.backbone = kind, backbone
+        self.resolution, self.phrase_pooling = resolution, phrase_pooling
         self.parts = list(parts or [])
         self.readout = ReadoutConfig.from_plain(readout or reading or {}).plain()
         if isinstance(self._hub_mixin_config, dict):  # what `save_pretrained` writes to config.json
@@ -112,10 +119,14 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         return logits
 
     def features_of(self, backbone: Backbone) -> FrozenFeatures:
-        """The feature source that it was trained on. Raises CorruptWeights for another backbone."""
+        """The feature source that it was trained on, at its resolution and phrase pooling.
+
+        Raises CorruptWeights for another backbone.
+        """
         self.check_backbone(backbone.card.name)
+        card = backbone.card.with_resolution(self.resolution).with_pooling(self.phrase_pooling)
         readout = ReadoutConfig.from_plain(self.readout)
-        source = FrozenFeatures(backbone, self.vocabulary, parts=self.parts, readout=readout)
+        source = FrozenFeatures(with_card(backbone, card), self.vocabulary, parts=self.parts, readout=readout)
         if source.channels != self.head.spec.channels:
             raise CorruptWeights(
                 f"the head reads {self.head.spec.channels} channels, {self.backbone} gives {source.channels}"
@@ -127,7 +138,7 @@ class TrainedHead(nn.Module, PyTorchModelHubMixin, library_name="ca-seg", tags=[
         """Segment images of one size.
 
         Args:
-            backbone: the one that the head was trained on
+            backbone: the one that the head was trained on; it is read at the head's resolution and phrase pooling
             images: a PIL image, an array [H, W, 3] uint8, a tensor [B, 3, H, W] or [3, H, W] in 0..1, or a list of them
             seed: of the noise
 

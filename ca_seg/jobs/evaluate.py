@@ -148,13 +148,13 @@ def _evaluate(
 ) -> EvaluationResults:
     start, model = time.monotonic(), settings.model
     folder = None if settings.out is None else Path(settings.out)
-    model.check()
     find_card(model.backbone)
     refine = settings.refine.of_backbone(model.backbone, head=head is not None or model.head is not None)
     beside = settings.refine.steps is not None or bool(settings.compare) or bool(ready)
     settings = replace(settings, refine=refine, unrefined=settings.unrefined and beside)
     if head is None and model.head is not None:
         head = load_head(model.head, backbone=model.backbone)
+    model.check(head)
     check_pairs(settings.expect)
     check_folder(folder)
     if settings.save_predictions and folder is None:

@@ -21,11 +21,12 @@ from typing import Any
 import pytorch_lightning as pl
 
 from ca_seg.backbones.backbone import Backbone
-from ca_seg.backbones.loading.card import find_card
+from ca_seg.backbones.loading.card import Card, find_card
 from ca_seg.data.datamodule import SegmentationData
 from ca_seg.data.settings import DataSettings, data_named
 from ca_seg.evaluation.expectations import check_expected
 from ca_seg.evaluation.learning_curve import training_logs, write_learning_curve
+from ca_seg.features.frozen import FrozenFeatures
 from ca_seg.features.registry import BASELINES
 from ca_seg.features.source import FeatureSource
 from ca_seg.folder_lock import lock_folder
@@ -113,7 +114,7 @@ def train_head(
     settings = checked_settings(settings, TrainingSettings())
     model, loaded = choose_backbone(settings.model, backbone)
     if loaded is not None:
-        model = replace(model, resolution=_resolution(loaded))
+        model = replace(model, **_reading(loaded.card))
     images = settings.data
     if isinstance(data, TrainingData):
         images = data
@@ -228,6 +229,7 @@ def _cached(settings: TrainingSettings, source: FeatureSource, announce: Callabl
 
 def _head_arguments(model: HeadSettings, source: FeatureSource, vocabulary: Vocabulary) -> dict[str, Any]:
     """Of `TrainedHead`."""
+    card = source.backbone.card if isinstance(source, FrozenFeatures) else None
     return {
         "kind": model.kind,
         "backbone": source.name,
@@ -238,15 +240,19 @@ def _head_arguments(model: HeadSettings, source: FeatureSource, vocabulary: Voca
         "stride": source.stride,
         "parts": model.parts,
         "readout": model.plain(),
-        "resolution": model.resolution,
+        "resolution": model.resolution if card is None else card.resolution,
+        "phrase_pooling": None if card is None else card.phrase_pooling,
         "options": model.options,
     }
 
 
-def _resolution(backbone: Backbone) -> int | None:
-    """The resolution of a loaded backbone; None where it is the one of its card."""
-    resolution = backbone.card.resolution
-    return None if resolution == find_card(backbone.card.name).resolution else resolution
+def _reading(card: Card) -> dict[str, Any]:
+    """Resolution and phrase pooling of a loaded backbone; None where they are those of the published card."""
+    published = find_card(card.name)
+    return {
+        "resolution": None if card.resolution == published.resolution else card.resolution,
+        "phrase_pooling": None if card.phrase_pooling == published.phrase_pooling else card.phrase_pooling,
+    }
 
 
 def _content(

@@ -63,12 +63,12 @@ class Labelling:
             UserError: for settings that do not exist, are outside their range, or do not fit each other
         """
         model = settings.model
-        model.check()
+        head = load_head(model.head, backbone=model.backbone) if model.head else None
+        model.check(head)
         dataset = settings.data.open()
         image_words = words if isinstance(words, ImageWords) else None
         vocabulary = _vocabulary(settings, dataset, words) if image_words is None else image_words.vocabulary
         confidence = confidence_config(settings, vocabulary)
-        head = load_head(model.head, backbone=model.backbone) if model.head else None
         if head is not None:
             head.class_indices(vocabulary.classes)  # raises for a class that the head has not learnt
         unseen = model.check_words(vocabulary.concepts) if head is None else None

@@ -6,7 +6,6 @@ scales     the image at 0.5, 1, 2 times the backbone's resolution
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,18 +15,12 @@ from torch.nn.functional import interpolate
 
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.images import working_size
+from ca_seg.backbones.other_card import with_resolution
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.concept.choices import PRESENT
 from ca_seg.predictors.prompted import present_names
 from ca_seg.predictors.views import Views, predict_views
 from ca_seg.vocabulary import Vocabulary
-
-
-def with_resolution(backbone: Backbone, resolution: int) -> Backbone:
-    """The same backbone with another resolution (pixels of the short side); the weights are shared."""
-    other = copy.copy(backbone)
-    other.card = backbone.card.with_resolution(resolution)
-    return other
 
 
 class MultiViewPredictor:

@@ -31,6 +31,7 @@ from ca_seg.vocabulary import Vocabulary
 Model = TypeVar("Model", bound="BackboneSettings")
 Method = TypeVar("Method", bound="MethodSettings")
 PHOTOGRAPHS = "photo"  # the backbone for a user's own images, where none is named
+BESIDE_A_HEAD = ("backbone", "weights", "gguf", "precision", "offload")  # options that a head does not fix
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,9 @@ def choose_backbone(
     Raises:
         UserError: for something else, for a preset that the backbone does not have, and for a head that cannot be read
     """
+    kind = type(model)
+    if isinstance(backbone, kind):
+        model, backbone = backbone, None
     if backbone is None and isinstance(model, MethodSettings):
         model = model.with_backbone_of(head)
     if backbone is None:
@@ -211,9 +215,6 @@ def choose_backbone(
         return replace(model, backbone=backbone.card.name).with_preset(), backbone
     if isinstance(backbone, str):
         return replace(model, backbone=backbone).with_preset(), None
-    kind = type(model)
-    if isinstance(backbone, kind):
-        return backbone.with_preset(), None
     if isinstance(backbone, BackboneSettings):
         named = {field.name: getattr(backbone, field.name) for field in fields(BackboneSettings)}
         return kind(**named).with_preset(), None
@@ -243,13 +244,22 @@ class MethodSettings(BackboneSettings):
         loaded = chosen if isinstance(chosen, TrainedHead) else load_head(chosen)
         return replace(self, backbone=loaded.backbone)
 
-    def check(self) -> None:
-        """Raises UserError for options of zero-shot maps that a head does not have."""
-        default = {f.name: f.default for f in fields(BackboneSettings)}
-        named = ("flip", "window", "scales", "layers", "timesteps", "space", "prompt", "captioner", "reader")
-        for name in (*named, "reader_options", "templates", "blur", "timestep_choice"):
-            if self.head and getattr(self, name) != default[name]:
-                raise UserError(f"model.{name} is given with model.head", fix="a head is read as it was trained")
+    def check(self, head: TrainedHead | None) -> None:
+        """Raises UserError for options that are not those that the head was trained with; None: without a head."""
+        if head is None:
+            return
+        default = {f.name: f.default for f in fields(BackboneSettings) if f.name not in BESIDE_A_HEAD}
+        trained = default | vars(ReadoutConfig.from_plain(head.readout))
+        for name in ("resolution", "phrase_pooling"):
+            fixed = getattr(head, name)  # None in heads of former versions, which leave it open
+            trained[name] = getattr(self, name) if fixed is None else fixed
+        for name, unset in default.items():
+            given = getattr(self, name)
+            if given not in (unset, trained[name]):
+                raise UserError(
+                    f"model.{name} is {given!r}, and the head was trained with {_of_head(trained[name])}",
+                    fix=f"leave model.{name} out: a head is read as it was trained",
+                )
 
     def predictor_of(
         self,
@@ -264,3 +274,8 @@ class MethodSettings(BackboneSettings):
         if head is not None:
             return HeadPredictor(head, backbone)
         return self.predictor(backbone, queries=queries, classes=classes, words=words)
+
+
+def _of_head(value: Any) -> str:
+    """A value that a head fixes, in a message."""
+    return "none, or the card's" if value is None else repr(value)

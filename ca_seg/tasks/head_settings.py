@@ -87,7 +87,12 @@ class HeadSettings(BackboneSettings):
             return BASELINES[self.backbone](self.resolution or RESOLUTION)
         if backbone is None and self.random_weights:
             backbone = load_backbone(
-                self.backbone, weights=self.weights, device=device, resolution=self.resolution, random_weights=True
+                self.backbone,
+                weights=self.weights,
+                device=device,
+                resolution=self.resolution,
+                phrase_pooling=self.phrase_pooling,
+                random_weights=True,
             )
         backbone = self.load(device, backbone)
         return FrozenFeatures(backbone, vocabulary, parts=self.parts, readout=self)
