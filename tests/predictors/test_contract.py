@@ -82,7 +82,7 @@ def test_selecting_an_image_gives_its_row(method, batch):
     for row in range(2):
         alone = prediction.select(row).maps(words)
         assert alone.shape == maps[row : row + 1].shape
-        torch.testing.assert_close(alone, maps[row : row + 1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone, maps[row : row + 1], atol=1e-4, rtol=1e-3)
 
 
 def test_the_same_seeds_give_the_same_maps(method, batch):
@@ -96,10 +96,10 @@ def test_an_image_does_not_depend_on_its_batch(method, batch):
     words = Vocabulary.from_names(["cat", "grass", "sky"])
     together = predict(method, batch).maps(words)
     reversed_maps = predict(method, batch, rows=(1, 0)).maps(words)
-    torch.testing.assert_close(reversed_maps.flip(0), together, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(reversed_maps.flip(0), together, atol=1e-4, rtol=1e-3)
     for row in range(2):
         alone = predict(method, batch, rows=(row,)).maps(words)
-        torch.testing.assert_close(alone, together[row : row + 1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone, together[row : row + 1], atol=1e-4, rtol=1e-3)
 
 
 def test_settings_are_json(method):
@@ -116,4 +116,4 @@ def test_images_are_asked_together_each_for_its_own_words(method, batch):
     words = {1: Vocabulary.from_names(["cat", "grass", "sky"]), 0: Vocabulary.from_names(["sky", "cat"])}
     prediction = predict(method, batch)
     for row, maps in maps_of_images(prediction, words).items():
-        torch.testing.assert_close(maps, prediction.select(row).maps(words[row]), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(maps, prediction.select(row).maps(words[row]), atol=1e-4, rtol=1e-3)
