@@ -116,8 +116,9 @@ class ReadoutConfig:
     @staticmethod
     def from_plain(values: Mapping[str, Any]) -> ReadoutConfig:
         """From the result of `plain`, also that of a former version of ca_seg."""
-        named: dict[str, Any] = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
-        return ReadoutConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in named.items()})
+        named = {FORMER_NAMES.get(name, name): value for name, value in values.items()}
+        options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items()}
+        return ReadoutConfig(**options)
 
     @property
     def prompt_captioner(self) -> str | None:
@@ -172,8 +173,7 @@ class ReadoutConfig:
             asked = vocabulary if self.reader in PROMPT_READERS else None
             prompts = caption_prompts(self.captioner, as_tensor(images), backbone.text, backbone.device, asked)
         else:
-            shown = [None] * len(seeds) if present is None else present
-            prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
+            prompts = [image_prompt(self.prompt, vocabulary, names) for names in present or (None,) * len(seeds)]
         space = self.space or backbone.card.space
         everything = queries or words is None or self.image_output != "stock" or self.reader != "concepts"
         known = None
