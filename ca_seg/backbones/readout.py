@@ -11,6 +11,7 @@ import torch
 from ca_seg.backbones.backbone import Backbone
 from ca_seg.backbones.caption_prompt import caption_prompts
 from ca_seg.backbones.images import Images, as_tensor
+from ca_seg.backbones.loading.card import Card
 from ca_seg.backbones.noise import check_timestep_choice
 from ca_seg.backbones.prompt import check_prompt_reader, image_prompt
 from ca_seg.concept.blur import blurred
@@ -172,8 +173,7 @@ class ReadoutConfig:
             asked = vocabulary if self.reader in PROMPT_READERS else None
             prompts = caption_prompts(self.captioner, as_tensor(images), backbone.text, backbone.device, asked)
         else:
-            shown = [None] * len(seeds) if present is None else present
-            prompts = [image_prompt(self.prompt, vocabulary, names) for names in shown]
+            prompts = [image_prompt(self.prompt, vocabulary, names) for names in present or (None,) * len(seeds)]
         space = self.space or backbone.card.space
         everything = queries or words is None or self.image_output != "stock" or self.reader != "concepts"
         known = None
@@ -207,8 +207,11 @@ class ReadoutConfig:
         return Readout(recording, self, space, flipped)
 
     def resolved(self, backbone: Backbone) -> dict[str, Any]:
-        """The options with the card's values filled in, for results.json."""
-        card = backbone.card
+        """The options with the card's values filled in, and the precision, for results.json."""
+        return self.resolved_by(backbone.card) | {"precision": str(backbone.dtype).removeprefix("torch.")}
+
+    def resolved_by(self, card: Card) -> dict[str, Any]:
+        """The options with the card's values filled in, as JSON values."""
         return {
             "layers": list(self.layers or card.layers),
             "timesteps": list(self.timesteps or (card.timestep,)),
@@ -222,7 +225,6 @@ class ReadoutConfig:
             "templates": None if self.templates is None else list(self.templates),
             "phrase_pooling": card.phrase_pooling,
             "resolution": card.resolution,
-            "precision": str(backbone.dtype).removeprefix("torch."),
         }
 
 
@@ -271,8 +273,7 @@ class Readout:
     def maps_per_copy(self, vocabulary: Words) -> list[torch.Tensor]:
         """Class maps [B, K, h, w] of each noised copy (timestep, noise sample); their mean is `maps`."""
         asked = [self.ask(words) for words in self._templates(vocabulary)]
-        copies = range(asked[0].noised_copies)
-        each = [[self.maps_of(features.noised_copy(index)) for features in asked] for index in copies]
+        each = [[self.maps_of(f.noised_copy(index)) for f in asked] for index in range(asked[0].noised_copies)]
         maps = [torch.stack(of_templates).mean(dim=0) for of_templates in each]
         if self.flipped is None:
             return maps
@@ -295,6 +296,5 @@ class Readout:
 
     def _templates(self, vocabulary: Words) -> list[Words]:
         """The vocabulary in each of the templates."""
-        if self.config.templates is None:
-            return [vocabulary]
-        return [as_vocabulary(vocabulary).in_template(template) for template in self.config.templates]
+        templates = self.config.templates
+        return [vocabulary] if templates is None else [as_vocabulary(vocabulary).in_template(t) for t in templates]

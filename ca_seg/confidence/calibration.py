@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,7 +24,7 @@ from ca_seg.bounded_files import read_json
 from ca_seg.confidence.measures import MEASURES
 from ca_seg.confidence.pixels import apply_temperature_to_pixels, pixel_confidence
 from ca_seg.errors import UserError
-from ca_seg.fingerprint import fingerprint
+from ca_seg.fingerprint import differences, fingerprint
 
 SCHEMA = "ca_seg.calibration/1"
 NEVER = 1.01  # a threshold above every confidence: the class is never labelled
@@ -44,6 +44,7 @@ class Calibration:
         vocabulary: the `vocabulary_fingerprint` of its words
         figures: precision, coverage and calibration error on the sample it was fitted on
         words: the phrases of each class; None in files of version 0.2
+        readout: how the maps were read and refined, by option; options that a file does not have are not compared
     """
 
     temperature: float
@@ -53,6 +54,12 @@ class Calibration:
     vocabulary: str
     figures: Mapping[str, Any]
     words: Mapping[str, Sequence[str]] | None = None
+    readout: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of a loaded backbone, not its weights
+
+    def changes(self, readout: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """The options that were fitted with another value than this readout has: the value then, and that now."""
+        both = [name for name in readout if name in self.readout]
+        return differences({name: self.readout[name] for name in both}, {name: readout[name] for name in both})
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
         """The confidence of each pixel, computed as it was when the thresholds were fitted.
@@ -122,6 +129,9 @@ def read_calibration(path: str | Path) -> Calibration:
     for key, kind in (("backbone", str), ("vocabulary", str), ("figures", dict)):
         if not isinstance(content.get(key), kind):
             raise UserError(f"{path} has no {key!r}", fix=HOW_TO_FIX)
+    readout = content.get("readout", {})
+    if not isinstance(readout, dict):
+        raise UserError(f"{path}: the readout is {readout!r:.60}", allowed="a table of options", fix=HOW_TO_FIX)
     thresholds = float(threshold) if threshold is not None else {k: float(v) for k, v in (by_class or {}).items()}
     return Calibration(
         float(temperature),
@@ -131,6 +141,7 @@ def read_calibration(path: str | Path) -> Calibration:
         content["vocabulary"],
         content["figures"],
         content.get("words"),
+        readout,
     )
 
 

@@ -4,14 +4,15 @@
                                                 and the images they are of
     the same command again                      reads the counts back and passes over those images
 
-A file that was written with other settings is refused. The files are removed when the results are written.
+A file that was written with other settings, or of images that have changed since, is refused. Images that were skipped
+are tried again, for they may have been mended. The files are removed when the results are written.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torchmetrics import Metric
 
 from ca_seg.atomic import atomic_write
 from ca_seg.bounded_files import check_regular, parse_json
+from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
 from ca_seg.tasks.zero_shot import ZeroShot
 
@@ -33,15 +35,22 @@ class Progress(pl.Callback):
 
     Args:
         file: where they are saved
-        settings: a fingerprint of all that the counts depend on
+        settings: a fingerprint of all that the counts depend on beside the images
+        dataset: the images; None: whether they have changed is not looked at
         seconds: from save to save
         clock: gives the time in seconds
     """
 
     def __init__(
-        self, file: Path, settings: str, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
+        self,
+        file: Path,
+        settings: str,
+        dataset: SegmentationDataset | None = None,
+        *,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ):
-        self.file, self.settings, self.seconds, self.clock = file, settings, seconds, clock
+        self.file, self.settings, self.dataset, self.seconds, self.clock = file, settings, dataset, seconds, clock
         self._last = clock()
 
     def load(self, task: ZeroShot) -> set[str]:
@@ -62,8 +71,7 @@ class Progress(pl.Callback):
             )
         _make_persistent(task)
         try:
-            images, skipped, done = (parse_json(about[part]) for part in ("images", "skipped", "done"))
-            skipped = [(str(path), str(reason)) for path, reason in skipped]
+            images, done = (parse_json(about[part]) for part in ("images", "done"))
             if set(images["full-vocabulary"]) != set(done):
                 raise ValueError("its images are not those that are done")
             expected = task.counts().state_dict()
@@ -74,7 +82,11 @@ class Progress(pl.Callback):
             task.counts().load_state_dict(state)
         except (LookupError, TypeError, ValueError, RuntimeError) as problem:
             raise UserError(f"{self.file} is damaged ({problem!r:.200})", fix="delete it, and start again") from problem
-        task.images, task.skipped = images, skipped
+        if about.get("dataset") != self._dataset_of(done):
+            raise UserError(
+                f"images that {self.file} counts have changed", fix="give another folder, or delete the folder progress"
+            )
+        task.images = images
         return set(done)
 
     def on_test_batch_end(
@@ -92,11 +104,19 @@ class Progress(pl.Callback):
         about = {
             "settings": self.settings,
             "images": json.dumps(task.images),
-            "skipped": json.dumps(task.skipped),
             "done": json.dumps(done),
         }
+        if self.dataset is not None:
+            about["dataset"] = str(self._dataset_of(done))
         with atomic_write(self.file) as part:
             save_file({k: v.contiguous().cpu() for k, v in task.counts().state_dict().items()}, part, metadata=about)
+
+    def _dataset_of(self, done: Sequence[str]) -> str | None:
+        """The fingerprint of the images that are done, and of the classes; None: it is not looked at."""
+        if self.dataset is None:
+            return None
+        ids = set(done)
+        return self.dataset.only([i for i, name in enumerate(self.dataset.image_ids) if name in ids]).fingerprint()
 
 
 def _make_persistent(task: ZeroShot) -> None:

@@ -97,6 +97,7 @@ class CalibrationResult:
             self.content["vocabulary"],
             self.content["figures"],
             self.content["words"],
+            self.content["readout"],
         )
 
     def plot(self) -> Image:
@@ -215,7 +216,7 @@ def _calibrate(
         "backbone": model.backbone,
         "words": dict(zip(vocabulary.classes, map(list, vocabulary.phrases), strict=True)),
         "vocabulary": vocabulary_fingerprint(vocabulary.classes, vocabulary.phrases),
-        "readout": predictor.settings() | {"refine": steps.steps},
+        "readout": predictor.settings() | model.reading(loaded) | steps.resolved(),
         "figures": fitted.figures | {"images": sample.images},
         "curve": {
             when: [dict(zip(("threshold", "precision", "coverage"), point, strict=True)) for point in points]

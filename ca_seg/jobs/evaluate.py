@@ -39,6 +39,7 @@ from ca_seg.jobs.words import check_words
 from ca_seg.json_file import write_json
 from ca_seg.methods.compared import check_compared, gives_probabilities, open_compared, reads_ground_truth
 from ca_seg.methods.method import Method as OpenMethod
+from ca_seg.predictors.identity import method_identity
 from ca_seg.predictors.predictor import Predictor, Refine
 from ca_seg.predictors.registry import METHODS, MethodContext
 from ca_seg.predictors.settings import MethodSettings, choose_backbone
@@ -181,7 +182,7 @@ def _evaluate(
     scores: dict[str, dict[str, SplitScores]] = {}
     readouts: dict[str, Any] = {}
     gallery: Gallery | None = None
-    settings_name = _settings_name(settings, ready)
+    settings_name = "" if folder is None else _settings_name(settings, ready, method_identity(model, head, loaded))
     methods = list(_methods(settings, head, loaded, ready, classes, device))
     _check_distinct(methods)
     sides = None
@@ -196,7 +197,7 @@ def _evaluate(
             progress = None
             if folder is not None:
                 file = f"{method.name}-{split}-{trainer.global_rank}.safetensors"
-                progress = Progress(folder / "progress" / file, settings_name)
+                progress = Progress(folder / "progress" / file, settings_name, part.dataset(part.split))
             scores[method.name][split] = score(
                 trainer,
                 predictor,
@@ -290,9 +291,10 @@ def _predictor(opened: OpenMethod, dataset: SegmentationDataset) -> Predictor:
     return opened.predictor
 
 
-def _settings_name(settings: EvaluationSettings, ready: Sequence[OpenMethod]) -> str:
-    """A short name for the settings that figures depend on: all but where results go and what is reported."""
-    relevant = {k: v for k, v in plain(settings).items() if k not in ("out", "report", "expect", "trainer")}
-    if ready:
-        relevant["methods"] = {opened.name: opened.predictor.settings() for opened in ready}
+def _settings_name(settings: EvaluationSettings, ready: Sequence[OpenMethod], method: dict[str, Any]) -> str:
+    """A short name for what figures depend on beside the images: not where results go and what is reported."""
+    unrelated = ("out", "report", "expect", "trainer")
+    relevant: dict[str, Any] = {name: value for name, value in plain(settings).items() if name not in unrelated}
+    relevant["method"] = method
+    relevant["methods"] = {opened.name: opened.predictor.settings() for opened in ready}
     return fingerprint(relevant, digits=16)

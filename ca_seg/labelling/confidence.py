@@ -43,13 +43,13 @@ def confidence_config(settings: LabelSettings, vocabulary: Vocabulary) -> Confid
 
     Raises:
         UnknownName: for a measure, or a class with a threshold, that does not exist
-        UserError: for numbers outside their range, options that exclude each other, a calibration of another backbone
-            or other words, and maps that have no such confidence
+        UserError: for numbers outside their range, options that exclude each other, a calibration of another backbone,
+            other words or another readout, or beside a head, and maps that have no such confidence
     """
     if settings.calibration is None:
         config = _from_settings(settings, vocabulary)
     elif (settings.confidence, settings.temperature, settings.threshold) == (None, None, None):
-        config = _from_calibration(Path(settings.calibration), settings.model.backbone, vocabulary)
+        config = _from_calibration(Path(settings.calibration), settings, vocabulary)
     else:
         raise UserError("calibration is given beside confidence, temperature or threshold", allowed="one or the other")
     _check_maps(settings.model, config)
@@ -74,11 +74,14 @@ def _from_settings(settings: LabelSettings, vocabulary: Vocabulary) -> Confidenc
     return ConfidenceConfig(None if measure == NO_MEASURE else measure, temperature, threshold)
 
 
-def _from_calibration(file: Path, backbone: str, vocabulary: Vocabulary) -> ConfidenceConfig:
-    calibration = read_calibration(file)
+def _from_calibration(file: Path, settings: LabelSettings, vocabulary: Vocabulary) -> ConfidenceConfig:
+    calibration, model = read_calibration(file), settings.model
+    if model.head is not None:
+        fix = "give confidence, temperature and threshold instead"
+        raise UserError(f"{file} was made for zero-shot maps, and model.head is given", fix=fix)
     words = vocabulary_fingerprint(vocabulary.classes, vocabulary.phrases)
     for what, fitted, current in (
-        ("backbone", calibration.backbone, backbone),
+        ("backbone", calibration.backbone, model.backbone),
         ("vocabulary", calibration.vocabulary, words),
     ):
         if fitted != current and what == "vocabulary" and calibration.words:
@@ -87,6 +90,10 @@ def _from_calibration(file: Path, backbone: str, vocabulary: Vocabulary) -> Conf
             )
         if fitted != current:
             raise UserError(f"{file} was made for the {what} {fitted!r}, this is {current!r}", fix=CALIBRATE)
+    changes = calibration.changes(model.reading() | settings.refine.of_backbone(model.backbone).resolved())
+    if changes:
+        parts = [f"{name} was {fitted}, is now {current}" for name, (fitted, current) in changes.items()]
+        raise UserError(f"{file} was made with another readout: {_first(parts)}", fix=CALIBRATE)
     thresholds = calibration.thresholds
     if isinstance(thresholds, Mapping):
         thresholds = dict(thresholds)
@@ -101,8 +108,13 @@ def _differences(fitted: Mapping[str, Sequence[str]], vocabulary: Vocabulary) ->
     parts += [f"{name} ({', '.join(current[name])}) is new" for name in current if name not in fitted]
     both = [name for name in current if name in fitted and list(fitted[name]) != current[name]]
     parts += [f"{name} was {', '.join(fitted[name])}, is now {', '.join(current[name])}" for name in both]
+    return _first(parts) if parts else "their order differs"
+
+
+def _first(parts: Sequence[str]) -> str:
+    """Up to three of the parts, and how many there are beside them."""
     more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more if parts else "their order differs"
+    return "; ".join(parts[:3]) + more
 
 
 def _check_threshold(threshold: Any, classes: Sequence[str]) -> None:

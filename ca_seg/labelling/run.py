@@ -18,7 +18,6 @@ from ca_seg.backbones.loading.profiles import cpu_computes_bf16
 from ca_seg.data.classes import UNLABELLED
 from ca_seg.data.dataset import SegmentationDataset
 from ca_seg.errors import UserError
-from ca_seg.features.frozen import weights_digest
 from ca_seg.heads.trained import TrainedHead, load_head
 from ca_seg.labelling.confidence import ConfidenceConfig, confidence_config
 from ca_seg.labelling.data import UnlabelledImages
@@ -27,6 +26,7 @@ from ca_seg.labelling.label_files import LabelFiles
 from ca_seg.labelling.registry import formats_named
 from ca_seg.labelling.settings import LabelSettings
 from ca_seg.labelling.task import PseudoLabel, SaveLabel
+from ca_seg.predictors.identity import head_identity, weights_identity
 from ca_seg.predictors.settings import MethodSettings
 from ca_seg.refine.steps import Refinement, refinement
 from ca_seg.resources import shipped_config
@@ -151,7 +151,8 @@ class Labelling:
         return {
             "ca_seg": versions()["ca_seg"],
             "model": model,
-            "head": None if self.head is None else weights_digest(self.head),
+            "head": None if self.head is None else head_identity(self.head),
+            "weights": weights_identity(self.model),
             "vocabulary": dict(zip(self.vocabulary.classes, map(list, self.vocabulary.phrases), strict=True)),
             "refine": settings["refine"],
             "confidence": asdict(self.confidence),

@@ -90,6 +90,16 @@ class BackboneSettings(ReadoutConfig):
         card = find_card(self.backbone).with_resolution(self.resolution).with_pooling(self.phrase_pooling)
         return card if self.weights is None and self.gguf is None else card.of_other_weights()
 
+    def reading(self, loaded: Backbone | None = None) -> dict[str, Any]:
+        """What maps depend on beside the image, the words and the precision, with the card's values, as JSON values.
+
+        The weights are named where they are other than the card's; of a loaded backbone they are not known.
+        """
+        views = {"window": self.window, "stride": self.stride, "scales": self.scales and list(self.scales)}
+        if loaded is not None:
+            return self.resolved_by(loaded.card) | views
+        return self.resolved_by(self.card()) | views | {"weights": self.weights, "gguf": self.gguf}
+
     def load(self, device: str, loaded: Backbone | None = None, *, whole: bool = False) -> Backbone:
         """The backbone on the device: the loaded one where there is one.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -32,6 +33,7 @@ from ca_seg.refine.superpixels import superpixel_vote
 
 NONE = "none"  # in place of steps: nothing is refined
 MAX_NAMES = 20  # class names in an error message
+SAM_OPTIONS = ("sam", "sam_positive", "sam_negative", "sam_smallest", "sam_parts", "sam_agreement")
 
 
 @dataclass
@@ -89,6 +91,11 @@ class Refinement:
             steps = [] if head else list(find_card(name).refine)
         return replace(self, steps=[] if steps == [NONE] else list(steps))
 
+    def resolved(self) -> dict[str, Any]:
+        """The steps, and the options that they read, as JSON values."""
+        options = {name for step in self._known() for name in step.options}
+        return {"refine": list(self.steps or [])} | {f"refine.{name}": getattr(self, name) for name in sorted(options)}
+
     @property
     def needs_queries(self) -> bool:
         """Whether a step needs a recording that keeps the queries of the attention."""
@@ -129,6 +136,7 @@ class Step:
     full_size: bool = False  # it looks at the image, and gives maps in the image's size
     needs_queries: bool = False  # it needs the queries of the recorded attention
     keeps_probabilities: bool = False  # from probabilities it gives probabilities
+    options: tuple[str, ...] = ()  # of Refinement that it reads
 
 
 def _absence(step: StepInput) -> Tensor:
@@ -192,17 +200,19 @@ def _background(step: StepInput) -> Tensor:
 
 
 STEPS = {
-    "absence": Step(_absence),
-    "balance": Step(_balance, keeps_probabilities=True),
-    "attention": Step(_attention, needs_queries=True),
-    "guided-filter": Step(_guided_filter, full_size=True),
-    "pamr": Step(_pamr, full_size=True, keeps_probabilities=True),
-    "coarse-pamr": Step(_coarse_pamr, keeps_probabilities=True),
+    "absence": Step(_absence, options=("absence_relative",)),
+    "balance": Step(_balance, keeps_probabilities=True, options=("balance_power", "balance_least")),
+    "attention": Step(_attention, needs_queries=True, options=("attention_layer", "attention_power")),
+    "guided-filter": Step(_guided_filter, full_size=True, options=("guided_radius", "guided_epsilon")),
+    "pamr": Step(_pamr, full_size=True, keeps_probabilities=True, options=("pamr_iterations",)),
+    "coarse-pamr": Step(_coarse_pamr, keeps_probabilities=True, options=("coarse_pamr_side", "pamr_iterations")),
     "superpixels": Step(
-        lambda x: superpixel_vote(x.maps, x.image, segments=x.settings.superpixel_segments), full_size=True
+        lambda x: superpixel_vote(x.maps, x.image, segments=x.settings.superpixel_segments),
+        full_size=True,
+        options=("superpixel_segments",),
     ),
-    "sam": Step(_sam, full_size=True),
-    "background": Step(_background),
+    "sam": Step(_sam, full_size=True, options=SAM_OPTIONS),
+    "background": Step(_background, options=("background", "background_threshold")),
 }
 
 

@@ -10,13 +10,19 @@ from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 from ca_seg.backbones.load import load_backbone
 from ca_seg.data.datamodule import SegmentationData
+from ca_seg.data.settings import EvaluationData
 from ca_seg.errors import UserError
 from ca_seg.evaluation.progress import Progress
 from ca_seg.evaluation.run import score
+from ca_seg.heads.trained import TrainedHead
+from ca_seg.jobs.evaluate import EvaluationSettings, evaluate
+from ca_seg.predictors.settings import MethodSettings
 from ca_seg.predictors.zero_shot import ZeroShotPredictor
+from tests.jobs.small_training import two_classes
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/zero_shot/mini_scenes.yaml"
@@ -100,6 +106,60 @@ def test_progress_of_other_settings_and_a_broken_file_are_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UserError, match=r"progress\.safetensors"):
         _score(file)
+
+
+def _folder_evaluation(root, out, *, batches=None, **changes):
+    """Of mini on a folder; it is stopped after a number of batches."""
+    trainer = {"enable_progress_bar": False} | ({} if batches is None else {"callbacks": [KillAfter(batches)]})
+    options = EvaluationSettings(data=EvaluationData("folder", str(root), batch_size=2), report=False, trainer=trainer)
+    backbone = changes.pop("backbone", "mini")
+    return evaluate(backbone, None, options, device="cpu", out=out, **changes)
+
+
+def test_an_evaluation_of_another_head_or_backbone_does_not_continue(tmp_path):
+    root = two_classes(tmp_path / "data")
+    torch.manual_seed(0)
+    words = {"classes": ["cat", "grass"], "phrases": [["cat"], ["grass"]]}
+    head = TrainedHead(kind="linear", backbone="mini", channels=4, parts=["contrasts"], resolution=64, **words)
+    head.save_pretrained(tmp_path / "head")
+    loaded = load_backbone("mini", resolution=64)
+    for number, method in enumerate(({"head": tmp_path / "head"}, {"head": head}, {"backbone": loaded})):
+        out = tmp_path / str(number)
+        with pytest.raises(Killed):
+            _folder_evaluation(root, out, batches=2, **method)
+        assert _folder_evaluation(root, tmp_path / f"{number}-whole", **method).content["metrics"]
+    with torch.no_grad():
+        head.head.layers[2].bias += 1
+    head.save_pretrained(tmp_path / "head")
+    other = load_backbone("mini", random_weights=True, resolution=64)
+    for number, method in enumerate(({"head": tmp_path / "head"}, {"head": head}, {"backbone": other})):
+        with pytest.raises(UserError, match="other settings"):
+            _folder_evaluation(root, tmp_path / str(number), **method)
+    resumed = _folder_evaluation(root, tmp_path / "2", backbone=loaded)
+    whole = _folder_evaluation(root, tmp_path / "2-again", backbone=loaded)
+    assert resumed.content["metrics"] == whole.content["metrics"]
+
+
+def test_a_mended_image_is_scored_and_a_changed_one_is_refused(tmp_path):
+    root, model = two_classes(tmp_path / "data"), MethodSettings(backbone="mini", resolution=64)
+    image, counted = root / "images" / "01.png", root / "images" / "00.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:100])
+    with pytest.raises(Killed):
+        _folder_evaluation(root, tmp_path / "out", batches=2, backbone=model)
+    image.write_bytes(content)
+    former = counted.read_bytes()
+    counted.write_bytes(former + b"another size")
+    with pytest.raises(UserError, match="changed"):
+        _folder_evaluation(root, tmp_path / "out", backbone=model)
+    counted.write_bytes(former)
+    results = _folder_evaluation(root, tmp_path / "out", backbone=model)
+    assert results.complete
+    assert results.content["skipped"] == []
+    whole = _folder_evaluation(root, tmp_path / "whole", backbone=model)
+    assert results.content["images"] == whole.content["images"]
+    for protocol, figures in whole.content["metrics"].items():
+        assert results.content["metrics"][protocol]["miou"] == figures["miou"]
 
 
 @pytest.mark.slow
