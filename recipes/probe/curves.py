@@ -1,14 +1,17 @@
-"""mIoU of a linear probe against the number of labelled images, the layer and the timestep, as plots.
+"""mIoU of a linear probe against the number of labelled images, the layer and the timestep, as three plots.
 
-python -m recipes.probe.curves --dataset msrc --root DIR --out out/probe
+python -m recipes.probe.curves --dataset msrc --root DIR --out out/probe --picture docs/images/probe_curves.png
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from ca_seg.tasks.head_settings import HeadSettings, TrainingData
 from ca_seg.visual.plots import lines_plot
@@ -29,11 +32,22 @@ def epochs_for(few: TrainingData, whole: TrainingData, epochs: int) -> int:
     return round(epochs * len(whole.module(seed=0).training_set()) / len(few.module(seed=0).training_set()))
 
 
+def in_a_row(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one height side by side."""
+    row = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height))
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=("scenes", "msrc"), default="msrc")
     parser.add_argument("--root")
     parser.add_argument("--out", type=Path, default=Path("out/probe"))
+    parser.add_argument("--picture", type=Path, help="where the plots are drawn; by default in --out")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
@@ -68,10 +82,8 @@ def main() -> None:
         "timestep": "timestep",
     }
     ticks = {"shots": range(len(all_shots)), "layer": LAYERS, "timestep": TIMESTEPS}
-    for kind, lines in curves.items():
-        lines_plot("", axes[kind], "mIoU, %", lines, ticks=list(ticks[kind])).save(
-            args.out / f"{args.dataset}-{kind}.png"
-        )
+    plots = [lines_plot("", axes[kind], "mIoU, %", lines, ticks=list(ticks[kind])) for kind, lines in curves.items()]
+    in_a_row(plots).save(args.picture or args.out / f"{args.dataset}-curves.png")
 
 
 if __name__ == "__main__":
