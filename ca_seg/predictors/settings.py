@@ -194,7 +194,7 @@ class BackboneSettings(ReadoutConfig):
         """
         views = self.views()
         if views is not None:
-            return MultiViewPredictor(backbone, self, views, classes=classes)
+            return MultiViewPredictor(backbone, self, views, classes=classes, words=words)
         return ZeroShotPredictor(backbone, self, queries=queries, classes=classes, words=words)
 
 

@@ -83,7 +83,7 @@ def predict_views(predict: Predict, images: Tensor, views: Views) -> Tensor:
     _check_count(height, width, views)
     total: Tensor | None = None
     for scale in views.scales:
-        scores = resize_maps(_windowed(predict, _scaled(images, scale, views.multiple), views), height, width)
+        scores = resize_maps(_windowed(predict, scaled(images, scale, views.multiple), views), height, width)
         total = scores if total is None else total + scores
     assert total is not None
     return total / len(views.scales)
@@ -107,7 +107,8 @@ def _check_count(height: int, width: int, views: Views) -> None:
         )
 
 
-def _scaled(images: Tensor, scale: float, multiple: int) -> Tensor:
+def scaled(images: Tensor, scale: float, multiple: int) -> Tensor:
+    """Images [B, 3, H, W] at a scale, with sides of a multiple of so many pixels, 0..1."""
     size = [max(multiple, round(side * scale / multiple) * multiple) for side in images.shape[-2:]]
     if list(images.shape[-2:]) == size:
         return images

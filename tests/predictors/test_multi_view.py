@@ -10,7 +10,8 @@ from ca_seg import Vocabulary, load_backbone
 from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import OutOfRange
 from ca_seg.predictors.multi_view import MultiViewPredictor
-from ca_seg.predictors.views import Views
+from ca_seg.predictors.predictor import maps_of_images
+from ca_seg.predictors.views import Views, scaled
 
 WORDS = Vocabulary.from_names(["cat", "grass", "sky"])
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -53,6 +54,33 @@ def test_each_scale_is_recorded_at_its_resolution(backbone):
         large = interpolate(maps, size, mode="bilinear", align_corners=False)
         total = total + interpolate(large, (64, 96), mode="bilinear", align_corners=False)
     torch.testing.assert_close(views.maps(WORDS), total / 2, atol=1e-5, rtol=1e-4)
+
+
+def test_scales_are_recorded_once_for_all_words_and_images(backbone, monkeypatch):
+    """The same maps as of a prediction per image and vocabulary, and no image is recorded again for other words."""
+    predictor = MultiViewPredictor(backbone, ReadoutConfig(flip=True), Views(scales=(1.0, 1.5)))
+    asked = {0: WORDS, 1: Vocabulary.from_names(["dog", "sea"])}
+    expected = {i: predictor.predict(IMAGES[i : i + 1], [i]).maps(words) for i, words in asked.items()}
+    prediction = predictor.predict(IMAGES, [0, 1])
+    monkeypatch.setattr(ReadoutConfig, "record", None)
+    maps = maps_of_images(prediction, asked)
+    for i, words in asked.items():
+        torch.testing.assert_close(maps[i], expected[i], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(prediction.maps(words)[i : i + 1], expected[i], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(prediction.select(i).maps(words), expected[i], atol=1e-5, rtol=1e-4)
+
+
+def test_scales_where_the_prompt_is_made_of_the_words(backbone):
+    predictor = MultiViewPredictor(backbone, ReadoutConfig(prompt="all"), Views(scales=(1.0, 1.5)))
+    maps = predictor.predict(IMAGES, [3, 4]).maps(WORDS)
+    sized = (
+        ReadoutConfig(prompt="all").record(load_backbone("mini", resolution=side), image, [3, 4], vocabulary=WORDS)
+        for side, image in ((64, IMAGES), (96, scaled(IMAGES, 1.5, 8)))
+    )
+    one, other = (readout.maps(WORDS) for readout in sized)
+    large = interpolate(other, (96, 144), mode="bilinear", align_corners=False)
+    both = (interpolate(m, (64, 96), mode="bilinear", align_corners=False) for m in (one, large))
+    torch.testing.assert_close(maps, sum(both) / 2, atol=1e-5, rtol=1e-4)
 
 
 def test_layer_weights_are_a_weighted_mean(backbone):
