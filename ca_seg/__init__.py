@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ca_seg.data.settings import DataSettings, EvaluationData
     from ca_seg.editing.blended_latents import BlendedLatents
     from ca_seg.editing.mask_callback import MaskCallback
-    from ca_seg.errors import UserError, WordsWarning
+    from ca_seg.errors import DataWarning, UserError, WordsWarning
     from ca_seg.evaluation.ablation import AblationGrid
     from ca_seg.evaluation.results import EvaluationResults
     from ca_seg.heads.trained import TrainedHead, list_heads, load_head
@@ -97,7 +97,7 @@ _MODULES = {
     "ca_seg.data.settings": ["DataSettings", "EvaluationData"],
     "ca_seg.editing.blended_latents": ["BlendedLatents"],
     "ca_seg.editing.mask_callback": ["MaskCallback"],
-    "ca_seg.errors": ["UserError", "WordsWarning"],
+    "ca_seg.errors": ["DataWarning", "UserError", "WordsWarning"],
     "ca_seg.evaluation.ablation": ["AblationGrid"],
     "ca_seg.evaluation.results": ["EvaluationResults"],
     "ca_seg.heads.trained": ["TrainedHead", "list_heads", "load_head"],
@@ -163,7 +163,7 @@ __all__ = [  # noqa: RUF022  # grouped: jobs, loading, lists, what they take, wh
     "GenerationTrace", "MaskCallback", "BlendedLatents",
     "Captioner", "BoxAndPoints", "PromptableSegmenter",
     "Vocabulary", "Words", "IGNORE_INDEX",
-    "UserError", "WordsWarning", "__version__",
+    "UserError", "WordsWarning", "DataWarning", "__version__",
 ]  # fmt: skip
 
 

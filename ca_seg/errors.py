@@ -127,6 +127,10 @@ class WordsWarning(UserWarning):
     """Words whose maps cannot be relied on: training never taught them, or none of them is likely in an image."""
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, but whose figures would mislead: images that are both trained and scored on."""
+
+
 def close_matches(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names whose spelling is most like `name`, the closest first.
 

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from ca_seg import __version__
 from ca_seg.cli.stopping import Stop
-from ca_seg.errors import UnknownName, UserError, WordsWarning
+from ca_seg.errors import DataWarning, UnknownName, UserError, WordsWarning
 from ca_seg.optional import optional_imports
 
 COMMANDS = {  # module and function, and one line of help; the module is imported when its command is called
@@ -44,6 +44,7 @@ ADVICE = {  # for what the system refuses
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "Rename the file, or give another path"),
 }
 NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "failed to map segment")
+OURS = (WordsWarning, DataWarning)
 SMALLER = "Give a lower resolution, fewer noise samples, or a smaller batch size"
 
 
@@ -74,7 +75,8 @@ def _status(words: Sequence[str]) -> int:
     """The exit status of a command that is not stopped by a signal."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("always", WordsWarning)
+            for category in OURS:
+                warnings.simplefilter("always", category)
             warnings.showwarning = _show_warning  # it is restored at the end of the block
             status = _run(words[0], words[1:])
         sys.stdout.flush()  # here, where a reader that has gone is noticed
@@ -114,8 +116,8 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning about words as one line, any other as Python shows it."""
-    if issubclass(category, WordsWarning):
+    """A warning of ours as one line, any other as Python shows it."""
+    if issubclass(category, OURS):
         print(f"warning: {message}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

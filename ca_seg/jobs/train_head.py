@@ -35,7 +35,7 @@ from ca_seg.jobs.arguments import checked_settings
 from ca_seg.jobs.fit import figures_of, fit, training_trainer
 from ca_seg.jobs.plain import plain
 from ca_seg.jobs.trainer import seed_all, trainer_options
-from ca_seg.jobs.training_checks import check_time, check_training
+from ca_seg.jobs.training_checks import check_time, check_training, warn_of_shared_images
 from ca_seg.jobs.training_folder import Progress, TrainingFolder, load_weights
 from ca_seg.jobs.training_result import TrainingResult
 from ca_seg.jobs.words import check_words
@@ -142,6 +142,8 @@ def _train(settings: TrainingSettings, loaded: Backbone | None, announce: Callab
     seed_all(settings.seed)
     data = settings.data.module(settings.seed)
     probe, record = _probe(settings, data, trainer, loaded)
+    if trainer.is_global_zero:
+        warn_of_shared_images(data)
     check_expected(settings.expect, _content(settings, probe, dict.fromkeys(FIGURES, 0.0), 0, 0.0))  # their names
     with nullcontext() if folder is None or not trainer.is_global_zero else lock_folder(folder, "training in"):
         if settings.data.cache is not None and settings.data.augment == "images":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
-from ca_seg.errors import OutOfRange, UserError
+from ca_seg.data.datamodule import SegmentationData
+from ca_seg.errors import DataWarning, OutOfRange, UserError
 from ca_seg.evaluation.expectations import check_pairs
 from ca_seg.evaluation.learning_curve import training_logs
 from ca_seg.jobs.arguments import check_folder
@@ -68,6 +70,17 @@ def _check_trainer(options: Mapping[str, Any], *, trial: bool) -> None:
     if options.get("max_epochs") == -1 and options.get("max_steps", -1) == -1 and not trial:
         fix = "give trainer.max_epochs or trainer.max_steps; trainer.max_time may end training before"
         raise UserError("training has no end, and the learning rate falls to zero at its end", fix=fix)
+
+
+def warn_of_shared_images(data: SegmentationData) -> None:
+    """A `DataWarning` where images are both trained and scored on; parts of two datasets are not compared."""
+    if data.val_name is not None or data.val_root is not None or data.val_split is None:
+        return
+    shared = len(set(data.training_set().image_ids) & set(data.validation_set().image_ids))
+    if shared:
+        scored = len(data.validation_set())
+        text = f"{shared} of the {scored} images of {data.val_split!r} are in {data.train_split!r} too"
+        warnings.warn(f"{text}; the scores do not say how good the head is on new images", DataWarning, stacklevel=2)
 
 
 def check_time(trainer: pl.Trainer) -> None:

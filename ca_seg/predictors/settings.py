@@ -68,6 +68,10 @@ class BackboneSettings(ReadoutConfig):
     synonyms: dict[str, list[str]] | None = None
     preset: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.views()  # it raises OutOfRange
+
     def with_preset(self: Model) -> Model:
         """The settings with the options of the preset filled in where they are at their defaults.
 
@@ -80,10 +84,10 @@ class BackboneSettings(ReadoutConfig):
         return replace(self, **{name: v for name, v in options.items() if getattr(self, name) == default[name]})
 
     def views(self) -> Views | None:
-        """Windows and scales; None: the whole image once."""
-        if self.window is None and self.scales is None:
+        """Windows and scales; None: the whole image once. Raises OutOfRange for options that leave no view."""
+        if (self.window, self.stride, self.scales) == (None, None, None):
             return None
-        return Views(scales=self.scales or (1.0,), window=self.window, stride=self.stride)
+        return Views(scales=(1.0,) if self.scales is None else self.scales, window=self.window, stride=self.stride)
 
     def card(self) -> Card:
         """The card of the backbone that `load` gives. Raises UnknownName, OutOfRange."""

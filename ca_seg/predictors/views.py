@@ -54,7 +54,11 @@ class Views:
             raise OutOfRange(f"a multiple of {self.multiple} pixels", allowed="1 or more")
         if self.window is not None and self.window < self.multiple:
             raise OutOfRange(f"a window of {self.window} pixels", allowed=f"{self.multiple} or more, or none")
-        if self.stride is not None and (self.window is None or not 1 <= self.stride <= self.window):
+        if self.stride is None:
+            return
+        if self.window is None:
+            raise OutOfRange(f"a stride of {self.stride} without windows", fix="give window too")
+        if not 1 <= self.stride <= self.window:
             raise OutOfRange(
                 f"a stride of {self.stride} for windows of {self.window}", allowed="1 to the window's side"
             )

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+import warnings
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from ca_seg.data.batches import EpochShuffle, SizeBatchSampler
 from ca_seg.data.collate import collate
 from ca_seg.data.datamodule import SegmentationData
-from ca_seg.errors import UserError
+from ca_seg.errors import DataWarning, UserError
 from ca_seg.features.registry import BASELINES, RESOLUTION
 from ca_seg.heads.trained import TrainedHead
 from ca_seg.jobs.train_head import train_head
@@ -340,6 +341,14 @@ def test_a_head_that_does_not_fit_on_the_disk_leaves_the_former_one(root, small_
         result.save(disk)
     assert same(head_of(disk), before)
     assert [path.name for path in disk.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_images_that_are_both_trained_and_scored_on_are_warned_of(root, tmp_path):
+    with pytest.warns(DataWarning, match=r"\b8 of the 8\b"):
+        train(root, tmp_path, max_epochs=1, val_split="train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        train(root, tmp_path / "apart", max_epochs=1)
 
 
 @pytest.mark.parametrize("path", ["metrics/mio", "metrics", "metric/miou", "training/epochs"])

@@ -11,6 +11,7 @@ from ca_seg.backbones.readout import ReadoutConfig
 from ca_seg.errors import OutOfRange
 from ca_seg.predictors.multi_view import MultiViewPredictor
 from ca_seg.predictors.predictor import maps_of_images
+from ca_seg.predictors.settings import BackboneSettings
 from ca_seg.predictors.views import Views, scaled
 
 WORDS = Vocabulary.from_names(["cat", "grass", "sky"])
@@ -81,6 +82,12 @@ def test_scales_where_the_prompt_is_made_of_the_words(backbone):
     large = interpolate(other, (96, 144), mode="bilinear", align_corners=False)
     both = (interpolate(m, (64, 96), mode="bilinear", align_corners=False) for m in (one, large))
     torch.testing.assert_close(maps, sum(both) / 2, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"stride": 16}, {"scales": (1.0,), "stride": 16}, {"scales": ()}, {"window": 0}])
+def test_options_that_leave_no_view_or_have_no_effect_are_refused_at_once(options):
+    with pytest.raises(OutOfRange):
+        BackboneSettings(**options)
 
 
 def test_layer_weights_are_a_weighted_mean(backbone):
