@@ -13,13 +13,15 @@ from tests.cli.labelling import image, manifest, run, summary, tree
 RAY = {"ray.actors": 1, "trainer.accelerator": "auto", "trainer.enable_progress_bar": "null", "data.num_workers": 2}
 
 
-def with_ray():
+@pytest.fixture
+def with_ray(monkeypatch):
+    """Ray's workers with the priority of other tests; as Ray starts them, they wait for everything else to end."""
     pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'ca-seg[ray]'")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
 
 
 @pytest.mark.slow
-def test_ray_gives_the_bytes_of_one_process_and_resumes(workdir, capsys):
-    with_ray()
+def test_ray_gives_the_bytes_of_one_process_and_resumes(workdir, with_ray, capsys):
     for number in range(20):
         image(number).save(workdir / "in" / "a" / f"more{number}.png")
     (workdir / "in" / "broken.png").write_bytes(b"no image")
@@ -42,8 +44,7 @@ def test_ray_gives_the_bytes_of_one_process_and_resumes(workdir, capsys):
 
 
 @pytest.mark.slow
-def test_an_error_in_an_actor_gives_one_line(workdir, capfd):
-    with_ray()
+def test_an_error_in_an_actor_gives_one_line(workdir, with_ray, capfd):
     (workdir / "words.yaml").write_text("classes: [cat, zebr]\n")
     assert run(workdir, **RAY) == 2
     error = capfd.readouterr().err.strip()
@@ -72,9 +73,8 @@ def test_ray_is_an_extra(workdir, monkeypatch, capsys):
     assert "pip install 'ca-seg[ray]'" in capsys.readouterr().err
 
 
-def test_a_bad_cluster_address_is_one_line(workdir, capfd):
+def test_a_bad_cluster_address_is_one_line(workdir, with_ray, capfd):
     """The address is not "auto", which would connect to any Ray of this machine and end with it."""
-    with_ray()
     assert run(workdir, **(RAY | {"ray.address": "nonsense"})) == 2
     (error,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith("error: "))
     assert "nonsense" in error
