@@ -240,14 +240,16 @@ def read_words(file: Path) -> dict[str, str]:
 
 
 def _words_of_images(file: Path, images: DataSettings, dataset: SegmentationDataset) -> dict[str, str]:
-    """The words of the file. Raises UserError for an id of no image of the split, also beyond the limit."""
+    """The words of the file for images of the split. Raises UserError for an id of no image of the dataset."""
     words = read_words(file)
     known = dataset.image_ids if images.limit is None else replace(images, limit=None).open().image_ids
-    unknown = sorted(words.keys() - set(known))
+    unknown = words.keys() - set(known)
+    if unknown and images.split is not None:
+        unknown -= set(replace(images, limit=None, split=None).open().image_ids)
     if unknown:
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         raise UserError(
-            f"{file} has words for images that are not there: {', '.join(map(repr, unknown[:MAX_NAMED]))}{more}",
+            f"{file} has words for images that are not there: {', '.join(map(repr, sorted(unknown)[:MAX_NAMED]))}{more}",
             allowed=f"image ids, which have no ending, such as {', '.join(map(repr, known[:MAX_NAMED]))}",
         )
-    return words
+    return {image_id: words[image_id] for image_id in known if image_id in words}

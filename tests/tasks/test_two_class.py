@@ -199,9 +199,10 @@ def test_classes_of_images_without_a_word_are_checked_too(tmp_path, monkeypatch)
         two_class("mini", str(root), settings, background_words=["grass"], device="cpu")
 
 
-def test_images_without_a_word_are_counted_and_words_beyond_the_limit_taken(tmp_path):
+def test_images_without_a_word_are_counted_and_words_beyond_the_limit_and_of_other_splits_taken(tmp_path):
     ids = DataSettings("scenes", split="in_distribution").open().image_ids
-    (tmp_path / "words.json").write_text(json.dumps({ids[0]: "car", ids[20]: "tree"}))
+    of_train = DataSettings("scenes", split="train").open().image_ids[0]
+    (tmp_path / "words.json").write_text(json.dumps({ids[0]: "car", ids[20]: "tree", of_train: "carr"}))
     settings = TwoClassSettings(words=str(tmp_path / "words.json"))
     content = two_class(
         "mini",
