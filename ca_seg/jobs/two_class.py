@@ -247,9 +247,10 @@ def _words_of_images(file: Path, images: DataSettings, dataset: SegmentationData
     if unknown and images.split is not None:
         unknown -= set(replace(images, limit=None, split=None).open().image_ids)
     if unknown:
+        named = ", ".join(map(repr, sorted(unknown)[:MAX_NAMED]))
         more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
         raise UserError(
-            f"{file} has words for images that are not there: {', '.join(map(repr, sorted(unknown)[:MAX_NAMED]))}{more}",
+            f"{file} has words for images that are not there: {named}{more}",
             allowed=f"image ids, which have no ending, such as {', '.join(map(repr, known[:MAX_NAMED]))}",
         )
     return {image_id: words[image_id] for image_id in known if image_id in words}

@@ -201,8 +201,8 @@ def test_classes_of_images_without_a_word_are_checked_too(tmp_path, monkeypatch)
 
 def test_images_without_a_word_are_counted_and_words_beyond_the_limit_and_of_other_splits_taken(tmp_path):
     ids = DataSettings("scenes", split="in_distribution").open().image_ids
-    of_train = DataSettings("scenes", split="train").open().image_ids[0]
-    (tmp_path / "words.json").write_text(json.dumps({ids[0]: "car", ids[20]: "tree", of_train: "carr"}))
+    other = DataSettings("scenes", split="shifted").open().image_ids[0]
+    (tmp_path / "words.json").write_text(json.dumps({ids[0]: "car", ids[20]: "tree", other: "carr"}))
     settings = TwoClassSettings(words=str(tmp_path / "words.json"))
     content = two_class(
         "mini",
