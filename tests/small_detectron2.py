@@ -26,7 +26,7 @@ def first_scenes(folder: Path, count: int) -> Path:
 
 
 def small_config(order: str = "BGR", colours: tuple = IMAGENET, *, pyramid: bool = True):
-    """SemanticSegmentor with SemSegFPNHead on mini, at 128 pixels on a CPU."""
+    """SemanticSegmentor with SemSegFPNHead on mini, for images of 128 pixels on a CPU."""
     from detectron2.config import get_cfg
 
     from ca_seg.adapters.detectron2 import add_ca_seg_config
@@ -35,6 +35,7 @@ def small_config(order: str = "BGR", colours: tuple = IMAGENET, *, pyramid: bool
     add_ca_seg_config(cfg)
     cfg.merge_from_file(str(Path(__file__).parents[1] / "recipes" / "detectron2" / "mini_scenes.yaml"))
     cfg.INPUT.FORMAT = order
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (128,), 128
     cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = (list(values) for values in colours)
     cfg.MODEL.CA_SEG.LAYERS = [1, 2]
     cfg.MODEL.CA_SEG.PYRAMID_CHANNELS = 16
