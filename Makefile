@@ -11,7 +11,7 @@ READY := $(VENV)/.installed
 CHECKS := $(VENV)/.installed-checks
 OUT ?= out/zero_shot
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile  # 2 GiB per worker
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder  # 2 GiB per worker; files with one long test not at the end
 
 .PHONY: demo test test-fast checks lint types docs wheel bench figures clean
 

@@ -33,7 +33,7 @@ READ = ("layers", "prompt", "captioner")  # of the readout; the grid chooses all
 WITHOUT_EFFECT = (
     "preset",
     *(f.name for f in fields(ReadoutConfig) if f.name not in READ),
-    *("window", "stride", "scales", "template", "synonyms"),
+    *("window", "scales", "template", "synonyms"),
 )
 
 

@@ -34,7 +34,7 @@ from ca_seg.vocabulary import Vocabulary, check_single_words
 # of zero-shot maps; parts read the attention outputs of one recording of the whole image, with an empty prompt
 WITHOUT_EFFECT = (
     "space", "softmax", "concept_attention", "image_output", "normalise", "per_head", "layer_weights", "flip", "prompt",
-    "captioner", "reader", "reader_options", "templates", "blur", "timestep_choice", "window", "stride", "scales",
+    "captioner", "reader", "reader_options", "templates", "blur", "timestep_choice", "window", "scales",
     "template", "synonyms",
 )  # fmt: skip
 BY = ("outputs", "pad")

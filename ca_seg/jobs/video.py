@@ -31,7 +31,7 @@ from ca_seg.versions import versions
 from ca_seg.visual.video import write_overlay_video
 from ca_seg.vocabulary import Words, as_vocabulary
 
-PER_IMAGE = ("window", "stride", "scales")  # options of the backbone that read an image several times
+PER_IMAGE = ("window", "scales")  # options of the backbone that read an image several times
 
 
 @dataclass(frozen=True)

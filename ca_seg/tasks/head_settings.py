@@ -21,7 +21,7 @@ from ca_seg.vocabulary import Vocabulary
 
 AUGMENT = ("none", "features", "images")
 KEEP = ("last", "best")
-FOR_EVALUATION = ("flip", "window", "scales", "stride")  # options of maps that features do not have
+FOR_EVALUATION = ("flip", "window", "scales")  # options of maps that features do not have
 
 
 @dataclass(frozen=True)

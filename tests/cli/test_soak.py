@@ -13,7 +13,7 @@ from tests.cli.commands import ROOT
 
 @pytest.mark.slow
 def test_a_small_soak_loses_and_doubles_nothing(tmp_path):
-    command = [sys.executable, "benchmarks/soak.py", "--pictures", "400", "--every", "200"]
+    command = [sys.executable, "benchmarks/soak.py", "--pictures", "240", "--every", "120"]
     options = ["--folder", str(tmp_path / "soak"), "--json", str(tmp_path / "soak.json")]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     report = json.loads((tmp_path / "soak.json").read_text())

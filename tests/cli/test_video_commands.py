@@ -230,7 +230,7 @@ def test_the_command_and_the_function_write_the_same_masks(clips, tmp_path):
         (("--concepts", "cat", "--fps", "nan"), "nan"),
         (("--concepts", "cat", "--window", "64"), "model.window"),
         (("--concepts", "cat", "--scales", "1", "2"), "model.scales"),
-        (("--concepts", "cat", "--stride", "32"), "model.stride"),
+        (("--concepts", "cat", "--stride", "32"), "stride of 32"),
         (("--concepts", "cat,grass"), "cat,grass"),
         (("second.mp4", "--concepts", "cat"), "2 "),
         ((), "concept"),

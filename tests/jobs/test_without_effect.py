@@ -16,7 +16,7 @@ from ca_seg.predictors.settings import BackboneSettings
 VALUES = {
     "timesteps": (0.3,), "noise_samples": 2, "space": "value", "softmax": False, "concept_attention": "self",
     "image_output": "concepts", "normalise": "token", "per_head": True, "layer_weights": (1.0,), "flip": True,
-    "reader": "goca", "reader_options": {}, "templates": ("a {}",), "blur": True, "window": 64, "stride": 32,
+    "reader": "goca", "reader_options": {}, "templates": ("a {}",), "blur": True, "window": 64,
     "scales": (1.0, 2.0), "template": "a {}", "synonyms": {"cat": ["kitten"]}, "preset": "recommended",
 }  # fmt: skip
 
